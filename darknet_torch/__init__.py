@@ -1,0 +1,76 @@
+"""darknet_torch: networks of Darknet's .cfg + .weights in PyTorch, with Darknet's own numbers.
+
+The map, in the order in which the data flows (each file imports only what stands before it):
+
+    parser, dialect, options      text -> sections -> typed options; the forks as data
+    boxes, tree, layers, heads    what sections mean: shapes, sums, weights, boxes
+    net, graph, network, weights   layers in their places, the nn.Module, the weights file
+    summary, zoo, loading         tables, known models, names and paths -> networks
+    image, detections, detector   pictures -> boxes of objects
+    draw, cli                     boxes on pictures, and the command
+
+Names are loaded when they are first used, so that importing this package does not import torch.
+No file has the name of a public function, else importing the file would hide the function.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from darknet_torch.version import __version__
+
+if TYPE_CHECKING:
+    from darknet_torch.detections import Detections
+    from darknet_torch.detector import detect
+    from darknet_torch.dialect import ALEXEYAB, HANK_AI, PJREDDIE
+    from darknet_torch.errors import DarknetError
+    from darknet_torch.loading import build, list_cfgs, load, parse_cfg, plan, save
+    from darknet_torch.network import Network
+    from darknet_torch.zoo import list_models
+
+_HOMES = {
+    "ALEXEYAB": "dialect",
+    "DarknetError": "errors",
+    "Detections": "detections",
+    "HANK_AI": "dialect",
+    "Network": "network",
+    "PJREDDIE": "dialect",
+    "build": "loading",
+    "detect": "detector",
+    "list_cfgs": "loading",
+    "list_models": "zoo",
+    "load": "loading",
+    "parse_cfg": "loading",
+    "plan": "loading",
+    "save": "loading",
+}
+
+__all__ = [
+    "ALEXEYAB",
+    "HANK_AI",
+    "PJREDDIE",
+    "DarknetError",
+    "Detections",
+    "Network",
+    "__version__",
+    "build",
+    "detect",
+    "list_cfgs",
+    "list_models",
+    "load",
+    "parse_cfg",
+    "plan",
+    "save",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its file at first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

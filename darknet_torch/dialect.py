@@ -1,0 +1,119 @@
+"""The forks of Darknet as data: what each computes differently, stated as facts.
+
+Code asks for a fact (`dialect.letterbox`), never for a fork. Facts that belong to one option or
+one section stand there instead: `option(..., only=ALEXEYAB)`, `@layer("reorg3d", only=ALEXEYAB)`.
+
+PJREDDIE is pjreddie/darknet f6afaab, ALEXEYAB is AlexeyAB/darknet 59596d7, HANK_AI is
+hank-ai/darknet f684e1d, which keeps AlexeyAB's meanings and drops some sections.
+"""
+
+from dataclasses import dataclass, replace
+
+from darknet_torch.errors import UsageError
+
+__all__ = ["ALEXEYAB", "DIALECTS", "HANK_AI", "PJREDDIE", "Dialect", "get"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """What one fork does. Two dialects of the same `family` know the same options."""
+
+    name: str
+    family: str
+    activations: frozenset[str]
+    lacks: frozenset[str] = frozenset()
+    """Sections of the family that this fork has dropped."""
+
+    # text
+    inline_comments: bool = False
+    """A `#` ends a value."""
+    duplicate_keys: bool = True
+    """A key may stand twice in a section (the first wins)."""
+    comment_ends_list: bool = False
+    """A `#` ends the lists that say so (mask, anchors of [yolo], steps)."""
+
+    # weights file
+    wide_seen_below: int | None = None
+    """`seen` has 64 bits from version 0.2 on, but only while major and minor are below this."""
+
+    # numbers
+    batch_norm_epsilon: float = 1e-5
+    epsilon_inside_root: bool = True
+    """Batch norm divides by sqrt(var + epsilon); otherwise by sqrt(var) + epsilon."""
+    batch_norm_layer_biases: bool = True
+    """[batchnorm] has biases of its own, and they stand in the file."""
+    strided_shortcut: bool = False
+    """[shortcut] joins maps of different height and width."""
+    xnor_padding: float = -1.0
+    region_by_cell: bool = True
+    """[region] keeps its output as (cell, anchor, entry), x and y not yet squashed."""
+    region_logistic_classes: bool = False
+    """[region] without softmax squashes its class scores."""
+    region_tree_walk: bool = False
+    """Boxes of a word tree: walk down from the root; otherwise the last class above one half."""
+
+    # detector
+    threshold: float = 0.25
+    letterbox: bool = False
+
+    def knows(self, only: "Dialect | None") -> bool:
+        """Say whether something that only one fork's family has (None: all have it) is here."""
+        return only is None or only.family == self.family
+
+
+_COMMON = "logistic loggy relu elu selu relie plse hardtan lhtan linear ramp leaky tanh stair"
+_ALEXEYAB = (
+    "swish mish hard_mish normalize_channels normalize_channels_softmax"
+    " normalize_channels_softmax_maxval relu6 gelu revleaky"
+)
+
+
+def _words(*texts: str) -> frozenset[str]:
+    return frozenset(word for text in texts for word in text.split())
+
+
+PJREDDIE = Dialect(
+    name="pjreddie",
+    family="pjreddie",
+    activations=_words(_COMMON),
+    wide_seen_below=1000,
+    batch_norm_epsilon=1e-6,
+    epsilon_inside_root=False,
+    batch_norm_layer_biases=False,
+    strided_shortcut=True,
+    xnor_padding=0.0,
+    region_by_cell=False,
+    region_logistic_classes=True,
+    region_tree_walk=True,
+    threshold=0.5,
+    letterbox=True,
+)
+ALEXEYAB = Dialect(
+    name="alexeyab",
+    family="alexeyab",
+    activations=_words(_COMMON, _ALEXEYAB),
+    comment_ends_list=True,
+)
+HANK_AI = replace(
+    ALEXEYAB,
+    name="hank-ai",
+    lacks=_words(
+        "activation batchnorm conv_lstm crop detection gru history implicit local lrn",
+        "normalization reorg",
+    ),
+    inline_comments=True,
+    duplicate_keys=False,
+)
+DIALECTS = {dialect.name: dialect for dialect in (PJREDDIE, ALEXEYAB, HANK_AI)}
+
+
+def get(dialect: Dialect | str | None) -> Dialect:
+    """Return the dialect itself, the one of that name, or ALEXEYAB for None."""
+    if dialect is None:
+        return ALEXEYAB
+    if isinstance(dialect, Dialect):
+        return dialect
+    found = DIALECTS.get(str(dialect).lower().replace("_", "-"))
+    if found is None:
+        raise UsageError(f"dialect {dialect!r}: unknown; there are {', '.join(DIALECTS)}")
+    return found

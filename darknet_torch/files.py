@@ -1,0 +1,46 @@
+"""Files that are either whole or not there."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import BinaryIO, cast
+
+__all__ = ["atomic", "write_atomically"]
+
+
+@contextmanager
+def atomic(path: str | PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a file for writing that takes its name only when all is written and on the disk.
+
+    After an exception the old file, if there was one, stands unchanged, and nothing else is left.
+    """
+    path = Path(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield cast(BinaryIO, file)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(_mode(path))
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_atomically(path: str | PathLike[str], content: bytes | str) -> None:
+    """Write a whole file at once."""
+    with atomic(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def _mode(path: Path) -> int:
+    """The permissions of the file that is replaced, else those that the system gives new files."""
+    if path.exists():
+        return path.stat().st_mode & 0o777
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
