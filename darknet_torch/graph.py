@@ -1,0 +1,230 @@
+"""Sections -> plan: every layer with its wiring and shapes, but no tensor yet."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import darknet_torch.heads
+import darknet_torch.layers  # noqa: F401 (both register their layer types)
+from darknet_torch.errors import ShapeError, UsageError
+from darknet_torch.heads.base import Head
+from darknet_torch.layers.base import Layer, Segment, Shape, find
+from darknet_torch.net import NET_SECTIONS, Net
+from darknet_torch.options import Context, bind
+from darknet_torch.parser import Section
+
+__all__ = ["Node", "Plan", "Step", "make_plan", "schedule"]
+
+INT_MAX = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Node:
+    """A layer in its place.
+
+    inputs: indices of the layers that feed it, -1 for the image; input_shapes: their shapes.
+    shape: of its output. tensors: all its parameters and buffers, in file order.
+    """
+
+    index: int
+    layer: Layer
+    inputs: tuple[int, ...]
+    input_shapes: tuple[Shape, ...]
+    shape: Shape
+    tensors: tuple[Segment, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the section."""
+        return self.layer.section.name
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """What stands in the weights file, in its order."""
+        return tuple(segment for segment in self.tensors if segment.stored)
+
+    @property
+    def floats(self) -> int:
+        """Number of floats in the weights file."""
+        return sum(segment.count for segment in self.segments)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole network: `input` is the shape of one picture, `nodes` its layers in file order."""
+
+    net: Net
+    context: Context
+    input: Shape
+    nodes: tuple[Node, ...]
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    def __getitem__(self, index: int) -> Node:
+        return self.nodes[index]
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """The sections that it was made from, [net] first."""
+        return (self.net.section, *(node.layer.section for node in self.nodes))
+
+    @property
+    def floats(self) -> int:
+        """Number of floats in the whole weights file, its header aside."""
+        return sum(node.floats for node in self.nodes)
+
+    @cached_property
+    def heads(self) -> tuple[int, ...]:
+        """Indices of the layers that yield boxes."""
+        return tuple(node.index for node in self.nodes if isinstance(node.layer, Head))
+
+    @cached_property
+    def final(self) -> int:
+        """Index of the layer that is the network's result where it has no head: not a [cost]."""
+        useful = [node.index for node in self.nodes if node.name != "cost"]
+        return useful[-1] if useful else -1
+
+    @cached_property
+    def outputs(self) -> tuple[int, ...]:
+        """Indices of the layers whose outputs `Network.forward` returns; -1 is the image."""
+        heads = tuple(self.nodes[index].inputs[0] for index in self.heads)
+        return heads or (self.final,)
+
+    @cached_property
+    def stride(self) -> tuple[int, int]:
+        """Pixels (vertical, horizontal) of the input for one pixel of the coarsest map."""
+        maps = [node.shape for node in self.nodes if not node.shape.is_vector and node.shape.h > 1]
+        rows = max((self.input.h // shape.h for shape in maps), default=1)
+        columns = max((self.input.w // shape.w for shape in maps), default=1)
+        return rows, columns
+
+    def resized(self, height: int, width: int) -> "Plan":
+        """Return the plan for another size of input.
+
+        Raises ShapeError if a layer cannot be, or would need other weights.
+        """
+        if self.input.is_vector:
+            raise ShapeError(f"{self.net.section.where()}: the input is a vector, not a picture")
+        net = replace(self.net, height=height, width=width)
+        other = _connect(net, [node.layer for node in self.nodes], self.context)
+        for mine, theirs in zip(self.nodes, other.nodes, strict=True):
+            if mine.tensors != theirs.tensors:
+                raise mine.layer.section.error(
+                    f"fixes the size of the input at {self.input.w} x {self.input.h}, it cannot be"
+                    f" {width} x {height}",
+                    kind=ShapeError,
+                )
+        return other
+
+
+@dataclass(frozen=True)
+class Step:
+    """Run layer `index` on `inputs`, then forget the outputs that nobody reads any more."""
+
+    index: int
+    inputs: tuple[int, ...]
+    forget: tuple[int, ...]
+
+
+def make_plan(
+    sections: Sequence[Section],
+    context: Context,
+    *,
+    width: int | None = None,
+    height: int | None = None,
+) -> Plan:
+    """Bind, wire and measure all sections; `width` and `height` replace those of [net].
+
+    Raises CfgError (ShapeError where layers do not fit) with file and line.
+    """
+    first = sections[0]
+    if first.name not in NET_SECTIONS:
+        raise first.error("the first section must be [net] or [network]")
+    net = bind(Net, first, context, section=first)
+    for name, value in (("width", width), ("height", height)):
+        if value is not None and value < 1:
+            raise UsageError(f"{name}={value}: must be at least 1")
+    net = replace(net, width=width or net.width, height=height or net.height)
+    if len(sections) == 1:
+        raise first.error("no layer behind it")
+    layers = [
+        bind(find(each, context.dialect), each, context, section=each, dialect=context.dialect)
+        for each in sections[1:]
+    ]
+    return _connect(net, layers, context)
+
+
+def _connect(net: Net, layers: Sequence[Layer], context: Context) -> Plan:
+    wiring = [_inputs(layer, index) for index, layer in enumerate(layers)]
+    layers = _adapted(layers, wiring)
+    shapes = [net.shape()]  # shapes[i + 1] is layer i's, shapes[0] the image's
+    nodes = []
+    for index, (layer, inputs) in enumerate(zip(layers, wiring, strict=True)):
+        nodes.append(_node(index, layer, inputs, tuple(shapes[i + 1] for i in inputs)))
+        shapes.append(nodes[-1].shape)
+    return Plan(net, context, shapes[0], tuple(nodes))
+
+
+def _inputs(layer: Layer, index: int) -> tuple[int, ...]:
+    try:
+        return layer.inputs(index)
+    except ValueError as error:
+        raise layer.section.error(str(error)) from error
+
+
+def _adapted(layers: Sequence[Layer], wiring: Sequence[tuple[int, ...]]) -> list[Layer]:
+    readers: list[set[str]] = [set() for _ in layers]
+    for layer, inputs in zip(layers, wiring, strict=True):
+        for index in inputs:
+            if index >= 0:
+                readers[index].add(layer.section.name)
+    return [layer.adapt(frozenset(names)) for layer, names in zip(layers, readers, strict=True)]
+
+
+def _node(
+    index: int, layer: Layer, inputs: tuple[int, ...], input_shapes: tuple[Shape, ...]
+) -> Node:
+    try:
+        shape = layer.shape(*input_shapes)
+        _must_be_sane(shape)
+        tensors = tuple(layer.weights(*input_shapes))
+        if sum(tensor.count for tensor in tensors) > INT_MAX:
+            raise ValueError("has more weights than Darknet can count")
+    except ValueError as error:
+        raise layer.section.error(str(error), kind=ShapeError) from error
+    if layer.dontload:
+        tensors = tuple(replace(tensor, stored=False) for tensor in tensors)
+    return Node(index, layer, inputs, input_shapes, shape, tensors)
+
+
+def _must_be_sane(shape: Shape) -> None:
+    if shape.c < 1 or (not shape.is_vector and (shape.h < 1 or shape.w < 1)):
+        raise ValueError("nothing is left of the map before it: the input is too small")
+    if shape.size > INT_MAX:
+        raise ValueError(f"{shape} are more values than Darknet can count")
+
+
+def schedule(plan: Plan, wanted: tuple[int, ...]) -> tuple[Step, ...]:
+    """Order the layers that the wanted outputs need, each with what may be forgotten after it."""
+    needed = {index for index in wanted if index >= 0}
+    for node in reversed(plan.nodes):
+        if node.index in needed:
+            needed.update(index for index in node.inputs if index >= 0)
+    last_use = {index: node.index for node in plan if node.index in needed for index in node.inputs}
+    return tuple(
+        Step(
+            node.index,
+            node.inputs,
+            tuple(
+                i
+                for i in dict.fromkeys(node.inputs)
+                if last_use[i] == node.index and i not in wanted
+            ),
+        )
+        for node in plan
+        if node.index in needed
+    )

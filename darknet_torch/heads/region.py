@@ -1,0 +1,173 @@
+"""[region]: boxes of YOLOv2 and YOLO9000."""
+
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from darknet_torch.dialect import ALEXEYAB, PJREDDIE
+from darknet_torch.heads.base import Head, Place, anchor_pairs
+from darknet_torch.layers.base import Shape, layer
+from darknet_torch.options import FileName, option
+
+
+@layer("region")
+class Region(Head):
+    """[region]: entries x, y, w, h (more with `coords`), objectness, classes for each anchor.
+
+    Anchors are in cells. With a `tree` the classes are nodes of a word tree and their
+    probabilities are multiplied down from its root.
+    """
+
+    coords: int = option(4, check=lambda n: n >= 4, wanted="at least 4")
+    classes: int = option(20, check=lambda n: n > 0, wanted="at least 1")
+    num: int = option(1, check=lambda n: 0 < n <= 4096, wanted="from 1 to 4096")
+    anchors: tuple[float, ...] = option(())
+    softmax: bool = option(False)
+    background: bool = option(False, only=PJREDDIE)
+    tree: FileName | None = option(None)
+    map: FileName | None = option(None)
+
+    # training
+    log: bool = option(False)
+    sqrt: bool = option(False)
+    max: int = option(30)
+    jitter: float = option(0.2)
+    resize: float = option(1.0, only=ALEXEYAB)
+    rescore: bool = option(False)
+    thresh: float = option(0.5)
+    classfix: int = option(0)
+    absolute: bool = option(False)
+    random: float = option(0.0)
+    focal_loss: bool = option(False, only=ALEXEYAB)
+    coord_scale: float = option(1.0)
+    object_scale: float = option(1.0)
+    noobject_scale: float = option(1.0)
+    mask_scale: float = option(1.0)
+    class_scale: float = option(1.0)
+    bias_match: bool = option(False)
+
+    @property
+    def anchor_major(self) -> bool:  # type: ignore[override]
+        """Boxes are listed anchor by anchor where the output is kept by anchor."""
+        return not self.dialect.region_by_cell
+
+    @property
+    def entries(self) -> int:
+        """Entries of an anchor."""
+        return self.coords + 1 + self.classes
+
+    @cached_property
+    def bounded(self) -> bool:
+        """Whether class scores are probabilities, so that no product exceeds the objectness."""
+        return self.softmax or self.tree is not None or self.dialect.region_logistic_classes
+
+    def objectness_entry(self) -> int:
+        """Return the objectness's entry: 4 always in forks that do not honour `coords`."""
+        return 4 if self.dialect.region_by_cell else self.coords
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return the map's shape; ValueError if its channels do not fit anchors and classes."""
+        c, _, _ = inputs[0].map()
+        wanted = self.num * self.entries
+        if c != wanted:
+            raise ValueError(
+                f"{self.num} anchors, {self.coords} coordinates and {self.classes} classes need"
+                f" {wanted} filters before them, not {c}"
+            )
+        return inputs[0]
+
+    def build(self, *shapes: Shape) -> nn.Module:
+        """Return the function; tree and map are read now, so that a missing file shows now."""
+        if (tree := self.word_tree()) is not None and len(tree) != self.classes:
+            raise self.section.error(f"tree= has {len(tree)} classes, not classes={self.classes}")
+        return super().build(*shapes)
+
+    def maps(self, raw: Tensor) -> Tensor:
+        """View the raw map as (B, A, E, H, W)."""
+        return torch.unflatten(raw, 1, (self.num, self.entries))
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Return Darknet's output: (B, c, h, w), or the same floats by cell, anchor and entry."""
+        maps = self.maps(inputs[0]).movedim(2, -1)  # (B, A, H, W, E)
+        number = self.objectness_entry()
+        xy, middle, objectness = maps[..., :2], maps[..., 2:number], maps[..., number : number + 1]
+        by_cell = self.dialect.region_by_cell
+        xy = xy if by_cell else torch.sigmoid(xy)
+        objectness = objectness if self.background else torch.sigmoid(objectness)
+        out = torch.cat((xy, middle, objectness, maps[..., number + 1 :]), dim=-1)
+        out = self._with_classes(out, self._probabilities(maps))
+        out = out.permute(0, 2, 3, 1, 4) if by_cell else out.movedim(-1, 2)
+        return out.reshape(inputs[0].shape)
+
+    def _with_classes(self, out: Tensor, probabilities: Tensor) -> Tensor:
+        """Put the class probabilities (with the background's before them) behind the rest."""
+        return torch.cat((out[..., : out.shape[-1] - probabilities.shape[-1]], probabilities), -1)
+
+    def _probabilities(self, entries: Tensor) -> Tensor:
+        """Return class probabilities (..., C) from raw entries, (..., 1 + C) with a background."""
+        first = self.objectness_entry() + (not self.background)
+        classes = entries[..., first:]
+        tree = self.word_tree()
+        if tree is not None:
+            return tree.softmax(classes)
+        if self.softmax:
+            return torch.softmax(classes, dim=-1)
+        return torch.sigmoid(classes) if self.dialect.region_logistic_classes else classes
+
+    def boxes(self, entries: Tensor, place: Place) -> Tensor:
+        """Return cxcywh (..., 4) in fractions of the network input from raw entries (..., E)."""
+        height, width = place.grid
+        xy, wh = torch.sigmoid(entries[..., :2]), entries[..., 2:4].exp()
+        pairs = torch.tensor(anchor_pairs(self.anchors, self.num), device=wh.device)
+        anchor = pairs.to(wh.dtype)[place.anchor]
+        x, y = (xy[..., 0] + place.x) / width, (xy[..., 1] + place.y) / height
+        w, h = wh[..., 0] * anchor[..., 0] / width, wh[..., 1] * anchor[..., 1] / height
+        return torch.stack((x, y, w, h), dim=-1)
+
+    def objectness(self, entry: Tensor) -> Tensor:
+        """Return the objectness; a head with background classes has none, it counts as 1."""
+        return torch.ones_like(entry) if self.background else torch.sigmoid(entry)
+
+    def reported(self, objectness: Tensor, threshold: float) -> Tensor:
+        """Return the objectness that a detection carries: 1 in forks that report no other."""
+        return torch.ones_like(objectness) if self.dialect.region_by_cell else objectness
+
+    def may_count(self, objectness: Tensor, threshold: float) -> Tensor:
+        """Say which boxes can have a probability that counts: all, where classes exceed 1."""
+        return objectness > threshold if self.bounded else objectness > -1
+
+    def scores(
+        self,
+        entries: Tensor,
+        objectness: Tensor,
+        hier_threshold: float = 0.5,
+        *,
+        use_map: bool = False,
+    ) -> Tensor:
+        """Return the probability of each class, (..., C); with `use_map` of each mapped class."""
+        tree = self.word_tree()
+        classes = self._probabilities(entries)[..., -self.classes :]
+        if tree is None:
+            return objectness[..., None] * classes
+        classes = tree.absolute(classes)
+        mapping = self.class_map() if use_map else None
+        if mapping is not None:
+            return objectness[..., None] * classes[..., list(mapping)]
+        if not self.dialect.region_tree_walk:
+            return _last_above_half(classes)
+        reached = tree.walk(classes.flatten(0, -2), hier_threshold).view(objectness.shape)
+        return torch.zeros_like(classes).scatter(-1, reached[..., None], objectness[..., None])
+
+    def keeps_score(self, scores: Tensor, threshold: float, *, use_map: bool = False) -> Tensor:
+        """Say which probabilities count; the one class of a word tree needs no threshold."""
+        one_class = self.tree is not None and not (use_map and self.map is not None)
+        return scores > (0.0 if one_class else threshold)
+
+
+def _last_above_half(p: Tensor) -> Tensor:
+    """Keep, of the probabilities (..., C), the last that is above one half."""
+    above = p > 0.5
+    number = torch.arange(1, p.shape[-1] + 1, device=p.device)
+    last = (above * number).amax(dim=-1, keepdim=True)
+    return torch.where(above & (number == last), p, torch.zeros_like(p))

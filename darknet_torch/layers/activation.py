@@ -1,0 +1,97 @@
+"""[activation], [logistic], and the activation functions of all layers, by Darknet's names.
+
+Formulas: semantics of both forks' activation tables; all element by element but the three
+`normalize_channels`, which work per pixel over the channels.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from darknet_torch.dialect import PJREDDIE
+from darknet_torch.layers.base import Layer, layer
+from darknet_torch.options import Activation, option
+
+__all__ = ["activate"]
+
+
+def _plse(x: Tensor) -> Tensor:
+    middle = 0.125 * x + 0.5
+    return torch.where(x < -4, 0.01 * (x + 4), torch.where(x > 4, 0.01 * (x - 4) + 1, middle))
+
+
+def _stair(x: Tensor) -> Tensor:
+    floor, half = x.floor(), (x.floor() * 0.5).floor()
+    return torch.where(torch.remainder(floor, 2) == 0, half, (x - floor) + half)
+
+
+def _lhtan(x: Tensor) -> Tensor:
+    return torch.where(x < 0, 0.001 * x, torch.where(x > 1, 0.001 * (x - 1) + 1, x))
+
+
+def _gelu(x: Tensor) -> Tensor:
+    return 0.5 * x * (1 + torch.tanh(0.797885 * x + 0.035677 * x * x * x))
+
+
+def _hard_mish(x: Tensor) -> Tensor:
+    return torch.where(x > 0, x, torch.where(x > -2, x * x / 2 + x, torch.zeros_like(x)))
+
+
+def _normalize(weight: Tensor) -> Tensor:
+    return weight / (weight.sum(dim=1, keepdim=True) + 1e-4)
+
+
+_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "linear": lambda x: x,
+    "logistic": torch.sigmoid,
+    "loggy": lambda x: 2 * torch.sigmoid(x) - 1,
+    "relu": F.relu,
+    "relu6": F.relu6,
+    "leaky": lambda x: F.leaky_relu(x, 0.1),
+    "revleaky": lambda x: F.leaky_relu(x, 0.1),
+    "relie": lambda x: F.leaky_relu(x, 0.01),
+    "ramp": lambda x: F.relu(x) + 0.1 * x,
+    "elu": F.elu,
+    "selu": lambda x: 1.0507 * F.elu(x, alpha=1.6732),
+    "gelu": _gelu,
+    "tanh": torch.tanh,
+    "plse": _plse,
+    "stair": _stair,
+    "hardtan": F.hardtanh,
+    "lhtan": _lhtan,
+    "swish": F.silu,
+    "mish": F.mish,
+    "hard_mish": _hard_mish,
+    "normalize_channels": lambda x: _normalize(F.relu(x)),
+    "normalize_channels_softmax": lambda x: _normalize(x.exp()),
+    "normalize_channels_softmax_maxval": lambda x: _normalize(
+        (x - x.amax(dim=1, keepdim=True)).exp()
+    ),
+}
+
+
+def activate(name: str, x: Tensor) -> Tensor:
+    """Apply the activation of that name to (B, C, H, W) or (B, N)."""
+    return _FUNCTIONS[name](x)
+
+
+@layer("activation")
+class ActivationLayer(Layer):
+    """[activation]: the activation on its own; the shape stays."""
+
+    activation: Activation = option(Activation("linear"))
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Apply the activation."""
+        return activate(self.activation, inputs[0])
+
+
+@layer("logistic", only=PJREDDIE)
+class Logistic(Layer):
+    """[logistic]: the logistic function on its own; the shape stays."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Apply the logistic function."""
+        return torch.sigmoid(inputs[0])

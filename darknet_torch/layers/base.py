@@ -1,0 +1,239 @@
+"""What a layer type is: a frozen dataclass of its options with wiring, shape, sums and weights.
+
+A new layer type is one class below one decorator, in any file that is imported:
+
+    @layer("double")
+    class Double(Layer):
+        factor: float = option(2.0)
+
+        def forward(self, *inputs: Tensor) -> Tensor:
+            return self.factor * inputs[0]
+
+Every method has a default that is right for somebody. Layers without parameters write `shape` and
+`forward`; layers with parameters write `shape`, `build` and `weights`.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from typing import Any, NamedTuple, TypeVar, dataclass_transform
+
+import torch
+from torch import Tensor, nn
+
+from darknet_torch.dialect import ALEXEYAB, DIALECTS, PJREDDIE, Dialect
+from darknet_torch.errors import UsageError
+from darknet_torch.options import option
+from darknet_torch.parser import Section
+
+__all__ = ["Function", "Layer", "Segment", "Shape", "absolute", "find", "layer", "registered"]
+
+T = TypeVar("T", bound="Layer")
+
+
+class Shape(NamedTuple):
+    """Shape of one picture's output: channels, height, width. A plain vector has h = w = 0.
+
+    Maps are tensors (B, c, h, w), vectors are tensors (B, c).
+    """
+
+    c: int
+    h: int = 0
+    w: int = 0
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return self.c if self.is_vector else self.c * self.h * self.w
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether the values have no place in a picture."""
+        return self.h == 0
+
+    def __str__(self) -> str:
+        return f"{self.c}" if self.is_vector else f"{self.w} x {self.h} x {self.c}"
+
+    def map(self) -> "Shape":
+        """Return itself; ValueError if it is no map of channels, height and width."""
+        if self.is_vector:
+            raise ValueError(f"needs a map of pixels before it, not a vector of {self.c} values")
+        return self
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A run of floats in the weights file, and the parameter or buffer of the module it fills.
+
+    kind: biases, scales, rolling_mean, rolling_variance, weights, shortcut_weights,
+        implicit_weights.
+    name: path of the tensor inside the layer's module, such as `conv.weight`.
+    shape: of the floats as the module has them (the first rows, if the module has more).
+    fan_in: how many inputs one output sums up; scales the random initial values.
+    stored: False keeps the tensor at its initial value and takes nothing from the file.
+    flipped: the file has the matrix (shape[0], rest) transposed.
+    connected: transposed in files whose header says that connected matrices are.
+    """
+
+    kind: str
+    name: str
+    shape: tuple[int, ...]
+    fan_in: int = 1
+    stored: bool = True
+    flipped: bool = False
+    connected: bool = False
+
+    @property
+    def count(self) -> int:
+        """Number of floats."""
+        return math.prod(self.shape)
+
+    def initial(self, shape: tuple[int, ...]) -> Tensor:
+        """Return float32 start values; a variance that no file ever fills is 0, as in Darknet."""
+        if self.kind in ("scales", "shortcut_weights"):
+            return torch.ones(shape, device="cpu")
+        if self.kind == "rolling_variance":
+            return torch.full(shape, float(self.stored), device="cpu")
+        if self.kind == "weights":
+            return torch.randn(shape, device="cpu") * math.sqrt(2 / self.fan_in)
+        if self.kind == "implicit_weights":
+            return torch.randn(shape, device="cpu") * 0.2
+        return torch.zeros(shape, device="cpu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """Base of all layer types; its fields are the options that every section understands.
+
+    `shape` and `inputs` raise ValueError where the network cannot be; the plan adds file and line.
+    """
+
+    section: Section = field(repr=False, compare=False)
+    dialect: Dialect = field(repr=False)
+
+    dontload: bool = option(False)
+    dontloadscales: bool = option(False)
+    onlyforward: bool = option(False)
+    stopbackward: bool = option(False)
+    learning_rate: float = option(1.0)
+    truth: bool = option(False, only=PJREDDIE)
+    dontsave: bool = option(False, only=PJREDDIE)
+    numload: int = option(0, only=PJREDDIE)
+    smooth: float = option(0.0, only=PJREDDIE)
+    clip: float = option(0.0, only=ALEXEYAB)
+    dont_update: bool = option(False, only=ALEXEYAB)
+    burnin_update: int = option(0, only=ALEXEYAB)
+    train_only_bn: bool = option(False, only=ALEXEYAB)
+
+    def inputs(self, index: int) -> tuple[int, ...]:
+        """Return the indices of the layers that feed the layer at `index`; -1 is the image."""
+        return (index - 1,)
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return the shape of the output; ValueError if the inputs do not fit."""
+        return inputs[0]
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Compute the output of a layer without parameters."""
+        return inputs[0]
+
+    def build(self, *shapes: Shape) -> nn.Module:
+        """Return the module. It is built on the meta device: only constants own memory."""
+        return Function(self)
+
+    def weights(self, *shapes: Shape) -> Iterable[Segment]:
+        """Yield the module's tensors in file order: reading, writing and size check in one."""
+        return ()
+
+    def tie(self, index: int, modules: nn.ModuleList) -> None:
+        """Share tensors with an earlier layer, once those have their values."""
+
+    def adapt(self, readers: frozenset[str]) -> "Layer":
+        """Return the layer as it is once the sections that read its output are known."""
+        return self
+
+    def replace(self, **changes: Any) -> "Layer":
+        """Return a copy with other options."""
+        return replace(self, **changes)
+
+    def flops(self, *shapes: Shape) -> int:
+        """Return floating point operations for one picture, as Darknet counts them."""
+        return 0
+
+
+class Function(nn.Module):
+    """The module of a layer without parameters."""
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Compute the layer's output from (B, c, h, w) or (B, n) tensors."""
+        return self.layer.forward(*inputs)
+
+    def extra_repr(self) -> str:
+        """Show the layer's options."""
+        return repr(self.layer)
+
+
+class _Entry(NamedTuple):
+    cls: type[Layer]
+    only: Dialect | None
+
+
+_registry: dict[str, list[_Entry]] = {}
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(option, field))
+def layer(*names: str, only: Dialect | None = None) -> Callable[[type[T]], type[T]]:
+    """Register a class as the layer type of sections of these names, in one fork's family or all.
+
+    Raises UsageError where the name is taken.
+    """
+
+    def register(cls: type[T]) -> type[T]:
+        cls = dataclass(frozen=True, kw_only=True)(cls)
+        for name in names:
+            entries = _registry.setdefault(name, [])
+            if any(entry.only in (None, only) or only is None for entry in entries):
+                raise UsageError(f"[{name}] is already the layer type {entries[0].cls.__name__}")
+            entries.append(_Entry(cls, only))
+        return cls
+
+    return register
+
+
+def registered() -> dict[str, list[tuple[type[Layer], Dialect | None]]]:
+    """Return the layer types by section name, each with the only fork that has it, if any."""
+    return {name: [(e.cls, e.only) for e in entries] for name, entries in _registry.items()}
+
+
+def find(section: Section, dialect: Dialect) -> type[Layer]:
+    """Return the layer type of a section; CfgError names the dialect that would take it."""
+    entries = _registry.get(section.name, [])
+    for entry in entries:
+        if dialect.knows(entry.only) and section.name not in dialect.lacks:
+            return entry.cls
+    raise section.error(_not_found(section.name, entries, dialect))
+
+
+def _not_found(name: str, entries: list[_Entry], dialect: Dialect) -> str:
+    takers = [
+        d.name
+        for d in DIALECTS.values()
+        if any(d.knows(entry.only) for entry in entries) and name not in d.lacks
+    ]
+    if takers:
+        return f"{dialect.name} has no such section; dialect {' and '.join(takers)} takes it"
+    close = get_close_matches(name.strip("[]#").lower(), _registry, n=1, cutoff=0.5)
+    return "unknown section" + (f"; did you mean [{close[0]}]?" if close else "")
+
+
+def absolute(number: int, index: int) -> int:
+    """Return the layer that `number` means in the section at `index`: relative if negative."""
+    source = index + number if number < 0 else number
+    if not 0 <= source < index:
+        raise ValueError(f"layer {number} is not one of the {index} layers before it")
+    return source

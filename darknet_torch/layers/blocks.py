@@ -1,0 +1,108 @@
+"""What several layer types are made of: batch norm as each fork computes it, blur, matrices."""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from darknet_torch.dialect import Dialect
+from darknet_torch.layers.base import Segment
+
+__all__ = [
+    "BatchNorm",
+    "Blur",
+    "Linear",
+    "affine_segments",
+    "batch_norm",
+    "linear_segments",
+    "norm_segments",
+]
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch norm that divides by sqrt(var) + eps at inference, as pjreddie's CPU code does.
+
+    Negative variances of some published files are denormal zeros, hence the clamp.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (B, C, H, W) per channel."""
+        if self.training or self.running_var is None:
+            return super().forward(x)
+        variance = (self.running_var.clamp_min(0).sqrt() + self.eps).square()
+        return F.batch_norm(x, self.running_mean, variance, self.weight, self.bias, eps=0.0)
+
+
+def batch_norm(channels: int, dialect: Dialect) -> nn.BatchNorm2d:
+    """Return the dialect's batch norm; its rolling statistics move by 1 % a step."""
+    kind = nn.BatchNorm2d if dialect.epsilon_inside_root else BatchNorm
+    return kind(channels, eps=dialect.batch_norm_epsilon, momentum=0.01)
+
+
+def norm_segments(count: int, name: str, fan_in: int, *, stored: bool = True) -> Iterator[Segment]:
+    """Yield scales, means and variances, the order in which every layer keeps them."""
+    prefix = f"{name}." if name else ""
+    yield Segment("scales", f"{prefix}weight", (count,), fan_in, stored)
+    yield Segment("rolling_mean", f"{prefix}running_mean", (count,), fan_in, stored)
+    yield Segment("rolling_variance", f"{prefix}running_var", (count,), fan_in, stored)
+
+
+def affine_segments(
+    filters: int, normalized: bool, name: str, norm: str, fan_in: int, *, scales_stored: bool = True
+) -> Iterator[Segment]:
+    """Yield what stands before a convolution's weights: biases, then batch norm if there is one.
+
+    The biases belong to the batch norm where there is one, else to the product `name`.
+    """
+    yield Segment("biases", f"{norm if normalized else name}.bias", (filters,), fan_in)
+    if normalized:
+        yield from norm_segments(filters, norm, fan_in, stored=scales_stored)
+
+
+class Blur(nn.Module):
+    """The fixed low-pass filter of `antialiasing`: 1 is [1 2 1] x [1 2 1] / 16, 2 is 2 x 2 / 4."""
+
+    def __init__(self, kind: int, strides: tuple[int, int]) -> None:
+        super().__init__()
+        row = torch.tensor([1.0, 1.0] if kind == 2 else [1.0, 2.0, 1.0], device="cpu")
+        kernel = torch.outer(row, row) / row.sum() ** 2
+        self.register_buffer("kernel", kernel[None, None], persistent=False)
+        self.strides, self.padding = strides, 0 if kind == 2 else 1
+
+    @staticmethod
+    def shape(kind: int, h: int, w: int, stride_y: int, stride_x: int) -> tuple[int, int]:
+        """Return the blurred height and width."""
+        shrink = 2 if kind == 2 else 1
+        return (h - shrink) // stride_y + 1, (w - shrink) // stride_x + 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Blur each channel of (B, C, H, W) on its own."""
+        channels = x.shape[1]
+        kernel = self.get_buffer("kernel").to(x.dtype).expand(channels, 1, -1, -1)
+        return F.conv2d(x, kernel, stride=self.strides, padding=self.padding, groups=channels)
+
+
+class Linear(nn.Module):
+    """fc and bn (or None): (B, ...) of `inputs` values -> (B, outputs, 1, 1)."""
+
+    def __init__(self, inputs: int, outputs: int, normalized: bool, dialect: Dialect) -> None:
+        super().__init__()
+        self.fc = nn.Linear(inputs, outputs, bias=not normalized)
+        self.bn = batch_norm(outputs, dialect) if normalized else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply, then normalise or add biases."""
+        x = self.fc(x.flatten(1))[..., None, None]
+        return x if self.bn is None else self.bn(x)
+
+
+def linear_segments(
+    inputs: int, outputs: int, normalized: bool, prefix: str = "", *, scales_stored: bool = True
+) -> Iterator[Segment]:
+    """Yield the segments of a Linear: its batch norm stands behind the weights."""
+    name = f"{prefix}bn" if normalized else f"{prefix}fc"
+    yield Segment("biases", f"{name}.bias", (outputs,), inputs)
+    yield Segment("weights", f"{prefix}fc.weight", (outputs, inputs), inputs, connected=True)
+    if normalized:
+        yield from norm_segments(outputs, name, inputs, stored=scales_stored)

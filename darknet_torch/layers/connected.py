@@ -1,0 +1,52 @@
+"""[connected]: every output is a weighted sum of all inputs."""
+
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+
+from darknet_torch.layers.activation import activate
+from darknet_torch.layers.base import Layer, Segment, Shape, layer
+from darknet_torch.layers.blocks import Linear, linear_segments
+from darknet_torch.options import Activation, option
+
+
+@layer("connected", "conn")
+class Connected(Layer):
+    """[connected]: (B, ...) -> (B, output, 1, 1); maps are flattened channel by channel."""
+
+    output: int = option(1, check=lambda n: n > 0, wanted="at least 1")
+    activation: Activation = option(Activation("logistic"))
+    batch_normalize: bool = option(False)
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return a map of one pixel."""
+        return Shape(self.output, 1, 1)
+
+    def build(self, *shapes: Shape) -> nn.Module:
+        """Return the product with its parameters."""
+        return ConnectedModule(self, shapes[0].size)
+
+    def weights(self, *shapes: Shape) -> Iterable[Segment]:
+        """Biases, weights[out][in], and only then batch norm."""
+        yield from linear_segments(
+            shapes[0].size,
+            self.output,
+            self.batch_normalize,
+            scales_stored=not self.dontloadscales,
+        )
+
+    def flops(self, *shapes: Shape) -> int:
+        """Two operations for each weight."""
+        return 2 * shapes[0].size * self.output
+
+
+class ConnectedModule(Linear):
+    """fc, bn (or None), activation."""
+
+    def __init__(self, layer: Connected, inputs: int) -> None:
+        super().__init__(inputs, layer.output, layer.batch_normalize, layer.dialect)
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute (B, output, 1, 1) from (B, ...)."""
+        return activate(self.layer.activation, super().forward(x))

@@ -1,0 +1,189 @@
+"""[convolutional]: product, batch norm or biases, activation; and the binary and blurred variants.
+
+Keys that act only while Darknet trains (`sway`, `rotate`, `grad_centr` ...) are accepted and kept.
+"""
+
+from collections.abc import Iterable
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from darknet_torch.dialect import ALEXEYAB
+from darknet_torch.layers.activation import activate
+from darknet_torch.layers.base import Layer, Segment, Shape, absolute, layer
+from darknet_torch.layers.blocks import Blur, affine_segments, batch_norm
+from darknet_torch.options import Activation, option
+
+NEEDS_ACTIVATION = {"route", "shortcut", "scale_channels", "sam"}
+
+
+@layer("convolutional", "conv")
+class Convolutional(Layer):
+    """[convolutional]: cross-correlation (B, c, h, w) -> (B, filters, h', w')."""
+
+    filters: int = option(1, check=lambda n: n > 0, wanted="at least 1")
+    size: int = option(1, check=lambda n: n > 0, wanted="at least 1")
+    stride: int = option(1, check=lambda n: n > 0, wanted="at least 1")
+    stride_x: int = option(lambda o: o.stride, only=ALEXEYAB)
+    stride_y: int = option(lambda o: o.stride, only=ALEXEYAB)
+    pad: bool = option(False)
+    padding: int = option(0, check=lambda n: n >= 0, wanted="at least 0")
+    dilation: int = option(1, only=ALEXEYAB, check=lambda n: n > 0, wanted="at least 1")
+    groups: int = option(1, check=lambda n: n > 0, wanted="at least 1")
+    batch_normalize: bool = option(False)
+    cbn: bool = option(False, only=ALEXEYAB)
+    activation: Activation = option(Activation("logistic"))
+    xnor: bool = option(False)
+    binary: bool = option(False)
+    bin_output: bool = option(False, only=ALEXEYAB)
+    flipped: bool = option(False)
+    antialiasing: int = option(0, only=ALEXEYAB)
+    share_index: int | None = option(None, only=ALEXEYAB)
+
+    # training, or kept without effect on the CPU
+    dot: int = option(0)
+    sway: bool = option(False, only=ALEXEYAB)
+    rotate: bool = option(False, only=ALEXEYAB)
+    stretch: bool = option(False, only=ALEXEYAB)
+    stretch_sway: bool = option(False, only=ALEXEYAB)
+    angle: float = option(15.0, only=ALEXEYAB)
+    grad_centr: bool = option(False, only=ALEXEYAB)
+    reverse: float = option(0.0, only=ALEXEYAB)
+    coordconv: int = option(0, only=ALEXEYAB)
+    assisted_excitation: float = option(0.0, only=ALEXEYAB)
+    stream: int = option(-1, only=ALEXEYAB)
+    wait_stream: int = option(-1, only=ALEXEYAB)
+
+    @property
+    def strides(self) -> tuple[int, int]:
+        """Strides (vertical, horizontal); below 1 they mean `stride`."""
+        y, x = self.stride_y, self.stride_x
+        return (y if y > 0 else self.stride, x if x > 0 else self.stride)
+
+    @property
+    def used_padding(self) -> int:
+        """Zeros on each side, before dilation."""
+        return self.size // 2 if self.pad else self.padding
+
+    @property
+    def used_dilation(self) -> int:
+        """A kernel of one pixel cannot be dilated."""
+        return self.dilation if self.size > 1 else 1
+
+    @property
+    def used_groups(self) -> int:
+        """AlexeyAB's binary convolutions have no groups."""
+        return 1 if self.xnor and self.dialect.knows(ALEXEYAB) else self.groups
+
+    @property
+    def normalized(self) -> bool:
+        """Whether batch norm follows; cross-iteration batch norm is the same at inference."""
+        return self.batch_normalize or self.cbn
+
+    def without_activation(self) -> bool:
+        """Whether `bin_output` leaves the activation away, as only signs are read."""
+        return self.bin_output and self.xnor
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return the output's shape; ValueError if groups, dilation or size do not fit."""
+        c, h, w = inputs[0].map()
+        for what, count in (("channels before it", c), ("filters", self.filters)):
+            if count % self.used_groups:
+                raise ValueError(f"{self.used_groups} groups do not divide the {count} {what}")
+        if self.used_dilation > 1 and 2 * self.used_padding != self.size - 1:
+            raise ValueError(
+                f"dilation={self.dilation} needs a padding of {(self.size - 1) / 2:g}, half the"
+                f" kernel, not {self.used_padding}"
+            )
+        blurred = self._product_shape(h, w)
+        if self.antialiasing:
+            blurred = Blur.shape(self.antialiasing, *blurred, *self.strides)
+        return Shape(self.filters, *blurred)
+
+    def _product_shape(self, h: int, w: int) -> tuple[int, int]:
+        stride_y, stride_x = (1, 1) if self.antialiasing else self.strides
+        grow = 2 * self.used_padding - self.size
+        return (h + grow) // stride_y + 1, (w + grow) // stride_x + 1
+
+    def build(self, *shapes: Shape) -> nn.Module:
+        """Return the convolution with its parameters."""
+        return Convolution(self, shapes[0].c)
+
+    def weights(self, *shapes: Shape) -> Iterable[Segment]:
+        """Biases, batch norm, weights[n][c / groups][k][k]; nothing where they are shared."""
+        if self.share_index is not None:
+            return
+        channels = shapes[0].c // self.used_groups
+        fan_in = channels * self.size * self.size
+        loaded = min(self.numload or self.filters, self.filters)
+        yield from affine_segments(
+            loaded, self.normalized, "conv", "bn", fan_in, scales_stored=not self.dontloadscales
+        )
+        shape = (loaded, channels, self.size, self.size)
+        yield Segment("weights", "conv.weight", shape, fan_in, flipped=self.flipped)
+
+    def tie(self, index: int, modules: nn.ModuleList) -> None:
+        """Take weights, biases and batch norm from the layer that `share_index` names."""
+        if self.share_index is None:
+            return
+        source, mine = modules[absolute(self.share_index, index)], modules[index]
+        if not isinstance(source, Convolution) or not isinstance(mine, Convolution):
+            raise ValueError(f"share_index={self.share_index}: is no [convolutional] layer")
+        if source.conv.weight.shape != mine.conv.weight.shape or (source.bn is None) != (
+            mine.bn is None
+        ):
+            raise ValueError(f"share_index={self.share_index}: has weights of another shape")
+        mine.conv.weight, mine.conv.bias, mine.bn = source.conv.weight, source.conv.bias, source.bn
+
+    def adapt(self, readers: frozenset[str]) -> "Convolutional":
+        """Drop the activation of a `bin_output` layer whose readers take its signs only."""
+        if self.without_activation() and not readers & NEEDS_ACTIVATION:
+            return cast("Convolutional", self.replace(activation=Activation("linear")))
+        return self
+
+    def flops(self, *shapes: Shape) -> int:
+        """Two operations for each weight and output pixel."""
+        c, h, w = shapes[0]
+        out_h, out_w = self._product_shape(h, w)
+        return 2 * self.filters * self.size**2 * c // self.used_groups * out_h * out_w
+
+
+class Convolution(nn.Module):
+    """conv, bn (or None), activation, blur: (B, c, h, w) -> (B, filters, h', w')."""
+
+    def __init__(self, layer: Convolutional, channels: int) -> None:
+        super().__init__()
+        self.layer = layer
+        dilation = layer.used_dilation
+        self.conv = nn.Conv2d(
+            channels,
+            layer.filters,
+            layer.size,
+            stride=1 if layer.antialiasing else layer.strides,
+            padding=layer.used_padding * dilation,
+            dilation=dilation,
+            groups=layer.used_groups,
+            bias=not layer.normalized,
+        )
+        self.bn = batch_norm(layer.filters, layer.dialect) if layer.normalized else None
+        self.blur = Blur(layer.antialiasing, layer.strides) if layer.antialiasing else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute the layer's output."""
+        x = self._binary_product(x) if self.layer.xnor else self.conv(x)
+        if self.bn is not None:
+            x = self.bn(x)
+        x = activate(self.layer.activation, x)
+        return x if self.blur is None else self.blur(x)
+
+    def _binary_product(self, x: Tensor) -> Tensor:
+        """Multiply signs of the input by each filter's signs times its mean magnitude."""
+        weight, conv = self.conv.weight, self.conv
+        scale = weight.abs().mean(dim=(1, 2, 3), keepdim=True)
+        weight = torch.where(weight > 0, scale, -scale)
+        signs = torch.where(x > 0, 1.0, -1.0).to(x.dtype)
+        pad_y, pad_x = cast(tuple[int, int], conv.padding)
+        signs = F.pad(signs, (pad_x, pad_x, pad_y, pad_y), value=self.layer.dialect.xnor_padding)
+        return F.conv2d(signs, weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups)

@@ -1,0 +1,64 @@
+"""[local]: a convolution whose every place has filters of its own."""
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from darknet_torch.layers.activation import activate
+from darknet_torch.layers.base import Layer, Segment, Shape, layer
+from darknet_torch.options import Activation, option
+
+
+@layer("local")
+class Local(Layer):
+    """[local]: unshared convolution (B, c, h, w) -> (B, filters, h', w')."""
+
+    filters: int = option(1, check=lambda n: n > 0, wanted="at least 1")
+    size: int = option(1, check=lambda n: n > 0, wanted="at least 1")
+    stride: int = option(1, check=lambda n: n > 0, wanted="at least 1")
+    pad: int = option(0)
+    activation: Activation = option(Activation("logistic"))
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return the shape; here `pad` is the number of zeros on each side itself."""
+        _, h, w = inputs[0].map()
+        if self.pad not in (0, 1) or (self.pad and self.size != 3):
+            raise ValueError(f"pad={self.pad}: must be 0, or 1 with size=3, not size={self.size}")
+        shrink = 1 if self.pad else self.size
+        return Shape(self.filters, (h - shrink) // self.stride + 1, (w - shrink) // self.stride + 1)
+
+    def build(self, *shapes: Shape) -> nn.Module:
+        """Return the module with its parameters."""
+        return LocalModule(self, shapes[0])
+
+    def weights(self, *shapes: Shape) -> Iterable[Segment]:
+        """Biases in the order channel, y, x; weights[y * width + x][n][c][k][k]."""
+        fan_in = shapes[0].c * self.size**2
+        out = self.shape(*shapes)
+        yield Segment("biases", "bias", (out.c * out.h * out.w,), fan_in)
+        yield Segment("weights", "weight", (out.h * out.w, self.filters, fan_in), fan_in)
+
+    def flops(self, *shapes: Shape) -> int:
+        """Two operations for each weight."""
+        return 2 * self.shape(*shapes).size * shapes[0].c * self.size**2
+
+
+class LocalModule(nn.Module):
+    """weight (places, filters, c * k * k) and bias (filters * places)."""
+
+    def __init__(self, layer: Local, shape: Shape) -> None:
+        super().__init__()
+        self.layer, self.out = layer, layer.shape(shape)
+        places = self.out.h * self.out.w
+        fan_in = shape.c * layer.size**2
+        self.weight = nn.Parameter(torch.empty(places, layer.filters, fan_in))
+        self.bias = nn.Parameter(torch.empty(layer.filters * places))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute the layer's output."""
+        layer, out = self.layer, self.out
+        columns = F.unfold(x, layer.size, padding=layer.pad, stride=layer.stride)
+        product = torch.einsum("lnk,bkl->bnl", self.weight, columns).flatten(1) + self.bias
+        return activate(layer.activation, product.view(-1, out.c, out.h, out.w))

@@ -1,0 +1,71 @@
+"""[dropout], [silence], [cost], [crop]: layers that pass their input on, or a part of it."""
+
+import torch
+from torch import Tensor
+
+from darknet_torch.dialect import ALEXEYAB, PJREDDIE
+from darknet_torch.layers.base import Layer, Shape, layer
+from darknet_torch.options import option
+
+
+@layer("dropout")
+class Dropout(Layer):
+    """[dropout]: nothing happens at inference."""
+
+    probability: float = option(0.5)
+    dropblock: bool = option(False, only=ALEXEYAB)
+    dropblock_size_rel: float = option(0.0, only=ALEXEYAB)
+    dropblock_size_abs: int = option(0, only=ALEXEYAB)
+
+
+@layer("silence", "empty", "blank", only=ALEXEYAB)
+class Silence(Layer):
+    """[silence], [empty]: nothing happens."""
+
+
+@layer("cost")
+class Cost(Layer):
+    """[cost]: a loss of training; its output is all zeros, the result is the layer before."""
+
+    type: str = option("sse")
+    scale: float = option(1.0)
+    ratio: float = option(0.0)
+    noobj: float = option(1.0, only=PJREDDIE)
+    thresh: float = option(0.0, only=PJREDDIE)
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return a vector of as many zeros."""
+        return Shape(inputs[0].size)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Return zeros (B, n)."""
+        return torch.zeros_like(inputs[0].flatten(1))
+
+
+@layer("crop")
+class Crop(Layer):
+    """[crop]: centre of the picture, its values moved from 0..1 to -1..1 unless `noadjust`."""
+
+    crop_height: int = option(1, check=lambda n: n > 0, wanted="at least 1")
+    crop_width: int = option(1, check=lambda n: n > 0, wanted="at least 1")
+    noadjust: bool = option(False)
+    flip: bool = option(False)
+    angle: float = option(0.0)
+    saturation: float = option(1.0)
+    exposure: float = option(1.0)
+    shift: float = option(0.0)
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return (c, crop_height, crop_width)."""
+        c, h, w = inputs[0].map()
+        if self.crop_height > h or self.crop_width > w:
+            raise ValueError(f"cannot crop {self.crop_width} x {self.crop_height} from {w} x {h}")
+        return Shape(c, self.crop_height, self.crop_width)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Cut out the centre."""
+        x = inputs[0]
+        top = (x.shape[2] - self.crop_height) // 2
+        left = (x.shape[3] - self.crop_width) // 2
+        x = x[:, :, top : top + self.crop_height, left : left + self.crop_width]
+        return x if self.noadjust else x * 2 - 1

@@ -1,0 +1,118 @@
+"""[maxpool], [local_avgpool], [avgpool]: largest or mean value of windows, or of whole maps."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from darknet_torch.dialect import ALEXEYAB
+from darknet_torch.layers.base import Layer, Shape, layer
+from darknet_torch.layers.blocks import Blur
+from darknet_torch.options import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window(Layer):
+    """A window that slides over the map; `padding` counts the cells of both sides together."""
+
+    stride: int = option(1, check=lambda n: n > 0, wanted="at least 1")
+    stride_x: int = option(lambda o: o.stride, only=ALEXEYAB, check=lambda n: n > 0, wanted=">= 1")
+    stride_y: int = option(lambda o: o.stride, only=ALEXEYAB, check=lambda n: n > 0, wanted=">= 1")
+    size: int = option(lambda o: o.stride, check=lambda n: n > 0, wanted="at least 1")
+    padding: int = option(lambda o: o.size - 1, check=lambda n: n >= 0, wanted="at least 0")
+    antialiasing: int = option(0, only=ALEXEYAB)
+
+    @property
+    def strides(self) -> tuple[int, int]:
+        """Strides (vertical, horizontal) of the window itself."""
+        return (1, 1) if self.antialiasing else (self.stride_y, self.stride_x)
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Padding before and behind: the smaller half stands before."""
+        return self.padding // 2, self.padding - self.padding // 2
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return (h + padding - size) / stride + 1, blurred if so asked."""
+        c, h, w = inputs[0].map()
+        stride_y, stride_x = self.strides
+        grow = self.padding - self.size
+        out = (h + grow) // stride_y + 1, (w + grow) // stride_x + 1
+        if self.antialiasing:
+            out = Blur.shape(self.antialiasing, *out, self.stride_y, self.stride_x)
+        return Shape(c, *out)
+
+    def pad(self, x: Tensor, value: float) -> Tensor:
+        """Surround the map by `value`."""
+        before, behind = self.sides
+        return F.pad(x, (before, behind, before, behind), value=value) if self.padding else x
+
+
+@layer("maxpool", "max")
+class MaxPool(Window):
+    """[maxpool]: largest value of each window, cells outside the map ignored."""
+
+    maxpool_depth: bool = option(False, only=ALEXEYAB)
+    out_channels: int = option(1, only=ALEXEYAB, check=lambda n: n > 0, wanted="at least 1")
+    maxpool_zero_nonmax: bool = option(False, only=ALEXEYAB)
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return the windows' shape, or the same map with `out_channels` for maxpool_depth."""
+        if not self.maxpool_depth:
+            return super().shape(*inputs)
+        c, h, w = inputs[0].map()
+        if c < self.out_channels:
+            raise ValueError(f"out_channels={self.out_channels}: only {c} channels before it")
+        return Shape(self.out_channels, h, w)
+
+    def build(self, *shapes: Shape) -> nn.Module:
+        """Return the pooling, with the blur behind it if there is one."""
+        module = super().build(*shapes)
+        if self.antialiasing and not self.maxpool_depth:
+            return nn.Sequential(module, Blur(self.antialiasing, (self.stride_y, self.stride_x)))
+        return module
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Pool (B, c, h, w)."""
+        x = inputs[0]
+        if self.maxpool_depth:
+            return self._over_channels(x)
+        before, behind = self.sides
+        if before == behind and before <= self.size // 2:
+            return F.max_pool2d(x, self.size, self.strides, before)
+        if before == 0 and all(stride == 2 for stride in self.strides):
+            return F.max_pool2d(x, self.size, self.strides, ceil_mode=True)  # no copy of the map
+        return F.max_pool2d(self.pad(x, torch.finfo(x.dtype).min), self.size, self.strides)
+
+    def _over_channels(self, x: Tensor) -> Tensor:
+        """Largest of the channels g, g + out_channels, g + 2 * out_channels ..."""
+        groups = self.out_channels
+        missing = -x.shape[1] % groups
+        x = F.pad(x, (0, 0, 0, 0, 0, missing), value=torch.finfo(x.dtype).min)
+        return torch.unflatten(x, 1, (-1, groups)).amax(dim=1)
+
+
+@layer("local_avgpool", "local_avg", only=ALEXEYAB)
+class LocalAvgPool(Window):
+    """[local_avgpool]: mean of each window's cells that lie inside the map."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Pool (B, c, h, w)."""
+        x = inputs[0]
+        sums = F.avg_pool2d(self.pad(x, 0), self.size, self.strides)
+        inside = F.avg_pool2d(self.pad(torch.ones_like(x[:1, :1]), 0), self.size, self.strides)
+        return sums / inside
+
+
+@layer("avgpool", "avg")
+class AvgPool(Layer):
+    """[avgpool]: mean of each channel, (B, c, h, w) -> (B, c, 1, 1)."""
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return one pixel."""
+        return Shape(inputs[0].map().c, 1, 1)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Average over the pixels."""
+        return inputs[0].mean(dim=(2, 3), keepdim=True)

@@ -1,0 +1,174 @@
+"""[shortcut]: adds earlier layers to the one before; each fork in its own way."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from darknet_torch.dialect import ALEXEYAB, PJREDDIE
+from darknet_torch.layers.activation import activate
+from darknet_torch.layers.base import Function, Layer, Segment, Shape, absolute, layer
+from darknet_torch.options import Activation, option
+from darknet_torch.parser import Section
+
+
+@layer("shortcut", only=PJREDDIE)
+class StridedShortcut(Layer):
+    """[shortcut] of pjreddie: one source, whose map may be a multiple or a fraction in size.
+
+    The result has the shape of the layer before. Where the source has no value, that layer's
+    value stays as it is; elsewhere it is alpha * before + beta * source.
+    """
+
+    source: int = option(0, key="from")
+    activation: Activation = option(Activation("linear"))
+    alpha: float = option(1.0)
+    beta: float = option(1.0)
+
+    def inputs(self, index: int) -> tuple[int, ...]:
+        """Return the layer before and the source."""
+        _must_name_sources(self.section)
+        return (index - 1, absolute(self.source, index))
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return the shape of the layer before."""
+        here, there = (shape.map() for shape in inputs)
+        _ratios(here, there)
+        return here
+
+    def build(self, *shapes: Shape) -> nn.Module:
+        """Return the sum, cut to what both maps have."""
+        return StridedSum(self, *shapes)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Add maps of one shape."""
+        x, source = inputs
+        plain = self.alpha == self.beta == 1.0
+        total = x + source if plain else self.alpha * x + self.beta * source
+        return activate(self.activation, total)
+
+
+class StridedSum(Function):
+    """Adds what both maps have: every `step`-th source pixel to every `repeat`-th pixel."""
+
+    def __init__(self, layer: StridedShortcut, here: Shape, there: Shape) -> None:
+        super().__init__(layer)
+        self.alpha, self.beta, self.activation = layer.alpha, layer.beta, layer.activation
+        self.whole = here == there
+        self.step, self.repeat = _ratios(here, there)
+        self.channels = min(here.c, there.c)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Compute the layer's output."""
+        if self.whole:
+            return super().forward(*inputs)
+        x, source = inputs
+        source = source[:, : self.channels, :: self.step, :: self.step]
+        out = x.clone()
+        target = out[:, : self.channels, :: self.repeat, :: self.repeat]
+        height, width = (min(a, b) for a, b in zip(target.shape[2:], source.shape[2:], strict=True))
+        target = target[:, :, :height, :width]
+        target.copy_(self.alpha * target + self.beta * source[:, :, :height, :width])
+        return activate(self.activation, out)
+
+
+def _ratios(here: Shape, there: Shape) -> tuple[int, int]:
+    """How many source pixels a pixel stands for, and how many pixels a source pixel reaches."""
+    step, repeat = there.w // here.w, here.w // there.w
+    if (step, repeat) != (there.h // here.h, here.h // there.h):
+        raise ValueError(f"{there} cannot be added to {here}: width and height differ in ratio")
+    return max(step, 1), max(repeat, 1)
+
+
+@layer("shortcut", only=ALEXEYAB)
+class Shortcut(Layer):
+    """[shortcut] of AlexeyAB: any number of sources of one size, on request weighted."""
+
+    sources: tuple[int, ...] = option((), key="from")
+    activation: Activation = option(Activation("linear"))
+    weights_type: Literal["none", "per_feature", "per_layer", "per_channel"] = option("none")
+    weights_normalization: Literal["none", "relu", "avg_relu", "softmax"] = option("none")
+
+    def inputs(self, index: int) -> tuple[int, ...]:
+        """Return the layer before and the sources."""
+        _must_name_sources(self.section)
+        return (index - 1, *(absolute(source, index) for source in self.sources))
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return the shape of the layer before; all maps need its width and height."""
+        if any(shape[1:] != inputs[0][1:] for shape in inputs):
+            listed = ", ".join(str(shape) for shape in inputs[1:])
+            raise ValueError(
+                f"{listed} cannot be added to {inputs[0]}: width and height must be equal in"
+                f" {self.dialect.name} (dialect pjreddie takes strided shortcuts)"
+            )
+        if self.weighted and self.weights_normalization == "none":
+            raise ValueError("weights_type needs weights_normalization=relu or softmax")
+        return inputs[0]
+
+    @property
+    def weighted(self) -> bool:
+        """Whether each source has a weight."""
+        return self.weights_type != "none"
+
+    def build(self, *shapes: Shape) -> nn.Module:
+        """Return the sum, with its weights if there are any."""
+        if self.weighted:
+            return WeightedSum(self, len(shapes), self._columns(shapes))
+        return Function(self)
+
+    def _columns(self, shapes: tuple[Shape, ...]) -> int:
+        return shapes[0].c if self.weights_type == "per_channel" else 1
+
+    def weights(self, *shapes: Shape) -> Iterable[Segment]:
+        """One weight a source, or one a source and channel; the layer before comes first."""
+        if self.weighted:
+            rows = len(shapes)
+            yield Segment("shortcut_weights", "weight", (rows, self._columns(shapes)))
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Add each source to the channels that it has."""
+        total = inputs[0]
+        for source in inputs[1:]:
+            total = _add(total, source)
+        return activate(self.activation, total)
+
+
+class WeightedSum(nn.Module):
+    """Sum of sources times normalised weights; weight is (1 + sources, 1 or c)."""
+
+    def __init__(self, layer: Shortcut, rows: int, columns: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.weight = nn.Parameter(torch.empty(rows, columns))
+
+    def normalized(self) -> Tensor:
+        """Return the weights as they are used."""
+        if self.layer.weights_normalization == "softmax":
+            weight = (self.weight - self.weight.amax(dim=0)).exp()
+        else:
+            weight = self.weight.clamp_min(0)
+        return weight / (weight.sum(dim=0) + 1e-4)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Compute the layer's output."""
+        weight = self.normalized()[:, None, :, None, None]
+        total = inputs[0] * weight[0]
+        for source, factor in zip(inputs[1:], weight[1:], strict=True):
+            channels = min(total.shape[1], source.shape[1])
+            total = _add(total, source[:, :channels] * factor[:, :channels])
+        return activate(self.layer.activation, total)
+
+
+def _add(total: Tensor, source: Tensor) -> Tensor:
+    """Add the first channels that both have."""
+    have, more = total.shape[1], source.shape[1]
+    if have <= more:
+        return total + source[:, :have]
+    return torch.cat((total[:, :more] + source, total[:, more:]), dim=1)
+
+
+def _must_name_sources(section: Section) -> None:
+    if section.get("from") is None:
+        raise ValueError("from= is missing; it names the layer to add")

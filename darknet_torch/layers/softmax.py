@@ -1,0 +1,44 @@
+"""[softmax]: probabilities of a vector, in equal groups or in the groups of a word tree."""
+
+import torch
+from torch import Tensor, nn
+
+from darknet_torch.layers.base import Layer, Shape, layer
+from darknet_torch.options import FileName, option
+from darknet_torch.tree import Tree, read_tree
+
+
+@layer("softmax", "soft")
+class Softmax(Layer):
+    """[softmax]: (B, ...) -> (B, n). `spatial` acts in Darknet's GPU code only."""
+
+    groups: int = option(1, check=lambda n: n > 0, wanted="at least 1")
+    temperature: float = option(1.0, check=bool, wanted="a number other than 0")
+    tree: FileName | None = option(None)
+    spatial: float = option(0.0)
+    noloss: bool = option(False)
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return a vector."""
+        if inputs[0].size % self.groups:
+            raise ValueError(f"groups={self.groups}: do not divide {inputs[0].size} values")
+        return Shape(inputs[0].size)
+
+    def build(self, *shapes: Shape) -> nn.Module:
+        """Return the function; the tree is read now, so that a missing file shows now."""
+        if (tree := self.classes()) is not None and len(tree) != shapes[0].size:
+            raise self.section.error(f"tree= has {len(tree)} classes, not {shapes[0].size}")
+        return super().build(*shapes)
+
+    def classes(self) -> Tree | None:
+        """Return the word tree, if the section names one."""
+        return None if self.tree is None else read_tree(self.tree.find())
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Compute the probabilities."""
+        x = inputs[0].flatten(1)
+        tree = self.classes()
+        if tree is not None:
+            return tree.softmax(x, self.temperature)
+        groups = torch.unflatten(x, 1, (self.groups, -1)) / self.temperature
+        return torch.softmax(groups, dim=-1).flatten(1)

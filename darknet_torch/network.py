@@ -1,0 +1,90 @@
+"""Plan -> network: a plain nn.Module whose forward is one loop over a fixed schedule."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from darknet_torch.errors import UsageError
+from darknet_torch.graph import Plan, Step, schedule
+
+__all__ = ["Header", "Network"]
+
+
+class Header(NamedTuple):
+    """What stands before the floats of a weights file; `seen` counts the training pictures."""
+
+    major: int = 0
+    minor: int = 2
+    revision: int = 5
+    seen: int = 0
+
+
+class Network(nn.Module):
+    """A Darknet network.
+
+    plan: its layers and shapes; header: of the weights file it came from; names: of its classes;
+    loaded: how many layers the weights file reached.
+    """
+
+    def __init__(self, plan: Plan, names: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.plan = plan
+        self.names = tuple(names)
+        self.header = Header()
+        self.loaded = 0
+        with torch.device("meta"):
+            modules = [node.layer.build(*node.input_shapes) for node in plan]
+        self.layers = nn.ModuleList(modules)
+        self._steps = schedule(plan, plan.outputs)
+        self._all_steps = schedule(plan, tuple(range(len(plan))))
+        self._checked = {(plan.input.h, plan.input.w)}
+        self.eval()
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Width and height of the input that the cfg asks for, in pixels."""
+        return self.plan.input.w, self.plan.input.h
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Compute the raw maps before all heads, or the last layer's output if there is no head.
+
+        x: (B, channels, H, W) in 0..1 (RGB), or (B, inputs) for networks of vectors. H and W may
+        differ from the cfg's where no layer fixes them. Returns a tuple of (B, c, h, w), one a
+        head, whatever `training` says; or a single tensor.
+        """
+        outputs = self._run(self._steps, x)
+        found = tuple(outputs[index] for index in self.plan.outputs)
+        return found if self.plan.heads else found[0]
+
+    def activations(self, x: Tensor) -> list[Tensor]:
+        """Return every layer's output as Darknet has it: heads after their activation."""
+        outputs = self._run(self._all_steps, x)
+        return [outputs[index] for index in range(len(self.plan))]
+
+    def _run(self, steps: Sequence[Step], x: Tensor) -> dict[int, Tensor]:
+        if not torch.compiler.is_compiling():
+            x = self._checked_input(x)
+        outputs = {-1: x}
+        for step in steps:
+            module = self.layers[step.index]
+            outputs[step.index] = module(*[outputs[index] for index in step.inputs])
+            for index in step.forget:
+                del outputs[index]
+        return outputs
+
+    def _checked_input(self, x: Tensor) -> Tensor:
+        """Refuse a wrong shape before anything is computed."""
+        wanted = self.plan.input
+        if wanted.is_vector:
+            if x.dim() < 2 or x[0].numel() != wanted.c:
+                raise UsageError(f"input {tuple(x.shape)}: must be (B, {wanted.c})")
+            return x.flatten(1)
+        if x.dim() != 4 or x.shape[1] != wanted.c:
+            raise UsageError(f"input {tuple(x.shape)}: must be (B, {wanted.c}, H, W)")
+        size = (x.shape[2], x.shape[3])
+        if size not in self._checked:
+            self.plan.resized(*size)
+            self._checked.add(size)
+        return x

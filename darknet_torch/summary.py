@@ -1,0 +1,105 @@
+"""The layer table that Darknet prints, with parameters, operations and memory."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from darknet_torch.graph import Node, Plan, schedule
+from darknet_torch.layers.base import Shape
+
+__all__ = ["Row", "Summary", "summarize"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One layer: shapes are (channels, height, width), or (values, 0, 0) for a vector."""
+
+    index: int
+    section: str
+    detail: str
+    inputs: tuple[int, ...]
+    input: Shape
+    output: Shape
+    parameters: int
+    flops: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a network is made of.
+
+    parameters: floats in the weights file; flops: operations for one picture; memory: bytes of
+    activations that live at once in a forward pass of one picture in float32.
+    """
+
+    rows: tuple[Row, ...]
+    parameters: int
+    flops: int
+    memory: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain lists and numbers."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{'layer':<22}{'size / source':<22}{'input':>20}    {'output':>20}{'weights':>12}"
+        ]
+        lines += map(_line, self.rows)
+        lines.append(
+            f"{self.parameters:,} parameters ({self.parameters * 4 / 1e6:.1f} MB),"
+            f" {self.flops / 1e9:.3f} BFLOPs, {self.memory / 1e6:.1f} MB of activations at once"
+        )
+        return "\n".join(lines)
+
+
+def summarize(plan: Plan) -> Summary:
+    """Count layer by layer; no tensor is needed."""
+    rows = tuple(_row(node) for node in plan)
+    flops = sum(row.flops for row in rows)
+    return Summary(rows, plan.floats, flops, _memory(plan))
+
+
+def _row(node: Node) -> Row:
+    return Row(
+        index=node.index,
+        section=node.name,
+        detail=_detail(node),
+        inputs=node.inputs,
+        input=node.input_shapes[0],
+        output=node.shape,
+        parameters=node.floats,
+        flops=node.layer.flops(*node.input_shapes),
+    )
+
+
+def _detail(node: Node) -> str:
+    """Window and stride, or the layers that it reads where these are not just the one before."""
+    size, stride = getattr(node.layer, "size", 0), getattr(node.layer, "stride", 0)
+    if size and stride:
+        groups = getattr(node.layer, "groups", 1)
+        return f"{size} x {size} / {stride}" + (f", {groups} groups" if groups > 1 else "")
+    parts = getattr(node.layer, "groups", 1)
+    part = f" part {getattr(node.layer, 'group_id', 0) + 1} of {parts}" if parts > 1 else ""
+    if part or node.inputs != (node.index - 1,):
+        return ", ".join(str(index) for index in node.inputs) + part
+    return f"x {stride}" if stride else ""
+
+
+def _line(row: Row) -> str:
+    shapes = [f"{w:>5} x{h:>5} x{c:>5}" if h else f"{c:>19}" for c, h, w in (row.input, row.output)]
+    flops = f"  {row.flops / 1e9:.3f} BF" if row.flops else ""
+    name = f"{row.index:>4} {row.section}"
+    parameters = f"{row.parameters:>12,}" if row.parameters else " " * 12
+    line = f"{name:<22}{row.detail:<22}{shapes[0]:>20} -> {shapes[1]:>20}{parameters}{flops}"
+    return line.rstrip()
+
+
+def _memory(plan: Plan) -> int:
+    """Bytes of activations that live at once at most."""
+    sizes = {-1: plan.input.size} | {node.index: node.shape.size for node in plan}
+    living, most = sizes[-1], 0
+    for step in schedule(plan, plan.outputs):
+        living += sizes[step.index]
+        most = max(most, living)
+        living -= sum(sizes[index] for index in step.forget)
+    return 4 * most

@@ -1,0 +1,143 @@
+"""Word trees: the classes of YOLO9000, their parents, and probabilities down the tree.
+
+A tree file has one line a class, `name parent`, the parent by number and -1 for the root level.
+Consecutive classes of one parent form a group; each group has a softmax of its own.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from os import PathLike
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from darknet_torch.errors import CfgError
+from darknet_torch.options import atoi
+from darknet_torch.parser import read_lines
+
+__all__ = ["Tree", "read_map", "read_tree"]
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Classes in file order; `parent[i]` is the class above class i, or -1."""
+
+    names: tuple[str, ...]
+    parent: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.parent)
+
+    @cached_property
+    def group_of(self) -> Tensor:
+        """Group number of each class, (C,) int64."""
+        parent = torch.tensor(self.parent, dtype=torch.int64, device="cpu")
+        return torch.cat((torch.zeros(1, dtype=torch.int64), parent.diff().ne(0).cumsum(0)))
+
+    @cached_property
+    def group_sizes(self) -> tuple[int, ...]:
+        """Number of classes of each group."""
+        return tuple(torch.bincount(self.group_of).tolist())
+
+    @cached_property
+    def child_group(self) -> Tensor:
+        """Group of each class's children, or -1 for a leaf, (C,) int64."""
+        child = torch.full((len(self),), -1, dtype=torch.int64, device="cpu")
+        for number in range(len(self) - 1, -1, -1):  # the first group of a parent wins
+            if self.parent[number] >= 0:
+                child[self.parent[number]] = self.group_of[number]
+        return child
+
+    @cached_property
+    def levels(self) -> tuple[Tensor, ...]:
+        """Class numbers by depth, the root level left out."""
+        depth = [0] * len(self)
+        for number, parent in enumerate(self.parent):
+            depth[number] = 0 if parent < 0 else depth[parent] + 1
+        depths = torch.tensor(depth, device="cpu")
+        return tuple((depths == level).nonzero()[:, 0] for level in range(1, max(depth) + 1))
+
+    def softmax(self, x: Tensor, temperature: float = 1.0) -> Tensor:
+        """Softmax of each group, over the last axis: (..., C) -> (..., C)."""
+        rows = self._rows(x / temperature)
+        groups = self.group_of.to(x.device)
+        powers = (rows - self._over_groups("max", rows.detach())[groups]).exp()
+        return self._back(powers / self._over_groups("sum", powers)[groups], x)
+
+    def absolute(self, p: Tensor) -> Tensor:
+        """Multiply each probability by those of all classes above: (..., C) -> (..., C)."""
+        rows = self._rows(p).clone()
+        parent = torch.tensor(self.parent, dtype=torch.int64, device=p.device)
+        for level in self.levels:
+            level = level.to(p.device)
+            rows[level] = rows[level] * rows[parent[level]]
+        return self._back(rows, p)
+
+    def walk(self, p: Tensor, threshold: float) -> Tensor:
+        """Walk from the root to the best child while the product stays above `threshold`.
+
+        p: (..., C) absolute probabilities, multiplied once more on the way, as Darknet does.
+        Returns (...) int64: the last class reached.
+        """
+        rows = self._rows(p)
+        best = self._over_groups("max", rows)
+        first = self._first_of_best(rows, best)
+        column = torch.arange(rows.shape[1], device=p.device)
+        child_group = self.child_group.to(p.device)
+        group, reached = torch.zeros_like(column), first[0]
+        product = torch.ones_like(best[0])
+        walking = torch.ones_like(column, dtype=torch.bool)
+        for _ in range(len(self.levels) + 1):
+            product = product * best[group, column]
+            walking = walking & (product > threshold)
+            reached = torch.where(walking, first[group, column], reached)
+            walking = walking & (child_group[reached] >= 0)
+            group = torch.where(walking, child_group[reached], group)
+        return reached.view(p.shape[:-1])
+
+    def _rows(self, x: Tensor) -> Tensor:
+        """One row a class, (C, N): a group is then a run of rows, and all sums are over rows."""
+        return x.reshape(-1, len(self)).t().contiguous()
+
+    def _back(self, rows: Tensor, like: Tensor) -> Tensor:
+        return rows.t().reshape(like.shape)
+
+    def _over_groups(self, reduction: str, rows: Tensor) -> Tensor:
+        """Largest value or sum of each group, (C, N) -> (groups, N)."""
+        sizes = torch.tensor(self.group_sizes, device=rows.device)
+        return torch.segment_reduce(rows, reduction, lengths=sizes, unsafe=True)
+
+    def _first_of_best(self, rows: Tensor, best: Tensor) -> Tensor:
+        """The first class of each group that has the group's largest value, (groups, N) int64."""
+        is_best = rows == best[self.group_of.to(rows.device)]
+        rank = torch.arange(len(self), 0, -1, device=rows.device, dtype=torch.float32)
+        return len(self) - self._over_groups("max", is_best * rank[:, None]).long()
+
+
+def read_tree(path: str | PathLike[str]) -> Tree:
+    """Read a tree file; CfgError for a line that is no `name parent`, or a parent below it."""
+    return _read_tree(Path(path), Path(path).stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _read_tree(path: Path, _changed: int) -> Tree:
+    names, parents = list[str](), list[int]()
+    for number, line in read_lines(path):
+        words = line.split()
+        parent = atoi(words[1]) if len(words) > 1 else -1
+        if len(words) < 2 or not -1 <= parent < len(parents):
+            raise CfgError(f"{path}:{number}: wants `name parent`, the parent on a line above")
+        names.append(words[0])
+        parents.append(parent)
+    if not names:
+        raise CfgError(f"{path}: no class in it")
+    return Tree(tuple(names), tuple(parents))
+
+
+def read_map(path: str | PathLike[str], classes: int) -> tuple[int, ...]:
+    """Read a map file: a class number below `classes` on each line."""
+    numbers = tuple(atoi(line) for _, line in read_lines(Path(path)))
+    if not numbers or not all(0 <= number < classes for number in numbers):
+        raise CfgError(f"{path}: wants a class number from 0 to {classes - 1} on every line")
+    return numbers
