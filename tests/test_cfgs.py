@@ -1,0 +1,237 @@
+"""The network descriptions in cfg/: the same networks as Darknet's own files, in our own hand."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CFG = ROOT / "cfg"
+OFFICIAL = ROOT.parent / "shared" / "oracle" / "official_cfg"
+
+# name: (fork whose file it mirrors, values in the weights file)
+KNOWN = {
+    "yolov1-tiny": ("pjreddie", 27099950),
+    "yolov2": ("pjreddie", 50983561),
+    "yolov2-voc": ("pjreddie", 50676061),
+    "yolov2-tiny": ("pjreddie", 11237145),
+    "yolov2-tiny-voc": ("pjreddie", 15867885),
+    "yolo9000": ("pjreddie", 48807501),
+    "darknet19": ("pjreddie", 20856776),
+    "darknet19_448": ("pjreddie", 20856776),
+    "darknet53": ("pjreddie", 41645640),
+    "yolov3": ("pjreddie", 62001757),
+    "yolov3-tiny": ("pjreddie", 8858734),
+    "yolov3-spp": ("pjreddie", 63052381),
+    "yolov4": ("alexeyab", 64429405),
+    "yolov4-tiny": ("alexeyab", 6062814),
+    "yolov4-csp": ("alexeyab", 52986205),
+    "yolov7-tiny": ("alexeyab", 6241885),
+    "yolov7": ("alexeyab", 36974557),
+}
+
+STAGE = r"(?m)^# --- .+ \(layers? (\d+)(?:-(\d+))?\)$"
+
+ALIASES = {"conv": "convolutional", "conn": "connected", "max": "maxpool", "avg": "avgpool"}
+ALIASES |= {"soft": "softmax", "network": "net"}
+
+# what a key means when it is absent; None: absent in one file must be absent in the other
+DEFAULTS = {
+    "net": {"momentum": "0.9", "power": "4", "burn_in": "0", "angle": "0", "aspect": "1",
+            "saturation": "1", "exposure": "1", "hue": "0", "mosaic": "0", "cutmix": "0",
+            "letter_box": "0", "ema_alpha": "0", "policy": "constant", "adam": "0", "flip": "1"},
+    "convolutional": {"filters": "1", "size": "1", "stride": "1", "groups": "1",
+                      "batch_normalize": "0", "activation": "logistic", "dilation": "1"},
+    "connected": {"output": "1", "activation": "logistic", "batch_normalize": "0"},
+    "maxpool": {"stride": "1"},
+    "upsample": {"stride": "2", "scale": "1"},
+    "route": {"groups": "1", "group_id": "0"},
+    "reorg": {"stride": "1", "reverse": "0"},
+    "shortcut": {"activation": "linear"},
+    "softmax": {"groups": "1", "temperature": "1"},
+    "detection": {"rescore": "0", "softmax": "0", "sqrt": "0", "forced": "0", "jitter": "0.2",
+                  "random": "0", "coord_scale": "1", "object_scale": "1",
+                  "noobject_scale": "1", "class_scale": "1"},
+    "region": {"coords": "4", "softmax": "0", "thresh": "0.5", "bias_match": "0", "rescore": "0",
+               "absolute": "0", "jitter": "0.2", "random": "0", "coord_scale": "1",
+               "object_scale": "1", "noobject_scale": "1", "class_scale": "1"},
+    "yolo": {"ignore_thresh": "0.5", "truth_thresh": "1", "jitter": "0.2", "random": "0",
+             "scale_x_y": "1", "new_coords": "0", "nms_kind": "default", "beta_nms": "0.6",
+             "iou_loss": "mse", "iou_thresh": "1", "iou_normalizer": "0.75",
+             "obj_normalizer": "1", "cls_normalizer": "1", "objectness_smooth": "0",
+             "resize": "1"},
+}  # fmt: skip
+
+
+def read(path):
+    """Return the sections of a cfg: (name, {key: first value}), all blanks removed."""
+    sections = []
+    for line in path.read_text().splitlines():
+        line = re.sub(r"\s", "", line)
+        if not line or line[0] in "#;":
+            continue
+        if line[0] == "[":
+            name = line.strip("[]")
+            sections.append((ALIASES.get(name, name), {}))
+        else:
+            key, _, value = line.partition("=")
+            if value:
+                sections[-1][1].setdefault(key, value)
+    return sections
+
+
+def norm(value):
+    """Return a value with its numbers as numbers: "0.1,.1" and "0.10, 0.1" are the same."""
+    items = []
+    for item in value.split(","):
+        try:
+            items.append(float(item))
+        except ValueError:
+            items.append(item.rpartition("/")[2])
+    return items
+
+
+def meaning(index, name, options):
+    """Return what a section says: defaults filled in, indices absolute, padding in pixels."""
+    said = {**DEFAULTS.get(name, {}), **options}
+    if name == "net":
+        del said["batch"], said["subdivisions"]  # see training_batch
+    said = {key: norm(value) for key, value in said.items()}
+    if name == "convolutional":
+        half = said["size"][0] // 2
+        pad, padding = said.pop("pad", [0]), said.pop("padding", [0])
+        said["padding in pixels"] = [half] if pad[0] else padding
+    if name == "maxpool":
+        said.setdefault("size", said["stride"])
+    for key in {"route": ["layers"], "shortcut": ["from"]}.get(name, []):
+        said[key] = [i if i >= 0 else index + i for i in said[key]]
+    return said
+
+
+def training_batch(path):
+    """Return (batch, subdivisions) of training: official files often have them commented out."""
+    text = path.read_text()
+    keys = ("batch", "subdivisions")
+    return tuple(max(map(int, re.findall(rf"(?m)^[#\s]*{k}\s*=\s*(\d+)", text))) for k in keys)
+
+
+def count_values(sections):
+    """Return the number of values in the weights file, by arithmetic of this file alone."""
+    net = sections[0][1]
+    c, h, w = (int(net[key]) for key in ("channels", "height", "width"))
+    shapes, total = [], 0
+    for index, (name, options) in enumerate(sections[1:]):
+        said = meaning(index, name, options)
+        get = {k: int(v[0]) for k, v in said.items() if isinstance(v[0], int | float)}
+        if name == "convolutional":
+            n, k, s, p = (get[key] for key in ("filters", "size", "stride", "padding in pixels"))
+            total += n * (4 if get["batch_normalize"] else 1) + n * c // get["groups"] * k * k
+            c, h, w = n, (h + 2 * p - k) // s + 1, (w + 2 * p - k) // s + 1
+        elif name == "connected":
+            total += get["output"] * (c * h * w + 1)
+            c, h, w = get["output"], 1, 1
+        elif name == "maxpool":
+            h, w = (h - 1) // get["stride"] + 1, (w - 1) // get["stride"] + 1
+        elif name == "upsample":
+            h, w = h * get["stride"], w * get["stride"]
+        elif name == "reorg":
+            s = get["stride"]
+            c, h, w = c * s * s, h // s, w // s
+        elif name == "avgpool":
+            h = w = 1
+        elif name == "route":
+            sources = [shapes[int(i)] for i in said["layers"]]
+            assert len({s[1:] for s in sources}) == 1, f"layer {index} joins maps of other sizes"
+            c, h, w = sum(s[0] // get["groups"] for s in sources), *sources[0][1:]
+        elif name == "shortcut":
+            assert shapes[int(said["from"][0])] == (c, h, w), f"layer {index} adds other shapes"
+        elif name == "yolo":
+            assert c == len(said["mask"]) * (5 + get["classes"])
+            assert len(said["anchors"]) == 2 * get["num"]
+        elif name == "region":
+            assert c == get["num"] * (get["coords"] + 1 + get["classes"])
+            assert len(said["anchors"]) == 2 * get["num"]
+        elif name == "detection":
+            cell = get["classes"] + get["num"] * (1 + get["coords"])
+            assert c == get["side"] ** 2 * cell
+        else:
+            assert name in {"softmax"}
+        shapes.append((c, h, w))
+    return total
+
+
+def official(name):
+    path = OFFICIAL / KNOWN[name][0] / f"{name}.cfg"
+    if not OFFICIAL.is_dir():
+        pytest.skip("../shared is missing")
+    return path
+
+
+each = pytest.mark.parametrize("name", KNOWN)
+
+
+@each
+def test_values_by_hand(name):
+    assert count_values(read(CFG / f"{name}.cfg")) == KNOWN[name][1]
+
+
+@each
+def test_own_hand(name):
+    """A header that says what the network is, one style throughout, counts and indices true."""
+    text = (CFG / f"{name}.cfg").read_text()
+    assert text.isascii() and text.endswith("\n") and "\n\n\n" not in text and " \n" not in text
+    head = text.partition("\n\n")[0].splitlines()
+    assert 3 <= len(head) <= 8 and all(line.startswith("# ") for line in head)
+    assert re.search(r"arXiv:\d{4}\.\d{4,5}", text)
+    assert f"{KNOWN[name][1]:,} weights" in text
+    for line in text.splitlines():
+        assert len(line) <= 100
+        assert line.startswith("#") or line == "" or re.fullmatch(r"\[\w+\]|\w+=\S.*", line), line
+    ends = [(int(a), int(b or a)) for a, b in re.findall(STAGE, text)]
+    assert [a for a, _ in ends] == [0, *(b + 1 for _, b in ends[:-1])]
+    assert ends[-1][1] == len(read(CFG / f"{name}.cfg")) - 2
+
+
+@each
+def test_same_options(name):
+    ours, theirs = read(CFG / f"{name}.cfg"), read(official(name))
+    assert [kind for kind, _ in ours] == [kind for kind, _ in theirs]
+    for index, ((kind, mine), (_, other)) in enumerate(zip(ours, theirs, strict=True), -1):
+        assert meaning(index, kind, mine) == meaning(index, kind, other), f"layer {index}: {kind}"
+    assert training_batch(CFG / f"{name}.cfg") == training_batch(official(name))
+
+
+@each
+def test_not_a_copy(name):
+    """No official file under another name: the layout and the comments are ours."""
+    official(name)
+    ours = (CFG / f"{name}.cfg").read_text()
+    comments = {line.strip("# \t") for line in ours.splitlines() if line.startswith("#")}
+    for path in OFFICIAL.rglob("*.cfg"):
+        theirs = path.read_text()
+        assert re.sub(r"\s", "", ours) != re.sub(r"\s", "", theirs)
+        words = {s for t in theirs.splitlines() if (s := t.strip("# \t")) and t.startswith("#")}
+        assert not comments & words, path.name
+
+
+@each
+def test_same_plan(name):
+    import darknet_torch
+
+    fork = KNOWN[name][0]
+    ours = darknet_torch.plan(CFG / f"{name}.cfg", dialect=fork)
+    assert ours.floats == KNOWN[name][1]
+    theirs = darknet_torch.plan(official(name), dialect=fork)
+    assert len(ours.nodes) == len(theirs.nodes)
+    for index, (mine, other) in enumerate(zip(ours.nodes, theirs.nodes, strict=True)):
+        assert mine.shape == other.shape, index
+        assert mine.inputs == other.inputs, index
+        layout = [(s.kind, s.shape) for s in mine.segments]
+        assert layout == [(s.kind, s.shape) for s in other.segments], index
+
+
+@each
+def test_values_by_plan(name):
+    import darknet_torch
+
+    assert darknet_torch.plan(CFG / f"{name}.cfg", dialect=KNOWN[name][0]).floats == KNOWN[name][1]
