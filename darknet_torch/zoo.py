@@ -1,0 +1,208 @@
+"""The model zoo: known weights by name, where they come from, and what they should be.
+
+`zoo.yaml` beside this file is the list; weights and the files that a model needs are fetched on
+first use and kept in `cache_dir()`. Neither torch nor numpy is imported here.
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from darknet_torch.download import Source, download, is_whole
+from darknet_torch.errors import UsageError
+from darknet_torch.packages import PackageFile
+from darknet_torch.transfer import Progress
+
+__all__ = [
+    "Model",
+    "RemoteFile",
+    "cache_dir",
+    "cached",
+    "fetch",
+    "fetch_file",
+    "find_file",
+    "find_model",
+    "list_files",
+    "list_models",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteFile:
+    """A file that can be fetched: word trees, class names."""
+
+    name: str
+    sources: tuple[Source, ...]
+    """Tried in this order."""
+    bytes: tuple[int, ...]
+    """The size; several where it is not known which header the file has."""
+    sha256: str | None = None
+    sha1: str | None = None
+    digest_source: str | None = None
+    """Who computed the digest. Without a digest, nobody has verified the file yet."""
+    licence: str = "not stated"
+
+    @property
+    def filename(self) -> str:
+        """The name in the cache."""
+        return self.name
+
+    @property
+    def digest(self) -> str | None:
+        """The digest as `download` takes it: `sha256:HEX`, else `sha1:HEX`, else None."""
+        if self.sha256:
+            return f"sha256:{self.sha256}"
+        return f"sha1:{self.sha1}" if self.sha1 else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(RemoteFile):
+    """A network description, its trained weights, and what is known of both."""
+
+    cfg: str
+    """The description's name in the folder cfg/, without .cfg."""
+    names: str
+    """The file of class names, one a line: in cfg/ or among `files`."""
+    dialect: str
+    """The fork that the weights were trained with: `pjreddie` or `alexeyab`."""
+    width: int
+    height: int
+    accuracy: str | None = None
+    """As published; not measured here."""
+    accuracy_source: str | None = None
+    files: tuple[str, ...] = ()
+    """Names of the supporting files that the model needs."""
+
+    @property
+    def filename(self) -> str:
+        """The weights' name in the cache."""
+        return f"{self.name}.weights"
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Return the names of the models that match a shell pattern.
+
+    >>> list_models("yolov4*")
+    ['yolov4', 'yolov4-csp', 'yolov4-tiny']
+    """
+    return sorted(name for name in _models() if fnmatchcase(name, pattern))
+
+
+def list_files(pattern: str = "*") -> list[str]:
+    """Return the names of the supporting files that match a shell pattern."""
+    return sorted(name for name in _files() if fnmatchcase(name, pattern))
+
+
+def find_model(name: str) -> Model:
+    """Return the entry of a model; UsageError, with the nearest name, if there is none."""
+    if name not in _models():
+        raise UsageError(f"{name}: {_unknown('model', name, _models())}")
+    return _models()[name]
+
+
+def find_file(name: str) -> RemoteFile:
+    """Return the entry of a supporting file; UsageError if there is none."""
+    if name not in _files():
+        raise UsageError(f"{name}: {_unknown('file', name, _files())}")
+    return _files()[name]
+
+
+def fetch(name: str, progress: Progress | None = None) -> Path:
+    """Return the weights of a model in the cache, fetched if need be, its other files too.
+
+    `progress(done, total)` is told of the weights' bytes as they arrive.
+
+    Raises:
+        UsageError: there is no such model.
+        DownloadError: no source has the file as promised; the message says what to do by hand.
+    """
+    model = find_model(name)
+    for each in model.files:
+        fetch_file(each)
+    return _download(model, progress, hint=", or pass --weights FILE")
+
+
+def fetch_file(name: str, progress: Progress | None = None) -> Path:
+    """Return a supporting file in the cache, fetched if need be; raises as `fetch` does."""
+    return _download(find_file(name), progress)
+
+
+def cached(name: str) -> Path | None:
+    """Return where a model's weights or a supporting file lie, None if they are not there yet."""
+    entry = find_file(name) if name in _files() else find_model(name)
+    path = cache_dir() / entry.filename
+    return path if is_whole(path, entry.bytes) else None
+
+
+def cache_dir() -> Path:
+    """Return the folder of fetched files: $DARKNET_TORCH_CACHE, else where the system has caches.
+
+    That is $XDG_CACHE_HOME or ~/.cache on Linux, ~/Library/Caches on macOS, and %LOCALAPPDATA% on
+    Windows, with `darknet_torch` below it.
+    """
+    if chosen := os.environ.get("DARKNET_TORCH_CACHE"):
+        return Path(chosen).expanduser()
+    home = Path.home()
+    variable, default = {
+        "win32": ("LOCALAPPDATA", home / "AppData" / "Local"),
+        "darwin": ("", home / "Library" / "Caches"),
+    }.get(sys.platform, ("XDG_CACHE_HOME", home / ".cache"))
+    return Path(os.environ.get(variable) or default) / "darknet_torch"
+
+
+def _download(entry: RemoteFile, progress: Progress | None, hint: str = "") -> Path:
+    return download(
+        entry.sources,
+        cache_dir() / entry.filename,
+        size=entry.bytes,
+        digest=entry.digest,
+        progress=progress,
+        hint=hint,
+    )
+
+
+@cache
+def _read() -> Mapping[str, Any]:
+    text = resources.files("darknet_torch").joinpath("zoo.yaml").read_text(encoding="utf-8")
+    content: Mapping[str, Any] = yaml.safe_load(text)
+    return content
+
+
+@cache
+def _models() -> Mapping[str, Model]:
+    entries = _read()["models"].items()
+    return {name: Model(**_fields(name, {"cfg": name} | entry)) for name, entry in entries}
+
+
+@cache
+def _files() -> Mapping[str, RemoteFile]:
+    return {name: RemoteFile(**_fields(name, entry)) for name, entry in _read()["files"].items()}
+
+
+def _fields(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn what YAML can say into the fields of the dataclasses."""
+    size = entry["bytes"]
+    sources = (each if isinstance(each, str) else PackageFile(**each) for each in entry["sources"])
+    return (
+        dict(entry)
+        | {
+            "name": name,
+            "sources": tuple(sources),
+            "bytes": (size,) if isinstance(size, int) else tuple(sorted(size)),
+        }
+        | ({"files": tuple(entry["files"])} if "files" in entry else {})
+    )
+
+
+def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    return f"no such {kind}; " + (f"did you mean {near[0]}?" if near else "see list_models()")

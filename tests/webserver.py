@@ -1,0 +1,84 @@
+"""A web server on this machine for the tests of downloads, which never leave it."""
+
+import hashlib
+import http.server
+import re
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CONTENT = bytes(range(256)) * 8192  # 2 MiB
+DIGEST = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves `pages`; how badly it behaves is set by its fields. `asked` is its diary."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.pages: dict[str, bytes] = {"/file": CONTENT}
+        self.redirects: dict[str, str] = {}
+        self.asked: list[tuple[str, str | None]] = []
+        self.ranges = True
+        self.lengths = True
+        self.shift = 0  # a server whose 206 begins elsewhere than asked
+        self.cut = len(CONTENT)  # it hangs up after so many bytes
+        self.pause = 0.0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        asked = self.headers["Range"]
+        self.server.asked.append((self.path, asked))
+        if self.path in self.server.redirects:
+            self.send_response(302)
+            self.send_header("Location", self.server.redirects[self.path])
+            return self.end_headers()
+        if self.path not in self.server.pages:
+            return self.send_error(404)
+        content = self.server.pages[self.path]
+        start = int(re.findall(r"\d+", asked)[0]) if asked and self.server.ranges else 0
+        if start >= len(content):
+            return self.send_error(416)
+        start = max(0, start - self.server.shift)
+        self.send_response(206 if asked and self.server.ranges else 200)
+        if asked and self.server.ranges:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        if self.server.lengths:
+            self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        return self.send(content[start : self.server.cut])
+
+    def send(self, content: bytes) -> None:
+        for at in range(0, len(content), 1 << 16):
+            try:
+                self.wfile.write(content[at : at + (1 << 16)])
+            except OSError:  # the client was killed, or has read enough
+                return
+            time.sleep(self.server.pause)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(name="server")
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A running server on this machine."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with Server() as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def left_in(folder: Path) -> set[str]:
+    return {each.name for each in folder.iterdir() if not each.name.endswith(".lock")}
