@@ -146,6 +146,14 @@ class Layer:
         """Yield the module's tensors in file order: reading, writing and size check in one."""
         return ()
 
+    def state(self, *shapes: Shape) -> tuple[Shape, ...]:
+        """Return the shapes of what the layer remembers from one call to the next.
+
+        The module of a layer with state takes the state's tensors behind its input and returns
+        them, renewed, behind its output. They start at zero.
+        """
+        return ()
+
     def tie(self, index: int, modules: nn.ModuleList) -> None:
         """Share tensors with an earlier layer, once those have their values."""
 

@@ -1,20 +1,23 @@
-"""What several layer types are made of: batch norm as each fork computes it, blur, matrices."""
+"""What several layer types are made of: batch norm of each fork, blur, convolution, matrix."""
 
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darknet_torch.dialect import Dialect
+from darknet_torch.layers.activation import activate
 from darknet_torch.layers.base import Segment
 
 __all__ = [
     "BatchNorm",
     "Blur",
+    "ConvBlock",
     "Linear",
-    "affine_segments",
     "batch_norm",
+    "conv_segments",
     "linear_segments",
     "norm_segments",
 ]
@@ -48,18 +51,6 @@ def norm_segments(count: int, name: str, fan_in: int, *, stored: bool = True) ->
     yield Segment("rolling_variance", f"{prefix}running_var", (count,), fan_in, stored)
 
 
-def affine_segments(
-    filters: int, normalized: bool, name: str, norm: str, fan_in: int, *, scales_stored: bool = True
-) -> Iterator[Segment]:
-    """Yield what stands before a convolution's weights: biases, then batch norm if there is one.
-
-    The biases belong to the batch norm where there is one, else to the product `name`.
-    """
-    yield Segment("biases", f"{norm if normalized else name}.bias", (filters,), fan_in)
-    if normalized:
-        yield from norm_segments(filters, norm, fan_in, stored=scales_stored)
-
-
 class Blur(nn.Module):
     """The fixed low-pass filter of `antialiasing`: 1 is [1 2 1] x [1 2 1] / 16, 2 is 2 x 2 / 4."""
 
@@ -81,6 +72,81 @@ class Blur(nn.Module):
         channels = x.shape[1]
         kernel = self.get_buffer("kernel").to(x.dtype).expand(channels, 1, -1, -1)
         return F.conv2d(x, kernel, stride=self.strides, padding=self.padding, groups=channels)
+
+
+class ConvBlock(nn.Module):
+    """conv, bn (or None), activation: (B, channels, H, W) -> (B, filters, H', W').
+
+    With `xnor`, signs of the input are multiplied by each filter's signs times its mean magnitude.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        filters: int,
+        size: int,
+        *,
+        dialect: Dialect,
+        activation: str,
+        strides: tuple[int, int] = (1, 1),
+        padding: int = 0,
+        dilation: int = 1,
+        groups: int = 1,
+        normalized: bool = False,
+        xnor: bool = False,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            channels,
+            filters,
+            size,
+            stride=strides,
+            padding=padding * dilation,
+            dilation=dilation,
+            groups=groups,
+            bias=not normalized,
+        )
+        self.bn = batch_norm(filters, dialect) if normalized else None
+        self.activation, self.xnor, self.xnor_padding = activation, xnor, dialect.xnor_padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply, then normalise or add biases, then activate."""
+        x = self._binary_product(x) if self.xnor else self.conv(x)
+        if self.bn is not None:
+            x = self.bn(x)
+        return activate(self.activation, x)
+
+    def _binary_product(self, x: Tensor) -> Tensor:
+        conv = self.conv
+        scale = conv.weight.abs().mean(dim=(1, 2, 3), keepdim=True)
+        weight = torch.where(conv.weight > 0, scale, -scale)
+        signs = torch.where(x > 0, 1.0, -1.0).to(x.dtype)
+        pad_y, pad_x = cast(tuple[int, int], conv.padding)
+        signs = F.pad(signs, (pad_x, pad_x, pad_y, pad_y), value=self.xnor_padding)
+        return F.conv2d(signs, weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups)
+
+
+def conv_segments(
+    channels: int,
+    filters: int,
+    size: int,
+    normalized: bool,
+    prefix: str = "",
+    *,
+    flipped: bool = False,
+    scales_stored: bool = True,
+) -> Iterator[Segment]:
+    """Yield the segments of a ConvBlock: biases, batch norm, weights[n][c / groups][k][k].
+
+    channels: those that one filter sees, c / groups.
+    """
+    fan_in = channels * size * size
+    name = f"{prefix}bn" if normalized else f"{prefix}conv"
+    yield Segment("biases", f"{name}.bias", (filters,), fan_in)
+    if normalized:
+        yield from norm_segments(filters, name, fan_in, stored=scales_stored)
+    shape = (filters, channels, size, size)
+    yield Segment("weights", f"{prefix}conv.weight", shape, fan_in, flipped=flipped)
 
 
 class Linear(nn.Module):

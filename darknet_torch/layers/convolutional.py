@@ -6,14 +6,11 @@ Keys that act only while Darknet trains (`sway`, `rotate`, `grad_centr` ...) are
 from collections.abc import Iterable
 from typing import cast
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darknet_torch.dialect import ALEXEYAB
-from darknet_torch.layers.activation import activate
 from darknet_torch.layers.base import Layer, Segment, Shape, absolute, layer
-from darknet_torch.layers.blocks import Blur, affine_segments, batch_norm
+from darknet_torch.layers.blocks import Blur, ConvBlock, conv_segments
 from darknet_torch.options import Activation, option
 
 NEEDS_ACTIVATION = {"route", "shortcut", "scale_channels", "sam"}
@@ -115,14 +112,14 @@ class Convolutional(Layer):
         """Biases, batch norm, weights[n][c / groups][k][k]; nothing where they are shared."""
         if self.share_index is not None:
             return
-        channels = shapes[0].c // self.used_groups
-        fan_in = channels * self.size * self.size
-        loaded = min(self.numload or self.filters, self.filters)
-        yield from affine_segments(
-            loaded, self.normalized, "conv", "bn", fan_in, scales_stored=not self.dontloadscales
+        yield from conv_segments(
+            shapes[0].c // self.used_groups,
+            min(self.numload or self.filters, self.filters),
+            self.size,
+            self.normalized,
+            flipped=self.flipped,
+            scales_stored=not self.dontloadscales,
         )
-        shape = (loaded, channels, self.size, self.size)
-        yield Segment("weights", "conv.weight", shape, fan_in, flipped=self.flipped)
 
     def tie(self, index: int, modules: nn.ModuleList) -> None:
         """Take weights, biases and batch norm from the layer that `share_index` names."""
@@ -150,40 +147,26 @@ class Convolutional(Layer):
         return 2 * self.filters * self.size**2 * c // self.used_groups * out_h * out_w
 
 
-class Convolution(nn.Module):
+class Convolution(ConvBlock):
     """conv, bn (or None), activation, blur: (B, c, h, w) -> (B, filters, h', w')."""
 
     def __init__(self, layer: Convolutional, channels: int) -> None:
-        super().__init__()
-        self.layer = layer
-        dilation = layer.used_dilation
-        self.conv = nn.Conv2d(
+        super().__init__(
             channels,
             layer.filters,
             layer.size,
-            stride=1 if layer.antialiasing else layer.strides,
-            padding=layer.used_padding * dilation,
-            dilation=dilation,
+            dialect=layer.dialect,
+            activation=layer.activation,
+            strides=(1, 1) if layer.antialiasing else layer.strides,
+            padding=layer.used_padding,
+            dilation=layer.used_dilation,
             groups=layer.used_groups,
-            bias=not layer.normalized,
+            normalized=layer.normalized,
+            xnor=layer.xnor,
         )
-        self.bn = batch_norm(layer.filters, layer.dialect) if layer.normalized else None
         self.blur = Blur(layer.antialiasing, layer.strides) if layer.antialiasing else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the layer's output."""
-        x = self._binary_product(x) if self.layer.xnor else self.conv(x)
-        if self.bn is not None:
-            x = self.bn(x)
-        x = activate(self.layer.activation, x)
+        x = super().forward(x)
         return x if self.blur is None else self.blur(x)
-
-    def _binary_product(self, x: Tensor) -> Tensor:
-        """Multiply signs of the input by each filter's signs times its mean magnitude."""
-        weight, conv = self.conv.weight, self.conv
-        scale = weight.abs().mean(dim=(1, 2, 3), keepdim=True)
-        weight = torch.where(weight > 0, scale, -scale)
-        signs = torch.where(x > 0, 1.0, -1.0).to(x.dtype)
-        pad_y, pad_x = cast(tuple[int, int], conv.padding)
-        signs = F.pad(signs, (pad_x, pad_x, pad_y, pad_y), value=self.layer.dialect.xnor_padding)
-        return F.conv2d(signs, weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups)

@@ -1,9 +1,9 @@
-"""[dropout], [silence], [cost], [crop]: layers that pass their input on, or a part of it."""
+"""[dropout], [silence], [crop], [history]: layers that pass their input on, or a part of it."""
 
-import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_torch.dialect import ALEXEYAB, PJREDDIE
+from darknet_torch.dialect import ALEXEYAB
 from darknet_torch.layers.base import Layer, Shape, layer
 from darknet_torch.options import option
 
@@ -21,25 +21,6 @@ class Dropout(Layer):
 @layer("silence", "empty", "blank", only=ALEXEYAB)
 class Silence(Layer):
     """[silence], [empty]: nothing happens."""
-
-
-@layer("cost")
-class Cost(Layer):
-    """[cost]: a loss of training; its output is all zeros, the result is the layer before."""
-
-    type: str = option("sse")
-    scale: float = option(1.0)
-    ratio: float = option(0.0)
-    noobj: float = option(1.0, only=PJREDDIE)
-    thresh: float = option(0.0, only=PJREDDIE)
-
-    def shape(self, *inputs: Shape) -> Shape:
-        """Return a vector of as many zeros."""
-        return Shape(inputs[0].size)
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Return zeros (B, n)."""
-        return torch.zeros_like(inputs[0].flatten(1))
 
 
 @layer("crop")
@@ -69,3 +50,23 @@ class Crop(Layer):
         left = (x.shape[3] - self.crop_width) // 2
         x = x[:, :, top : top + self.crop_height, left : left + self.crop_width]
         return x if self.noadjust else x * 2 - 1
+
+
+@layer("history", only=ALEXEYAB)
+class History(Layer):
+    """[history]: (B, c, h, w) -> (B, c * history_size, h, w).
+
+    With one time step, as at inference, Darknet fills the first c channels; the rest is 0.
+    """
+
+    history_size: int = option(4, check=lambda n: n > 0, wanted="at least 1")
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return (c * history_size, h, w)."""
+        c, h, w = inputs[0].map()
+        return Shape(c * self.history_size, h, w)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Append zeros."""
+        x = inputs[0]
+        return F.pad(x, (0, 0, 0, 0, 0, x.shape[1] * (self.history_size - 1)))

@@ -1,0 +1,44 @@
+"""[implicit]: learned numbers that do not depend on the picture."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from darknet_torch.dialect import ALEXEYAB
+from darknet_torch.layers.base import Layer, Segment, Shape, layer
+from darknet_torch.options import option
+
+
+@layer("implicit", only=ALEXEYAB)
+class Implicit(Layer):
+    """[implicit]: its own weights, (B, filters, atoms, 1), whatever stands before it."""
+
+    filters: int = option(128, check=lambda n: n > 0, wanted="at least 1")
+    atoms: int = option(1, check=lambda n: n > 0, wanted="at least 1")
+    mean: float = option(0.0)
+    std: float = option(0.2)
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return (filters, atoms, 1)."""
+        return Shape(self.filters, self.atoms, 1)
+
+    def build(self, *shapes: Shape) -> nn.Module:
+        """Return the module with its weights."""
+        return ImplicitWeights(self)
+
+    def weights(self, *shapes: Shape) -> Iterable[Segment]:
+        """The weights, filter by filter."""
+        yield Segment("implicit_weights", "weight", (self.filters, self.atoms))
+
+
+class ImplicitWeights(nn.Module):
+    """weight (filters, atoms)."""
+
+    def __init__(self, layer: Implicit) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(layer.filters, layer.atoms))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Repeat the weights for each picture of the batch."""
+        return self.weight[None, :, :, None].repeat(x.shape[0], 1, 1, 1)
