@@ -1,0 +1,277 @@
+"""Pictures -> detections: read, resize, forward, decode, suppress, and back to pixels.
+
+The steps are Darknet's: threshold, box correction to fractions of the picture, suppression there
+(the distance of `diounms` depends on it), and only then pixels.
+"""
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from darknet_torch import image
+from darknet_torch.boxes import Candidates, NmsKind, cxcywh_to_xyxy, suppress
+from darknet_torch.detections import Detections
+from darknet_torch.errors import DarknetError, ImageError, UsageError
+from darknet_torch.heads.base import Head
+from darknet_torch.heads.detection import Detection
+from darknet_torch.heads.yolo import AnchorHead
+from darknet_torch.image import Placement
+from darknet_torch.network import Network
+from darknet_torch.sources import expand, path_of, read_ahead
+
+__all__ = ["Detector", "Outcome", "detect"]
+
+
+class Outcome(NamedTuple):
+    """What became of one picture: detections, or the error that it met."""
+
+    source: Any
+    detections: Detections | None
+    error: DarknetError | None = None
+
+
+def detect(network: Network, images: Any, **options: Any) -> Detections | list[Detections]:
+    """Find the objects in one picture, or in several.
+
+    images: a path, file object, bytes, PIL image, numpy array (H, W, 3) uint8, or tensor (C, H, W)
+        uint8 or 0..1 gives Detections. A list of those, a folder, a glob, or a tensor
+        (B, C, H, W) gives a list of them.
+    options: those of `Detector`: threshold, nms, nms_kind, hier_threshold, letterbox, classes,
+        max_det, agnostic, batch_size.
+    Raises ImageError for a picture that cannot be read; `Detector.stream` goes on instead.
+    """
+    detector = Detector(network, **options)
+    sources, many = expand(images)
+    found = []
+    with closing(detector.stream(sources)) as outcomes:
+        for outcome in outcomes:
+            if outcome.detections is None:
+                raise outcome.error or ImageError(f"{outcome.source}: cannot be read")
+            found.append(outcome.detections)
+    return found if many else found[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Options:
+    """How to look for objects; None stands for what the network's dialect does.
+
+    threshold: lowest probability (pjreddie .5, AlexeyAB .25).
+    nms: overlap above which the weaker of two boxes goes; 0 keeps all.
+    nms_kind: "default" (IoU, class by class), "greedynms", "diounms" or "objectness" (all classes
+        of a box at once, `do_nms_obj`); None is the last head's.
+    hier_threshold: where to stop on the way down a word tree.
+    letterbox: keep the picture's proportions on a grey ground, or stretch it.
+    classes: names or numbers to look for; None looks for all.
+    max_det: keep only so many of each picture, the best.
+    agnostic: boxes of different classes suppress one another too.
+    use_map: with a word tree, score the classes of the section's `map` file.
+    batch_size: pictures in one forward pass. workers: threads that read and resize ahead.
+    """
+
+    threshold: float | None = None
+    nms: float = 0.45
+    nms_kind: NmsKind | str | None = None
+    hier_threshold: float = 0.5
+    letterbox: bool | None = None
+    classes: Sequence[str | int] | None = None
+    max_det: int | None = None
+    agnostic: bool = False
+    use_map: bool = False
+    batch_size: int = 1
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("nms", "hier_threshold", "threshold"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise UsageError(f"{name}={value}: must be from 0 to 1")
+        for name in ("max_det", "batch_size", "workers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name}={value}: must be at least 1")
+        kinds = (None, "default", "greedynms", "diounms", "objectness")
+        if self.nms_kind not in kinds:
+            raise UsageError(f"nms_kind={self.nms_kind}: must be one of {', '.join(kinds[1:])}")
+
+
+class Detector:
+    """A network with its settings; see `detect` for pictures and `_Options` for options."""
+
+    def __init__(self, network: Network, **options: Any) -> None:
+        try:
+            self.options = _Options(**options)
+        except TypeError as error:
+            raise UsageError(f"detect: {str(error).partition('() ')[2] or error}") from error
+        self.network = network
+        self.heads = [network.plan[index].layer for index in network.plan.heads]
+        if not self.heads:
+            raise UsageError("the network has no head that yields boxes; is it a classifier?")
+        self.wanted = _class_ids(self.options.classes, network.names, self._class_count())
+
+    def _class_count(self) -> int:
+        return max(head.classes for head in self.heads if isinstance(head, Head))
+
+    @property
+    def threshold(self) -> float:
+        """Lowest probability of a detection."""
+        chosen = self.options.threshold
+        return self.network.plan.context.dialect.threshold if chosen is None else chosen
+
+    @property
+    def letterbox(self) -> bool:
+        """Whether pictures keep their proportions; YOLOv1's heads want them stretched."""
+        if self.options.letterbox is not None:
+            return self.options.letterbox
+        if any(isinstance(head, Detection) for head in self.heads):
+            return False
+        return self.network.plan.context.dialect.letterbox or self.network.plan.net.letter_box
+
+    @property
+    def nms_kind(self) -> tuple[str, float]:
+        """Kind of suppression, and its beta."""
+        last = self.heads[-1]
+        kind, beta = last.nms() if isinstance(last, AnchorHead) else ("default", 0.6)
+        return self.options.nms_kind or kind, beta
+
+    def stream(self, sources: Iterable[Any]) -> Generator[Outcome, None, None]:
+        """Yield an outcome for every picture, in order; pictures ahead are read meanwhile."""
+        size = self.options.batch_size
+        ahead = read_ahead(self.prepare, sources, self.options.workers, 2 * size)
+        while batch := list(islice(ahead, size)):
+            yield from self._outcomes(batch)
+
+    def _outcomes(self, batch: list[tuple[Any, "_Prepared | DarknetError"]]) -> Iterator[Outcome]:
+        good = [each for _, each in batch if isinstance(each, _Prepared)]
+        found = iter(self.run(good)) if good else iter(())
+        for source, each in batch:
+            if isinstance(each, _Prepared):
+                yield Outcome(source, next(found))
+            else:
+                yield Outcome(source, None, each)
+
+    def prepare(self, source: Any) -> "_Prepared":
+        """Read one picture and bring it to the size of the network's input."""
+        shape = self.network.plan.input
+        picture = image.read(source, channels=shape.c)
+        fit = image.letterbox if self.letterbox else image.resize
+        placement = Placement(picture.shape[2], picture.shape[1], shape.w, shape.h, self.letterbox)
+        return _Prepared(fit(picture, shape.w, shape.h), placement, path_of(source))
+
+    @torch.inference_mode()
+    def run(self, pictures: Sequence["_Prepared"]) -> list[Detections]:
+        """Detect on prepared pictures, one forward pass for all."""
+        parameter = next(self.network.parameters(), torch.empty(0))
+        x = torch.stack([picture.pixels for picture in pictures])
+        raw = self.network(x.to(parameter.device, parameter.dtype))
+        return self.find([each.float() for each in raw], pictures)
+
+    def find(self, raw: Sequence[Tensor], pictures: Sequence["_Prepared"]) -> list[Detections]:
+        """Decode raw maps, suppress, and sort the survivors by picture."""
+        shape, options = self.network.plan.input, self.options
+        candidates = [
+            head.select(
+                each,
+                (shape.h, shape.w),
+                self.threshold,
+                hier_threshold=options.hier_threshold,
+                use_map=options.use_map,
+            )
+            for head, each in zip(self.heads, raw, strict=True)
+            if isinstance(head, Head)
+        ]
+        pairs = self._survivors(_joined(candidates), pictures)
+        return [self._detections(pairs, number, each) for number, each in enumerate(pictures)]
+
+    def _survivors(self, found: Candidates, pictures: Sequence["_Prepared"]) -> "_Pairs":
+        """Suppress in fractions of the picture; one pair for each box and class that is left."""
+        affine = [picture.placement.affine() for picture in pictures]
+        moves = torch.tensor(affine, dtype=torch.float32, device=found.boxes.device)
+        sx, ox, sy, oy = moves[found.picture].unbind(dim=1)
+        x, y, w, h = found.boxes.unbind(dim=1)
+        boxes = cxcywh_to_xyxy(torch.stack((x * sx + ox, y * sy + oy, w * sx, h * sy), dim=1))
+        scores = found.scores
+        if self.wanted is not None:
+            mask = torch.zeros(scores.shape[1], dtype=torch.bool, device=scores.device)
+            mask[list(self.wanted)] = True
+            scores = scores * mask
+        scores = scores * (found.objectness != 0)[:, None]
+        kind, beta = self.nms_kind
+        if kind == "objectness" and self.options.nms:
+            alive = suppress(boxes, found.objectness, found.picture, self.options.nms)
+            scores = scores * alive[:, None]
+        box, class_id = (scores > 0).nonzero(as_tuple=True)
+        pairs = _Pairs(found.picture[box], boxes[box], scores[box, class_id], class_id)
+        return pairs if kind == "objectness" else self._suppressed(pairs, kind, beta)
+
+    def _suppressed(self, pairs: "_Pairs", kind: str, beta: float) -> "_Pairs":
+        if not self.options.nms:
+            return pairs
+        classes = self._class_count()
+        group = pairs.picture if self.options.agnostic else pairs.picture * classes + pairs.class_id
+        kinds: dict[str, NmsKind] = {"greedynms": "greedynms", "diounms": "diounms"}
+        alive = suppress(
+            pairs.boxes, pairs.score, group, self.options.nms, kinds.get(kind, "default"), beta
+        )
+        return _Pairs(*(each[alive] for each in pairs))
+
+    def _detections(self, pairs: "_Pairs", number: int, picture: "_Prepared") -> Detections:
+        mine = pairs.picture == number
+        score = pairs.score[mine]
+        order = score.argsort(descending=True, stable=True)[: self.options.max_det]
+        width, height = picture.placement.image_w, picture.placement.image_h
+        size = torch.tensor((width, height, width, height), device=score.device)
+        return Detections(
+            xyxy=(pairs.boxes[mine][order] * size).cpu(),
+            score=score[order].cpu(),
+            class_id=pairs.class_id[mine][order].cpu(),
+            names=self.network.names,
+            width=width,
+            height=height,
+            path=picture.path,
+        )
+
+
+class _Prepared(NamedTuple):
+    """A picture at the network's size, (C, H, W) in 0..1, and where it stands there."""
+
+    pixels: Tensor
+    placement: Placement
+    path: str | None
+
+
+class _Pairs(NamedTuple):
+    """Boxes with one class each: (K,), (K, 4) corners in fractions of the picture, (K,), (K,)."""
+
+    picture: Tensor
+    boxes: Tensor
+    score: Tensor
+    class_id: Tensor
+
+
+def _joined(parts: Sequence[Candidates]) -> Candidates:
+    """Put the candidates of all heads behind one another; heads may differ in classes."""
+    most = max(part.scores.shape[1] for part in parts)
+    padded = [
+        part._replace(scores=torch.nn.functional.pad(part.scores, (0, most - part.scores.shape[1])))
+        for part in parts
+    ]
+    return Candidates(*(torch.cat(each) for each in zip(*padded, strict=True)))
+
+
+def _class_ids(
+    classes: Sequence[str | int] | None, names: tuple[str, ...], count: int
+) -> frozenset[int] | None:
+    if classes is None:
+        return None
+    numbers = {name: number for number, name in enumerate(names)}
+    wanted = {numbers.get(each, each) if isinstance(each, str) else each for each in classes}
+    wrong = [each for each in wanted if not isinstance(each, int) or not 0 <= each < count]
+    if wrong:
+        known = f"; there are {', '.join(names[:10])} ..." if names else ""
+        raise UsageError(f"classes: {wrong[0]!r} is no class of this network{known}")
+    return frozenset(each for each in wanted if isinstance(each, int))

@@ -1,0 +1,203 @@
+"""Names and paths -> plans and networks: build, load, save, and the cfgs that travel along."""
+
+from fnmatch import fnmatchcase
+from os import PathLike, fspath
+from pathlib import Path
+
+from darknet_torch import dialect as dialects
+from darknet_torch import parser, weights, zoo
+from darknet_torch.dialect import Dialect
+from darknet_torch.errors import UsageError
+from darknet_torch.graph import Plan, make_plan
+from darknet_torch.heads.base import Head
+from darknet_torch.network import Network
+from darknet_torch.options import Context, Mode
+from darknet_torch.parser import Section
+from darknet_torch.transfer import Progress
+
+__all__ = ["build", "cfg_folder", "list_cfgs", "load", "parse_cfg", "plan", "save"]
+
+PathOrText = str | PathLike[str]
+
+
+def parse_cfg(path_or_text: PathOrText) -> list[Section]:
+    """Read a cfg from a path, or from its text (any string of more than one line).
+
+    >>> [section.name for section in parse_cfg("[net]\\nwidth=8\\n[avgpool]")]
+    ['net', 'avgpool']
+    """
+    return parser.read(path_or_text)
+
+
+def list_cfgs(pattern: str = "*") -> list[str]:
+    """Return the names of the cfgs that travel with the package and match a shell pattern.
+
+    >>> list_cfgs("yolov3*")
+    ['yolov3', 'yolov3-spp', 'yolov3-tiny']
+    """
+    names = sorted(path.stem for path in cfg_folder().glob("*.cfg"))
+    return [name for name in names if fnmatchcase(name, pattern)]
+
+
+def cfg_folder() -> Path:
+    """Return the folder of the cfgs: in the package, or beside it in a source tree."""
+    package = Path(__file__).parent
+    inside = package / "cfg"
+    return inside if inside.is_dir() else package.parent / "cfg"
+
+
+def plan(
+    cfg: PathOrText,
+    *,
+    dialect: Dialect | str | None = None,
+    width: int | None = None,
+    height: int | None = None,
+    mode: Mode = "normal",
+) -> Plan:
+    """Return the layers of a cfg with wiring, shapes and weight segments, but without tensors.
+
+    cfg: a name (`list_cfgs`, the zoo), a path, or a text.
+    dialect: a Dialect or its name; None is the zoo entry's, else ALEXEYAB.
+    width, height: replace the cfg's own, in pixels.
+    mode: "strict" makes unknown options errors, "normal" warnings; "darknet" also lets pass what
+        the C programs do: an unknown activation computes relu.
+    Raises CfgError with file and line.
+    """
+    sections = parser.read(_cfg_source(cfg))
+    context = Context(_dialect(cfg, dialect), mode, (cfg_folder(), zoo.cache_dir()))
+    return make_plan(sections, context, width=width, height=height)
+
+
+def build(
+    cfg: PathOrText,
+    *,
+    dialect: Dialect | str | None = None,
+    width: int | None = None,
+    height: int | None = None,
+    names: PathOrText | None = None,
+    mode: Mode = "normal",
+) -> Network:
+    """Return a network with random start values; arguments as in `plan` and `load`."""
+    network = _skeleton(cfg, dialect, width, height, names, mode)
+    weights.initialize(network)
+    return network
+
+
+def load(
+    cfg: PathOrText,
+    weights: PathOrText | None = None,
+    *,
+    dialect: Dialect | str | None = None,
+    width: int | None = None,
+    height: int | None = None,
+    names: PathOrText | None = None,
+    partial: bool = False,
+    cutoff: int | None = None,
+    mode: Mode = "normal",
+    progress: Progress | None = None,
+) -> Network:
+    """Return a network with the values of a weights file.
+
+    cfg: a name of the zoo, whose weights are fetched and checked; or a path or text.
+    weights: the file; None is the zoo entry's.
+    names: a file of class names; None is the zoo entry's, or `NAME.names` beside the cfg.
+    partial: the file may end after any layer. cutoff: only the first so many layers are read.
+    progress: called with bytes done and bytes in all while weights are fetched.
+    Raises CfgError, WeightsError, DownloadError or UsageError, each in one line.
+    """
+    source = _weights_path(cfg, weights, progress)
+    network = _skeleton(cfg, dialect, width, height, names, mode)
+    _read_weights(network, source, cutoff, partial)
+    return network
+
+
+def save(network: Network, path: str | PathLike[str], *, cutoff: int | None = None) -> None:
+    """Write a network's weights file: what was loaded comes back byte for byte.
+
+    cutoff: only the first so many layers (a backbone, as `darknet partial` cuts it).
+    """
+    weights.write(network, path, cutoff=cutoff)
+
+
+def _read_weights(network: Network, path: Path, cutoff: int | None, partial: bool) -> None:
+    weights.read(network, path, cutoff=cutoff, partial=partial)
+
+
+def _skeleton(
+    cfg: PathOrText,
+    dialect: Dialect | str | None,
+    width: int | None,
+    height: int | None,
+    names: PathOrText | None,
+    mode: Mode,
+) -> Network:
+    """Return a network on the meta device."""
+    network = Network(plan(cfg, dialect=dialect, width=width, height=height, mode=mode))
+    network.names = _names(network, cfg, names)
+    return network
+
+
+def _zoo_entry(cfg: PathOrText) -> zoo.Model | None:
+    name = fspath(cfg)
+    known = "\n" not in name and not Path(name).is_file() and name in zoo.list_models()
+    return zoo.find_model(name) if known else None
+
+
+def _cfg_source(cfg: PathOrText) -> PathOrText:
+    """Return the path of a cfg that is given by name; else what was given."""
+    name = fspath(cfg)
+    if "\n" in name or Path(name).is_file():
+        return cfg
+    entry = _zoo_entry(cfg)
+    named = cfg_folder() / f"{entry.cfg if entry else name}.cfg"
+    if Path(name).name == name and named.is_file():
+        return named
+    return cfg
+
+
+def _dialect(cfg: PathOrText, dialect: Dialect | str | None) -> Dialect:
+    entry = _zoo_entry(cfg)
+    return dialects.get(entry.dialect if dialect is None and entry else dialect)
+
+
+def _weights_path(cfg: PathOrText, given: PathOrText | None, progress: Progress | None) -> Path:
+    if given is not None:
+        return Path(given)
+    entry = _zoo_entry(cfg)
+    if entry is None:
+        raise UsageError(
+            f"{_short(cfg)}: no weights given; load(cfg, weights) reads a file, build(cfg) starts"
+            f" with random values, names of the zoo fetch theirs: {', '.join(zoo.list_models())}"
+        )
+    return zoo.fetch(entry.name, progress)
+
+
+def _short(cfg: PathOrText) -> str:
+    name = fspath(cfg)
+    return "<cfg>" if "\n" in name else name
+
+
+def _names(network: Network, cfg: PathOrText, names: PathOrText | None) -> tuple[str, ...]:
+    """Return the class names, or () where nothing tells them."""
+    path = _names_path(network, cfg, names)
+    if path is None:
+        return ()
+    found = parser.read_names(path)
+    heads = [node.layer for node in network.plan if isinstance(node.layer, Head)]
+    classes = {head.classes for head in heads}
+    if names is not None and classes and max(classes) > len(found):
+        raise UsageError(f"{path}: {len(found)} names for {max(classes)} classes")
+    return found
+
+
+def _names_path(network: Network, cfg: PathOrText, names: PathOrText | None) -> Path | None:
+    if names is not None:
+        return Path(names)
+    entry = _zoo_entry(cfg)
+    if entry is not None:
+        places = (cfg_folder() / entry.names, zoo.cache_dir() / entry.names)
+        return next((place for place in places if place.is_file()), None)
+    source = Path(fspath(_cfg_source(cfg))) if _short(cfg) != "<cfg>" else None
+    if source is None or not source.with_suffix(".names").is_file():
+        return None
+    return source.with_suffix(".names")

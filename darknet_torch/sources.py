@@ -1,0 +1,76 @@
+"""What `detect` is asked to look at: single pictures, folders, globs; and reading them ahead."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from glob import has_magic, iglob
+from itertools import islice
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from darknet_torch.errors import DarknetError, ImageError
+
+__all__ = ["expand", "path_of", "read_ahead"]
+
+T = TypeVar("T")
+ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+def expand(images: Any) -> tuple[Iterable[Any], bool]:
+    """Return the single pictures that an argument of `detect` means, and whether it means many."""
+    if isinstance(images, str | PathLike):
+        return _expand_path(fspath(images))
+    if isinstance(images, Tensor) and images.dim() == 4:
+        return images.unbind(0), True
+    if isinstance(images, list | tuple):
+        return [single for each in images for single in expand(each)[0]], True
+    if isinstance(images, Iterator) and not hasattr(images, "read"):  # files iterate over lines
+        return images, True
+    return [images], False
+
+
+def _expand_path(path: str) -> tuple[list[str], bool]:
+    if Path(path).is_dir():
+        inside = sorted(
+            str(each) for each in Path(path).iterdir() if each.suffix.lower() in ENDINGS
+        )
+        if not inside:
+            raise ImageError(f"{path}: no pictures in this folder ({' '.join(ENDINGS)})")
+        return inside, True
+    if has_magic(path) and not Path(path).exists():
+        every = iglob(path, recursive=True)  # noqa: PTH207 (Path.glob refuses absolute patterns)
+        matches = sorted(each for each in every if Path(each).is_file())
+        if not matches:
+            raise ImageError(f"{path}: no file matches")
+        return matches, True
+    return [path], False
+
+
+def read_ahead(
+    work: Callable[[Any], T], sources: Iterable[Any], workers: int, most: int
+) -> Iterator[tuple[Any, T | DarknetError]]:
+    """Work on sources in threads, at most so many ahead; yield them in order."""
+    waiting: deque[tuple[Any, Future[T]]] = deque()
+    remaining = iter(sources)
+    with ThreadPoolExecutor(workers) as pool:
+        while True:
+            for source in islice(remaining, max(0, most - len(waiting))):
+                waiting.append((source, pool.submit(work, source)))
+            if not waiting:
+                return
+            source, future = waiting.popleft()
+            try:
+                yield source, future.result()
+            except DarknetError as error:
+                yield source, error
+
+
+def path_of(source: Any) -> str | None:
+    """Return the name of the file that a source is, if it is one."""
+    if isinstance(source, str | PathLike):
+        return fspath(source)
+    name = getattr(source, "name", None) or getattr(source, "filename", None)
+    return name if isinstance(name, str) and name else None

@@ -1,0 +1,213 @@
+"""From pictures to detections: forms of input, options, the broken picture among good ones."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import darknet_torch as dt
+from darknet_torch.detector import Detector
+from darknet_torch.errors import ImageError, UsageError
+
+CFG = """
+[net]
+width=64
+height=48
+channels=3
+[convolutional]
+filters=12
+size=8
+stride=8
+activation=leaky
+[convolutional]
+filters=16
+size=1
+activation=linear
+[yolo]
+mask=0,1
+anchors=10,12, 30,20
+classes=3
+num=2
+"""
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+@pytest.fixture
+def network() -> dt.Network:
+    torch.manual_seed(3)
+    network = dt.build(CFG, dialect="alexeyab")
+    network.names = ("ant", "bee", "cow")
+    return network
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 130, 3), dtype=np.uint8)
+    path = tmp_path / "photo.png"
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def same(a: dt.Detections, b: dt.Detections, bound: float = 1e-4) -> bool:
+    return (
+        len(a) == len(b)
+        and torch.equal(a.class_id, b.class_id)
+        and bool(torch.allclose(a.xyxy, b.xyxy, atol=100 * bound))
+        and bool(torch.allclose(a.score, b.score, atol=bound))
+    )
+
+
+def naive(network: dt.Network, photo: Path, threshold: float, nms: float, letterbox: bool):
+    """The whole way by hand: loops over cells, anchors, classes and boxes."""
+    from darknet_torch import image
+
+    picture = image.read(photo)
+    fit = image.letterbox if letterbox else image.resize
+    with torch.no_grad():
+        (raw,) = network(fit(picture, 64, 48)[None])
+    raw = raw[0].numpy()
+    new_w, new_h = image.fit(130, 90, 64, 48) if letterbox else (64, 48)
+    anchors, rows = ((10, 12), (30, 20)), []
+    for j in range(6):
+        for i in range(8):
+            for a, (anchor_w, anchor_h) in enumerate(anchors):
+                t = raw[a * 8 : a * 8 + 8, j, i]
+                s = 1 / (1 + np.exp(-t))
+                x, y = (i + s[0]) / 8, (j + s[1]) / 6
+                w, h = np.exp(t[2]) * anchor_w / 64, np.exp(t[3]) * anchor_h / 48
+                x, w = (x - (64 - new_w) / 2 / 64) / (new_w / 64), w * 64 / new_w
+                y, h = (y - (48 - new_h) / 2 / 48) / (new_h / 48), h * 48 / new_h
+                for c in range(3):
+                    if s[4] > threshold and s[4] * s[5 + c] > threshold:
+                        rows.append(
+                            (s[4] * s[5 + c], c, x - w / 2, y - h / 2, x + w / 2, y + h / 2)
+                        )
+    kept = []
+    for row in sorted(rows, reverse=True):
+        if all(row[1] != other[1] or overlap(row[2:], other[2:]) <= nms for other in kept):
+            kept.append(row)
+    return kept
+
+
+def overlap(a, b) -> float:
+    w, h = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    inter = max(w, 0) * max(h, 0)
+    return inter / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("letterbox", [False, True])
+@pytest.mark.parametrize("nms", [0.45, 0.1])
+def test_equals_the_loops(network, photo, letterbox, nms, device) -> None:
+    want = naive(network, photo, 0.2, nms, letterbox)
+    found = dt.detect(network.to(device), photo, threshold=0.2, nms=nms, letterbox=letterbox)
+    assert 3 < len(want) == len(found)
+    assert found.class_id.tolist() == [row[1] for row in want]
+    np.testing.assert_allclose(found.score, [row[0] for row in want], atol=1e-5)
+    pixels = np.array([row[2:] for row in want]) * (130, 90, 130, 90)
+    np.testing.assert_allclose(found.xyxy, pixels, atol=1e-3)
+
+
+def test_forms_of_one_picture(network, photo) -> None:
+    want = dt.detect(network, str(photo), threshold=0.2)
+    picture = Image.open(photo)
+    array = np.array(picture)
+    tensor = torch.from_numpy(array).permute(2, 0, 1)
+    forms = [photo, picture, array, tensor, tensor.float() / 255, io.BytesIO(photo.read_bytes())]
+    for form in [*forms, photo.read_bytes()]:
+        found = dt.detect(network, form, threshold=0.2)
+        assert isinstance(found, dt.Detections)
+        assert same(found, want), type(form)
+    assert want.path == str(photo)
+
+
+def test_forms_of_many(network, photo, tmp_path) -> None:
+    other = tmp_path / "other.jpg"
+    Image.effect_noise((40, 70), 90).convert("RGB").save(other)
+    (tmp_path / "notes.txt").write_text("no picture")
+    want = [dt.detect(network, path, threshold=0.2) for path in (other, photo)]
+    for many in ([other, photo], tmp_path, str(tmp_path / "*[gn]"), iter([other, photo])):
+        found = dt.detect(network, many, threshold=0.2, batch_size=2)
+        assert isinstance(found, list)
+        assert [each.path for each in found] == [str(other), str(photo)]
+        assert all(map(same, found, want))
+    batch = torch.rand(3, 3, 50, 60)
+    assert len(dt.detect(network, batch, threshold=0.2)) == 3
+
+
+def test_a_broken_picture_does_not_stop_the_rest(network, photo, tmp_path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"not a picture")
+    outcomes = list(Detector(network, batch_size=2).stream([photo, broken, photo]))
+    assert [outcome.error is None for outcome in outcomes] == [True, False, True]
+    assert isinstance(outcomes[1].error, ImageError)
+    with pytest.raises(ImageError, match=r"broken\.jpg"):
+        dt.detect(network, [photo, broken])
+
+
+def test_classes_and_limits(network, photo) -> None:
+    every = dt.detect(network, photo, threshold=0.2)
+    for classes in (["bee"], [1]):
+        only = dt.detect(network, photo, threshold=0.2, classes=classes)
+        assert same(only, every[every.class_id == 1])
+        assert len(only) > 0
+    assert same(dt.detect(network, photo, threshold=0.2, max_det=2), every[:2])
+    with pytest.raises(UsageError, match="wasp"):
+        dt.detect(network, photo, classes=["wasp"])
+
+
+def test_agnostic_suppression(network, photo) -> None:
+    every = dt.detect(network, photo, threshold=0.2, nms=0)
+    kept: list[int] = []
+    for i in range(len(every)):
+        if all(overlap(every.xyxy[i].tolist(), every.xyxy[k].tolist()) <= 0.3 for k in kept):
+            kept.append(i)
+    found = dt.detect(network, photo, threshold=0.2, nms=0.3, agnostic=True)
+    assert same(found, every[kept])
+    assert len(kept) < len(dt.detect(network, photo, threshold=0.2, nms=0.3))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threshold": 2}, "threshold=2: must be from 0 to 1"),
+        ({"nms": -1}, "nms=-1"),
+        ({"batch_size": 0}, "batch_size=0: must be at least 1"),
+        ({"nms_kind": "soft"}, "nms_kind=soft: must be one of"),
+        ({"treshold": 0.5}, "treshold"),
+    ],
+)
+def test_wrong_options(network, photo, options, message) -> None:
+    with pytest.raises(UsageError, match=message):
+        dt.detect(network, photo, **options)
+
+
+def test_a_classifier_yields_no_boxes(photo) -> None:
+    classifier = dt.build("[net]\nwidth=8\nheight=8\nchannels=3\n[avgpool]\n[softmax]")
+    with pytest.raises(UsageError, match="classifier"):
+        dt.detect(classifier, photo)
+
+
+def test_defaults_come_from_the_dialect(photo) -> None:
+    for dialect, threshold, letterbox in (("pjreddie", 0.5, True), ("alexeyab", 0.25, False)):
+        detector = Detector(dt.build(CFG, dialect=dialect))
+        assert (detector.threshold, detector.letterbox) == (threshold, letterbox)
+    boxed = dt.build(CFG.replace("channels=3", "channels=3\nletter_box=1"))
+    assert Detector(boxed).letterbox
+
+
+def test_half_precision(network, photo) -> None:
+    want = dt.detect(network, photo, threshold=0.2, nms=0)
+    found = dt.detect(network.half(), photo, threshold=0.2, nms=0)
+    assert abs(len(found) - len(want)) <= 2
+    assert float((found.score[:5] - want.score[:5]).abs().max()) < 5e-3
+
+
+def test_empty_folder_and_glob(network, tmp_path) -> None:
+    with pytest.raises(ImageError, match="no pictures in this folder"):
+        dt.detect(network, tmp_path)
+    with pytest.raises(ImageError, match="no file matches"):
+        dt.detect(network, str(tmp_path / "*.png"))

@@ -1,0 +1,114 @@
+"""Boxes on a picture: where lines and labels are, in which colours, and the pieces inside."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from darknet_torch.detections import Detections
+from darknet_torch.draw import color, crops, draw
+from darknet_torch.errors import UsageError
+
+GREY = (120, 120, 120)
+
+
+def grey(width=400, height=300):
+    return Image.new("RGB", (width, height), GREY)
+
+
+def found(boxes, class_ids=None, width=400, height=300, names=("a", "b", "c")):
+    ids = torch.tensor(range(len(boxes)) if class_ids is None else class_ids)
+    score = torch.linspace(0.9, 0.5, len(boxes))
+    xyxy = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    return Detections(xyxy, score, ids.long(), names, width, height)
+
+
+def mask(picture, rgb):
+    return (np.asarray(picture) == rgb).all(axis=2)
+
+
+def test_the_outline_is_where_the_box_is():
+    picture = draw(grey(), found([[100, 100, 300, 250]]))
+    assert picture.size == (400, 300)
+    ours = mask(picture, color(0))
+    assert ours[100:251, 100].all()
+    assert ours[100:251, 300].all()
+    assert ours[250, 100:301].all()
+    assert not ours[150:200, 110:290].any()  # the inside stays
+    assert mask(picture, GREY)[:50].all()
+
+
+def test_the_source_stays_and_the_result_is_always_the_same():
+    source, d = grey(), found([[10, 10, 90, 90], [50, 50, 200, 200]])
+    assert draw(source, d).tobytes() == draw(source, d).tobytes()
+    assert source.getcolors() == [(400 * 300, GREY)]
+
+
+def letters(*boxes):
+    d = found(boxes, [0] * len(boxes), names=("a rather long name",))
+    return (np.asarray(draw(grey(), d)) > 200).all(axis=2).sum()
+
+
+@pytest.mark.parametrize(
+    "box", [[0, 0, 399, 299], [350, 0, 399, 20], [-50, -50, 40, 40], [380, 280, 500, 500]]
+)
+def test_labels_stay_inside(box):
+    assert letters(box) == letters([100, 100, 300, 250]) > 100
+
+
+def test_labels_make_room_for_one_another():
+    box = [100, 100, 300, 250]
+    assert letters(box, box, box) > 2.8 * letters(box)
+
+
+def test_nothing_to_draw():
+    source = grey()
+    outside = found([[500, 500, 600, 600], [10, 10, 10, 50]])
+    for d in (Detections.empty((), 400, 300), outside):
+        assert draw(source, d).tobytes() == source.tobytes()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (8, 8), (64, 48), (3000, 20)])
+def test_odd_sizes(size):
+    box = [0, 0, size[0], size[1]]
+    picture = draw(grey(*size), found([box], width=size[0], height=size[1]))
+    assert picture.size == size
+
+
+def test_lines_and_letters_grow_with_the_picture():
+    def painted(n):
+        picture = draw(grey(n, n), found([[n / 4, n / 4, n / 2, n / 2]], width=n, height=n))
+        return 1 - mask(picture, GREY).mean()
+
+    assert painted(2000) == pytest.approx(painted(800), rel=0.2)
+
+
+def test_colours_are_well_spread_and_stable():
+    colours = [color(i) for i in range(80)]
+    assert min(math.dist(a, b) for a, b in itertools.combinations(colours, 2)) > 12
+    assert min(math.dist(a, b) for a, b in itertools.pairwise(colours)) > 100
+    assert all(0 <= v <= 255 for c in colours for v in c)
+    assert color(3) == colours[3]
+
+
+def test_floats_and_tensors_are_pictures_too():
+    d = found([[100, 100, 300, 250]])
+    image = torch.full((3, 300, 400), 120, dtype=torch.uint8)
+    assert draw(image / 255, d).tobytes() == draw(image, d).tobytes() == draw(grey(), d).tobytes()
+
+
+def test_boxes_of_another_picture():
+    with pytest.raises(UsageError, match="400x300 pixels, not 40x30"):
+        draw(grey(40, 30), found([[1, 1, 9, 9]]))
+
+
+def test_crops():
+    image = torch.arange(300 * 400).reshape(1, 300, 400).remainder(251).byte().repeat(3, 1, 1)
+    boxes = [[10, 20, 40, 60], [390, -5, 450, 10], [500, 500, 600, 600], [10, 10, 10.2, 90]]
+    first, second = crops(image, found(boxes, [0, 1, 2, 3]))
+    wanted = image[:, 20:60, 10:40].permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(np.asarray(first), wanted)
+    assert second.size == (10, 10)
