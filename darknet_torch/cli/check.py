@@ -1,0 +1,53 @@
+"""Check a cfg, and whether a weights file belongs to it; status 1 if anything is found.
+
+example: darknet-torch check my.cfg my.weights
+"""
+
+import argparse
+import warnings
+
+from darknet_torch.cli.common import add_cfg, plan_options
+from darknet_torch.errors import DarknetError
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_cfg(parser)
+    parser.add_argument("weights", metavar="WEIGHTS", nargs="?", help="a weights file")
+    parser.add_argument("--cutoff", type=int, help="the file holds only the first N layers")
+    parser.add_argument("--partial", action="store_true", help="the file may end after any layer")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print what is found, one line each."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        try:
+            summary = _check(options)
+        except DarknetError as error:
+            summary = f"error: {error}"
+    for each in found:
+        print(f"warning: {each.message}")
+    print(summary)
+    return int(bool(found) or summary.startswith("error"))
+
+
+def _check(options: argparse.Namespace) -> str:
+    from darknet_torch.loading import load, plan
+
+    if options.weights is None:
+        found = plan(options.cfg, **plan_options(options))  # type: ignore[arg-type]
+        return f"{options.cfg}: {len(found)} layers, {found.floats:,} weights wanted"
+    network = load(
+        options.cfg,
+        options.weights,
+        cutoff=options.cutoff,
+        partial=options.partial,
+        **plan_options(options),  # type: ignore[arg-type]
+    )
+    header = network.header
+    return (
+        f"{options.cfg}: {len(network.plan)} layers; {options.weights}: version"
+        f" {header.major}.{header.minor}.{header.revision}, {header.seen:,} pictures seen,"
+        f" fills {network.loaded} layers"
+    )

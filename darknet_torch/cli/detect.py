@@ -1,0 +1,210 @@
+"""Find objects in pictures, print them, and write the pictures with boxes on them.
+
+examples: darknet-torch detect yolov4-tiny
+          darknet-torch detect yolov4-tiny street.jpg holidays/ --threshold 0.4
+          darknet-torch detect my.cfg my.weights "shots/*.png" --save txt,json --out found
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from darknet_torch.cli.common import add_cfg, load_network
+from darknet_torch.errors import UsageError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from darknet_torch.detections import Detections
+    from darknet_torch.detector import Outcome
+
+KINDS = ("picture", "crops", "txt", "json", "voc", "none")
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_cfg(parser)
+    parser.add_argument(
+        "pictures",
+        metavar="PICTURE",
+        nargs="*",
+        help="files, folders, globs; before them the .weights file, if CFG is a file."
+        " Without any, the sample photo",
+    )
+    parser.add_argument("--weights", help="weights file (default: the named model's)")
+    parser.add_argument("--names", help="file of class names, one a line")
+    parser.add_argument("--threshold", type=float, help="lowest probability (default: dialect's)")
+    parser.add_argument("--nms", type=float, default=0.45, help="overlap allowed (%(default)s)")
+    parser.add_argument("--nms-kind", help="default, greedynms, diounms or objectness")
+    parser.add_argument("--hier-threshold", type=float, default=0.5, help="word tree (%(default)s)")
+    parser.add_argument("--classes", help="names or numbers to look for, with commas between")
+    parser.add_argument("--max-det", type=int, help="most detections of a picture")
+    parser.add_argument("--agnostic", action="store_true", help="classes suppress one another")
+    fit = parser.add_mutually_exclusive_group()
+    fit.add_argument("--letterbox", action="store_true", default=None, help="keep proportions")
+    fit.add_argument("--stretch", dest="letterbox", action="store_false", help="fill the input")
+    parser.add_argument("--batch-size", type=int, default=1, help="pictures at once (%(default)s)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (%(default)s)")
+    parser.add_argument("--half", action="store_true", help="compute in float16")
+    parser.add_argument("--out", default="detections", help="folder to write to (%(default)s)")
+    parser.add_argument(
+        "--save", default="picture", help=f"list of {', '.join(KINDS)} (%(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Detect on all pictures; report the broken ones at the end."""
+    kinds = _kinds(options.save)
+    _take_weights(options)
+    detector = _detector(options)
+    sources = _sources(options.pictures)
+    out = _Folder(Path(options.out), kinds)
+    broken, shown = [], []
+    for outcome in _with_bar(detector.stream(sources), len(sources)):
+        if outcome.detections is None:
+            broken.append(outcome)
+            continue
+        written = out.write(outcome.source, outcome.detections)
+        if options.json:
+            shown.append(outcome.detections.to_dict())
+        else:
+            _show(outcome.source, outcome.detections, written)
+    if options.json:
+        print(json.dumps(shown))
+    for outcome in broken:
+        print(f"darknet-torch: {outcome.error}", file=sys.stderr)
+    return int(bool(broken))
+
+
+def _kinds(text: str) -> set[str]:
+    kinds = set(text.split(",")) - {""}
+    if wrong := kinds - set(KINDS):
+        raise UsageError(f"--save {sorted(wrong)[0]}: must be among {', '.join(KINDS)}")
+    return kinds - {"none"}
+
+
+def _take_weights(options: argparse.Namespace) -> None:
+    """`detect my.cfg my.weights ...` gives the weights in the pictures' place."""
+    first = options.pictures[:1]
+    if options.weights is None and first and Path(first[0]).suffix == ".weights":
+        options.weights = options.pictures.pop(0)
+
+
+def _detector(options: argparse.Namespace) -> Any:
+    import torch
+
+    from darknet_torch.detector import Detector
+
+    network = load_network(options)
+    try:
+        network.to(options.device, torch.float16 if options.half else torch.float32)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device {options.device}: {str(error).splitlines()[0]}") from error
+    return Detector(
+        network,
+        threshold=options.threshold,
+        nms=options.nms,
+        nms_kind=options.nms_kind,
+        hier_threshold=options.hier_threshold,
+        letterbox=options.letterbox,
+        classes=_classes(options.classes),
+        max_det=options.max_det,
+        agnostic=options.agnostic,
+        batch_size=options.batch_size,
+    )
+
+
+def _classes(text: str | None) -> list[str | int] | None:
+    if text is None:
+        return None
+    return [int(word) if word.isdigit() else word for word in text.split(",") if word]
+
+
+def _sources(pictures: list[str]) -> list[str]:
+    from darknet_torch.loading import cfg_folder
+    from darknet_torch.sources import expand
+
+    return list(expand(pictures or [str(cfg_folder() / "sample.jpg")])[0])
+
+
+def _with_bar(outcomes: Iterable["Outcome"], count: int) -> Iterator["Outcome"]:
+    from tqdm import tqdm
+
+    silent = count < 2 or not sys.stderr.isatty()
+    yield from tqdm(outcomes, total=count, unit="picture", disable=silent, leave=False)
+
+
+def _show(source: str, found: "Detections", written: list[Path]) -> None:
+    print(f"{source}: {found}")
+    if len(found):
+        print(found.table())
+    for path in written:
+        print(f"wrote {path}")
+
+
+class _Folder:
+    """The folder of results; pictures of one name in several folders get numbers."""
+
+    def __init__(self, path: Path, kinds: set[str]) -> None:
+        self.path, self.kinds, self.taken = path, kinds, set[str]()
+        try:
+            if kinds:
+                path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--out {path}: {error.strerror}") from error
+
+    def write(self, source: str, found: "Detections") -> list[Path]:
+        """Write what was asked for; return the paths."""
+        from darknet_torch.files import write_atomically
+
+        stem = self._stem(source)
+        written = []
+        for path, content in self._contents(stem, source, found):
+            if path.exists() and path.samefile(source):
+                raise UsageError(f"--out {self.path}: would overwrite the picture {source}")
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(path, content)
+            written.append(path)
+        return written
+
+    def _stem(self, source: str) -> str:
+        stem = plain = Path(source).stem
+        number = 2
+        while stem in self.taken:
+            stem, number = f"{plain}-{number}", number + 1
+        self.taken.add(stem)
+        return stem
+
+    def _contents(
+        self, stem: str, source: str, found: "Detections"
+    ) -> Iterator[tuple[Path, bytes | str]]:
+        if "txt" in self.kinds:
+            yield self.path / f"{stem}.txt", found.to_yolo()
+        if "json" in self.kinds:
+            yield self.path / f"{stem}.json", found.to_json()
+        if "voc" in self.kinds:
+            yield self.path / f"{stem}.xml", found.to_voc()
+        if self.kinds & {"picture", "crops"}:
+            yield from self._pictures(stem, source, found)
+
+    def _pictures(
+        self, stem: str, source: str, found: "Detections"
+    ) -> Iterator[tuple[Path, bytes]]:
+        from darknet_torch.draw import crops
+
+        if "picture" in self.kinds:
+            yield self.path / f"{stem}.jpg", _jpeg(found.draw(source))
+        if "crops" in self.kinds:
+            for number, crop in enumerate(crops(source, found)):
+                yield self.path / f"{stem}-crops" / f"{number:03}.jpg", _jpeg(crop)
+
+
+def _jpeg(picture: "Image.Image") -> bytes:
+    content = BytesIO()
+    picture.save(content, "JPEG", quality=92)
+    return content.getvalue()

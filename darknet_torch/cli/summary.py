@@ -1,0 +1,25 @@
+"""Show the layers of a network: shapes, weights, operations, memory.
+
+example: darknet-torch summary yolov4-tiny --width 320 --height 320
+"""
+
+import argparse
+import json
+
+from darknet_torch.cli.common import add_cfg, plan_options
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_cfg(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the table."""
+    from darknet_torch.loading import plan
+    from darknet_torch.summary import summarize
+
+    summary = summarize(plan(options.cfg, **plan_options(options)))  # type: ignore[arg-type]
+    print(json.dumps(summary.to_dict()) if options.json else summary)
+    return 0

@@ -1,0 +1,166 @@
+"""The command: what it prints and writes, its exit status, its speed where no network is needed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import darknet_torch as dt
+from darknet_torch.cli import main
+
+CFG = """[net]
+width=32
+height=32
+channels=3
+[convolutional]
+filters=14
+size=4
+stride=4
+activation=linear
+[yolo]
+mask=0,1
+anchors=4,6, 9,8
+classes=2
+num=2
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with net.cfg, net.weights, net.names and two pictures; it is the current folder."""
+    torch.manual_seed(1)
+    (tmp_path / "net.cfg").write_text(CFG)
+    (tmp_path / "net.names").write_text("ant\nbee\n")
+    dt.save(dt.build(tmp_path / "net.cfg"), tmp_path / "net.weights")
+    (tmp_path / "photos").mkdir()
+    for name, size in (("a.png", (50, 40)), ("b.jpg", (40, 60))):
+        Image.effect_noise(size, 80).convert("RGB").save(tmp_path / "photos" / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_detect_writes_what_is_asked(files, capsys) -> None:
+    arguments = (
+        "detect net.cfg net.weights photos --threshold 0.3 --save picture,crops,txt,json,voc"
+    )
+    assert main(arguments.split()) == 0
+    printed = capsys.readouterr().out
+    found = dt.detect(dt.load("net.cfg", "net.weights"), "photos/a.png", threshold=0.3)
+    assert len(found) > 1
+    assert f"photos/a.png: {found}" in printed
+    out = files / "detections"
+    assert Image.open(out / "a.jpg").size == (50, 40)
+    assert json.loads((out / "a.json").read_text()) == json.loads(found.to_json())
+    assert (out / "a.txt").read_text() == found.to_yolo()
+    assert (out / "b.xml").read_text().startswith("<annotation>")
+    assert sorted(p.name for p in (out / "a-crops").iterdir())[0] == "000.jpg"
+    assert not list(out.rglob(".*")), "a temporary file is left"
+
+
+def test_detect_json(files, capsys) -> None:
+    assert main("detect net.cfg net.weights photos --json --save none".split()) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert [Path(each["path"]).name for each in shown] == ["a.png", "b.jpg"]
+    assert not (files / "detections").exists()
+
+
+def test_one_name_twice(files) -> None:
+    (files / "more").mkdir()
+    (files / "photos" / "a.png").rename(files / "more" / "b.png")
+    assert main("detect net.cfg net.weights photos more".split()) == 0
+    assert sorted(p.name for p in (files / "detections").iterdir()) == ["b-2.jpg", "b.jpg"]
+
+
+def test_the_picture_itself_is_not_overwritten(files, capsys) -> None:
+    before = (files / "photos" / "b.jpg").read_bytes()
+    assert main("detect net.cfg net.weights photos/b.jpg --out photos".split()) == 2
+    assert "would overwrite" in capsys.readouterr().err
+    assert (files / "photos" / "b.jpg").read_bytes() == before
+
+
+def test_a_broken_picture_is_reported_at_the_end(files, capsys) -> None:
+    (files / "photos" / "a.png").write_bytes(b"nonsense")
+    assert main("detect net.cfg net.weights photos --batch-size 2".split()) == 1
+    captured = capsys.readouterr()
+    assert "photos/b.jpg: Detections" in captured.out
+    assert captured.err.count("\n") == 1
+    assert "a.png" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("detect nosuch", "nosuch"),
+        ("detect net.cfg photos", "no weights given"),
+        ("detect net.cfg missing.weights photos", "missing.weights: cannot be read"),
+        ("detect net.cfg net.weights nowhere.jpg --threshold 3", "threshold=3.0: must be"),
+        ("detect net.cfg net.weights photos --classes wasp", "'wasp' is no class"),
+        ("detect net.cfg net.weights photos --device gpu", "--device gpu"),
+        ("detect net.cfg net.weights photos --save txt,gif", "--save gif"),
+        ("detect net.cfg net.weights empty/*.jpg", "no file matches"),
+        ("summary net.names", "net.names:1"),
+        ("models yolov9", "yolov9"),
+    ],
+)
+def test_wrong_input_is_one_line_and_status_2(files, capsys, arguments, message) -> None:
+    assert main(arguments.split()) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("darknet-torch: ")
+    assert error.count("\n") == 1
+
+
+def test_truncated_weights(files, capsys) -> None:
+    whole = (files / "net.weights").read_bytes()
+    (files / "net.weights").write_bytes(whole[:-40])
+    assert main("detect net.cfg net.weights photos".split()) == 2
+    assert "layer 0 [convolutional] weights: 672 floats wanted, 662 left" in capsys.readouterr().err
+
+
+def test_summary(files, capsys) -> None:
+    assert main(["summary", "net.cfg", "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["parameters"] == 14 * 3 * 16 + 14
+    assert summary["flops"] == 2 * 14 * 3 * 16 * 8 * 8
+    assert summary["rows"][0]["output"] == [14, 8, 8]
+    assert summary["memory"] == 4 * (3 * 32 * 32 + 14 * 8 * 8)
+    assert main(["summary", "net.cfg", "--width", "64"]) == 0
+    assert "64 x   32 x    3" in capsys.readouterr().out
+
+
+def test_check(files, capsys) -> None:
+    assert main(["check", "net.cfg", "net.weights"]) == 0
+    assert "fills 2 layers" in capsys.readouterr().out
+    (files / "net.cfg").write_text(CFG.replace("stride=4", "stride=4\nfliters=3"))
+    assert main(["check", "net.cfg"]) == 1
+    wanted = "net.cfg:9: [convolutional] fliters: unknown option; did you mean filters?"
+    assert wanted in capsys.readouterr().out
+    assert main(["check", "net.cfg", "net.weights", "--mode", "strict"]) == 1
+
+
+def test_models(capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("DARKNET_TORCH_CACHE", str(tmp_path))
+    assert main(["models", "yolov3*"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[:-1]] == [
+        "yolov3",
+        "yolov3-spp",
+        "yolov3-tiny",
+    ]
+    assert main(["models", "--json"]) == 0
+    assert {model["cached"] for model in json.loads(capsys.readouterr().out)} == {None}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["detect", "--help"], ["models"]])
+def test_torch_stays_away(arguments) -> None:
+    code = (
+        "import sys; from darknet_torch.cli import main\n"
+        f"try: main({arguments!r})\n"
+        "except SystemExit: pass\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,241 @@
+#!/usr/bin/env python3
+"""Measure what the project promises about time and memory; every figure beside its yardstick.
+
+    python tools/bench.py              # everything
+    python tools/bench.py load memory  # some of it
+
+Machines are shared and noisy, so each figure is a ratio of medians taken in turns in one run.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROUNDS = 5
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+LOAD = """
+import json, sys, threading, time
+import numpy as np, torch, darknet_torch as dt
+from darknet_torch.loading import load
+def anonymous():
+    line = next(l for l in open("/proc/self/status") if l.startswith("RssAnon"))
+    return int(line.split()[1]) * 1024
+base, most, stop = anonymous(), 0, threading.Event()
+def watch():
+    global most
+    while not stop.wait(0.001):
+        most = max(most, anonymous())
+what, path = sys.argv[1:]
+thread = threading.Thread(target=watch); thread.start()
+start = time.perf_counter()
+kept = np.fromfile(path, dtype="<f4") if what == "fromfile" else load("yolov2", path)
+seconds = time.perf_counter() - start
+most = max(most, anonymous()); stop.set(); thread.join()
+print(json.dumps({"seconds": seconds, "anonymous": most - base}))
+"""
+
+PLAN = """
+import json, sys, time, warnings
+warnings.simplefilter("ignore")
+start = time.perf_counter()
+import torch
+imported = time.perf_counter() - start
+import darknet_torch as dt
+from darknet_torch.errors import CfgError
+from pathlib import Path
+cfgs = [(p, Path(p).parts[-2]) for p in sys.argv[1:]]
+dt.plan("yolov2-tiny")
+start, refused = time.perf_counter(), 0
+for path, folder in cfgs:
+    try:
+        dt.plan(path, dialect="pjreddie" if folder == "pjreddie" else "alexeyab")
+    except CfgError:
+        refused += 1
+print(json.dumps({"seconds": time.perf_counter() - start, "import": imported, "refused": refused}))
+"""
+
+
+def fresh(code: str, *arguments: str) -> dict[str, Any]:
+    """Run Python code in a process of its own; return the JSON that it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True
+    )
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def median(rows: list[dict[str, Any]], name: str) -> float:
+    return float(statistics.median(row[name] for row in rows))
+
+
+def bench_load() -> None:
+    """A 204 MB yolov2 file of random floats, against numpy.fromfile; fresh processes in turns."""
+    import numpy as np
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "yolov2.weights"
+        values = np.random.default_rng(0).random(50983561, dtype=np.float32)
+        with path.open("wb") as file:
+            np.array((0, 1, 0, 0), dtype="<i4").tofile(file)
+            values.tofile(file)
+        rows: dict[str, list[dict[str, Any]]] = {"fromfile": [], "load": []}
+        for _ in range(ROUNDS):
+            for what, found in rows.items():
+                found.append(fresh(LOAD, what, str(path)))
+        size = path.stat().st_size
+    numpy_s, ours_s = (median(rows[what], "seconds") for what in ("fromfile", "load"))
+    print(
+        f"load yolov2 ({size / 1e6:.0f} MB): {ours_s * 1e3:.0f} ms; numpy.fromfile"
+        f" {numpy_s * 1e3:.0f} ms; bound 2 x that + 50 ms = {numpy_s * 2e3 + 50:.0f} ms"
+    )
+    print(
+        f"  anonymous memory at peak: {median(rows['load'], 'anonymous') / size:.2f} x the file"
+        f" (bound 1.3)"
+    )
+
+
+def bench_plan() -> None:
+    """The plan of all official cfgs, against the import of torch; fresh processes."""
+    cfgs = sorted(str(path) for path in (SHARED / "oracle/official_cfg").rglob("*.cfg"))
+    if not cfgs:
+        print("plan: the official cfgs (../shared) are not here")
+        return
+    rows = [fresh(PLAN, *cfgs) for _ in range(ROUNDS)]
+    ours, torch_s = median(rows, "seconds"), median(rows, "import")
+    print(
+        f"plan of {len(cfgs)} cfgs: {ours:.2f} s = {ours / torch_s:.2f} x import torch (bound 2);"
+        f" {rows[0]['refused']} refused"
+    )
+
+
+def bench_memory() -> None:
+    """Activations that live at once in yolov3 at 416, against keeping all: counted by storage."""
+    import torch
+
+    import darknet_torch as dt
+
+    network = dt.build("yolov3", width=416, height=416)
+    living: dict[int, int] = {}
+    most = total = 0
+
+    def watch(module: torch.nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        import weakref
+
+        nonlocal most, total
+        storage = output.untyped_storage()
+        key = storage.data_ptr()
+        if key not in living:
+            living[key] = storage.nbytes()
+            total += storage.nbytes()
+            weakref.finalize(output, living.pop, key, None)
+        most = max(most, sum(living.values()))
+
+    for layer in network.layers:
+        layer.register_forward_hook(watch)
+    with torch.inference_mode():
+        network(torch.rand(1, 3, 416, 416))
+    print(
+        f"memory of a yolov3 416 forward: {most / 1e6:.0f} MB of activations at once,"
+        f" {total / 1e6:.0f} MB in all: {most / total:.3f} (bound 1/3)"
+    )
+
+
+def bench_detect() -> None:
+    """What detect adds to the forward pass: resize, decode, suppress, correct."""
+    for name, bound in (("yolov4-tiny", 0.10), ("yolo9000", 0.25)):
+        detect_overhead(name, bound)
+
+
+def detect_overhead(name: str, bound: float) -> None:
+    import torch
+
+    import darknet_torch as dt
+    from darknet_torch.detector import Detector
+
+    try:
+        detector, picture = scene(name)
+    except dt.DarknetError as error:
+        print(f"detect {name}: {error}")
+        return
+    with torch.inference_mode():
+        prepared = detector.prepare(picture)
+        x = prepared.pixels[None]
+        raw = detector.network(x)
+        rounds = {
+            "forward": lambda: detector.network(x),
+            "resize": lambda: detector.prepare(picture),
+            "find": lambda: detector.find(raw, [prepared]),
+        }
+        seconds = in_turns(rounds)
+        found = len(detector.find(raw, [prepared])[0])
+    share = (seconds["resize"] + seconds["find"]) / seconds["forward"]
+    print(
+        f"detect {name}: forward {seconds['forward'] * 1e3:.1f} ms, resize"
+        f" {seconds['resize'] * 1e3:.2f} ms, decode + suppress {seconds['find'] * 1e3:.2f} ms"
+        f" ({found} boxes): {share:.1%} of the forward pass (bound {bound:.0%})"
+    )
+    assert isinstance(detector, Detector)
+
+
+def scene(name: str) -> tuple[Any, Any]:
+    """A detector and a picture (768 x 576 pixels) in which it finds up to 100 boxes."""
+    import torch
+
+    import darknet_torch as dt
+    from darknet_torch.detector import Detector
+    from darknet_torch.heads.base import Head
+
+    torch.manual_seed(0)
+    network = dt.load(name) if name != "yolo9000" else dt.build(name, dialect="pjreddie")
+    picture = torch.randint(0, 256, (3, 576, 768), dtype=torch.uint8)
+    detector = Detector(network, threshold=0.5)
+    prepared = detector.prepare(picture)
+    with torch.inference_mode():
+        scores = [
+            head.objectness(head.maps(raw)[:, :, head.objectness_entry()]).flatten()
+            for head, raw in zip(detector.heads, network(prepared.pixels[None]), strict=True)
+            if isinstance(head, Head)
+        ]
+    cut = torch.cat(scores).sort(descending=True).values[100]
+    return Detector(network, threshold=float(cut)), picture
+
+
+def in_turns(work: dict[str, Callable[[], Any]], rounds: int = 15) -> dict[str, float]:
+    """Median seconds of each piece of work, taken in turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(rounds):
+        for name, run in work.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(each[2:]) for name, each in seconds.items()}
+
+
+BENCHES = {
+    "load": bench_load,
+    "plan": bench_plan,
+    "memory": bench_memory,
+    "detect": bench_detect,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("what", nargs="*", help=f"any of {', '.join(BENCHES)}; default all")
+    chosen = parser.parse_args().what or list(BENCHES)
+    if unknown := set(chosen) - set(BENCHES):
+        parser.error(f"{sorted(unknown)[0]}: must be any of {', '.join(BENCHES)}")
+    for name in chosen:
+        BENCHES[name]()
+
+
+if __name__ == "__main__":
+    main()
