@@ -6,8 +6,10 @@ The map, in the order in which the data flows (each file imports only what stand
     boxes, tree, layers, heads    what sections mean: shapes, sums, weights, boxes
     net, graph, network, weights   layers in their places, the nn.Module, the weights file
     summary, zoo, loading         tables, known models, names and paths -> networks
-    image, detections, detector   pictures -> boxes of objects
-    draw, cli                     boxes on pictures, and the command
+    image, sources                pictures, read ahead
+    detections, detector, draw    pictures -> boxes of objects, on pictures too
+    classifier, generator         pictures -> classes; characters -> text
+    cli                           the command
 
 Names are loaded when they are first used, so that importing this package does not import torch.
 No file has the name of a public function, else importing the file would hide the function.
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from darknet_torch.version import __version__
 
 if TYPE_CHECKING:
+    from darknet_torch.classifier import classify
     from darknet_torch.detections import Detections
     from darknet_torch.detector import detect
     from darknet_torch.dialect import ALEXEYAB, HANK_AI, PJREDDIE
@@ -35,6 +38,7 @@ _HOMES = {
     "Network": "network",
     "PJREDDIE": "dialect",
     "build": "loading",
+    "classify": "classifier",
     "detect": "detector",
     "list_cfgs": "loading",
     "list_models": "zoo",
@@ -53,6 +57,7 @@ __all__ = [
     "Network",
     "__version__",
     "build",
+    "classify",
     "detect",
     "list_cfgs",
     "list_models",

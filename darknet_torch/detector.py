@@ -4,10 +4,8 @@ The steps are Darknet's: threshold, box correction to fractions of the picture, 
 (the distance of `diounms` depends on it), and only then pixels.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -16,23 +14,15 @@ from torch import Tensor
 from darknet_torch import image
 from darknet_torch.boxes import Candidates, NmsKind, cxcywh_to_xyxy, suppress
 from darknet_torch.detections import Detections
-from darknet_torch.errors import DarknetError, ImageError, UsageError
+from darknet_torch.errors import UsageError
 from darknet_torch.heads.base import Head
 from darknet_torch.heads.detection import Detection
 from darknet_torch.heads.yolo import AnchorHead
 from darknet_torch.image import Placement
 from darknet_torch.network import Network
-from darknet_torch.sources import expand, path_of, read_ahead
+from darknet_torch.sources import Outcomes, collect, path_of, stream
 
-__all__ = ["Detector", "Outcome", "detect"]
-
-
-class Outcome(NamedTuple):
-    """What became of one picture: detections, or the error that it met."""
-
-    source: Any
-    detections: Detections | None
-    error: DarknetError | None = None
+__all__ = ["Detector", "detect"]
 
 
 def detect(network: Network, images: Any, **options: Any) -> Detections | list[Detections]:
@@ -46,14 +36,7 @@ def detect(network: Network, images: Any, **options: Any) -> Detections | list[D
     Raises ImageError for a picture that cannot be read; `Detector.stream` goes on instead.
     """
     detector = Detector(network, **options)
-    sources, many = expand(images)
-    found = []
-    with closing(detector.stream(sources)) as outcomes:
-        for outcome in outcomes:
-            if outcome.detections is None:
-                raise outcome.error or ImageError(f"{outcome.source}: cannot be read")
-            found.append(outcome.detections)
-    return found if many else found[0]
+    return collect(detector.stream, images)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,21 +121,10 @@ class Detector:
         kind, beta = last.nms() if isinstance(last, AnchorHead) else ("default", 0.6)
         return self.options.nms_kind or kind, beta
 
-    def stream(self, sources: Iterable[Any]) -> Generator[Outcome, None, None]:
+    def stream(self, sources: Iterable[Any]) -> Outcomes[Detections]:
         """Yield an outcome for every picture, in order; pictures ahead are read meanwhile."""
-        size = self.options.batch_size
-        ahead = read_ahead(self.prepare, sources, self.options.workers, 2 * size)
-        while batch := list(islice(ahead, size)):
-            yield from self._outcomes(batch)
-
-    def _outcomes(self, batch: list[tuple[Any, "_Prepared | DarknetError"]]) -> Iterator[Outcome]:
-        good = [each for _, each in batch if isinstance(each, _Prepared)]
-        found = iter(self.run(good)) if good else iter(())
-        for source, each in batch:
-            if isinstance(each, _Prepared):
-                yield Outcome(source, next(found))
-            else:
-                yield Outcome(source, None, each)
+        options = self.options
+        return stream(self.prepare, self.run, sources, options.batch_size, options.workers)
 
     def prepare(self, source: Any) -> "_Prepared":
         """Read one picture and bring it to the size of the network's input."""

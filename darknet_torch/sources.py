@@ -1,22 +1,69 @@
-"""What `detect` is asked to look at: single pictures, folders, globs; and reading them ahead."""
+"""What `detect` and `classify` are asked to look at, and the loop that they share."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from glob import has_magic, iglob
 from itertools import islice
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from torch import Tensor
 
 from darknet_torch.errors import DarknetError, ImageError
 
-__all__ = ["expand", "path_of", "read_ahead"]
+__all__ = ["Outcome", "Outcomes", "collect", "expand", "path_of", "read_ahead", "stream"]
 
 T = TypeVar("T")
+R = TypeVar("R")
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+class Outcome(NamedTuple, Generic[R]):
+    """What became of one picture: a result, or the error that it met."""
+
+    source: Any
+    result: R | None
+    error: DarknetError | None = None
+
+
+Outcomes = Generator[Outcome[R], None, None]
+
+
+def collect(run: Callable[[Iterable[Any]], Outcomes[R]], images: Any) -> R | list[R]:
+    """Return the result of one picture, or a list for several; raise the first error."""
+    sources, many = expand(images)
+    found = []
+    with closing(run(sources)) as outcomes:
+        for outcome in outcomes:
+            if outcome.result is None:
+                raise outcome.error or ImageError(f"{outcome.source}: cannot be read")
+            found.append(outcome.result)
+    return found if many else found[0]
+
+
+def stream(
+    prepare: Callable[[Any], T],
+    run: Callable[[list[T]], list[R]],
+    sources: Iterable[Any],
+    batch_size: int,
+    workers: int,
+) -> Outcomes[R]:
+    """Yield an outcome for every source, in order.
+
+    `prepare` runs in threads, ahead of the batch that `run` works on.
+    """
+    ahead = read_ahead(prepare, sources, workers, 2 * batch_size)
+    while batch := list(islice(ahead, batch_size)):
+        good = [each for _, each in batch if not isinstance(each, DarknetError)]
+        results = iter(run(good) if good else ())
+        for source, each in batch:
+            if isinstance(each, DarknetError):
+                yield Outcome(source, None, each)
+            else:
+                yield Outcome(source, next(results))
 
 
 def expand(images: Any) -> tuple[Iterable[Any], bool]:

@@ -2,17 +2,29 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from darknet_torch.dialect import DIALECTS
+from darknet_torch.errors import UsageError
 from darknet_torch.transfer import Progress
 
 if TYPE_CHECKING:
     from darknet_torch.network import Network
 
-__all__ = ["add_cfg", "download_bar", "load_network", "plan_options"]
+__all__ = [
+    "add_cfg",
+    "download_bar",
+    "load_network",
+    "move",
+    "plan_options",
+    "take_weights",
+    "with_bar",
+]
+
+T = TypeVar("T")
 
 
 def add_cfg(parser: argparse.ArgumentParser) -> None:
@@ -34,16 +46,41 @@ def plan_options(options: argparse.Namespace) -> dict[str, object]:
 
 def load_network(options: argparse.Namespace) -> "Network":
     """Load the network that the arguments name, with a bar while weights are fetched."""
-    import darknet_torch
+    from darknet_torch.loading import load
 
     with download_bar(options.cfg) as progress:
-        return darknet_torch.load(
+        return load(
             options.cfg,
             options.weights,
             names=options.names,
             progress=progress,
             **plan_options(options),  # type: ignore[arg-type]
         )
+
+
+def take_weights(options: argparse.Namespace) -> None:
+    """`VERB my.cfg my.weights ...` gives the weights in the first picture's place."""
+    first = options.pictures[:1]
+    if options.weights is None and first and Path(first[0]).suffix == ".weights":
+        options.weights = options.pictures.pop(0)
+
+
+def move(network: "Network", options: argparse.Namespace) -> "Network":
+    """Bring the network to the device and the precision that the arguments name."""
+    import torch
+
+    try:
+        return network.to(options.device, torch.float16 if options.half else torch.float32)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device {options.device}: {str(error).splitlines()[0]}") from error
+
+
+def with_bar(outcomes: Iterable[T], count: int) -> Iterator[T]:
+    """Draw a bar on a terminal while several pictures are worked on."""
+    from tqdm import tqdm
+
+    silent = count < 2 or not sys.stderr.isatty()
+    yield from tqdm(outcomes, total=count, unit="picture", disable=silent, leave=False)
 
 
 @contextmanager

@@ -8,19 +8,18 @@ examples: darknet-torch detect yolov4-tiny
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darknet_torch.cli.common import add_cfg, load_network
+from darknet_torch.cli.common import add_cfg, load_network, move, take_weights, with_bar
 from darknet_torch.errors import UsageError
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from darknet_torch.detections import Detections
-    from darknet_torch.detector import Outcome
 
 KINDS = ("picture", "crops", "txt", "json", "voc", "none")
 
@@ -60,24 +59,24 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Detect on all pictures; report the broken ones at the end."""
     kinds = _kinds(options.save)
-    _take_weights(options)
+    take_weights(options)
     detector = _detector(options)
     sources = _sources(options.pictures)
     out = _Folder(Path(options.out), kinds)
     broken, shown = [], []
-    for outcome in _with_bar(detector.stream(sources), len(sources)):
-        if outcome.detections is None:
-            broken.append(outcome)
+    for outcome in with_bar(detector.stream(sources), len(sources)):
+        if outcome.result is None:
+            broken.append(outcome.error)
             continue
-        written = out.write(outcome.source, outcome.detections)
+        written = out.write(outcome.source, outcome.result)
         if options.json:
-            shown.append(outcome.detections.to_dict())
+            shown.append(outcome.result.to_dict())
         else:
-            _show(outcome.source, outcome.detections, written)
+            _show(outcome.source, outcome.result, written)
     if options.json:
         print(json.dumps(shown))
-    for outcome in broken:
-        print(f"darknet-torch: {outcome.error}", file=sys.stderr)
+    for error in broken:
+        print(f"darknet-torch: {error}", file=sys.stderr)
     return int(bool(broken))
 
 
@@ -88,23 +87,10 @@ def _kinds(text: str) -> set[str]:
     return kinds - {"none"}
 
 
-def _take_weights(options: argparse.Namespace) -> None:
-    """`detect my.cfg my.weights ...` gives the weights in the pictures' place."""
-    first = options.pictures[:1]
-    if options.weights is None and first and Path(first[0]).suffix == ".weights":
-        options.weights = options.pictures.pop(0)
-
-
 def _detector(options: argparse.Namespace) -> Any:
-    import torch
-
     from darknet_torch.detector import Detector
 
-    network = load_network(options)
-    try:
-        network.to(options.device, torch.float16 if options.half else torch.float32)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--device {options.device}: {str(error).splitlines()[0]}") from error
+    network = move(load_network(options), options)
     return Detector(
         network,
         threshold=options.threshold,
@@ -130,13 +116,6 @@ def _sources(pictures: list[str]) -> list[str]:
     from darknet_torch.sources import expand
 
     return list(expand(pictures or [str(cfg_folder() / "sample.jpg")])[0])
-
-
-def _with_bar(outcomes: Iterable["Outcome"], count: int) -> Iterator["Outcome"]:
-    from tqdm import tqdm
-
-    silent = count < 2 or not sys.stderr.isatty()
-    yield from tqdm(outcomes, total=count, unit="picture", disable=silent, leave=False)
 
 
 def _show(source: str, found: "Detections", written: list[Path]) -> None:

@@ -1,0 +1,64 @@
+"""Say what is in pictures, with a classifying network.
+
+example: darknet-torch classify darknet19 photo.jpg --top 3
+         darknet-torch classify my.cfg my.weights shots/ --names my.names
+"""
+
+import argparse
+import json
+import sys
+
+from darknet_torch.cli.common import add_cfg, load_network, move, take_weights, with_bar
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_cfg(parser)
+    parser.add_argument(
+        "pictures",
+        metavar="PICTURE",
+        nargs="+",
+        help="files, folders, globs; before them the .weights file, if CFG is a file",
+    )
+    parser.add_argument("--weights", help="weights file (default: the named model's)")
+    parser.add_argument("--names", help="file of class names, labels or short names, one a line")
+    parser.add_argument("--top", type=int, default=5, help="how many classes (%(default)s)")
+    fit = parser.add_mutually_exclusive_group()
+    fit.add_argument("--letterbox", action="store_true", default=None, help="keep proportions")
+    fit.add_argument("--crop", dest="letterbox", action="store_false", help="cut out the centre")
+    parser.add_argument("--all-nodes", action="store_true", help="word tree: inner classes too")
+    parser.add_argument("--batch-size", type=int, default=1, help="pictures at once (%(default)s)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (%(default)s)")
+    parser.add_argument("--half", action="store_true", help="compute in float16")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Classify all pictures; report the broken ones at the end."""
+    take_weights(options)
+    from darknet_torch.classifier import Classifier
+    from darknet_torch.sources import expand
+
+    classifier = Classifier(
+        move(load_network(options), options),
+        top=options.top,
+        letterbox=options.letterbox,
+        leaves=not options.all_nodes,
+        batch_size=options.batch_size,
+    )
+    sources = list(expand(options.pictures)[0])
+    broken, shown = [], []
+    for outcome in with_bar(classifier.stream(sources), len(sources)):
+        if outcome.result is None:
+            broken.append(outcome.error)
+        elif options.json:
+            shown.append(outcome.result.to_dict())
+        else:
+            print(f"{outcome.source}:")
+            for name, score in outcome.result.pairs():
+                print(f"  {score:7.2%}  {name}")
+    if options.json:
+        print(json.dumps(shown))
+    for error in broken:
+        print(f"darknet-torch: {error}", file=sys.stderr)
+    return int(bool(broken))

@@ -1,0 +1,42 @@
+"""Write text with a recurrent network that was trained on characters.
+
+example: darknet-torch generate rnn.cfg rnn.weights --seed "Once upon a time" --length 500
+"""
+
+import argparse
+import sys
+
+from darknet_torch.cli.common import add_cfg, load_network
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_cfg(parser)
+    parser.add_argument("weights", metavar="WEIGHTS", help="the network's weights file")
+    parser.add_argument("--seed", default="\n\n", help="the text to go on from")
+    parser.add_argument("--length", type=int, default=1000, help="bytes to write (%(default)s)")
+    parser.add_argument(
+        "--temperature", type=float, default=0.7, help="0: always the likeliest (%(default)s)"
+    )
+    parser.add_argument("--random-seed", type=int, help="makes the choice repeatable")
+    parser.set_defaults(names=None)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the text as it comes."""
+    network = load_network(options)
+    from darknet_torch.generator import generate
+
+    seed = options.seed.encode()
+    sys.stdout.buffer.write(seed)
+    for byte in generate(
+        network,
+        seed,
+        length=options.length,
+        temperature=options.temperature,
+        random_seed=options.random_seed,
+    ):
+        sys.stdout.buffer.write(bytes([byte]))
+        sys.stdout.buffer.flush()
+    print()
+    return 0
