@@ -2,7 +2,9 @@
 
 The map, in the order in which the data flows (each file imports only what stands before it):
 
-    parser, dialect, options      text -> sections -> typed options; the forks as data
+    errors, files                 the tree of errors; files that are whole or not there
+    parser, c_numbers             text -> sections; numbers as C reads them
+    dialect, options              the forks as data; sections -> typed options
     boxes, tree, layers, heads    what sections mean: shapes, sums, weights, boxes
     net, graph, network, weights   layers in their places, the nn.Module, the weights file
     summary, zoo, loading         tables, known models, names and paths -> networks

@@ -60,6 +60,11 @@ class Dialect:
         """Say whether something that only one fork's family has (None: all have it) is here."""
         return only is None or only.family == self.family
 
+    def seen_is_wide(self, major: int, minor: int) -> bool:
+        """Say whether the header of that version has 64 bits for `seen`, not 32."""
+        limit = self.wide_seen_below
+        return major * 10 + minor >= 2 and (limit is None or (major < limit and minor < limit))
+
 
 _COMMON = "logistic loggy relu elu selu relie plse hardtan lhtan linear ramp leaky tanh stair"
 _ALEXEYAB = (

@@ -19,7 +19,13 @@ __all__ = [
 
 
 class DarknetError(Exception):
-    """Root of the tree; catch it to catch every error of this package."""
+    """Root of the tree; catch it to catch every error of this package.
+
+    A message can always be printed: bytes of a file that are no text are shown as escapes.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.encode("utf-8", "backslashreplace").decode())
 
 
 class CfgError(DarknetError):

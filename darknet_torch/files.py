@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and names that need not be files."""
 
 import os
 import tempfile
@@ -8,7 +8,15 @@ from os import PathLike
 from pathlib import Path
 from typing import BinaryIO, cast
 
-__all__ = ["atomic", "write_atomically"]
+__all__ = ["atomic", "is_file", "write_atomically"]
+
+
+def is_file(path: str | PathLike[str]) -> bool:
+    """Say whether that is a file; a name that cannot be one (too long, a NUL in it) is none."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 @contextmanager

@@ -23,7 +23,8 @@ class Node:
     """A layer in its place.
 
     inputs: indices of the layers that feed it, -1 for the image; input_shapes: their shapes.
-    shape: of its output. tensors: all its parameters and buffers, in file order.
+    shape: of its output. tensors: its own parameters and buffers, in file order.
+    shared: the layer whose tensors it uses instead, if any.
     """
 
     index: int
@@ -32,6 +33,7 @@ class Node:
     input_shapes: tuple[Shape, ...]
     shape: Shape
     tensors: tuple[Segment, ...]
+    shared: int | None = None
 
     @property
     def name(self) -> str:
@@ -112,7 +114,8 @@ class Plan:
         net = replace(self.net, height=height, width=width)
         other = _connect(net, [node.layer for node in self.nodes], self.context)
         for mine, theirs in zip(self.nodes, other.nodes, strict=True):
-            if mine.tensors != theirs.tensors:
+            fixed = [node.layer.fixed(*node.input_shapes) for node in (mine, theirs)]
+            if mine.tensors != theirs.tensors or fixed[0] != fixed[1]:
                 raise mine.layer.section.error(
                     f"fixes the size of the input at {self.input.w} x {self.input.h}, it cannot be"
                     f" {width} x {height}",
@@ -161,12 +164,43 @@ def make_plan(
 def _connect(net: Net, layers: Sequence[Layer], context: Context) -> Plan:
     wiring = [_inputs(layer, index) for index, layer in enumerate(layers)]
     layers = _adapted(layers, wiring)
-    shapes = [net.shape()]  # shapes[i + 1] is layer i's, shapes[0] the image's
-    nodes = []
+    shapes = [_input_shape(net)]  # shapes[i + 1] is layer i's, shapes[0] the image's
+    nodes: list[Node] = []
     for index, (layer, inputs) in enumerate(zip(layers, wiring, strict=True)):
-        nodes.append(_node(index, layer, inputs, tuple(shapes[i + 1] for i in inputs)))
-        shapes.append(nodes[-1].shape)
+        node = _node(index, layer, inputs, tuple(shapes[i + 1] for i in inputs))
+        nodes.append(_sharing(node, nodes))
+        shapes.append(node.shape)
     return Plan(net, context, shapes[0], tuple(nodes))
+
+
+def _input_shape(net: Net) -> Shape:
+    shape = net.shape()
+    try:
+        _must_be_sane(shape)
+    except ValueError as error:
+        raise net.section.error(str(error), kind=ShapeError) from error
+    return shape
+
+
+def _sharing(node: Node, before: Sequence[Node]) -> Node:
+    """Drop the tensors of a layer that uses those of another; ShapeError if they do not fit."""
+    layer = node.layer
+    try:
+        number = layer.shares(node.index)
+    except ValueError as error:
+        raise layer.section.error(str(error)) from error
+    if number is None:
+        return node
+    source = before[number]
+    while source.shared is not None:
+        source = before[source.shared]
+    mine, theirs = ([(t.name, t.shape) for t in each.tensors] for each in (node, source))
+    if type(layer) is not type(source.layer) or mine != theirs:
+        raise layer.section.error(
+            f"layer {number} [{source.name}] has no weights of the shapes that it could share",
+            kind=ShapeError,
+        )
+    return replace(node, tensors=(), shared=source.index)
 
 
 def _inputs(layer: Layer, index: int) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from darknet_torch import dialect as dialects
 from darknet_torch import parser, weights, zoo
 from darknet_torch.dialect import Dialect
 from darknet_torch.errors import UsageError
+from darknet_torch.files import is_file
 from darknet_torch.graph import Plan, make_plan
 from darknet_torch.heads.base import Head
 from darknet_torch.network import Network
@@ -139,18 +140,18 @@ def _skeleton(
 
 def _zoo_entry(cfg: PathOrText) -> zoo.Model | None:
     name = fspath(cfg)
-    known = "\n" not in name and not Path(name).is_file() and name in zoo.list_models()
+    known = "\n" not in name and not is_file(name) and name in zoo.list_models()
     return zoo.find_model(name) if known else None
 
 
 def _cfg_source(cfg: PathOrText) -> PathOrText:
     """Return the path of a cfg that is given by name; else what was given."""
     name = fspath(cfg)
-    if "\n" in name or Path(name).is_file():
+    if "\n" in name or is_file(name):
         return cfg
     entry = _zoo_entry(cfg)
     named = cfg_folder() / f"{entry.cfg if entry else name}.cfg"
-    if Path(name).name == name and named.is_file():
+    if Path(name).name == name and is_file(named):
         return named
     return cfg
 
@@ -196,8 +197,8 @@ def _names_path(network: Network, cfg: PathOrText, names: PathOrText | None) -> 
     entry = _zoo_entry(cfg)
     if entry is not None:
         places = (cfg_folder() / entry.names, zoo.cache_dir() / entry.names)
-        return next((place for place in places if place.is_file()), None)
+        return next((place for place in places if is_file(place)), None)
     source = Path(fspath(_cfg_source(cfg))) if _short(cfg) != "<cfg>" else None
-    if source is None or not source.with_suffix(".names").is_file():
+    if source is None or not is_file(source.with_suffix(".names")):
         return None
     return source.with_suffix(".names")

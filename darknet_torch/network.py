@@ -1,5 +1,6 @@
 """Plan -> network: a plain nn.Module whose forward is one loop over a fixed schedule."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -95,7 +96,7 @@ class Network(nn.Module):
 
     def _run(self, steps: Sequence[Step], x: Tensor, state: State) -> dict[int, Tensor]:
         """Run the layers; `state` is renewed in place."""
-        if not torch.compiler.is_compiling():
+        if not _is_traced(x):
             x = self._checked_input(x)
         outputs = {-1: x}
         for step in steps:
@@ -128,7 +129,7 @@ class Network(nn.Module):
         """Refuse a wrong shape before anything is computed."""
         wanted = self.plan.input
         if wanted.is_vector:
-            if x.dim() < 2 or x[0].numel() != wanted.c:
+            if x.dim() < 2 or math.prod(x.shape[1:]) != wanted.c:
                 raise UsageError(f"input {tuple(x.shape)}: must be (B, {wanted.c})")
             return x.flatten(1)
         if x.dim() != 4 or x.shape[1] != wanted.c:
@@ -138,3 +139,8 @@ class Network(nn.Module):
             self.plan.resized(*size)
             self._checked.add(size)
         return x
+
+
+def _is_traced(x: object) -> bool:
+    """Say whether a compiler or torch.fx looks on: shapes are symbols then, not to be compared."""
+    return torch.compiler.is_compiling() or isinstance(x, torch.fx.Proxy)

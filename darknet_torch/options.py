@@ -9,7 +9,6 @@ Numbers are read as C's atoi and atof read them: what begins like a number count
 stops being one, and anything else is 0.
 """
 
-import re
 import types
 import warnings
 from collections.abc import Callable, Mapping
@@ -19,17 +18,26 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from darknet_torch.c_numbers import atof, atoi
 from darknet_torch.dialect import DIALECTS, Dialect
 from darknet_torch.errors import DarknetWarning, UsageError
+from darknet_torch.files import is_file
 from darknet_torch.parser import Option, Section
 
-__all__ = ["Activation", "Context", "FileName", "Mode", "atof", "atoi", "bind", "option"]
+__all__ = [
+    "Activation",
+    "Context",
+    "FileName",
+    "Mode",
+    "atof",
+    "atoi",
+    "bind",
+    "option",
+    "option_names",
+]
 
 T = TypeVar("T")
 Mode = Literal["strict", "normal", "darknet"]
-
-_INTEGER = re.compile(r"[+-]?\d{1,18}")
-_NUMBER = re.compile(r"[+-]?(?:\d{1,300}(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?")
 
 
 class Activation(str):
@@ -57,7 +65,7 @@ class FileName:
             folder / name for folder in (*beside, Path(), *self.extra_folders) for name in names
         )
         for place in tried:
-            if place.is_file():
+            if is_file(place):
                 return Path(place)
         listed = ", ".join(str(place) for place in tried)
         found = self.section.option(self.option)
@@ -125,16 +133,9 @@ def bind(cls: type[T], section: Section, context: Context, /, **given: Any) -> T
     return cls(**values)
 
 
-def atoi(text: str) -> int:
-    """Read an integer as C does: `4#four` is 4, `3.9` is 3, `abc` is 0."""
-    found = _INTEGER.match(text)
-    return int(found[0]) if found else 0
-
-
-def atof(text: str) -> float:
-    """Read a number as C does: `.5x` is 0.5, `abc` is 0."""
-    found = _NUMBER.match(text)
-    return float(found[0]) if found else 0.0
+def option_names(cls: type) -> dict[str, Dialect | None]:
+    """Return the options that a dataclass reads, each with the only fork that has it, if any."""
+    return {key: spec.metadata["only"] for key, spec in _specs(cls).items()}
 
 
 class _Values(dict[str, Any]):

@@ -140,12 +140,13 @@ def _text(path: Path) -> str:
     try:
         if path.is_dir():
             raise CfgError(f"{path}: is a folder, not a file")
-        if path.stat().st_size > MAX_BYTES:
-            raise CfgError(f"{path}: larger than {MAX_BYTES >> 20} MB, too large for a text file")
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CfgError(f"{path}: cannot be read: {reason}") from error
+    if len(raw) > MAX_BYTES:
+        raise CfgError(f"{path}: larger than {MAX_BYTES >> 20} MB, too large for a text file")
     if b"\0" in raw:
         raise CfgError(f"{path}: is a binary file, not a text")
     return raw.decode("utf-8-sig", errors="surrogateescape")

@@ -4,6 +4,7 @@ A tree file has one line a class, `name parent`, the parent by number and -1 for
 Consecutive classes of one parent form a group; each group has a softmax of its own.
 """
 
+import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from os import PathLike
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from darknet_torch.errors import CfgError
-from darknet_torch.options import atoi
+from darknet_torch.files import is_file
 from darknet_torch.parser import read_lines
 
 __all__ = ["Tree", "read_map", "read_tree"]
@@ -117,7 +118,8 @@ class Tree:
 
 def read_tree(path: str | PathLike[str]) -> Tree:
     """Read a tree file; CfgError for a line that is no `name parent`, or a parent below it."""
-    return _read_tree(Path(path), Path(path).stat().st_mtime_ns)
+    path = Path(path)
+    return _read_tree(path, path.stat().st_mtime_ns if is_file(path) else 0)
 
 
 @lru_cache(maxsize=8)
@@ -125,8 +127,8 @@ def _read_tree(path: Path, _changed: int) -> Tree:
     names, parents = list[str](), list[int]()
     for number, line in read_lines(path):
         words = line.split()
-        parent = atoi(words[1]) if len(words) > 1 else -1
-        if len(words) < 2 or not -1 <= parent < len(parents):
+        parent = _number(words[1]) if len(words) > 1 else None
+        if parent is None or not -1 <= parent < len(parents):
             raise CfgError(f"{path}:{number}: wants `name parent`, the parent on a line above")
         names.append(words[0])
         parents.append(parent)
@@ -137,7 +139,12 @@ def _read_tree(path: Path, _changed: int) -> Tree:
 
 def read_map(path: str | PathLike[str], classes: int) -> tuple[int, ...]:
     """Read a map file: a class number below `classes` on each line."""
-    numbers = tuple(atoi(line) for _, line in read_lines(Path(path)))
-    if not numbers or not all(0 <= number < classes for number in numbers):
+    numbers = [_number(line) for _, line in read_lines(Path(path))]
+    good = tuple(number for number in numbers if number is not None and 0 <= number < classes)
+    if not numbers or len(good) < len(numbers):
         raise CfgError(f"{path}: wants a class number from 0 to {classes - 1} on every line")
-    return numbers
+    return good
+
+
+def _number(word: str) -> int | None:
+    return int(word) if re.fullmatch(r"-?\d{1,9}", word, re.ASCII) else None

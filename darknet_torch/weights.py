@@ -10,6 +10,7 @@ The floats are read into one buffer, whose slices become the parameters.
 """
 
 import os
+import stat
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -61,7 +62,10 @@ def read(
     """
     path = Path(path)
     with _open(path) as file:
-        size = os.fstat(file.fileno()).st_size
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise WeightsError(f"{path}: is no plain file")
+        size = status.st_size
         header, header_bytes = read_header(file, path, network.plan.context.dialect)
         floats, layers = _extent(network.plan, path, size, header_bytes, cutoff, partial)
         buffer = torch.empty(floats, dtype=torch.float32)
@@ -86,8 +90,9 @@ def write(network: Network, path: str | PathLike[str], *, cutoff: int | None = N
     try:
         with atomic(path) as file:
             _write_all(network, file, layers)
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be written: {error.strerror or error}") from error
+    except (OSError, ValueError, struct.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise WeightsError(f"{path}: cannot be written: {reason}") from error
 
 
 def initialize(network: Network, *, only_missing: bool = False) -> None:
@@ -98,10 +103,8 @@ def initialize(network: Network, *, only_missing: bool = False) -> None:
         if tensor.is_meta or not only_missing:
             _set(owner, name, slot.segment.initial(tuple(tensor.shape)))
     for node in network.plan:
-        try:
-            node.layer.tie(node.index, network.layers)
-        except ValueError as error:
-            raise node.layer.section.error(str(error)) from error
+        if node.shared is not None:
+            node.layer.tie(network.layers[node.index], network.layers[node.shared])
     for module in network.layers.modules():
         if isinstance(module, nn.BatchNorm2d) and module.num_batches_tracked is not None:
             module.num_batches_tracked = torch.zeros((), dtype=torch.int64)
@@ -112,7 +115,7 @@ def read_header(file: BinaryIO, path: Path, dialect: Dialect) -> tuple[Header, i
     start = file.read(20)
     _must_be_weights(start, path)
     major, minor, revision = struct.unpack("<iii", start[:12])
-    wide = _seen_is_wide(major, minor, dialect)
+    wide = dialect.seen_is_wide(major, minor)
     length = 20 if wide else 16
     if len(start) < length:
         raise WeightsError(
@@ -121,11 +124,6 @@ def read_header(file: BinaryIO, path: Path, dialect: Dialect) -> tuple[Header, i
     (seen,) = struct.unpack("<Q" if wide else "<I", start[12:length])
     file.seek(length)
     return Header(major, minor, revision, seen), length
-
-
-def _seen_is_wide(major: int, minor: int, dialect: Dialect) -> bool:
-    limit = dialect.wide_seen_below
-    return major * 10 + minor >= 2 and (limit is None or (major < limit and minor < limit))
 
 
 def _must_be_weights(start: bytes, path: Path) -> None:
@@ -181,10 +179,10 @@ def _extent(
             raise _too_short(plan, path, found, wanted)
         layers, wanted = _reached(plan, path, found), found
     if cutoff is None and (found > wanted or rest):
+        more = f" and {rest} bytes" if rest else ""
         raise WeightsError(
-            f"{path}: too long: the network wants {wanted} floats, the file has {found}"
-            f"{f' and {rest} bytes' if rest else ''}; it belongs to another cfg"
-            f" (or cutoff=N reads only the first N layers)"
+            f"{path}: too long: the network wants {wanted} floats, the file has {found}{more};"
+            f" it belongs to another cfg (or cutoff=N reads only the first N layers)"
         )
     return wanted, layers
 
@@ -281,11 +279,14 @@ def _write_all(network: Network, file: BinaryIO, layers: int) -> None:
     for slot in _slots(network.plan):
         if slot.segment.stored and slot.node.index < layers:
             owner, name = _owner(network, slot)
-            file.write(_file_bytes(getattr(owner, name), slot.segment, network.header))
+            tensor = getattr(owner, name)
+            if tensor.is_meta:
+                raise WeightsError(f"{slot}: has no values yet")
+            file.write(_file_bytes(tensor, slot.segment, network.header))
 
 
 def _header_bytes(header: Header, dialect: Dialect) -> bytes:
-    wide = _seen_is_wide(header.major, header.minor, dialect)
+    wide = dialect.seen_is_wide(header.major, header.minor)
     return struct.pack("<iiiQ" if wide else "<iiiI", *header)
 
 

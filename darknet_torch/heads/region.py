@@ -78,7 +78,7 @@ class Region(Head):
         return inputs[0]
 
     def build(self, *shapes: Shape) -> nn.Module:
-        """Return the function; tree and map are read now, so that a missing file shows now."""
+        """Return the function; the tree is read now, so that a missing file shows now."""
         if (tree := self.word_tree()) is not None and len(tree) != self.classes:
             raise self.section.error(f"tree= has {len(tree)} classes, not classes={self.classes}")
         return super().build(*shapes)
@@ -90,30 +90,32 @@ class Region(Head):
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return Darknet's output: (B, c, h, w), or the same floats by cell, anchor and entry."""
         maps = self.maps(inputs[0]).movedim(2, -1)  # (B, A, H, W, E)
-        number = self.objectness_entry()
-        xy, middle, objectness = maps[..., :2], maps[..., 2:number], maps[..., number : number + 1]
+        number, classes = self.objectness_entry(), self._class_entries()
         by_cell = self.dialect.region_by_cell
-        xy = xy if by_cell else torch.sigmoid(xy)
-        objectness = objectness if self.background else torch.sigmoid(objectness)
-        out = torch.cat((xy, middle, objectness, maps[..., number + 1 :]), dim=-1)
-        out = self._with_classes(out, self._probabilities(maps))
+        xy = maps[..., :2] if by_cell else torch.sigmoid(maps[..., :2])
+        parts = [xy, maps[..., 2:number]]
+        if classes.start > number:
+            objectness = maps[..., number : number + 1]
+            parts.append(objectness if self.background else torch.sigmoid(objectness))
+        parts += [self._probabilities(maps[..., classes]), maps[..., classes.stop :]]
+        out = torch.cat(parts, dim=-1)
         out = out.permute(0, 2, 3, 1, 4) if by_cell else out.movedim(-1, 2)
         return out.reshape(inputs[0].shape)
 
-    def _with_classes(self, out: Tensor, probabilities: Tensor) -> Tensor:
-        """Put the class probabilities (with the background's before them) behind the rest."""
-        return torch.cat((out[..., : out.shape[-1] - probabilities.shape[-1]], probabilities), -1)
+    def _class_entries(self) -> slice:
+        """Return where the class scores stand; a background's softmax has the entry before too."""
+        first = self.objectness_entry() + 1
+        with_background = self.background and self.softmax and self.tree is None
+        return slice(first - with_background, first + self.classes)
 
-    def _probabilities(self, entries: Tensor) -> Tensor:
-        """Return class probabilities (..., C) from raw entries, (..., 1 + C) with a background."""
-        first = self.objectness_entry() + (not self.background)
-        classes = entries[..., first:]
+    def _probabilities(self, scores: Tensor) -> Tensor:
+        """Return probabilities from raw class scores (..., n)."""
         tree = self.word_tree()
         if tree is not None:
-            return tree.softmax(classes)
+            return tree.softmax(scores)
         if self.softmax:
-            return torch.softmax(classes, dim=-1)
-        return torch.sigmoid(classes) if self.dialect.region_logistic_classes else classes
+            return torch.softmax(scores, dim=-1)
+        return torch.sigmoid(scores) if self.dialect.region_logistic_classes else scores
 
     def boxes(self, entries: Tensor, place: Place) -> Tensor:
         """Return cxcywh (..., 4) in fractions of the network input from raw entries (..., E)."""
@@ -147,7 +149,7 @@ class Region(Head):
     ) -> Tensor:
         """Return the probability of each class, (..., C); with `use_map` of each mapped class."""
         tree = self.word_tree()
-        classes = self._probabilities(entries)[..., -self.classes :]
+        classes = self._probabilities(entries[..., self._class_entries()])[..., -self.classes :]
         if tree is None:
             return objectness[..., None] * classes
         classes = tree.absolute(classes)

@@ -27,7 +27,17 @@ from darknet_torch.errors import UsageError
 from darknet_torch.options import option
 from darknet_torch.parser import Section
 
-__all__ = ["Function", "Layer", "Segment", "Shape", "absolute", "find", "layer", "registered"]
+__all__ = [
+    "Function",
+    "Layer",
+    "Segment",
+    "Shape",
+    "absolute",
+    "find",
+    "layer",
+    "registered",
+    "windows",
+]
 
 T = TypeVar("T", bound="Layer")
 
@@ -119,7 +129,7 @@ class Layer:
     learning_rate: float = option(1.0)
     truth: bool = option(False, only=PJREDDIE)
     dontsave: bool = option(False, only=PJREDDIE)
-    numload: int = option(0, only=PJREDDIE)
+    numload: int = option(0, only=PJREDDIE, check=lambda n: n >= 0, wanted="at least 0")
     smooth: float = option(0.0, only=PJREDDIE)
     clip: float = option(0.0, only=ALEXEYAB)
     dont_update: bool = option(False, only=ALEXEYAB)
@@ -154,8 +164,19 @@ class Layer:
         """
         return ()
 
-    def tie(self, index: int, modules: nn.ModuleList) -> None:
-        """Share tensors with an earlier layer, once those have their values."""
+    def shares(self, index: int) -> int | None:
+        """Return the earlier layer whose tensors this one uses, so that it has none of its own.
+
+        Both must be of one type and have tensors of the same names and shapes.
+        """
+        return None
+
+    def tie(self, module: nn.Module, source: nn.Module) -> None:
+        """Let the module use the tensors of the layer that `shares` names."""
+
+    def fixed(self, *shapes: Shape) -> object:
+        """Return what `build` decided by the shapes; another size of input must give the same."""
+        return None
 
     def adapt(self, readers: frozenset[str]) -> "Layer":
         """Return the layer as it is once the sections that read its output are known."""
@@ -237,6 +258,13 @@ def _not_found(name: str, entries: list[_Entry], dialect: Dialect) -> str:
         return f"{dialect.name} has no such section; dialect {' and '.join(takers)} takes it"
     close = get_close_matches(name.strip("[]#").lower(), _registry, n=1, cutoff=0.5)
     return "unknown section" + (f"; did you mean [{close[0]}]?" if close else "")
+
+
+def windows(size: int, window: int, stride: int) -> int:
+    """Return how many windows fit along a side, `stride` apart; ValueError if not even one."""
+    if window > size:
+        raise ValueError(f"a window of {window} does not fit into {size} pixels, padding included")
+    return (size - window) // stride + 1
 
 
 def absolute(number: int, index: int) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from darknet_torch.dialect import Dialect
 from darknet_torch.layers.activation import activate
-from darknet_torch.layers.base import Segment
+from darknet_torch.layers.base import Segment, windows
 
 __all__ = [
     "BatchNorm",
@@ -64,8 +64,8 @@ class Blur(nn.Module):
     @staticmethod
     def shape(kind: int, h: int, w: int, stride_y: int, stride_x: int) -> tuple[int, int]:
         """Return the blurred height and width."""
-        shrink = 2 if kind == 2 else 1
-        return (h - shrink) // stride_y + 1, (w - shrink) // stride_x + 1
+        window = 2 if kind == 2 else 1  # kind 1: a window of 3 with a padding of 1
+        return windows(h, window, stride_y), windows(w, window, stride_x)
 
     def forward(self, x: Tensor) -> Tensor:
         """Blur each channel of (B, C, H, W) on its own."""

@@ -9,7 +9,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from darknet_torch.dialect import ALEXEYAB
-from darknet_torch.layers.base import Layer, Segment, Shape, absolute, layer
+from darknet_torch.layers.base import Layer, Segment, Shape, absolute, layer, windows
 from darknet_torch.layers.blocks import Blur, ConvBlock, conv_segments
 from darknet_torch.options import Activation, option
 
@@ -101,17 +101,15 @@ class Convolutional(Layer):
 
     def _product_shape(self, h: int, w: int) -> tuple[int, int]:
         stride_y, stride_x = (1, 1) if self.antialiasing else self.strides
-        grow = 2 * self.used_padding - self.size
-        return (h + grow) // stride_y + 1, (w + grow) // stride_x + 1
+        grow = 2 * self.used_padding
+        return windows(h + grow, self.size, stride_y), windows(w + grow, self.size, stride_x)
 
     def build(self, *shapes: Shape) -> nn.Module:
         """Return the convolution with its parameters."""
         return Convolution(self, shapes[0].c)
 
     def weights(self, *shapes: Shape) -> Iterable[Segment]:
-        """Biases, batch norm, weights[n][c / groups][k][k]; nothing where they are shared."""
-        if self.share_index is not None:
-            return
+        """Biases, batch norm, weights[n][c / groups][k][k]."""
         yield from conv_segments(
             shapes[0].c // self.used_groups,
             min(self.numload or self.filters, self.filters),
@@ -121,18 +119,15 @@ class Convolutional(Layer):
             scales_stored=not self.dontloadscales,
         )
 
-    def tie(self, index: int, modules: nn.ModuleList) -> None:
-        """Take weights, biases and batch norm from the layer that `share_index` names."""
-        if self.share_index is None:
-            return
-        source, mine = modules[absolute(self.share_index, index)], modules[index]
-        if not isinstance(source, Convolution) or not isinstance(mine, Convolution):
-            raise ValueError(f"share_index={self.share_index}: is no [convolutional] layer")
-        if source.conv.weight.shape != mine.conv.weight.shape or (source.bn is None) != (
-            mine.bn is None
-        ):
-            raise ValueError(f"share_index={self.share_index}: has weights of another shape")
-        mine.conv.weight, mine.conv.bias, mine.bn = source.conv.weight, source.conv.bias, source.bn
+    def shares(self, index: int) -> int | None:
+        """Return the layer that `share_index` names."""
+        return None if self.share_index is None else absolute(self.share_index, index)
+
+    def tie(self, module: nn.Module, source: nn.Module) -> None:
+        """Take weights, biases and batch norm of another convolution."""
+        if isinstance(module, Convolution) and isinstance(source, Convolution):
+            module.conv.weight, module.conv.bias = source.conv.weight, source.conv.bias
+            module.bn = source.bn
 
     def adapt(self, readers: frozenset[str]) -> "Convolutional":
         """Drop the activation of a `bin_output` layer whose readers take its signs only."""

@@ -32,7 +32,10 @@ class Deconvolutional(Layer):
         """Return the output's shape."""
         _, h, w = inputs[0].map()
         grow = self.size - 2 * self.used_padding
-        return Shape(self.filters, (h - 1) * self.stride + grow, (w - 1) * self.stride + grow)
+        out_h, out_w = ((n - 1) * self.stride + grow for n in (h, w))
+        if min(out_h, out_w) < 1:
+            raise ValueError(f"padding {self.used_padding}: nothing is left of {w} x {h} pixels")
+        return Shape(self.filters, out_h, out_w)
 
     def build(self, *shapes: Shape) -> nn.Module:
         """Return the module with its parameters."""

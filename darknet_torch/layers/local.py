@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darknet_torch.layers.activation import activate
-from darknet_torch.layers.base import Layer, Segment, Shape, layer
+from darknet_torch.layers.base import Layer, Segment, Shape, layer, windows
 from darknet_torch.options import Activation, option
 
 
@@ -26,8 +26,8 @@ class Local(Layer):
         _, h, w = inputs[0].map()
         if self.pad not in (0, 1) or (self.pad and self.size != 3):
             raise ValueError(f"pad={self.pad}: must be 0, or 1 with size=3, not size={self.size}")
-        shrink = 1 if self.pad else self.size
-        return Shape(self.filters, (h - shrink) // self.stride + 1, (w - shrink) // self.stride + 1)
+        window = 1 if self.pad else self.size  # size 3 with a padding of 1
+        return Shape(self.filters, windows(h, window, self.stride), windows(w, window, self.stride))
 
     def build(self, *shapes: Shape) -> nn.Module:
         """Return the module with its parameters."""

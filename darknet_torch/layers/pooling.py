@@ -7,9 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darknet_torch.dialect import ALEXEYAB
-from darknet_torch.layers.base import Layer, Shape, layer
+from darknet_torch.layers.base import Layer, Shape, layer, windows
 from darknet_torch.layers.blocks import Blur
 from darknet_torch.options import option
+
+PADDED_MAX = 1 << 26
+"""Values of a padded map, in all its channels; more is an error unless the map itself is large."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,12 +24,11 @@ class Window(Layer):
     stride_y: int = option(lambda o: o.stride, only=ALEXEYAB, check=lambda n: n > 0, wanted=">= 1")
     size: int = option(lambda o: o.stride, check=lambda n: n > 0, wanted="at least 1")
     padding: int = option(lambda o: o.size - 1, check=lambda n: n >= 0, wanted="at least 0")
-    antialiasing: int = option(0, only=ALEXEYAB)
 
     @property
     def strides(self) -> tuple[int, int]:
         """Strides (vertical, horizontal) of the window itself."""
-        return (1, 1) if self.antialiasing else (self.stride_y, self.stride_x)
+        return self.stride_y, self.stride_x
 
     @property
     def sides(self) -> tuple[int, int]:
@@ -34,14 +36,16 @@ class Window(Layer):
         return self.padding // 2, self.padding - self.padding // 2
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return (h + padding - size) / stride + 1, blurred if so asked."""
+        """Return (h + padding - size) / stride + 1 in height, likewise in width."""
         c, h, w = inputs[0].map()
-        stride_y, stride_x = self.strides
-        grow = self.padding - self.size
-        out = (h + grow) // stride_y + 1, (w + grow) // stride_x + 1
-        if self.antialiasing:
-            out = Blur.shape(self.antialiasing, *out, self.stride_y, self.stride_x)
-        return Shape(c, *out)
+        padded = c * (h + self.padding) * (w + self.padding)
+        if padded > max(PADDED_MAX, 4 * inputs[0].size):
+            raise ValueError(f"padding={self.padding}: far too much for {w} x {h} pixels")
+        return Shape(
+            c,
+            windows(h + self.padding, self.size, self.strides[0]),
+            windows(w + self.padding, self.size, self.strides[1]),
+        )
 
     def pad(self, x: Tensor, value: float) -> Tensor:
         """Surround the map by `value`."""
@@ -53,14 +57,23 @@ class Window(Layer):
 class MaxPool(Window):
     """[maxpool]: largest value of each window, cells outside the map ignored."""
 
+    antialiasing: int = option(0, only=ALEXEYAB)
     maxpool_depth: bool = option(False, only=ALEXEYAB)
     out_channels: int = option(1, only=ALEXEYAB, check=lambda n: n > 0, wanted="at least 1")
     maxpool_zero_nonmax: bool = option(False, only=ALEXEYAB)
 
+    @property
+    def strides(self) -> tuple[int, int]:
+        """Strides (vertical, horizontal) of the window: with a blur the blur has them."""
+        return (1, 1) if self.antialiasing else (self.stride_y, self.stride_x)
+
     def shape(self, *inputs: Shape) -> Shape:
-        """Return the windows' shape, or the same map with `out_channels` for maxpool_depth."""
+        """Return the windows' (blurred) shape, or (out_channels, h, w) for maxpool_depth."""
         if not self.maxpool_depth:
-            return super().shape(*inputs)
+            c, h, w = super().shape(*inputs)
+            if self.antialiasing:
+                h, w = Blur.shape(self.antialiasing, h, w, self.stride_y, self.stride_x)
+            return Shape(c, h, w)
         c, h, w = inputs[0].map()
         if c < self.out_channels:
             raise ValueError(f"out_channels={self.out_channels}: only {c} channels before it")
@@ -81,7 +94,7 @@ class MaxPool(Window):
         before, behind = self.sides
         if before == behind and before <= self.size // 2:
             return F.max_pool2d(x, self.size, self.strides, before)
-        if before == 0 and all(stride == 2 for stride in self.strides):
+        if (before, behind, self.size, *self.strides) == (0, 1, 2, 2, 2):
             return F.max_pool2d(x, self.size, self.strides, ceil_mode=True)  # no copy of the map
         return F.max_pool2d(self.pad(x, torch.finfo(x.dtype).min), self.size, self.strides)
 

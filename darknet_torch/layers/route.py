@@ -35,6 +35,10 @@ class Route(Layer):
             return Shape(sum(shape.size // self.groups for shape in inputs))
         return Shape(sum(shape.c // self.groups for shape in inputs), *inputs[0][1:])
 
+    def fixed(self, *shapes: Shape) -> object:
+        """Return whether the maps differ in size."""
+        return _mixed(shapes)
+
     def build(self, *shapes: Shape) -> nn.Module:
         """Return the concatenation, of vectors where the maps differ in size."""
         return FlatRoute(self) if _mixed(shapes) else Function(self)

@@ -37,6 +37,10 @@ class StridedShortcut(Layer):
         _ratios(here, there)
         return here
 
+    def fixed(self, *shapes: Shape) -> object:
+        """Return whether the maps are of one size, and their ratio."""
+        return shapes[0] == shapes[1], _ratios(*shapes)
+
     def build(self, *shapes: Shape) -> nn.Module:
         """Return the sum, cut to what both maps have."""
         return StridedSum(self, *shapes)
@@ -114,9 +118,10 @@ class Shortcut(Layer):
 
     def build(self, *shapes: Shape) -> nn.Module:
         """Return the sum, with its weights if there are any."""
+        channels = tuple(shape.c for shape in shapes)
         if self.weighted:
-            return WeightedSum(self, len(shapes), self._columns(shapes))
-        return Function(self)
+            return WeightedSum(self, channels, self._columns(shapes))
+        return Function(self) if len(set(channels)) == 1 else ChannelSum(self, channels)
 
     def _columns(self, shapes: tuple[Shape, ...]) -> int:
         return shapes[0].c if self.weights_type == "per_channel" else 1
@@ -128,20 +133,33 @@ class Shortcut(Layer):
             yield Segment("shortcut_weights", "weight", (rows, self._columns(shapes)))
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Add each source to the channels that it has."""
+        """Add maps of one shape."""
         total = inputs[0]
         for source in inputs[1:]:
-            total = _add(total, source)
+            total = total + source
         return activate(self.activation, total)
+
+
+class ChannelSum(Function):
+    """Adds to each channel the sources that have it; `channels` of the layer before come first."""
+
+    def __init__(self, layer: Shortcut, channels: tuple[int, ...]) -> None:
+        super().__init__(layer)
+        self.channels = channels
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Cut or fill up each source, then add."""
+        pairs = zip(inputs, self.channels, strict=True)
+        return super().forward(*(_with_channels(x, c, self.channels[0]) for x, c in pairs))
 
 
 class WeightedSum(nn.Module):
     """Sum of sources times normalised weights; weight is (1 + sources, 1 or c)."""
 
-    def __init__(self, layer: Shortcut, rows: int, columns: int) -> None:
+    def __init__(self, layer: Shortcut, channels: tuple[int, ...], columns: int) -> None:
         super().__init__()
-        self.layer = layer
-        self.weight = nn.Parameter(torch.empty(rows, columns))
+        self.layer, self.channels = layer, channels
+        self.weight = nn.Parameter(torch.empty(len(channels), columns))
 
     def normalized(self) -> Tensor:
         """Return the weights as they are used."""
@@ -153,20 +171,22 @@ class WeightedSum(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Compute the layer's output."""
-        weight = self.normalized()[:, None, :, None, None]
+        weight = self.normalized()[:, None]
+        weight = weight.reshape(*weight.shape, *[1] * (inputs[0].dim() - 2))
+        have = self.channels[0]
         total = inputs[0] * weight[0]
-        for source, factor in zip(inputs[1:], weight[1:], strict=True):
-            channels = min(total.shape[1], source.shape[1])
-            total = _add(total, source[:, :channels] * factor[:, :channels])
+        for x, factor, channels in zip(inputs[1:], weight[1:], self.channels[1:], strict=True):
+            total = total + _with_channels(x, channels, have) * factor
         return activate(self.layer.activation, total)
 
 
-def _add(total: Tensor, source: Tensor) -> Tensor:
-    """Add the first channels that both have."""
-    have, more = total.shape[1], source.shape[1]
-    if have <= more:
-        return total + source[:, :have]
-    return torch.cat((total[:, :more] + source, total[:, more:]), dim=1)
+def _with_channels(x: Tensor, channels: int, wanted: int) -> Tensor:
+    """Cut (B, channels, ...) or fill it up with zeros."""
+    if channels >= wanted:
+        return x[:, :wanted] if channels > wanted else x
+    return torch.cat(
+        (x, x.new_zeros(()).expand(x.shape[0], wanted - channels, *x.shape[2:])), dim=1
+    )
 
 
 def _must_name_sources(section: Section) -> None:

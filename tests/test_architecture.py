@@ -1,0 +1,299 @@
+"""The house keeps its shape: what imports what, what is documented, what is public."""
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import darknet_torch
+import darknet_torch.graph  # (registers every layer type)
+from darknet_torch.errors import DarknetError, DarknetWarning
+from darknet_torch.heads.base import Head
+from darknet_torch.layers.base import Layer, registered
+
+PACKAGE = Path(darknet_torch.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# Reading order: a file imports only what stands above it. Folders stand here by their name.
+ORDER = (
+    "version errors files"
+    " parser c_numbers dialect options"
+    " boxes tree layers heads"
+    " net graph network weights"
+    " summary transfer packages download zoo loading"
+    " image sources"
+    " detections detector draw"
+    " classifier generator"
+    " cli"
+).split()
+# Convenience methods that reach up, inside the function: `Detections.draw` calls `draw`.
+UPWARDS = {("detections", "draw")}
+LAYERS_MAY = {"errors", "parser", "dialect", "options", "tree"}
+LAYERS_SHARE = {"layers.base", "layers.blocks", "layers.activation"}
+
+
+def module_name(path: Path) -> str:
+    """`layers.base` for .../layers/base.py, `layers` for its __init__.py."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+NAMES = {module_name(path) for path in FILES}
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, module of this package) of every import, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            found = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in found:
+            if name.partition(".")[0] == "darknet_torch":
+                yield node.lineno, longest_module(name.removeprefix("darknet_torch").lstrip("."))
+
+
+def longest_module(name: str) -> str:
+    while name not in NAMES:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def each(pattern: str) -> pytest.MarkDecorator:
+    paths = [path for path in FILES if re.fullmatch(pattern, module_name(path))]
+    assert paths
+    return pytest.mark.parametrize("path", paths, ids=module_name)
+
+
+def test_the_order_names_every_file() -> None:
+    assert {name.partition(".")[0] for name in NAMES} == {"", *ORDER}
+
+
+def test_the_map_in_the_docstring_has_this_order() -> None:
+    rows = re.findall(r"^    (\w+(?:, \w+)*) {2,}\S", darknet_torch.__doc__ or "", re.MULTILINE)
+    listed = [name for row in rows for name in row.split(", ")]
+    assert len(listed) > 15
+    assert listed == [name for name in ORDER if name in listed]
+
+
+def test_imports_are_seen(tmp_path: Path) -> None:
+    """Else the tests below could not fail."""
+    path = tmp_path / "some.py"
+    path.write_text(
+        "import torch\nfrom darknet_torch import zoo\nimport darknet_torch.layers.base as b\n"
+        "def f():\n    from darknet_torch.layers.route import Route\n"
+        "from darknet_torch import DarknetError\n"
+    )
+    found = {(1 + 1, "zoo"), (3, "layers.base"), (5, "layers.route"), (6, "")}
+    assert set(imports(path)) == found
+
+
+@each(r".+")
+def test_a_file_imports_only_what_stands_above_it(path: Path) -> None:
+    mine = module_name(path).partition(".")[0]
+    for line, name in imports(path):
+        theirs = name.partition(".")[0]
+        if not name:  # the public face is for those who use the package
+            assert mine == "cli", f"{path}:{line}"
+            continue
+        if (mine, theirs) in UPWARDS:
+            continue
+        assert theirs == mine or ORDER.index(theirs) < ORDER.index(mine), f"{path}:{line}: {name}"
+
+
+@each(r"layers\..+")
+def test_layer_types_do_not_know_one_another(path: Path) -> None:
+    mine = module_name(path)
+    allowed = {"layers.base": LAYERS_MAY, "layers.activation": LAYERS_MAY | {"layers.base"}}.get(
+        mine, LAYERS_MAY | LAYERS_SHARE
+    )
+    for line, name in imports(path):
+        assert name in allowed - {mine}, f"{path}:{line}: {name}"
+
+
+@each(r"heads\..+")
+def test_heads_know_layers_by_their_base(path: Path) -> None:
+    allowed = (LAYERS_MAY | LAYERS_SHARE | {"boxes", "heads.base"}) - {module_name(path)}
+    for line, name in imports(path):
+        assert name in allowed, f"{path}:{line}: {name}"
+
+
+@each(r"graph|network|weights|summary")
+def test_the_graph_knows_no_layer_type(path: Path) -> None:
+    for line, name in imports(path):
+        inside = name.partition(".")[0] in ("layers", "heads")
+        assert not inside or name in {"layers", "heads", "layers.base", "heads.base"}, (
+            f"{path}:{line}: {name}"
+        )
+
+
+@each(r"(?!cli).+")
+def test_only_the_command_knows_the_command(path: Path) -> None:
+    assert not [line for line, name in imports(path) if name.partition(".")[0] == "cli"]
+
+
+@each(r"(?!dialect|cli).+")
+def test_forks_are_facts_not_ifs(path: Path) -> None:
+    """`dialect is ALEXEYAB`, `dialect.name == "pjreddie"` and the like stand nowhere."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Compare):
+            text = ast.unparse(node)
+            forks = re.search(r"\b(PJREDDIE|ALEXEYAB|HANK_AI)\b|dialect\.(name|family)\b", text)
+            assert not forks, f"{path}:{node.lineno}: {text}"
+
+
+@each(r"(?!cli).*")
+def test_the_library_does_not_print(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in ("print", "exec", "eval", "input"), f"{path}:{node.lineno}"
+
+
+@each(r".*")
+def test_files_are_short(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert len(lines) <= 300, f"{len(lines)} lines: it wants to be two files"
+
+
+LAYERS = sorted(
+    {cls for found in registered().values() for cls, _ in found}, key=lambda c: c.__name__
+)
+
+
+def test_layer_types_are_registered() -> None:
+    assert len(LAYERS) >= 25
+
+
+@pytest.mark.parametrize("cls", LAYERS, ids=lambda cls: cls.__name__)
+def test_layer_types_are_documented(cls: type[Layer]) -> None:
+    names = [name for name, found in registered().items() if cls in [entry[0] for entry in found]]
+    doc = cls.__dict__.get("__doc__") or ""
+    assert any(f"[{name}]" in doc for name in names), doc
+    for name, value in vars(cls).items():
+        function = value.fget if isinstance(value, property) else value
+        if inspect.isfunction(function) and not name.startswith("_"):
+            assert function.__doc__, f"{cls.__name__}.{name}"
+
+
+@pytest.mark.parametrize("cls", LAYERS, ids=lambda cls: cls.__name__)
+def test_layer_types_say_their_shape(cls: type[Layer]) -> None:
+    """In the class's docstring, or in that of its own `shape` or `forward`."""
+    said = " ".join(
+        inspect.getdoc(part) or ""
+        for part in (cls, cls.shape, cls.forward)
+        if part not in (Layer.shape, Layer.forward)
+    )
+    passes_on = cls.shape is Layer.shape and cls.forward is Layer.forward
+    assert passes_on or re.search(r"\(B|\(c\b|shape|vector|pixel|map|product|activation", said), (
+        said
+    )
+
+
+@pytest.mark.parametrize(
+    "cls", [c for c in LAYERS if issubclass(c, Head)], ids=lambda c: c.__name__
+)
+def test_heads_name_their_entries(cls: type[Head]) -> None:
+    assert re.search(r"entries|classes|boxes", cls.__doc__ or "")
+
+
+def test_every_module_is_documented() -> None:
+    for path in FILES:
+        assert ast.get_docstring(ast.parse(path.read_text())), path
+
+
+def test_modules_say_what_is_public() -> None:
+    for name in sorted(NAMES - {""}):
+        module = import_module(f"darknet_torch.{name}")
+        public = getattr(module, "__all__", [])
+        assert len(set(public)) == len(public), name
+        for one in public:
+            assert hasattr(module, one), f"{name}.{one}"
+
+
+def test_the_public_face() -> None:
+    public = darknet_torch.__all__
+    assert len(set(public)) == len(public)
+    assert 10 < len(public) < 25
+    for name in public:
+        getattr(darknet_torch, name)
+    assert set(dir(darknet_torch)) == set(public)
+    homes = darknet_torch._HOMES
+    assert set(homes) == set(public) - {"__version__"}
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = darknet_torch.nothing
+    # a file of the name of a public function would hide it once the file is imported
+    assert not set(public) & {name.partition(".")[0] for name in NAMES}
+
+
+def test_what_type_checkers_see_is_what_is_there() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    checked = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        alias.name: (node.module or "").removeprefix("darknet_torch.")
+        for node in checked.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert seen == darknet_torch._HOMES
+
+
+def test_every_error_is_in_the_tree() -> None:
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and module_name(path) != "errors":
+                bases = [ast.unparse(base) for base in node.bases]
+                assert not any(re.search(r"Error$|Exception$|Warning$", base) for base in bases), (
+                    f"{path}:{node.lineno}: {node.name}"
+                )
+    assert issubclass(DarknetError, Exception)
+    assert issubclass(DarknetWarning, UserWarning)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import darknet_torch",
+        "import darknet_torch; darknet_torch.ALEXEYAB; darknet_torch.DarknetError",
+        "import darknet_torch.cli",
+        "import darknet_torch.parser, darknet_torch.options",
+    ],
+)
+def test_torch_is_not_imported_before_it_is_needed(code: str) -> None:
+    check = f"{code}; import sys; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True, timeout=60)
+
+
+def test_a_layer_type_from_outside_is_found_without_being_listed() -> None:
+    code = """
+import torch, darknet_torch as dt
+from darknet_torch.layers.base import Layer, layer
+from darknet_torch.options import option
+@layer("double")
+class Double(Layer):
+    factor: float = option(2.0)
+    def forward(self, *inputs):
+        return self.factor * inputs[0]
+net = dt.build("[net]\\nwidth=2\\nheight=2\\nchannels=1\\n[double]\\nfactor=3\\n")
+assert net(torch.ones(1, 1, 2, 2)).tolist() == [[[[3, 3], [3, 3]]]]
+try:
+    layer("double")(type("Other", (Layer,), {}))
+except dt.DarknetError as error:
+    assert "[double] is already the layer type Double" in str(error)
+else:
+    raise SystemExit("a name was taken twice")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_layers_cannot_be_changed() -> None:
+    for cls in LAYERS:
+        assert cls.__dataclass_params__.frozen, cls  # type: ignore[attr-defined]

@@ -1,0 +1,63 @@
+"""What README and docstrings show is what happens."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import darknet_torch
+from darknet_torch import zoo
+from darknet_torch.cli import main
+from darknet_torch.errors import DownloadError
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+MODULES = sorted(
+    module.name for module in pkgutil.walk_packages(darknet_torch.__path__, "darknet_torch.")
+)
+
+
+@pytest.fixture(scope="session")
+def weights() -> Path:
+    """The weights that README's examples use; the rest of the suite does without the network."""
+    try:
+        return zoo.fetch("yolov4-tiny")
+    except DownloadError as error:
+        pytest.skip(f"yolov4-tiny cannot be fetched here: {error}")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_docstrings(module: str) -> None:
+    assert doctest.testmod(importlib.import_module(module)).failed == 0
+
+
+def test_examples_in_python(weights, tmp_path, monkeypatch, capsys) -> None:
+    assert len(BLOCKS) == 2
+    (tmp_path / "cfg").symlink_to(ROOT / "cfg")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for block in BLOCKS:
+        exec(compile(block, "README.md", "exec"), names)
+    assert (tmp_path / "out.png").stat().st_size > 1000
+    assert (tmp_path / "copy.weights").read_bytes() == weights.read_bytes()
+    assert repr(names["found"]).startswith("Detections(5): cat 0.84, cup 0.74, person 0.74, ")
+    assert repr(names["sure"]) == "Detections(3): cat 0.84, cup 0.74, person 0.74"
+    assert [tuple(raw.shape) for raw in names["raw"]] == [(2, 255, 13, 13), (2, 255, 26, 26)]
+    assert len(names["layers"]) == 38
+    assert '"class": "cat"' in capsys.readouterr().out
+
+
+def test_main_job(weights, tmp_path, monkeypatch, capsys) -> None:
+    """The first command of README prints the table that README shows."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["detect", "yolov4-tiny"]) == 0
+    printed = capsys.readouterr().out
+    shown = re.search(r"\n\n(    class .*?)\n\n", README, flags=re.DOTALL)
+    assert shown
+    for line in shown[1].splitlines():
+        assert line.strip() in printed
+    assert (tmp_path / "detections" / "sample.jpg").is_file()
