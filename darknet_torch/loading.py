@@ -1,5 +1,8 @@
 """Names and paths -> plans and networks: build, load, save, and the cfgs that travel along."""
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from os import PathLike, fspath
 from pathlib import Path
@@ -106,9 +109,10 @@ def load(
     progress: called with bytes done and bytes in all while weights are fetched.
     Raises CfgError, WeightsError, DownloadError or UsageError, each in one line.
     """
-    source = _weights_path(cfg, weights, progress)
-    network = _skeleton(cfg, dialect, width, height, names, mode)
-    _read_weights(network, source, cutoff, partial)
+    with _without_collection():
+        source = _weights_path(cfg, weights, progress)
+        network = _skeleton(cfg, dialect, width, height, names, mode)
+        _read_weights(network, source, cutoff, partial)
     return network
 
 
@@ -118,6 +122,22 @@ def save(network: Network, path: str | PathLike[str], *, cutoff: int | None = No
     cutoff: only the first so many layers (a backbone, as `darknet partial` cuts it).
     """
     weights.write(network, path, cutoff=cutoff)
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Put off garbage collection while many small objects are made that all stay.
+
+    A collection in their midst walks through all that torch has imported and finds nothing, in
+    more time than it takes to read 200 MB of weights.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _read_weights(network: Network, path: Path, cutoff: int | None, partial: bool) -> None:

@@ -14,10 +14,12 @@ import stat
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import FileIO
 from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -68,7 +70,7 @@ def read(
         size = status.st_size
         header, header_bytes = read_header(file, path, network.plan.context.dialect)
         floats, layers = _extent(network.plan, path, size, header_bytes, cutoff, partial)
-        buffer = torch.empty(floats, dtype=torch.float32)
+        buffer = torch.from_numpy(np.empty(floats, dtype="<f4"))  # numpy asks for huge pages
         _fill(file, buffer, path)
     slots = [
         slot for slot in _slots(network.plan) if slot.segment.stored and slot.node.index < layers
@@ -110,7 +112,7 @@ def initialize(network: Network, *, only_missing: bool = False) -> None:
             module.num_batches_tracked = torch.zeros((), dtype=torch.int64)
 
 
-def read_header(file: BinaryIO, path: Path, dialect: Dialect) -> tuple[Header, int]:
+def read_header(file: FileIO, path: Path, dialect: Dialect) -> tuple[Header, int]:
     """Read the header; return it with its length in bytes (16 or 20)."""
     start = file.read(20)
     _must_be_weights(start, path)
@@ -141,11 +143,11 @@ def _must_be_weights(start: bytes, path: Path) -> None:
         )
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: Path) -> FileIO:
     try:
         if path.is_dir():
             raise WeightsError(f"{path}: is a folder, not a file")
-        return path.open("rb")
+        return path.open("rb", buffering=0)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise WeightsError(f"{path}: cannot be read: {reason}") from error
@@ -219,11 +221,11 @@ def _reached(plan: Plan, path: Path, found: int) -> int:
     return slot.node.index
 
 
-def _fill(file: BinaryIO, buffer: Tensor, path: Path) -> None:
+def _fill(file: FileIO, buffer: Tensor, path: Path) -> None:
     view = memoryview(buffer.numpy().data).cast("B")
     done = 0
     while done < len(view):
-        count = file.readinto(view[done:])  # type: ignore[attr-defined]
+        count = file.readinto(view[done:])
         if not count:
             raise WeightsError(f"{path}: ended while it was read")
         done += count

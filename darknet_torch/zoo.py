@@ -173,7 +173,8 @@ def _download(entry: RemoteFile, progress: Progress | None, hint: str = "") -> P
 @cache
 def _read() -> Mapping[str, Any]:
     text = resources.files("darknet_torch").joinpath("zoo.yaml").read_text(encoding="utf-8")
-    content: Mapping[str, Any] = yaml.safe_load(text)
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where there is one: 10 x faster
+    content: Mapping[str, Any] = yaml.load(text, loader)
     return content
 
 
