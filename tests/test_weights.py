@@ -404,7 +404,7 @@ def test_flipped(file: Path) -> None:
 def test_share_index(file: Path) -> None:
     cfg = conv("batch_normalize=1", "[convolutional]\nfilters=4\nsize=1", filters=2)
     cfg += "[convolutional]\nshare_index=0\nfilters=2\nbatch_normalize=1\n"
-    with pytest.raises(CfgError, match=r"\[convolutional\]: layer 0 \[convolutional\] has no weights"):
+    with pytest.raises(CfgError, match=r"\]: layer 0 \[convolutional\] has no weights"):
         dt.plan(cfg)
     cfg = conv("batch_normalize=1", filters=2)
     cfg += "[convolutional]\nshare_index=-1\nfilters=2\nbatch_normalize=1\n"

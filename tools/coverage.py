@@ -82,9 +82,9 @@ def page(results: dict[str, Any], evidence: dict[tuple[str, str, str], Evidence]
     )
     yield (
         f"{len(good)} of {len(results)} answer keys at hand are matched: {len(official)} of"
-        f" official cfgs, {len(good) - len(official)} of small ones. Every value of every layer lies within"
-        f" {worst['error']:.1e} of the layer's largest magnitude (`{worst['name']}`; the bound is"
-        f" {keys.LIMIT:.0e}), and every weights file comes back byte for byte. In"
+        f" official cfgs, {len(good) - len(official)} of small ones. Every value of every layer"
+        f" lies within {worst['error']:.1e} of the layer's largest magnitude (`{worst['name']}`;"
+        f" the bound is {keys.LIMIT:.0e}), and every weights file comes back byte for byte. In"
         f" {len(keys.STOCK_WRONG)} keys the C program's CPU code is wrong in some layers:"
         " [differences.md](differences.md).\n"
     )
