@@ -81,6 +81,20 @@ class Network(nn.Module):
         state = dict(state or {})
         return self._result(self._run(self._steps, x, state)), state
 
+    def unroll(
+        self, x: Tensor, state: State | None = None
+    ) -> tuple[list[Tensor | tuple[Tensor, ...]], State]:
+        """Compute `step` for each of x's time steps, (T, B, ...); return T results and the state.
+
+        Darknet lays out a batch with `time_steps=T` in this order: step by step, then sequence.
+        """
+        results = []
+        state = dict(state or {})
+        for each in x:
+            result, state = self.step(each, state)
+            results.append(result)
+        return results, state
+
     def reset(self) -> None:
         """Forget the state of recurrent layers."""
         self._state = {}

@@ -493,3 +493,16 @@ def test_export(name: str) -> None:
 
 def test_no_error_of_this_package_is_a_warning() -> None:
     assert not issubclass(DarknetWarning, DarknetError)
+
+
+def test_unroll_is_step_after_step() -> None:
+    network = dt.build("[net]\ninputs=5\n[rnn]\noutput=3\n[connected]\noutput=2\n")
+    x = torch.rand(4, 2, 5)
+    with torch.no_grad():
+        results, state = network.unroll(x)
+        one_by_one = [network(each) for each in x]
+    for got, want in zip(results, one_by_one, strict=True):
+        torch.testing.assert_close(got, want)
+    again, _ = network.unroll(x[:1], state)
+    torch.testing.assert_close(again[0], network(x[0]))
+    assert not torch.allclose(again[0], results[0])
