@@ -122,7 +122,7 @@ class Classifier:
     def _probabilities(self, output: Tensor) -> Tensor:
         """Multiply down the word tree, if the last softmax has one."""
         last = self.network.plan[self.network.plan.final].layer
-        tree = last.classes() if isinstance(last, Softmax) else None
+        tree = last.words if isinstance(last, Softmax) else None
         if tree is None:
             return output
         absolute = tree.absolute(output)

@@ -15,7 +15,7 @@ from darknet_torch.files import is_file
 from darknet_torch.graph import Plan, make_plan
 from darknet_torch.heads.base import Head
 from darknet_torch.network import Network
-from darknet_torch.options import Context, Mode
+from darknet_torch.options import Context, FileName, Mode
 from darknet_torch.parser import Section
 from darknet_torch.transfer import Progress
 
@@ -212,13 +212,12 @@ def _names(network: Network, cfg: PathOrText, names: PathOrText | None) -> tuple
 
 
 def _names_path(network: Network, cfg: PathOrText, names: PathOrText | None) -> Path | None:
+    section, folders = network.plan.net.section, network.plan.context.folders
     if names is not None:
-        return Path(names)
+        return FileName(fspath(names), "names", section, folders).find()
     entry = _zoo_entry(cfg)
     if entry is not None:
-        places = (cfg_folder() / entry.names, zoo.cache_dir() / entry.names)
-        return next((place for place in places if is_file(place)), None)
-    source = Path(fspath(_cfg_source(cfg))) if _short(cfg) != "<cfg>" else None
-    if source is None or not is_file(source.with_suffix(".names")):
-        return None
-    return source.with_suffix(".names")
+        places = [folder / entry.names for folder in folders]
+    else:
+        places = [Path(section.file).with_suffix(".names")] if section.folder is not None else []
+    return next((place for place in places if is_file(place)), None)

@@ -164,3 +164,16 @@ def test_torch_stays_away(arguments) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_names_are_looked_for(files, capsys) -> None:
+    """Beside the cfg, in the current folder, in the package; else the error lists the places."""
+    (files / "net.names").rename(files / "photos" / "other.names")
+    network = dt.load("net.cfg", "net.weights", names="photos/other.names")
+    assert network.names == ("ant", "bee")
+    assert dt.load("net.cfg", "net.weights").names == ()
+    assert len(dt.load("net.cfg", "net.weights", names="coco.names").names) == 80
+    assert main("detect net.cfg net.weights photos --names no.names".split()) == 2
+    error = capsys.readouterr().err
+    assert "names=no.names: no such file; looked for no.names, " in error
+    assert "cfg/no.names" in error

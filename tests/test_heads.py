@@ -472,7 +472,7 @@ def test_a_missing_file(name: str, tmp_path: Path) -> None:
         head = network.plan[network.plan.heads[0]].layer
         assert isinstance(head, Head)
         assert name == "map"
-        head.class_map()
+        assert head.class_map is None
 
 
 def test_a_tree_of_another_length(tmp_path: Path) -> None:

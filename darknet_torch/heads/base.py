@@ -6,6 +6,7 @@ and `select` (only boxes that a threshold leaves, sparse and fast).
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -83,12 +84,14 @@ class Head(Layer):
         """Say which boxes can have a probability that counts."""
         return objectness > threshold
 
-    def word_tree(self) -> Tree | None:
-        """Return the word tree, if the section names one."""
+    @cached_property
+    def words(self) -> Tree | None:
+        """The word tree, if the section names one."""
         return None if self.tree is None else read_tree(self.tree.find())
 
+    @cached_property
     def class_map(self) -> tuple[int, ...] | None:
-        """Return the class map, if the section names one."""
+        """The class map, if the section names one."""
         return None if self.map is None else read_map(self.map.find(), self.classes)
 
     def decode(

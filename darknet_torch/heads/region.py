@@ -79,7 +79,7 @@ class Region(Head):
 
     def build(self, *shapes: Shape) -> nn.Module:
         """Return the function; the tree is read now, so that a missing file shows now."""
-        if (tree := self.word_tree()) is not None and len(tree) != self.classes:
+        if (tree := self.words) is not None and len(tree) != self.classes:
             raise self.section.error(f"tree= has {len(tree)} classes, not classes={self.classes}")
         return super().build(*shapes)
 
@@ -110,7 +110,7 @@ class Region(Head):
 
     def _probabilities(self, scores: Tensor) -> Tensor:
         """Return probabilities from raw class scores (..., n)."""
-        tree = self.word_tree()
+        tree = self.words
         if tree is not None:
             return tree.softmax(scores)
         if self.softmax:
@@ -148,12 +148,12 @@ class Region(Head):
         use_map: bool = False,
     ) -> Tensor:
         """Return the probability of each class, (..., C); with `use_map` of each mapped class."""
-        tree = self.word_tree()
+        tree = self.words
         classes = self._probabilities(entries[..., self._class_entries()])[..., -self.classes :]
         if tree is None:
             return objectness[..., None] * classes
         classes = tree.absolute(classes)
-        mapping = self.class_map() if use_map else None
+        mapping = self.class_map if use_map else None
         if mapping is not None:
             return objectness[..., None] * classes[..., list(mapping)]
         if not self.dialect.region_tree_walk:
