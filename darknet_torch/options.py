@@ -224,7 +224,7 @@ def _activation(text: str, found: Option, section: Section, context: Context) ->
         return Activation("relu")
     elsewhere = [d.name for d in DIALECTS.values() if text in d.activations]
     if elsewhere:
-        hint = f"dialect {' and '.join(elsewhere)} knows it, {context.dialect.name} does not"
+        hint = f"dialect {' or '.join(elsewhere)} knows it, {context.dialect.name} does not"
     else:
         close = get_close_matches(text.partition("#")[0], context.dialect.activations, n=1)
         hint = "unknown" + (f"; did you mean {close[0]}?" if close else "")
@@ -287,9 +287,9 @@ def _unknown(key: str, context: Context, specs: Mapping[str, _Spec]) -> str:
 
 
 def _complain_of_duplicate(section: Section, context: Context, found: Option) -> None:
-    problem = section.error(
-        f"{found.key}: stands here twice, the first one counts", line=found.line
-    )
-    if not context.dialect.duplicate_keys:
+    refused = not context.dialect.duplicate_keys
+    rule = f"{context.dialect.name} refuses that" if refused else "the first one counts"
+    problem = section.error(f"{found.key}: stands here twice, {rule}", line=found.line)
+    if refused:
         raise problem
     warnings.warn(str(problem), DarknetWarning, stacklevel=2)

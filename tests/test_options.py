@@ -217,7 +217,7 @@ def test_unknown_activation() -> None:
         CfgError, match=r"my.cfg:2: .*activation=leeky: unknown; did you mean leaky\?"
     ):
         thing("activation=leeky")
-    with pytest.raises(CfgError, match="dialect alexeyab and hank-ai knows it, pjreddie does not"):
+    with pytest.raises(CfgError, match="dialect alexeyab or hank-ai knows it, pjreddie does not"):
         thing("activation=mish", dialect=PJREDDIE)
     with pytest.raises(CfgError, match=r"activation=qqqqqqq: unknown \("):
         thing("activation=qqqqqqq", mode="strict")

@@ -255,7 +255,7 @@ def _not_found(name: str, entries: list[_Entry], dialect: Dialect) -> str:
         if any(d.knows(entry.only) for entry in entries) and name not in d.lacks
     ]
     if takers:
-        return f"{dialect.name} has no such section; dialect {' and '.join(takers)} takes it"
+        return f"{dialect.name} has no such section; dialect {' or '.join(takers)} takes it"
     close = get_close_matches(name.strip("[]#").lower(), _registry, n=1, cutoff=0.5)
     return "unknown section" + (f"; did you mean [{close[0]}]?" if close else "")
 
