@@ -229,7 +229,7 @@ def test_unknown_section(header: str, message: str) -> None:
 
 
 def test_section_of_another_fork() -> None:
-    with pytest.raises(CfgError, match=r"pjreddie has no such section; dialect alexeyab and hank"):
+    with pytest.raises(CfgError, match=r"pjreddie has no such section; dialect alexeyab or hank"):
         plan(f"{LAYER}[scale_channels]\nfrom=-1\n", dialect="pjreddie")
     with pytest.raises(CfgError, match=r"hank-ai has no such section; .*alexeyab"):
         plan(f"{LAYER}[reorg]\n", dialect="hank-ai")
