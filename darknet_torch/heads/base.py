@@ -65,16 +65,15 @@ class Head(Layer):
         """Return the objectness that a detection carries."""
         return objectness
 
-    def scores(
-        self,
-        entries: Tensor,
-        objectness: Tensor,
-        hier_threshold: float = 0.5,
-        *,
-        use_map: bool = False,
-    ) -> Tensor:
+    def scores(self, entries: Tensor, objectness: Tensor) -> Tensor:
         """Return the probability of each class (..., C) from raw entries (..., E)."""
         raise NotImplementedError
+
+    def tree_scores(
+        self, entries: Tensor, objectness: Tensor, hier_threshold: float, *, use_map: bool = False
+    ) -> Tensor:
+        """Return the scores as a word tree and a class map change them, where there are any."""
+        return self.scores(entries, objectness)
 
     def keeps_score(self, scores: Tensor, threshold: float, *, use_map: bool = False) -> Tensor:
         """Say which probabilities of boxes above the threshold count."""
@@ -106,7 +105,7 @@ class Head(Layer):
         place = self._all_places(maps, image_shape)
         entries = ordered.flatten(1, 3)
         objectness = self.objectness(entries[..., self.objectness_entry()])
-        scores = self.scores(entries, objectness, hier_threshold)
+        scores = self.tree_scores(entries, objectness, hier_threshold)
         return Predictions(self.boxes(entries, place), objectness, scores)
 
     def _all_places(self, maps: Tensor, image: tuple[int, int]) -> Place:
@@ -135,7 +134,7 @@ class Head(Layer):
         a, y, x = rest if self.anchor_major else (rest[2], rest[0], rest[1])
         entries, objectness = maps[picture, a, :, y, x], objectness[picture, *rest]
         place = Place(x, y, a, (maps.shape[3], maps.shape[4]), image_shape)
-        scores = self.scores(entries, objectness, hier_threshold, use_map=use_map)
+        scores = self.tree_scores(entries, objectness, hier_threshold, use_map=use_map)
         scores = scores * self.keeps_score(scores, threshold, use_map=use_map)
         boxes = self.boxes(entries, place)
         return Candidates(picture, boxes, self.reported(objectness, threshold), scores)

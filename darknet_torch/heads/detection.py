@@ -85,13 +85,6 @@ class Detection(Head):
         """Say which boxes can have a probability that counts: nothing is squashed, so all but 0."""
         return objectness != 0
 
-    def scores(
-        self,
-        entries: Tensor,
-        objectness: Tensor,
-        hier_threshold: float = 0.5,
-        *,
-        use_map: bool = False,
-    ) -> Tensor:
+    def scores(self, entries: Tensor, objectness: Tensor) -> Tensor:
         """Return confidence times class, (..., C)."""
         return objectness[..., None] * entries[..., 5:]

@@ -139,26 +139,24 @@ class Region(Head):
         """Say which boxes can have a probability that counts: all, where classes exceed 1."""
         return objectness > threshold if self.bounded else objectness > -1
 
-    def scores(
-        self,
-        entries: Tensor,
-        objectness: Tensor,
-        hier_threshold: float = 0.5,
-        *,
-        use_map: bool = False,
+    def scores(self, entries: Tensor, objectness: Tensor) -> Tensor:
+        """Return objectness times class, (..., C)."""
+        classes = self._probabilities(entries[..., self._class_entries()])
+        return objectness[..., None] * classes[..., -self.classes :]
+
+    def tree_scores(
+        self, entries: Tensor, objectness: Tensor, hier_threshold: float, *, use_map: bool = False
     ) -> Tensor:
-        """Return the probability of each class, (..., C); with `use_map` of each mapped class."""
+        """Return the score of the one class that the word tree names; or of each mapped class."""
         tree = self.words
-        classes = self._probabilities(entries[..., self._class_entries()])[..., -self.classes :]
         if tree is None:
-            return objectness[..., None] * classes
-        classes = tree.absolute(classes)
-        mapping = self.class_map if use_map else None
-        if mapping is not None:
-            return objectness[..., None] * classes[..., list(mapping)]
+            return self.scores(entries, objectness)
+        classes = tree.absolute(self._probabilities(entries[..., self._class_entries()]))
+        if use_map and self.class_map is not None:
+            return objectness[..., None] * classes[..., list(self.class_map)]
         if not self.dialect.region_tree_walk:
             return _last_above_half(classes)
-        reached = tree.walk(classes.flatten(0, -2), hier_threshold).view(objectness.shape)
+        reached = tree.walk(classes, hier_threshold)
         return torch.zeros_like(classes).scatter(-1, reached[..., None], objectness[..., None])
 
     def keeps_score(self, scores: Tensor, threshold: float, *, use_map: bool = False) -> Tensor:

@@ -147,14 +147,7 @@ class Yolo(AnchorHead):
         """Return the objectness from its raw entry."""
         return entry if self.new_coords else torch.sigmoid(entry)
 
-    def scores(
-        self,
-        entries: Tensor,
-        objectness: Tensor,
-        hier_threshold: float = 0.5,
-        *,
-        use_map: bool = False,
-    ) -> Tensor:
+    def scores(self, entries: Tensor, objectness: Tensor) -> Tensor:
         """Return objectness times class, (..., C)."""
         classes = entries[..., self.ENTRIES :]
         return objectness[..., None] * (classes if self.new_coords else torch.sigmoid(classes))
@@ -195,14 +188,7 @@ class GaussianYolo(AnchorHead):
         """Return the number of the entry that is the objectness."""
         return 8
 
-    def scores(
-        self,
-        entries: Tensor,
-        objectness: Tensor,
-        hier_threshold: float = 0.5,
-        *,
-        use_map: bool = False,
-    ) -> Tensor:
+    def scores(self, entries: Tensor, objectness: Tensor) -> Tensor:
         """Return objectness times class times certainty, (..., C)."""
         uncertainty = torch.sigmoid(entries[..., self.SIGMAS]).mean(dim=-1)
         classes = torch.sigmoid(entries[..., self.ENTRIES :])

@@ -15,9 +15,9 @@ Every method has a default that is right for somebody. Layers without parameters
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any, NamedTuple, TypeVar, dataclass_transform
+from typing import NamedTuple, TypeVar, dataclass_transform
 
 import torch
 from torch import Tensor, nn
@@ -181,10 +181,6 @@ class Layer:
     def adapt(self, readers: frozenset[str]) -> "Layer":
         """Return the layer as it is once the sections that read its output are known."""
         return self
-
-    def replace(self, **changes: Any) -> "Layer":
-        """Return a copy with other options."""
-        return replace(self, **changes)
 
     def flops(self, *shapes: Shape) -> int:
         """Return floating point operations for one picture, as Darknet counts them."""

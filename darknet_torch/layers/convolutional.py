@@ -4,7 +4,7 @@ Keys that act only while Darknet trains (`sway`, `rotate`, `grad_centr` ...) are
 """
 
 from collections.abc import Iterable
-from typing import cast
+from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -79,10 +79,6 @@ class Convolutional(Layer):
         """Whether batch norm follows; cross-iteration batch norm is the same at inference."""
         return self.batch_normalize or self.cbn
 
-    def without_activation(self) -> bool:
-        """Whether `bin_output` leaves the activation away, as only signs are read."""
-        return self.bin_output and self.xnor
-
     def shape(self, *inputs: Shape) -> Shape:
         """Return the output's shape; ValueError if groups, dilation or size do not fit."""
         c, h, w = inputs[0].map()
@@ -131,8 +127,8 @@ class Convolutional(Layer):
 
     def adapt(self, readers: frozenset[str]) -> "Convolutional":
         """Drop the activation of a `bin_output` layer whose readers take its signs only."""
-        if self.without_activation() and not readers & NEEDS_ACTIVATION:
-            return cast("Convolutional", self.replace(activation=Activation("linear")))
+        if self.xnor and self.bin_output and not readers & NEEDS_ACTIVATION:
+            return replace(self, activation=Activation("linear"))
         return self
 
     def flops(self, *shapes: Shape) -> int:
