@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from darknet_torch.errors import UsageError
 from darknet_torch.graph import Plan, Step, schedule
+from darknet_torch.layers.base import Shape
 
 __all__ = ["Header", "Network", "State"]
 
@@ -40,11 +41,10 @@ class Network(nn.Module):
         with torch.device("meta"):
             modules = [node.layer.build(*node.input_shapes) for node in plan]
         self.layers = nn.ModuleList(modules)
-        self._state_shapes = {node.index: node.layer.state(*node.input_shapes) for node in plan}
         self._state: State = {}
         self._steps = schedule(plan, plan.outputs)
         self._all_steps = schedule(plan, tuple(range(len(plan))))
-        self._checked = {(plan.input.h, plan.input.w)}
+        self._state_shapes = {(plan.input.h, plan.input.w): _state_shapes(plan)}
         self.eval()
 
     @property
@@ -55,7 +55,7 @@ class Network(nn.Module):
     @property
     def stateful(self) -> tuple[int, ...]:
         """Indices of the layers that remember something from one call to the next."""
-        return tuple(index for index, shapes in self._state_shapes.items() if shapes)
+        return tuple(self._state_shapes[self.plan.input.h, self.plan.input.w])
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Compute the raw maps before all heads, or the last layer's output if there is no head.
@@ -110,13 +110,14 @@ class Network(nn.Module):
 
     def _run(self, steps: Sequence[Step], x: Tensor, state: State) -> dict[int, Tensor]:
         """Run the layers; `state` is renewed in place."""
+        size = (self.plan.input.h, self.plan.input.w)
         if not _is_traced(x):
-            x = self._checked_input(x)
-        outputs = {-1: x}
+            x, size = self._checked_input(x)
+        outputs, state_shapes = {-1: x}, self._state_shapes[size]
         for step in steps:
             module, inputs = self.layers[step.index], [outputs[index] for index in step.inputs]
-            if self._state_shapes[step.index]:
-                before = self._state_of(step.index, x, state)
+            if step.index in state_shapes:
+                before = _state_of(step.index, x, state_shapes[step.index], state)
                 outputs[step.index], *after = module(*inputs, *before)
                 state[step.index] = tuple(after)
             else:
@@ -125,34 +126,39 @@ class Network(nn.Module):
                 del outputs[index]
         return outputs
 
-    def _state_of(self, index: int, x: Tensor, state: State) -> tuple[Tensor, ...]:
-        """Return the layer's state, zeros where there is none yet."""
-        if index not in state:
-            shapes = self._state_shapes[index]
-            return tuple(
-                x.new_zeros(len(x), *(shape[:1] if shape.is_vector else shape)) for shape in shapes
-            )
-        if len(state[index][0]) != len(x):
-            raise UsageError(
-                f"batch of {len(x)}: the network's state is of a batch of {len(state[index][0])};"
-                f" reset() forgets it"
-            )
-        return state[index]
-
-    def _checked_input(self, x: Tensor) -> Tensor:
-        """Refuse a wrong shape before anything is computed."""
+    def _checked_input(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Refuse a wrong shape before anything is computed; return height and width too."""
         wanted = self.plan.input
         if wanted.is_vector:
             if x.dim() < 2 or math.prod(x.shape[1:]) != wanted.c:
                 raise UsageError(f"input {tuple(x.shape)}: must be (B, {wanted.c})")
-            return x.flatten(1)
+            return x.flatten(1), (0, 0)
         if x.dim() != 4 or x.shape[1] != wanted.c:
             raise UsageError(f"input {tuple(x.shape)}: must be (B, {wanted.c}, H, W)")
         size = (x.shape[2], x.shape[3])
-        if size not in self._checked:
-            self.plan.resized(*size)
-            self._checked.add(size)
-        return x
+        if size not in self._state_shapes:
+            self._state_shapes[size] = _state_shapes(self.plan.resized(*size))
+        return x, size
+
+
+def _state_shapes(plan: Plan) -> dict[int, tuple[Shape, ...]]:
+    """Return the shapes of what each layer remembers, of those that remember anything."""
+    shapes = {node.index: node.layer.state(*node.input_shapes) for node in plan}
+    return {index: each for index, each in shapes.items() if each}
+
+
+def _state_of(index: int, x: Tensor, shapes: tuple[Shape, ...], state: State) -> tuple[Tensor, ...]:
+    """Return a layer's state, zeros where there is none yet."""
+    wanted = [(len(x), *(shape[:1] if shape.is_vector else shape)) for shape in shapes]
+    if index not in state:
+        return tuple(x.new_zeros(shape) for shape in wanted)
+    found = [tuple(each.shape) for each in state[index]]
+    if found != wanted:
+        raise UsageError(
+            f"input {tuple(x.shape)}: the network's state is of another batch or size,"
+            f" {found[0]}, not {wanted[0]}; reset() forgets it"
+        )
+    return state[index]
 
 
 def _is_traced(x: object) -> bool:

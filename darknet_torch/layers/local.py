@@ -29,6 +29,10 @@ class Local(Layer):
         window = 1 if self.pad else self.size  # size 3 with a padding of 1
         return Shape(self.filters, windows(h, window, self.stride), windows(w, window, self.stride))
 
+    def fixed(self, *shapes: Shape) -> object:
+        """Return the output's shape: every place has weights of its own."""
+        return self.shape(*shapes)
+
     def build(self, *shapes: Shape) -> nn.Module:
         """Return the module with its parameters."""
         return LocalModule(self, shapes[0])
