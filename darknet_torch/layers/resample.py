@@ -114,9 +114,9 @@ class Reorg(SpaceToDepth):
         if c % (s * s):
             return self._moved_by_index(x)
         if self.reverse:
-            blocks = x.reshape(batch, s, s, oc, h, w)
+            blocks = torch.unflatten(x, 1, (s, s, oc))
             return blocks.permute(0, 3, 4, 1, 5, 2)
-        blocks = x.reshape(batch, oc, h, s, w, s)
+        blocks = x.flatten(1).view(batch, oc, h, s, w, s)  # flat first: no guard on the size
         return blocks.permute(0, 3, 5, 1, 2, 4)
 
     def _moved_by_index(self, x: Tensor) -> Tensor:
