@@ -58,6 +58,11 @@ class Case:
         return bool(names & set(words))
 
 
+def is_sane(out: Array) -> bool:
+    """Whether the values are numbers, and such that float32 can compute with them."""
+    return bool(np.isfinite(out).all() and np.abs(out).max() < LARGEST)
+
+
 class Pen:
     """Draws options with a view of what stands already."""
 
@@ -130,7 +135,7 @@ class Pen:
         kept, index = len(floats.pieces), self.index
         try:
             out = self.net.append(each, self.x)
-            if out.size < 3000 and self.is_sane(out):
+            if out.size < 3000 and is_sane(out):
                 self.sections.append(each)
                 return True
         except IllegalError:
@@ -138,9 +143,6 @@ class Pen:
         del floats.pieces[kept:], self.net.outputs[index:]
         self.net.layers.pop(index, None)
         return False
-
-    def is_sane(self, out: Array) -> bool:
-        return bool(np.isfinite(out).all() and np.abs(out).max() < LARGEST)
 
     def return_to_a_map(self) -> None:
         """Go on from an earlier map, as little can stand behind a few values."""
