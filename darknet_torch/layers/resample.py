@@ -90,7 +90,7 @@ class Reorg(SpaceToDepth):
         if self.extra:
             return F.pad(x.flatten(1), (0, self.extra))
         out = self._transposed(x) if self.flatten else self._moved(x)
-        return out.reshape(self._out_shape(x))
+        return out.flatten(1).view(self._out_shape(x))  # flat first: no guard on the size
 
     def _out_shape(self, x: Tensor) -> tuple[int, ...]:
         batch, c, h, w = x.shape
@@ -116,7 +116,7 @@ class Reorg(SpaceToDepth):
         if self.reverse:
             blocks = torch.unflatten(x, 1, (s, s, oc))
             return blocks.permute(0, 3, 4, 1, 5, 2)
-        blocks = x.flatten(1).view(batch, oc, h, s, w, s)  # flat first: no guard on the size
+        blocks = x.flatten(1).view(batch, oc, h, s, w, s)
         return blocks.permute(0, 3, 5, 1, 2, 4)
 
     def _moved_by_index(self, x: Tensor) -> Tensor:
