@@ -7,10 +7,12 @@ The map, in the order in which the data flows (each file imports only what stand
     dialect, options              the forks as data; sections -> typed options
     boxes, tree, layers, heads    what sections mean: shapes, sums, weights, boxes
     net, graph, network, weights   layers in their places, the nn.Module, the weights file
+    fold                          batch norm becomes part of the weights
     summary, zoo, loading         tables, known models, names and paths -> networks
     image, sources                pictures, read ahead
     detections, detector, draw    pictures -> boxes of objects, on pictures too
     classifier, generator         pictures -> classes; characters -> text
+    exporters                     networks as files of other programs
     cli                           the command
 
 Names are loaded when they are first used, so that importing this package does not import torch.
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from darknet_torch.detector import detect
     from darknet_torch.dialect import ALEXEYAB, HANK_AI, PJREDDIE
     from darknet_torch.errors import DarknetError
+    from darknet_torch.exporters import export
     from darknet_torch.loading import build, list_cfgs, load, parse_cfg, plan, save
     from darknet_torch.network import Network
     from darknet_torch.zoo import list_models
@@ -42,6 +45,7 @@ _HOMES = {
     "build": "loading",
     "classify": "classifier",
     "detect": "detector",
+    "export": "exporters",
     "list_cfgs": "loading",
     "list_models": "zoo",
     "load": "loading",
@@ -61,6 +65,7 @@ __all__ = [
     "build",
     "classify",
     "detect",
+    "export",
     "list_cfgs",
     "list_models",
     "load",

@@ -6,12 +6,13 @@ from functools import cached_property
 
 import darknet_torch.heads
 import darknet_torch.layers  # noqa: F401 (both register their layer types)
+from darknet_torch import parser
 from darknet_torch.errors import ShapeError, UsageError
 from darknet_torch.heads.base import Head
 from darknet_torch.layers.base import Layer, Segment, Shape, find
 from darknet_torch.net import NET_SECTIONS, Net
 from darknet_torch.options import Context, bind
-from darknet_torch.parser import Section
+from darknet_torch.parser import Option, Section
 
 __all__ = ["Node", "Plan", "Step", "make_plan", "schedule"]
 
@@ -73,6 +74,17 @@ class Plan:
     def sections(self) -> tuple[Section, ...]:
         """The sections that it was made from, [net] first."""
         return (self.net.section, *(node.layer.section for node in self.nodes))
+
+    @property
+    def text(self) -> str:
+        """The text of a cfg that gives this plan, its size of input included."""
+        net, *layers = self.sections
+        if self.input.is_vector:
+            return parser.write(self.sections)
+        sides = {"width": self.input.w, "height": self.input.h}
+        others = tuple(option for option in net.options if option.key not in sides)
+        mine = tuple(Option(key, str(value)) for key, value in sides.items())
+        return parser.write([replace(net, options=mine + others), *layers])
 
     @property
     def floats(self) -> int:

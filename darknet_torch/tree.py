@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from os import PathLike
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -27,6 +28,10 @@ class Tree:
     names: tuple[str, ...]
     parent: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        """Compute the tables now: a program that is being traced must find them ready."""
+        _ = (self.child_group, self.levels)
+
     def __len__(self) -> int:
         return len(self.parent)
 
@@ -34,12 +39,7 @@ class Tree:
     def group_of(self) -> Tensor:
         """Group number of each class, (C,) int64."""
         parent = torch.tensor(self.parent, dtype=torch.int64, device="cpu")
-        return torch.cat((torch.zeros(1, dtype=torch.int64), parent.diff().ne(0).cumsum(0)))
-
-    @cached_property
-    def group_sizes(self) -> tuple[int, ...]:
-        """Number of classes of each group."""
-        return tuple(torch.bincount(self.group_of).tolist())
+        return torch.cat((parent.new_zeros(1), parent.diff().ne(0).cumsum(0)))
 
     @cached_property
     def child_group(self) -> Tensor:
@@ -63,7 +63,7 @@ class Tree:
         """Softmax of each group, over the last axis: (..., C) -> (..., C)."""
         rows = self._rows(x / temperature)
         groups = self.group_of.to(x.device)
-        powers = (rows - self._over_groups("max", rows.detach())[groups]).exp()
+        powers = (rows - self._over_groups("amax", rows.detach())[groups]).exp()
         return self._back(powers / self._over_groups("sum", powers)[groups], x)
 
     def absolute(self, p: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ class Tree:
         Returns (...) int64: the last class reached.
         """
         rows = self._rows(p)
-        best = self._over_groups("max", rows)
+        best = self._over_groups("amax", rows)
         first = self._first_of_best(rows, best)
         column = torch.arange(rows.shape[1], device=p.device)
         child_group = self.child_group.to(p.device)
@@ -104,16 +104,20 @@ class Tree:
     def _back(self, rows: Tensor, like: Tensor) -> Tensor:
         return rows.t().reshape(like.shape)
 
-    def _over_groups(self, reduction: str, rows: Tensor) -> Tensor:
-        """Largest value or sum of each group, (C, N) -> (groups, N)."""
-        sizes = torch.tensor(self.group_sizes, device=rows.device)
-        return torch.segment_reduce(rows, reduction, lengths=sizes, unsafe=True)
+    def _over_groups(self, reduction: Literal["amax", "sum"], rows: Tensor) -> Tensor:
+        """Largest value or sum of each group, (C, N) -> (C, N); rows behind the last are idle.
+
+        They are there because OpenCV scatters into a tensor of the same shape only.
+        """
+        groups = self.group_of.to(rows.device)[:, None].expand_as(rows)
+        totals = torch.full_like(rows, -torch.inf if reduction == "amax" else 0.0)
+        return totals.scatter_reduce(0, groups, rows, reduction)
 
     def _first_of_best(self, rows: Tensor, best: Tensor) -> Tensor:
-        """The first class of each group that has the group's largest value, (groups, N) int64."""
+        """The first class of each group that has the group's largest value, (C, N) int64."""
         is_best = rows == best[self.group_of.to(rows.device)]
         rank = torch.arange(len(self), 0, -1, device=rows.device, dtype=torch.float32)
-        return len(self) - self._over_groups("max", is_best * rank[:, None]).long()
+        return len(self) - self._over_groups("amax", is_best * rank[:, None]).long()
 
 
 def read_tree(path: str | PathLike[str]) -> Tree:

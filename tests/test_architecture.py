@@ -25,11 +25,12 @@ ORDER = (
     "version errors files"
     " parser c_numbers dialect options"
     " boxes tree layers heads"
-    " net graph network weights"
+    " net graph network weights fold"
     " summary transfer packages download zoo loading"
     " image sources"
     " detections detector draw"
     " classifier generator"
+    " exporters"
     " cli"
 ).split()
 # Convenience methods that reach up, inside the function: `Detections.draw` calls `draw`.

@@ -156,8 +156,9 @@ class Region(Head):
             return objectness[..., None] * classes[..., list(self.class_map)]
         if not self.dialect.region_tree_walk:
             return _last_above_half(classes)
-        reached = tree.walk(classes, hier_threshold)
-        return torch.zeros_like(classes).scatter(-1, reached[..., None], objectness[..., None])
+        reached = tree.walk(classes, hier_threshold)[..., None]
+        numbers = torch.arange(classes.shape[-1], device=classes.device)
+        return (numbers == reached) * objectness[..., None]
 
     def keeps_score(self, scores: Tensor, threshold: float, *, use_map: bool = False) -> Tensor:
         """Say which probabilities count; the one class of a word tree needs no threshold."""

@@ -174,6 +174,13 @@ class Layer:
     def tie(self, module: nn.Module, source: nn.Module) -> None:
         """Let the module use the tensors of the layer that `shares` names."""
 
+    def fold(self, module: nn.Module, *, as_detector: bool = False) -> dict[str, Tensor] | None:
+        """Return the module's tensors with batch norm in its weights; None if it has none to fold.
+
+        The layer then is as without `batch_normalize`. as_detector: see `fold.fold`.
+        """
+        return None
+
     def fixed(self, *shapes: Shape) -> object:
         """Return what `build` decided by the shapes; another size of input must give the same."""
         return None

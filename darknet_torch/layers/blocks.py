@@ -18,6 +18,7 @@ __all__ = [
     "Linear",
     "batch_norm",
     "conv_segments",
+    "fold_norm",
     "linear_segments",
     "norm_segments",
 ]
@@ -33,14 +34,35 @@ class BatchNorm(nn.BatchNorm2d):
         """Normalise (B, C, H, W) per channel."""
         if self.training or self.running_var is None:
             return super().forward(x)
-        variance = (self.running_var.clamp_min(0).sqrt() + self.eps).square()
-        return F.batch_norm(x, self.running_mean, variance, self.weight, self.bias, eps=0.0)
+        variance = self.running_var.float() if x.itemsize < 4 else self.running_var
+        variance = (variance.clamp_min(0).sqrt() + self.eps).square()  # nothing in half precision
+        others = (self.running_mean, self.weight, self.bias)
+        mean, weight, bias = (cast(Tensor, each).to(variance.dtype) for each in others)
+        return F.batch_norm(x, mean, variance, weight, bias, eps=0.0)
 
 
 def batch_norm(channels: int, dialect: Dialect) -> nn.BatchNorm2d:
     """Return the dialect's batch norm; its rolling statistics move by 1 % a step."""
     kind = nn.BatchNorm2d if dialect.epsilon_inside_root else BatchNorm
     return kind(channels, eps=dialect.batch_norm_epsilon, momentum=0.01)
+
+
+@torch.no_grad()
+def fold_norm(
+    product: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, norm: nn.BatchNorm2d
+) -> tuple[Tensor, Tensor]:
+    """Return weight and bias of a product that its batch norm is part of; summed in float64."""
+    mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var).double()
+    if isinstance(norm, BatchNorm):
+        deviation = variance.clamp_min(0).sqrt() + norm.eps
+    else:
+        deviation = (variance + norm.eps).sqrt()
+    scale = norm.weight.double() / deviation
+    axis = 1 if isinstance(product, nn.ConvTranspose2d) else 0
+    shape = [-1 if dim == axis else 1 for dim in range(product.weight.dim())]
+    weight = product.weight.double() * scale.view(shape)
+    bias = norm.bias.double() - mean.double() * scale
+    return weight.to(product.weight.dtype), bias.to(product.weight.dtype)
 
 
 def norm_segments(count: int, name: str, fan_in: int, *, stored: bool = True) -> Iterator[Segment]:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from darknet_torch.layers.activation import activate
 from darknet_torch.layers.base import Layer, Segment, Shape, layer
-from darknet_torch.layers.blocks import Linear, linear_segments
+from darknet_torch.layers.blocks import Linear, fold_norm, linear_segments
 from darknet_torch.options import Activation, option
 
 
@@ -34,6 +34,13 @@ class Connected(Layer):
             self.batch_normalize,
             scales_stored=not self.dontloadscales,
         )
+
+    def fold(self, module: nn.Module, *, as_detector: bool = False) -> dict[str, Tensor] | None:
+        """Fold batch norm into the product."""
+        if not isinstance(module, ConnectedModule) or module.bn is None:
+            return None
+        weight, bias = fold_norm(module.fc, module.bn)
+        return {"fc.weight": weight, "fc.bias": bias}
 
     def flops(self, *shapes: Shape) -> int:
         """Two operations for each weight."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from darknet_torch.dialect import ALEXEYAB
 from darknet_torch.layers.base import Layer, Segment, Shape, absolute, layer, windows
-from darknet_torch.layers.blocks import Blur, ConvBlock, conv_segments
+from darknet_torch.layers.blocks import Blur, ConvBlock, conv_segments, fold_norm
 from darknet_torch.options import Activation, option
 
 NEEDS_ACTIVATION = {"route", "shortcut", "scale_channels", "sam"}
@@ -114,6 +114,13 @@ class Convolutional(Layer):
             flipped=self.flipped,
             scales_stored=not self.dontloadscales,
         )
+
+    def fold(self, module: nn.Module, *, as_detector: bool = False) -> dict[str, Tensor] | None:
+        """Fold batch norm into the product; not where signs of its weights are what counts."""
+        if not isinstance(module, Convolution) or module.bn is None or self.xnor:
+            return None
+        weight, bias = fold_norm(module.conv, module.bn)
+        return {"conv.weight": weight, "conv.bias": bias}
 
     def shares(self, index: int) -> int | None:
         """Return the layer that `share_index` names."""

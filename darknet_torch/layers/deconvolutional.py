@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from darknet_torch.dialect import PJREDDIE
 from darknet_torch.layers.activation import activate
 from darknet_torch.layers.base import Layer, Segment, Shape, layer
-from darknet_torch.layers.blocks import batch_norm, norm_segments
+from darknet_torch.layers.blocks import batch_norm, fold_norm, norm_segments
 from darknet_torch.options import Activation, option
 
 
@@ -50,6 +50,13 @@ class Deconvolutional(Layer):
         if self.batch_normalize:
             yield from norm_segments(self.filters, name, fan_in, stored=not self.dontloadscales)
         yield Segment("weights", "conv.weight", (c, self.filters, k, k), fan_in)
+
+    def fold(self, module: nn.Module, *, as_detector: bool = False) -> dict[str, Tensor] | None:
+        """Fold batch norm into the product."""
+        if not isinstance(module, Deconvolution) or module.bn is None:
+            return None
+        weight, bias = fold_norm(module.conv, module.bn)
+        return {"conv.weight": weight, "conv.bias": bias}
 
     def flops(self, *shapes: Shape) -> int:
         """Two operations for each weight and input pixel."""

@@ -132,6 +132,13 @@ class Shortcut(Layer):
             rows = len(shapes)
             yield Segment("shortcut_weights", "weight", (rows, self._columns(shapes)))
 
+    def fold(self, module: nn.Module, *, as_detector: bool = False) -> dict[str, Tensor] | None:
+        """Lift weights to .001, on request, as AlexeyAB's detector does where relu follows."""
+        relu = self.weights_normalization in ("relu", "avg_relu")
+        if not (as_detector and relu and isinstance(module, WeightedSum)):
+            return None
+        return {"weight": module.weight.detach().clamp_min(0.001)}
+
     def forward(self, *inputs: Tensor) -> Tensor:
         """Add maps of one shape."""
         total = inputs[0]

@@ -1,0 +1,180 @@
+"""What exporters share: what a file yields, which sizes may vary, an example input, metadata."""
+
+import copy
+import warnings
+from typing import Any, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from darknet_torch.boxes import cxcywh_to_xyxy
+from darknet_torch.errors import ShapeError, UsageError
+from darknet_torch.fold import fold
+from darknet_torch.heads.base import Head
+from darknet_torch.heads.detection import Detection
+from darknet_torch.network import Network
+from darknet_torch.version import __version__
+
+__all__ = [
+    "Contents",
+    "Exported",
+    "Precision",
+    "dynamic_shapes",
+    "example",
+    "metadata",
+    "output_names",
+    "prepared",
+    "program",
+    "size_varies",
+]
+
+Contents = Literal["raw", "boxes"]
+Precision = Literal["float32", "float16"]
+
+
+class Exported(nn.Module):
+    """A network as files have it: float32 in and out, whatever it computes in.
+
+    images (B, C, H, W) -> the raw maps; or, of a detector, boxes (B, N, 4) xyxy in fractions of
+    the input and scores (B, N, classes), objectness included, no threshold applied.
+    """
+
+    def __init__(self, network: Network, contents: str, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network, self.contents, self.dtype = network, contents, dtype
+        layers = [network.plan[index].layer for index in network.plan.heads]
+        self.heads = [layer for layer in layers if isinstance(layer, Head)]
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Compute what the file yields."""
+        raw = self.network(images.to(self.dtype))
+        if isinstance(raw, Tensor):
+            return raw.float()
+        raw = tuple(each.float() for each in raw)
+        return raw if self.contents == "raw" else self._boxes(raw, images)
+
+    def _boxes(self, raw: tuple[Tensor, ...], images: Tensor) -> tuple[Tensor, Tensor]:
+        size = (images.shape[2], images.shape[3])
+        found = [head.decode(each, size) for head, each in zip(self.heads, raw, strict=True)]
+        most = max(head.classes for head in self.heads)
+        scores = [_widened(each.scores, most - each.scores.shape[2]) for each in found]
+        boxes = torch.cat([each.boxes for each in found], dim=1)
+        return cxcywh_to_xyxy(boxes), torch.cat(scores, dim=1)
+
+
+def _widened(scores: Tensor, columns: int) -> Tensor:
+    return F.pad(scores, (0, columns)) if columns else scores
+
+
+def prepared(network: Network, contents: str = "raw", dtype: str = "float32") -> Exported:
+    """Return what is exported: batch norm folded, in the precision asked for, on the CPU.
+
+    Raises UsageError where the network has recurrent layers, or no boxes though they are wanted.
+    """
+    if network.stateful:
+        raise UsageError("networks with recurrent layers cannot be exported: they keep a state")
+    if contents not in ("raw", "boxes"):
+        raise UsageError(f"contents={contents}: must be raw or boxes")
+    if contents == "boxes" and not network.plan.heads:
+        raise UsageError("contents=boxes: the network has no head that yields boxes; take raw")
+    if dtype not in ("float32", "float16"):
+        raise UsageError(f"dtype={dtype}: must be float32 or float16")
+    precision: torch.dtype = getattr(torch, dtype)
+    folded = fold(network if _is_plain(network) else copy.deepcopy(network).cpu().float())
+    return Exported(folded.to(precision), contents, precision).eval()
+
+
+def _is_plain(network: Network) -> bool:
+    return all(p.device.type == "cpu" and p.dtype == torch.float32 for p in network.parameters())
+
+
+def program(
+    exported: Exported, *, dynamic_batch: bool = True, dynamic_size: bool | None = None
+) -> torch.export.ExportedProgram:
+    """Trace an exported network; None lets H and W vary where no layer fixes them."""
+    varies = size_varies(exported.network)
+    if dynamic_size and not varies:
+        raise UsageError("dynamic_size: a layer of this network fixes the size of its input")
+    size = varies if dynamic_size is None else dynamic_size
+    shapes = dynamic_shapes(exported.network, batch=dynamic_batch, size=size)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        try:
+            return torch.export.export(
+                exported, (example(exported.network),), dynamic_shapes=(shapes,)
+            )
+        except torch._dynamo.exc.UserError as error:
+            raise UsageError(
+                "this network cannot be exported for every size: dynamic_size=False fixes it;"
+                f" torch says {str(error).splitlines()[0]}"
+            ) from error
+
+
+def example(network: Network) -> Tensor:
+    """Return an input (2, ...) of zeros; a batch of one would be taken for a constant."""
+    shape = network.plan.input
+    return torch.zeros(2, *((shape.c,) if shape.is_vector else shape))
+
+
+def size_varies(network: Network) -> bool:
+    """Say whether no layer fixes height and width."""
+    plan = network.plan
+    if plan.input.is_vector:
+        return False
+    rows, columns = plan.stride
+    try:
+        plan.resized(plan.input.h + rows, plan.input.w + columns)
+    except ShapeError:
+        return False
+    return plan.input.h % rows == 0 and plan.input.w % columns == 0
+
+
+def dynamic_shapes(network: Network, *, batch: bool, size: bool) -> dict[int, Any]:
+    """Return for torch.export what may vary: the batch; H and W in multiples of the stride."""
+    varying: dict[int, Any] = {}
+    if batch:
+        varying[0] = torch.export.Dim("batch", min=1)
+    if size:
+        plan = network.plan
+        whole = any(node.name == "crop" for node in plan)  # it wants a whole picture
+        for axis, name in ((2, "rows"), (3, "columns")):
+            step, side = plan.stride[axis - 2], plan.input[axis - 1]
+            least = side // step if whole else 2 if step > 1 else max(2, side // 2)
+            dim = torch.export.Dim(name, min=least, max=4096)
+            varying[axis] = step * dim if step > 1 else dim
+    return varying
+
+
+def output_names(network: Network, contents: str) -> list[str]:
+    """Return the outputs' names: `raw0`, `raw1` ..., or `boxes`, `scores`; else `output`."""
+    if contents != "raw":
+        return ["boxes", "scores"]
+    heads = network.plan.heads
+    return [f"raw{number}" for number in range(len(heads))] if heads else ["output"]
+
+
+def metadata(network: Network, contents: str = "raw") -> dict[str, str]:
+    """Return what a program that runs the file has to know, as text.
+
+    `cfg` and `dialect` are enough to make the plan again; the others are for people.
+    """
+    plan = network.plan
+    heads = [plan[index] for index in plan.heads]
+    stretched = any(isinstance(node.layer, Detection) for node in heads)
+    anchors = [getattr(node.layer, "anchors", ()) for node in heads]
+    return {
+        "producer": f"darknet_torch {__version__}",
+        "contents": contents,
+        "dialect": plan.context.dialect.name,
+        "cfg": plan.text,
+        "names": "\n".join(network.names),
+        "classes": str(max((cast(Head, node.layer).classes for node in heads), default=0)),
+        "input": str(plan.input),
+        "stride": " x ".join(str(step) for step in reversed(plan.stride)),
+        "letterbox": str(
+            (plan.context.dialect.letterbox or plan.net.letter_box) and not stretched
+        ).lower(),
+        "heads": ", ".join(f"{node.index} {node.name}" for node in heads),
+        "anchors": "; ".join(",".join(f"{a:g}" for a in each) for each in anchors),
+    }

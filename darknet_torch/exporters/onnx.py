@@ -1,0 +1,153 @@
+"""ONNX: runs in ONNX Runtime, OpenCV 5, OpenVINO and what is built from ONNX."""
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from darknet_torch.errors import UsageError
+from darknet_torch.exporters.graph import (
+    Exported,
+    example,
+    metadata,
+    output_names,
+    prepared,
+    program,
+)
+from darknet_torch.exporters.optional import needs
+from darknet_torch.files import write_atomically
+from darknet_torch.heads.yolo import AnchorHead
+from darknet_torch.network import Network
+
+__all__ = ["model", "write"]
+
+MAX_BYTES = 2 << 30
+"""A protocol buffer holds no more."""
+
+
+def write(
+    network: Network,
+    path: Path,
+    *,
+    contents: Literal["raw", "boxes", "detections"] = "raw",
+    dtype: str = "float32",
+    opset: int = 18,
+    dynamic_batch: bool = True,
+    dynamic_size: bool | None = None,
+    threshold: float | None = None,
+    nms: float = 0.45,
+    nms_kind: str | None = None,
+    max_det: int | None = None,
+) -> None:
+    """Write a network as ONNX. The input is `images`, float32 (B, C, H, W) in 0..1, RGB.
+
+    contents: "raw" gives the maps before the heads (`raw0`, `raw1` ...), or the last layer's
+        `output`; "boxes" gives `boxes` (B, N, 4), left, top, right, bottom in fractions of the
+        input, and `scores` (B, N, classes); "detections" suppresses too and gives `detections`
+        (K, 7): number in the batch, the box, score, class, the best first of each class.
+    dtype: "float32" or "float16", of the weights and of the sums; input and outputs stay float32.
+    opset: of the ONNX standard, 18 or more.
+    dynamic_size: H and W may vary in multiples of the stride; None: where no layer fixes them.
+    threshold, nms, max_det (of a picture and class): for "detections"; None is what Darknet does.
+    nms_kind: "default" (the operator NonMaxSuppression), "greedynms" or "diounms" (a loop in the
+        graph, exact for pictures that are stretched to the input); None is the cfg's own;
+        "standard" takes the operator whatever the cfg asks for.
+    Raises UsageError for what cannot be, and where onnx or onnxscript is not installed.
+    """
+    content = model(
+        network,
+        contents=contents,
+        dtype=dtype,
+        opset=opset,
+        dynamic_batch=dynamic_batch,
+        dynamic_size=dynamic_size,
+        threshold=threshold,
+        nms=nms,
+        nms_kind=nms_kind,
+        max_det=max_det,
+    )
+    write_atomically(path, content.SerializeToString())
+
+
+def model(
+    network: Network,
+    *,
+    contents: str = "raw",
+    dtype: str = "float32",
+    opset: int = 18,
+    dynamic_batch: bool = True,
+    dynamic_size: bool | None = None,
+    threshold: float | None = None,
+    nms: float = 0.45,
+    nms_kind: str | None = None,
+    max_det: int | None = None,
+) -> Any:
+    """Return the checked onnx.ModelProto that `write` writes; the same arguments."""
+    onnx = needs("onnx", "onnx")
+    needs("onnxscript", "onnx")
+    if opset < 18:
+        raise UsageError(f"opset={opset}: must be at least 18")
+    if contents not in ("raw", "boxes", "detections"):
+        raise UsageError(f"contents={contents}: must be raw, boxes or detections")
+    decoded = "boxes" if contents == "detections" else contents
+    exported = prepared(network, decoded, dtype)
+    result = _converted(exported, opset, dynamic_batch, dynamic_size)
+    told = metadata(network, contents)
+    if contents == "detections":
+        lowest = network.plan.context.dialect.threshold if threshold is None else threshold
+        kind, beta = _suppression(network, nms_kind)
+        from darknet_torch.exporters.onnx_suppression import with_suppression
+
+        result = with_suppression(result, lowest, nms, kind, beta, max_det)
+        told |= {"threshold": str(lowest), "nms": str(nms), "nms_kind": kind}
+    for key, value in told.items():
+        result.metadata_props.add(key=key, value=value)
+    if result.ByteSize() >= MAX_BYTES:
+        raise UsageError("the network is larger than the 2 GB that an ONNX file can hold")
+    onnx.checker.check_model(result, full_check=True)
+    return result
+
+
+def _suppression(network: Network, asked: str | None) -> tuple[str, float]:
+    """Return the kind of suppression and its beta, of the last head as Darknet takes it."""
+    kinds = ("default", "greedynms", "diounms", "standard")
+    if asked not in (None, *kinds):
+        raise UsageError(f"nms_kind={asked}: must be one of {', '.join(kinds)}")
+    last = network.plan[network.plan.heads[-1]].layer
+    kind, beta = last.nms() if isinstance(last, AnchorHead) else ("default", 0.6)
+    return ("default" if asked == "standard" else asked or kind), beta
+
+
+def _converted(exported: Exported, opset: int, batch: bool, size: bool | None) -> Any:
+    traced = program(exported, dynamic_batch=batch, dynamic_size=size)
+    with _quiet():
+        converted = torch.onnx.export(
+            traced,
+            (example(exported.network),),
+            dynamo=True,
+            input_names=["images"],
+            output_names=output_names(exported.network, exported.contents),
+            opset_version=opset,
+            verbose=False,
+        )
+    if converted is None:
+        raise UsageError("torch could not convert the network to ONNX")
+    return converted.model_proto
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's progress and its advice to itself."""
+    logger = logging.getLogger("torch.onnx")
+    before, logger.level = logger.level, logging.ERROR
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.level = before

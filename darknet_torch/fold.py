@@ -1,0 +1,61 @@
+"""Network -> the same network without batch norm: part of the weights, in a cfg without it."""
+
+from dataclasses import replace
+
+from torch import nn
+
+from darknet_torch.errors import UsageError
+from darknet_torch.graph import Plan, make_plan
+from darknet_torch.network import Network
+from darknet_torch.parser import Section
+
+__all__ = ["fold"]
+
+GONE = {"batch_normalize", "cbn", "dontload", "dontloadscales", "numload"}
+"""Options of a layer whose batch norm is folded; a folded network's file holds every value."""
+
+
+def fold(network: Network, *, as_detector: bool = False) -> Network:
+    """Return a copy whose batch norms are part of the weights before them, exactly, per dialect.
+
+    Its plan is of a cfg without them, so that it can be saved, converted and read by Darknet.
+    Batch norm stays where nothing can take it: alone, in binary and in recurrent layers.
+    Layers without batch norm share their tensors with the original.
+
+    as_detector: change weighted shortcuts as AlexeyAB's detector does when it folds: with
+        weights_normalization=relu a weight below .001 counts as .001.
+    """
+    if any(parameter.is_meta for parameter in network.parameters()):
+        raise UsageError("the network has no values yet; load or initialise it before folding")
+    pairs = list(zip(network.plan, network.layers, strict=True))
+    states = [node.layer.fold(module, as_detector=as_detector) for node, module in pairs]
+    folded = Network(_plan(network.plan, [state is not None for state in states]), network.names)
+    for old, new, state in zip(network.layers, folded.layers, states, strict=True):
+        new.load_state_dict(old.state_dict() if state is None else state, assign=True)
+        _keep_constants(old, new)
+    for node in folded.plan:
+        if node.shared is not None:
+            node.layer.tie(folded.layers[node.index], folded.layers[node.shared])
+    folded.header, folded.loaded = network.header, network.loaded
+    return folded.requires_grad_(False)
+
+
+def _plan(plan: Plan, changed: list[bool]) -> Plan:
+    sections = [
+        _without(node.layer.section, GONE) if gone else node.layer.section
+        for node, gone in zip(plan, changed, strict=True)
+    ]
+    first = plan.net.section
+    return make_plan([first, *sections], plan.context, width=plan.input.w, height=plan.input.h)
+
+
+def _without(section: Section, keys: set[str]) -> Section:
+    return replace(section, options=tuple(o for o in section.options if o.key not in keys))
+
+
+def _keep_constants(old: nn.Module, new: nn.Module) -> None:
+    """Bring the device of what no state holds, such as blur kernels, to that of the original."""
+    for name, buffer in old.named_buffers():
+        if name not in old.state_dict():
+            path, _, last = name.rpartition(".")
+            new.get_submodule(path).register_buffer(last, buffer, persistent=False)
