@@ -8,11 +8,16 @@ The map, in the order in which the data flows (each file imports only what stand
     boxes, tree, layers, heads    what sections mean: shapes, sums, weights, boxes
     net, graph, network, weights   layers in their places, the nn.Module, the weights file
     fold                          batch norm becomes part of the weights
-    summary, zoo, loading         tables, known models, names and paths -> networks
+    matching, checkpoint          tensors in other files, those of other ports too
+    surgery                       fewer layers, other classes
+    summary, zoo                  tables, known models
+    engines, loading              converted files; names and paths -> networks
     image, sources                pictures, read ahead
     detections, detector, draw    pictures -> boxes of objects, on pictures too
     classifier, generator         pictures -> classes; characters -> text
-    exporters                     networks as files of other programs
+    optimized                     faster forward passes
+    exporters, verification       networks as files of other programs, compared on photos
+    engine_choice                 the fastest engine here
     cli                           the command
 
 Names are loaded when they are first used, so that importing this package does not import torch.

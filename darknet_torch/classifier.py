@@ -10,7 +10,7 @@ from torch import Tensor
 from darknet_torch import image
 from darknet_torch.errors import UsageError
 from darknet_torch.layers.softmax import Softmax
-from darknet_torch.network import Network
+from darknet_torch.network import Runnable
 from darknet_torch.sources import Outcomes, collect, path_of, stream
 
 __all__ = ["Classification", "Classifier", "classify"]
@@ -53,7 +53,7 @@ class Classification:
 
 
 def classify(
-    network: Network, images: Any, **options: Any
+    network: Runnable, images: Any, **options: Any
 ) -> Classification | list[Classification]:
     """Say what is in one picture, or in several: forms of `images` as in `detect`.
 
@@ -72,7 +72,7 @@ class Classifier:
 
     def __init__(
         self,
-        network: Network,
+        network: Runnable,
         *,
         top: int = 5,
         letterbox: bool | None = None,

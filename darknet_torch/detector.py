@@ -12,20 +12,26 @@ import torch
 from torch import Tensor
 
 from darknet_torch import image
-from darknet_torch.boxes import Candidates, NmsKind, cxcywh_to_xyxy, suppress
+from darknet_torch.boxes import (
+    Candidates,
+    NmsKind,
+    cxcywh_to_xyxy,
+    suppress,
+    xyxy_to_cxcywh,
+)
 from darknet_torch.detections import Detections
 from darknet_torch.errors import UsageError
 from darknet_torch.heads.base import Head
 from darknet_torch.heads.detection import Detection
 from darknet_torch.heads.yolo import AnchorHead
 from darknet_torch.image import Placement
-from darknet_torch.network import Network
+from darknet_torch.network import Runnable
 from darknet_torch.sources import Outcomes, collect, path_of, stream
 
 __all__ = ["Detector", "detect"]
 
 
-def detect(network: Network, images: Any, **options: Any) -> Detections | list[Detections]:
+def detect(network: Runnable, images: Any, **options: Any) -> Detections | list[Detections]:
     """Find the objects in one picture, or in several.
 
     images: a path, file object, bytes, PIL image, numpy array (H, W, 3) uint8, or tensor (C, H, W)
@@ -85,7 +91,7 @@ class _Options:
 class Detector:
     """A network with its settings; see `detect` for pictures and `_Options` for options."""
 
-    def __init__(self, network: Network, **options: Any) -> None:
+    def __init__(self, network: Runnable, **options: Any) -> None:
         try:
             self.options = _Options(**options)
         except TypeError as error:
@@ -110,6 +116,9 @@ class Detector:
         """Whether pictures keep their proportions; YOLOv1's heads want them stretched."""
         if self.options.letterbox is not None:
             return self.options.letterbox
+        told: bool | None = getattr(self.network, "letterbox", None)  # by a converted file
+        if told is not None:
+            return told
         if any(isinstance(head, Detection) for head in self.heads):
             return False
         return self.network.plan.context.dialect.letterbox or self.network.plan.net.letter_box
@@ -139,25 +148,51 @@ class Detector:
         """Detect on prepared pictures, one forward pass for all."""
         parameter = next(self.network.parameters(), torch.empty(0))
         x = torch.stack([picture.pixels for picture in pictures])
-        raw = self.network(x.to(parameter.device, parameter.dtype))
-        return self.find([each.float() for each in raw], pictures)
+        found = self.network(x.to(parameter.device, parameter.dtype))
+        outputs = found if isinstance(found, tuple) else (found,)
+        return self.find([each.float() for each in outputs], pictures)
 
-    def find(self, raw: Sequence[Tensor], pictures: Sequence["_Prepared"]) -> list[Detections]:
-        """Decode raw maps, suppress, and sort the survivors by picture."""
-        shape, options = self.network.plan.input, self.options
-        candidates = [
-            head.select(
-                each,
-                (shape.h, shape.w),
-                self.threshold,
-                hier_threshold=options.hier_threshold,
-                use_map=options.use_map,
-            )
-            for head, each in zip(self.heads, raw, strict=True)
-            if isinstance(head, Head)
-        ]
-        pairs = self._survivors(_joined(candidates), pictures)
+    def find(self, outputs: Sequence[Tensor], pictures: Sequence["_Prepared"]) -> list[Detections]:
+        """Turn what the network yields into detections: decode, suppress, sort by picture."""
+        contents = getattr(self.network, "contents", "raw")
+        if contents == "boxes":
+            found = self._above(*outputs)
+        else:
+            found = self._chosen(*outputs) if contents == "detections" else self._decoded(*outputs)
+        pairs = self._survivors(found, pictures)
         return [self._detections(pairs, number, each) for number, each in enumerate(pictures)]
+
+    def _decoded(self, *raw: Tensor) -> Candidates:
+        """Decode the raw maps of all heads."""
+        shape, options = self.network.plan.input, self.options
+        return _joined(
+            [
+                head.select(
+                    each,
+                    (shape.h, shape.w),
+                    self.threshold,
+                    hier_threshold=options.hier_threshold,
+                    use_map=options.use_map,
+                )
+                for head, each in zip(self.heads, raw, strict=True)
+                if isinstance(head, Head)
+            ]
+        )
+
+    def _above(self, boxes: Tensor, scores: Tensor) -> Candidates:
+        """Choose among a converted file's boxes (B, N, 4) xyxy and scores (B, N, C)."""
+        scores = scores * (scores > self.threshold)
+        picture, number = scores.amax(dim=2).nonzero(as_tuple=True)
+        found = xyxy_to_cxcywh(boxes[picture, number])
+        return Candidates(picture, found, torch.ones(len(picture)), scores[picture, number])
+
+    def _chosen(self, rows: Tensor) -> Candidates:
+        """Take a converted file's detections (K, 7) as they are, those above the threshold."""
+        rows = rows[rows[:, 5] > self.threshold]
+        scores = rows.new_zeros(len(rows), self._class_count())
+        scores.scatter_(1, rows[:, 6:].long(), rows[:, 5:6])
+        found = xyxy_to_cxcywh(rows[:, 1:5])
+        return Candidates(rows[:, 0].long(), found, torch.ones(len(rows)), scores)
 
     def _survivors(self, found: Candidates, pictures: Sequence["_Prepared"]) -> "_Pairs":
         """Suppress in fractions of the picture; one pair for each box and class that is left."""
@@ -181,7 +216,7 @@ class Detector:
         return pairs if kind == "objectness" else self._suppressed(pairs, kind, beta)
 
     def _suppressed(self, pairs: "_Pairs", kind: str, beta: float) -> "_Pairs":
-        if not self.options.nms:
+        if not self.options.nms or getattr(self.network, "contents", "raw") == "detections":
             return pairs
         classes = self._class_count()
         group = pairs.picture if self.options.agnostic else pairs.picture * classes + pairs.class_id

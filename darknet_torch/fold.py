@@ -5,7 +5,7 @@ from dataclasses import replace
 from torch import nn
 
 from darknet_torch.errors import UsageError
-from darknet_torch.graph import Plan, make_plan
+from darknet_torch.graph import Plan
 from darknet_torch.network import Network
 from darknet_torch.parser import Section
 
@@ -45,8 +45,7 @@ def _plan(plan: Plan, changed: list[bool]) -> Plan:
         _without(node.layer.section, GONE) if gone else node.layer.section
         for node, gone in zip(plan, changed, strict=True)
     ]
-    first = plan.net.section
-    return make_plan([first, *sections], plan.context, width=plan.input.w, height=plan.input.h)
+    return plan.with_layers(sections)
 
 
 def _without(section: Section, keys: set[str]) -> Section:

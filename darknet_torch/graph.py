@@ -135,6 +135,11 @@ class Plan:
                 )
         return other
 
+    def with_layers(self, sections: Sequence[Section]) -> "Plan":
+        """Return the plan of other layer sections below the same [net] and input."""
+        width, height = self.input.w or None, self.input.h or None  # no sides: vectors
+        return make_plan([self.net.section, *sections], self.context, width=width, height=height)
+
 
 @dataclass(frozen=True)
 class Step:

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from os import PathLike, fspath
 from pathlib import Path
+from typing import NamedTuple, cast
 
+from darknet_torch import checkpoint, engines, parser, weights, zoo
 from darknet_torch import dialect as dialects
-from darknet_torch import parser, weights, zoo
 from darknet_torch.dialect import Dialect
 from darknet_torch.errors import UsageError
 from darknet_torch.files import is_file
@@ -68,7 +69,7 @@ def plan(
     Raises CfgError with file and line.
     """
     sections = parser.read(_cfg_source(cfg))
-    context = Context(_dialect(cfg, dialect), mode, (cfg_folder(), zoo.cache_dir()))
+    context = Context(_dialect(cfg, dialect), mode, _folders())
     return make_plan(sections, context, width=width, height=height)
 
 
@@ -82,7 +83,7 @@ def build(
     mode: Mode = "normal",
 ) -> Network:
     """Return a network with random start values; arguments as in `plan` and `load`."""
-    network = _skeleton(cfg, dialect, width, height, names, mode)
+    network = _skeleton(cfg, _How(dialect, width, height, names, mode))
     weights.initialize(network)
     return network
 
@@ -98,22 +99,39 @@ def load(
     partial: bool = False,
     cutoff: int | None = None,
     mode: Mode = "normal",
+    engine: str | None = None,
     progress: Progress | None = None,
 ) -> Network:
     """Return a network with the values of a weights file.
 
-    cfg: a name of the zoo, whose weights are fetched and checked; or a path or text.
-    weights: the file; None is the zoo entry's.
-    names: a file of class names; None is the zoo entry's, or `NAME.names` beside the cfg.
+    cfg: a name of the zoo, whose weights are fetched and checked; or a path or text; or a file
+        that `export` wrote, which has its cfg inside.
+    weights: the file; None is the zoo entry's. A .safetensors, .pt or .pth may also be that of a
+        port to PyTorch whose parameters stand in the order of the cfg. A converted file (.onnx,
+        .xml, .torchscript, .pt2) gives an `engines.Converted`, which `detect` takes as it takes a
+        Network.
+    names: a file of class names; None is those inside the weights file, the zoo entry's, or
+        `NAME.names` beside the cfg.
     partial: the file may end after any layer. cutoff: only the first so many layers are read.
+    engine: what runs a converted file: "onnxruntime", "openvino", "opencv" or "torch"; None is
+        the first of them that is installed and takes it.
     progress: called with bytes done and bytes in all while weights are fetched.
     Raises CfgError, WeightsError, DownloadError or UsageError, each in one line.
     """
+    how = _How(dialect, width, height, names, mode)
     with _without_collection():
         source = _weights_path(cfg, weights, progress)
-        network = _skeleton(cfg, dialect, width, height, names, mode)
+        inside = weights is None
+        if engines.is_converted(source):
+            _must_be_plain(source, partial=partial, cutoff=cutoff is not None)
+            return cast(Network, _converted(cfg, source, inside, engine, how))
+        _must_be_plain(source, engine=engine is not None)
+        if checkpoint.has_ending(source):
+            _must_be_plain(source, partial=partial, cutoff=cutoff is not None)
+            return _from_checkpoint(cfg, source, inside, how)
+        network = _skeleton(cfg, how)
         _read_weights(network, source, cutoff, partial)
-    return network
+        return network
 
 
 def save(network: Network, path: str | PathLike[str], *, cutoff: int | None = None) -> None:
@@ -144,18 +162,67 @@ def _read_weights(network: Network, path: Path, cutoff: int | None, partial: boo
     weights.read(network, path, cutoff=cutoff, partial=partial)
 
 
-def _skeleton(
-    cfg: PathOrText,
-    dialect: Dialect | str | None,
-    width: int | None,
-    height: int | None,
-    names: PathOrText | None,
-    mode: Mode,
-) -> Network:
+class _How(NamedTuple):
+    """What the caller says of the network."""
+
+    dialect: Dialect | str | None
+    width: int | None
+    height: int | None
+    names: PathOrText | None
+    mode: Mode
+
+
+def _must_be_plain(path: Path, **given: bool) -> None:
+    for option in (name for name, value in given.items() if value):
+        files = "converted" if option == "engine" else ".weights"
+        raise UsageError(f"{path}: {option} is for {files} files")
+
+
+def _skeleton(cfg: PathOrText, how: _How) -> Network:
     """Return a network on the meta device."""
-    network = Network(plan(cfg, dialect=dialect, width=width, height=height, mode=mode))
-    network.names = _names(network, cfg, names)
+    found = plan(cfg, dialect=how.dialect, width=how.width, height=how.height, mode=how.mode)
+    network = Network(found)
+    network.names = _names(network, cfg, how.names)
     return network
+
+
+def _skeleton_inside(path: Path, origin: checkpoint.Origin | None, how: _How) -> Network:
+    """Return a network on the meta device, of the cfg inside a file."""
+    if origin is None:
+        raise UsageError(f"{path}: no cfg inside; load(cfg, {path.name!r}) takes one beside it")
+    sections = parser.parse(origin.cfg, str(path), path.parent)
+    known = dialects.get(origin.dialect if how.dialect is None else how.dialect)
+    context = Context(known, origin.mode if how.mode == "normal" else how.mode, _folders())
+    network = Network(make_plan(sections, context, width=how.width, height=how.height))
+    network.names = _names(network, path, how.names)
+    return network
+
+
+def _from_checkpoint(cfg: PathOrText, path: Path, inside: bool, how: _How) -> Network:
+    found = checkpoint.open_file(path)
+    network = _skeleton_inside(path, found.origin, how) if inside else _skeleton(cfg, how)
+    checkpoint.fill(network, found)
+    if how.names is None and found.origin is not None and found.origin.names:
+        network.names = found.origin.names
+    return network
+
+
+def _converted(
+    cfg: PathOrText, path: Path, inside: bool, engine: str | None, how: _How
+) -> engines.Converted:
+    told = engines.metadata(path)
+    chosen = engines.engine_for(path, engine)
+    names = tuple(told["names"].split("\n")) if told.get("names") else ()
+    known = {"cfg", "dialect"} <= told.keys()
+    origin = checkpoint.Origin(told["cfg"], told["dialect"], names) if known else None
+    network = _skeleton_inside(path, origin, how) if inside else _skeleton(cfg, how)
+    if how.names is not None or not names:
+        names = network.names
+    return engines.Converted(path, network.plan, names, chosen, told)
+
+
+def _folders() -> tuple[Path, ...]:
+    return cfg_folder(), zoo.cache_dir()
 
 
 def _zoo_entry(cfg: PathOrText) -> zoo.Model | None:
@@ -184,6 +251,9 @@ def _dialect(cfg: PathOrText, dialect: Dialect | str | None) -> Dialect:
 def _weights_path(cfg: PathOrText, given: PathOrText | None, progress: Progress | None) -> Path:
     if given is not None:
         return Path(given)
+    name = fspath(cfg)
+    if "\n" not in name and (checkpoint.has_ending(name) or engines.is_converted(name)):
+        return Path(name)
     entry = _zoo_entry(cfg)
     if entry is None:
         raise UsageError(

@@ -1,8 +1,8 @@
 """Plan -> network: a plain nn.Module whose forward is one loop over a fixed schedule."""
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from darknet_torch.errors import UsageError
 from darknet_torch.graph import Plan, Step, schedule
 from darknet_torch.layers.base import Shape
 
-__all__ = ["Header", "Network", "State"]
+__all__ = ["Header", "Network", "Runnable", "State"]
 
 State = dict[int, tuple[Tensor, ...]]
 
@@ -23,6 +23,24 @@ class Header(NamedTuple):
     minor: int = 2
     revision: int = 5
     seen: int = 0
+
+
+class Runnable(Protocol):
+    """What pictures run through: a Network, an optimized one, or a converted file."""
+
+    @property
+    def plan(self) -> Plan:
+        """Its layers and shapes."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of its classes."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Tell by the first one where it computes, and in which precision; none: float32, CPU."""
+
+    def __call__(self, x: Tensor, /) -> Any:
+        """Run a batch."""
 
 
 class Network(nn.Module):
@@ -112,7 +130,7 @@ class Network(nn.Module):
         """Run the layers; `state` is renewed in place."""
         size = (self.plan.input.h, self.plan.input.w)
         if not _is_traced(x):
-            x, size = self._checked_input(x)
+            x, size = self.check(x)
         outputs, state_shapes = {-1: x}, self._state_shapes[size]
         for step in steps:
             module, inputs = self.layers[step.index], [outputs[index] for index in step.inputs]
@@ -126,7 +144,7 @@ class Network(nn.Module):
                 del outputs[index]
         return outputs
 
-    def _checked_input(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    def check(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Refuse a wrong shape before anything is computed; return height and width too."""
         wanted = self.plan.input
         if wanted.is_vector:
@@ -162,5 +180,6 @@ def _state_of(index: int, x: Tensor, shapes: tuple[Shape, ...], state: State) ->
 
 
 def _is_traced(x: object) -> bool:
-    """Say whether a compiler or torch.fx looks on: shapes are symbols then, not to be compared."""
-    return torch.compiler.is_compiling() or isinstance(x, torch.fx.Proxy)
+    """Say whether a compiler or tracer looks on: shapes are symbols then, not to be compared."""
+    watched = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+    return watched or isinstance(x, torch.fx.Proxy)

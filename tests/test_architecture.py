@@ -26,11 +26,12 @@ ORDER = (
     " parser c_numbers dialect options"
     " boxes tree layers heads"
     " net graph network weights fold"
-    " summary transfer packages download zoo loading"
+    " matching checkpoint surgery"
+    " summary transfer packages download zoo engines loading"
     " image sources"
     " detections detector draw"
     " classifier generator"
-    " exporters"
+    " optimized exporters verification engine_choice"
     " cli"
 ).split()
 # Convenience methods that reach up, inside the function: `Detections.draw` calls `draw`.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "add_cfg",
+    "add_weights",
     "download_bar",
     "load_network",
     "move",
@@ -37,6 +38,12 @@ def add_cfg(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mode", choices=modes, default="normal", help="unknown options: %(choices)s"
     )
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """Add the weights file, which names of the zoo go without, and the class names."""
+    parser.add_argument("weights", metavar="WEIGHTS", nargs="?", help="its weights file")
+    parser.add_argument("--names", help="file of class names, one a line")
 
 
 def plan_options(options: argparse.Namespace) -> dict[str, object]:

@@ -48,6 +48,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     fit.add_argument("--stretch", dest="letterbox", action="store_false", help="fill the input")
     parser.add_argument("--batch-size", type=int, default=1, help="pictures at once (%(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (%(default)s)")
+    parser.add_argument(
+        "--engine", help="torch, onnxruntime, openvino, opencv, or auto: the fastest here"
+    )
     parser.add_argument("--half", action="store_true", help="compute in float16")
     parser.add_argument("--out", default="detections", help="folder to write to (%(default)s)")
     parser.add_argument(
@@ -90,7 +93,11 @@ def _kinds(text: str) -> set[str]:
 def _detector(options: argparse.Namespace) -> Any:
     from darknet_torch.detector import Detector
 
-    network = move(load_network(options), options)
+    network: Any = move(load_network(options), options)
+    if options.engine is not None:
+        from darknet_torch.engine_choice import with_engine
+
+        network = with_engine(network, options.engine, options.batch_size)
     return Detector(
         network,
         threshold=options.threshold,

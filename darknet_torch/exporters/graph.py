@@ -93,17 +93,13 @@ def program(
     exported: Exported, *, dynamic_batch: bool = True, dynamic_size: bool | None = None
 ) -> torch.export.ExportedProgram:
     """Trace an exported network; None lets H and W vary where no layer fixes them."""
-    varies = size_varies(exported.network)
-    if dynamic_size and not varies:
-        raise UsageError("dynamic_size: a layer of this network fixes the size of its input")
-    size = varies if dynamic_size is None else dynamic_size
+    size = _size_is_dynamic(exported.network, dynamic_size)
     shapes = dynamic_shapes(exported.network, batch=dynamic_batch, size=size)
+    images = example(exported.network, batch=2 if dynamic_batch else 1)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
-            return torch.export.export(
-                exported, (example(exported.network),), dynamic_shapes=(shapes,)
-            )
+            return torch.export.export(exported, (images,), dynamic_shapes=(shapes,))
         except torch._dynamo.exc.UserError as error:
             raise UsageError(
                 "this network cannot be exported for every size: dynamic_size=False fixes it;"
@@ -111,10 +107,17 @@ def program(
             ) from error
 
 
-def example(network: Network) -> Tensor:
-    """Return an input (2, ...) of zeros; a batch of one would be taken for a constant."""
+def _size_is_dynamic(network: Network, asked: bool | None) -> bool:
+    varies = size_varies(network)
+    if asked and not varies:
+        raise UsageError("dynamic_size: a layer of this network fixes the size of its input")
+    return varies if asked is None else asked
+
+
+def example(network: Network, batch: int = 2) -> Tensor:
+    """Return an input of zeros; a batch of one would be taken for a constant."""
     shape = network.plan.input
-    return torch.zeros(2, *((shape.c,) if shape.is_vector else shape))
+    return torch.zeros(batch, *((shape.c,) if shape.is_vector else shape))
 
 
 def size_varies(network: Network) -> bool:
@@ -154,10 +157,18 @@ def output_names(network: Network, contents: str) -> list[str]:
     return [f"raw{number}" for number in range(len(heads))] if heads else ["output"]
 
 
-def metadata(network: Network, contents: str = "raw") -> dict[str, str]:
+def metadata(
+    network: Network,
+    contents: str = "raw",
+    *,
+    dtype: str = "float32",
+    dynamic_batch: bool = True,
+    dynamic_size: bool | None = None,
+) -> dict[str, str]:
     """Return what a program that runs the file has to know, as text.
 
-    `cfg` and `dialect` are enough to make the plan again; the others are for people.
+    `cfg` and `dialect` are enough to make the plan again; the others are for people. `batch` is
+    "dynamic" or "1", `size` "dynamic" or "fixed".
     """
     plan = network.plan
     heads = [plan[index] for index in plan.heads]
@@ -166,11 +177,14 @@ def metadata(network: Network, contents: str = "raw") -> dict[str, str]:
     return {
         "producer": f"darknet_torch {__version__}",
         "contents": contents,
+        "dtype": dtype,
         "dialect": plan.context.dialect.name,
         "cfg": plan.text,
         "names": "\n".join(network.names),
         "classes": str(max((cast(Head, node.layer).classes for node in heads), default=0)),
         "input": str(plan.input),
+        "batch": "dynamic" if dynamic_batch else "1",
+        "size": "dynamic" if _size_is_dynamic(network, dynamic_size) else "fixed",
         "stride": " x ".join(str(step) for step in reversed(plan.stride)),
         "letterbox": str(
             (plan.context.dialect.letterbox or plan.net.letter_box) and not stretched

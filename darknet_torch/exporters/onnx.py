@@ -97,7 +97,9 @@ def model(
     decoded = "boxes" if contents == "detections" else contents
     exported = prepared(network, decoded, dtype)
     result = _converted(exported, opset, dynamic_batch, dynamic_size)
-    told = metadata(network, contents)
+    told = metadata(
+        network, contents, dtype=dtype, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size
+    )
     if contents == "detections":
         lowest = network.plan.context.dialect.threshold if threshold is None else threshold
         kind, beta = _suppression(network, nms_kind)
@@ -128,7 +130,7 @@ def _converted(exported: Exported, opset: int, batch: bool, size: bool | None) -
     with _quiet():
         converted = torch.onnx.export(
             traced,
-            (example(exported.network),),
+            (example(exported.network, batch=2 if batch else 1),),
             dynamo=True,
             input_names=["images"],
             output_names=output_names(exported.network, exported.contents),

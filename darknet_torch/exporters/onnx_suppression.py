@@ -2,6 +2,8 @@
 
 The two scripts are graphs, not Python: onnxscript compiles them. Import this file where onnx and
 onnxscript are known to be installed.
+
+OpenCV crashes where it is to gather nothing, hence one row more than was found, cut off at last.
 """
 # ruff: noqa: F821, RET504 (annotations are tensor shapes, and a graph returns a name)
 
@@ -80,6 +82,7 @@ def by_operator(
     one, axis = op.Constant(value_floats=[1.0]), op.Constant(value_int=0)
     by_class = op.Transpose(all_scores, perm=[0, 2, 1])
     chosen = op.NonMaxSuppression(all_boxes, by_class, limit, nms, threshold)
+    chosen = op.Concat(chosen, [[0, 0, 0]], axis=0)
     score = op.GatherND(by_class, chosen)
     place = op.Gather(chosen, op.Constant(value_ints=[0, 2]), axis=1)
     boxes = op.GatherND(all_boxes, place)
@@ -88,7 +91,8 @@ def by_operator(
     classes = op.CumSum(op.Expand(one, op.Shape(all_scores, start=2, end=3)), axis, exclusive=1)
     picture = op.Gather(pictures, op.Gather(chosen, op.Constant(value_ints=[0]), axis=1))
     class_id = op.Gather(classes, op.Gather(chosen, op.Constant(value_ints=[1]), axis=1))
-    detections = op.Concat(picture, boxes, op.Unsqueeze(score, [1]), class_id, axis=1)
+    rows = op.Concat(picture, boxes, op.Unsqueeze(score, [1]), class_id, axis=1)
+    detections = op.Slice(rows, [0], [-1], [0])
     return detections
 
 
@@ -108,9 +112,10 @@ def by_loop(
     """
     # the candidates, the best first: (M, 3) picture, box, class
     found = op.Transpose(op.NonZero(op.Greater(all_scores, threshold)), perm=[1, 0])
-    score = op.GatherND(all_scores, found)
-    count = op.Shape(score)
-    score, order = op.TopK(score, count, axis=0)
+    found = op.Concat(found, [[0, 0, 0]], axis=0)
+    score = op.Slice(op.GatherND(all_scores, found), [0], [-1], [0])
+    score = op.Concat(score, op.Constant(value_floats=[-1.0]), axis=0)
+    score, order = op.TopK(score, op.Shape(score), axis=0)
     found = op.Gather(found, order, axis=0)
     boxes = op.GatherND(all_boxes, op.Gather(found, op.Constant(value_ints=[0, 1]), axis=1))
     group = op.Gather(found, op.Constant(value_ints=[0, 2]), axis=1)
@@ -144,7 +149,7 @@ def by_loop(
     hits = op.Mul(rivals, op.Cast(overlaps, to=1))
 
     # strike out until nothing changes
-    alive = op.Cast(op.Greater(score, op.Sub(threshold, op.Constant(value_float=1.0))), to=1)
+    alive = op.Cast(op.Equal(score, score), to=1)
     changed = op.Greater(op.ReduceSum(alive, keepdims=0), zero)
     while changed:
         struck = op.MatMul(op.Unsqueeze(alive, [0]), hits)
@@ -156,10 +161,12 @@ def by_loop(
     # at most `limit` of a picture and class
     ahead = op.Squeeze(op.MatMul(op.Unsqueeze(alive, [0]), rivals), [0])
     few = op.Less(ahead, op.Cast(limit, to=1))
-    kept = op.Squeeze(op.NonZero(op.And(few, op.Greater(alive, zero))), [0])
+    good = op.Or(op.And(few, op.Greater(alive, zero)), op.Less(score, zero))
+    kept = op.Squeeze(op.NonZero(good), [0])
     row = op.Gather(found, kept, axis=0)
     numbers = op.Cast(row, to=1)
     picture, _, class_id = op.Split(numbers, num_outputs=3, axis=1)
     boxes, score = op.Gather(boxes, kept, axis=0), op.Gather(score, kept)
-    detections = op.Concat(picture, boxes, op.Unsqueeze(score, [1]), class_id, axis=1)
+    rows = op.Concat(picture, boxes, op.Unsqueeze(score, [1]), class_id, axis=1)
+    detections = op.Slice(rows, [0], [-1], [0])
     return detections

@@ -1,0 +1,290 @@
+"""A network's tensors in the files of PyTorch: .safetensors, and .pt or .pth of torch.save.
+
+Our own files hold the tensors by the names `layers.12.conv.weight` (12: the number that Darknet
+prints), and what is needed to make the network again: cfg, dialect, class names, and the header of
+the weights file, so that `.weights` -> `.safetensors` -> `.weights` gives the same bytes.
+
+A .safetensors has them as text in its metadata; a .pt is a dict of `state_dict`, `cfg`, `dialect`,
+`mode`, `names` and `header`. What a cfg names itself, such as a word tree, is not inside; it is
+looked for beside the file. Files of other programs are read as `matching` describes.
+"""
+
+import io
+import pickle
+import re
+import stat
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from darknet_torch import weights
+from darknet_torch.errors import UsageError, WeightsError
+from darknet_torch.files import atomic
+from darknet_torch.matching import float32, match, places
+from darknet_torch.network import Header, Network
+from darknet_torch.options import Mode
+
+__all__ = ["Checkpoint", "Origin", "fill", "has_ending", "open_file", "read", "read_cfg", "write"]
+
+ENDINGS = (".safetensors", ".pt", ".pth")
+WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "ema", "net", "network", "weights")
+"""Keys under which ports keep the state dict, the first found is taken."""
+MAX_WRAPPERS = 4
+
+
+class Origin(NamedTuple):
+    """What a file of ours says about its network; `cfg` is the text."""
+
+    cfg: str
+    dialect: str
+    names: tuple[str, ...] = ()
+    header: Header = Header()
+    mode: Mode = "normal"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An open file: its tensors, still on the disk where the format allows, and its origin.
+
+    ordered: whether the tensors' order is that in which they were written.
+    """
+
+    path: Path
+    tensors: dict[str, Tensor]
+    origin: Origin | None
+    ordered: bool
+
+
+def has_ending(path: str | PathLike[str]) -> bool:
+    """Say whether a file of that name is for this module."""
+    return Path(path).suffix.lower() in ENDINGS
+
+
+def write(
+    network: Network, path: str | PathLike[str], *, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a network's tensors, in the precision that they have, as the path's ending says.
+
+    metadata: more that a .safetensors shall say of itself.
+    Raises UsageError for another ending or where safetensors is not installed; WeightsError where
+    the network has no values yet or the file cannot be written.
+    """
+    path = Path(path)
+    if not has_ending(path):
+        raise UsageError(f"{path}: the ending must be one of {', '.join(ENDINGS)}")
+    tensors, about = _tensors_of(network), _about(network)
+    if path.suffix.lower() == ".safetensors":
+        content = _safetensors("safetensors.torch").save(
+            tensors, {**(metadata or {}), "format": "pt", **about}
+        )
+    else:
+        content = _pickled(network, tensors, about)
+    try:
+        with atomic(path) as file:
+            file.write(content)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise WeightsError(f"{path}: cannot be written: {reason}") from error
+
+
+def read(network: Network, path: str | PathLike[str]) -> None:
+    """Fill a network from a file of ours, or of a port whose parameters stand in the cfg's order.
+
+    Values become float32. `network.header` is that of the weights file they came from, if told.
+    Raises WeightsError, in one line, for a file that is none or does not fit; UsageError where
+    safetensors is not installed. Nothing of the network is changed then.
+    """
+    fill(network, open_file(path))
+
+
+def read_cfg(path: str | PathLike[str]) -> Origin | None:
+    """Return cfg text, dialect and names (and more) of the network in a file; None if untold."""
+    return open_file(path).origin
+
+
+def open_file(path: str | PathLike[str]) -> Checkpoint:
+    """Open a file; errors as of `read`. Nothing in it is run, whatever it holds."""
+    path = Path(path)
+    size = _size(path)
+    if path.suffix.lower() == ".safetensors":
+        return _open_safetensors(path)
+    return _open_pickle(path, size)
+
+
+def fill(network: Network, found: Checkpoint) -> None:
+    """Fill a network from an open file; errors as of `read`."""
+    pairs = match(network, found.tensors, found.path, ordered=found.ordered)
+    values = {
+        place.name.removeprefix("layers."): float32(place, tensor, found.path)
+        for place, tensor in pairs
+    }
+    network.layers.load_state_dict(values, strict=False, assign=True)
+    weights.initialize(network, only_missing=True)  # what layers share, and batch norm's counters
+    network.header = found.origin.header if found.origin else Header()
+    network.loaded = len(network.plan)
+
+
+def _tensors_of(network: Network) -> dict[str, Tensor]:
+    state = network.state_dict()
+    found = {}
+    for place in places(network):
+        tensor = state[place.name]
+        if tensor.is_meta:
+            raise WeightsError(f"{place}: has no values yet")
+        # a copy: a view would take the whole buffer that it looks into along
+        found[place.name] = torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
+    return found
+
+
+def _about(network: Network) -> dict[str, str]:
+    context = network.plan.context
+    about = {
+        "cfg": network.plan.text,
+        "dialect": context.dialect.name,
+        "mode": context.mode,
+        "names": "\n".join(network.names),
+        "header": " ".join(map(str, network.header)),
+    }
+    # bytes of a cfg that are no text: no format has a place for them
+    return {key: value.encode("utf-8", "replace").decode() for key, value in about.items()}
+
+
+def _pickled(network: Network, tensors: dict[str, Tensor], about: dict[str, str]) -> bytes:
+    names = about["names"].split("\n") if network.names else []
+    content = {"state_dict": tensors, **about, "names": names, "header": list(network.header)}
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def _size(path: Path) -> int:
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise WeightsError(f"{path}: cannot be read: {reason}") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise WeightsError(f"{path}: is a folder, not a file")
+    if not stat.S_ISREG(status.st_mode):
+        raise WeightsError(f"{path}: is no plain file")
+    if not status.st_size:
+        raise WeightsError(f"{path}: is empty")
+    return status.st_size
+
+
+def _safetensors(module: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise UsageError(
+            'safetensors is not installed: pip install "darknet_torch[safetensors]"'
+        ) from error
+
+
+def _open_safetensors(path: Path) -> Checkpoint:
+    safetensors = _safetensors("safetensors")
+    try:
+        with safetensors.safe_open(str(path), "pt", device="cpu") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            about = file.metadata() or {}
+    except Exception as error:  # it raises several kinds for damaged files
+        raise WeightsError(f"{path}: is no safetensors file: {_line(error)}") from error
+    return Checkpoint(path, tensors, _origin(about, path), ordered=False)
+
+
+def _open_pickle(path: Path, size: int) -> Checkpoint:
+    zipped = _must_be_plain(path, size)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except Exception as error:  # damaged files end in errors of every kind
+        raise _unreadable(path, error) from error
+    origin = _origin(content, path) if isinstance(content, dict) else None
+    return Checkpoint(path, _state_dict(content, path), origin, ordered=True)
+
+
+def _must_be_plain(path: Path, size: int) -> bool:
+    """Say whether it is an archive, as files of torch.save are since 1.6; refuse packed ones."""
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\3\4":
+            return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except Exception as error:  # damaged directories end in errors of every kind
+        raise WeightsError(f"{path}: is damaged: {_line(error)}") from error
+    if any(each.filename.endswith("/constants.pkl") for each in members):
+        raise WeightsError(
+            f"{path}: is a TorchScript program; torch.save(module.state_dict(), ...) makes a file"
+            f" of its tensors"
+        )
+    unpacked = sum(each.file_size for each in members)
+    if unpacked > size or any(each.compress_type for each in members):
+        raise WeightsError(f"{path}: is a packed archive; torch.save does not pack")
+    return True
+
+
+def _unreadable(path: Path, error: Exception) -> WeightsError:
+    unknown = re.search(r"(?:GLOBAL|class|global:?) ([\w.]+\.[\w.]+)", str(error))
+    if isinstance(error, pickle.UnpicklingError) and unknown:
+        return WeightsError(
+            f"{path}: holds more than tensors ({unknown[1]}), which is not run; where it was made,"
+            f" torch.save(model.state_dict(), ...) saves the tensors alone"
+        )
+    return WeightsError(f"{path}: is no file of torch.save, or a damaged one: {_line(error)}")
+
+
+def _line(error: Exception) -> str:
+    """The first line of an error, shortened."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0][:200]
+
+
+def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
+    """Unwrap the dict of tensors."""
+    for _ in range(MAX_WRAPPERS):
+        if not isinstance(content, dict):
+            break
+        tensors = {str(key): v for key, v in content.items() if isinstance(v, Tensor)}
+        if tensors:
+            if any(tensor.is_nested for tensor in tensors.values()):
+                break
+            return tensors
+        content = next((content[key] for key in WRAPPERS if key in content), None)
+    raise WeightsError(
+        f"{path}: no dict of tensors in it; torch.save(model.state_dict(), ...) makes one"
+    )
+
+
+def _origin(about: Mapping[Any, object], path: Path) -> Origin | None:
+    """Read what a file of ours says of its network; None for files of others."""
+    cfg, dialect = about.get("cfg"), about.get("dialect")
+    if not isinstance(cfg, str) or not isinstance(dialect, str):
+        return None
+    names = about.get("names") or []
+    if isinstance(names, str):
+        names = names.split("\n")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise WeightsError(f"{path}: names: must be a list of words")
+    # never a path, which a text of a single line would be taken for
+    text = cfg if "\n" in cfg else f"{cfg}\n"
+    known: Mode = "darknet" if about.get("mode") == "darknet" else "normal"
+    return Origin(text, dialect, tuple(names), _header(about.get("header"), path), known)
+
+
+def _header(value: object, path: Path) -> Header:
+    if value is None:
+        return Header()
+    words = value.split() if isinstance(value, str) else value
+    shown = [str(word) for word in words] if isinstance(words, list) else []
+    if len(shown) == 4 and all(re.fullmatch("[0-9]{1,20}", word) for word in shown):
+        header = Header(*map(int, shown))
+        if max(header[:3]) <= 10_000 and header.seen < 2**64:
+            return header
+    raise WeightsError(f"{path}: header {value!r:.60}: must be major, minor, revision and seen")

@@ -1,0 +1,39 @@
+"""Compare a converted file with the network that it came from, on real photos; 1 if they differ.
+
+examples: darknet-torch verify yolov4-tiny yolov4-tiny.onnx
+          darknet-torch verify my.cfg my.weights my.onnx street.jpg --engine openvino
+"""
+
+import argparse
+
+from darknet_torch.cli.common import add_cfg, load_network, take_weights
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_cfg(parser)
+    parser.add_argument(
+        "pictures",
+        metavar="FILE",
+        nargs="+",
+        help="the .weights file, if CFG is a file; the converted file; photos (the sample photo)",
+    )
+    parser.add_argument("--weights", help="weights file (default: the named model's)")
+    parser.add_argument("--names", help="file of class names, one a line")
+    parser.add_argument("--engine", help="onnxruntime, openvino, opencv or torch")
+    parser.add_argument("--bound", type=float, help="largest difference, of the largest value")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print one line a comparison."""
+    from darknet_torch.errors import UsageError
+    from darknet_torch.verification import verify
+
+    take_weights(options)
+    if not options.pictures:
+        raise UsageError("verify: the converted file is missing")
+    file, *photos = options.pictures
+    network = load_network(options)
+    report = verify(network, file, images=photos, engine=options.engine, bound=options.bound)
+    print(report)
+    return 0 if report.good else 1

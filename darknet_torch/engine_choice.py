@@ -1,0 +1,113 @@
+"""The fastest engine for a network on this machine, by a short trial that is remembered.
+
+network = with_engine(load("yolov4-tiny"), "auto")
+"""
+
+import hashlib
+import json
+import statistics
+import time
+from collections.abc import Callable
+from importlib import metadata as packages
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from darknet_torch import engines, zoo
+from darknet_torch.engines import ENGINES, Converted
+from darknet_torch.errors import UsageError
+from darknet_torch.exporters import export
+from darknet_torch.files import is_file, write_atomically
+from darknet_torch.network import Network
+
+__all__ = ["choose", "with_engine"]
+
+CHOICES = ("auto", "torch", "onnxruntime", "openvino", "opencv")
+ROUNDS = 5
+DISTRIBUTIONS = {"cv2": "opencv-python-headless"}
+
+
+def with_engine(network: Network, engine: str, batch: int = 1) -> Network | Converted:
+    """Return the network as an engine runs it; the ONNX file for it is kept in the cache.
+
+    engine: "torch" (the network itself), "onnxruntime", "openvino", "opencv", or "auto": what
+    `choose` finds the fastest. Raises UsageError where it is not installed.
+    """
+    if engine not in CHOICES:
+        raise UsageError(f"engine {engine}: must be one of {', '.join(CHOICES)}")
+    name = choose(network, batch) if engine == "auto" else engine
+    return network if name == "torch" else _converted(network, name)
+
+
+def choose(network: Network, batch: int = 1, *, again: bool = False) -> str:
+    """Return the fastest installed engine for batches of that size; remember it in the cache.
+
+    again: measure although it is remembered. What is remembered holds for these weights, this
+    size of input, these threads and these versions.
+    """
+    memory, key = _folder() / "engines.json", _key(network, batch)
+    known: dict[str, str] = json.loads(memory.read_text()) if is_file(memory) else {}
+    if key not in known or again:
+        known[key] = _fastest(network, batch)
+        write_atomically(memory, json.dumps(known, indent=1))
+    return known[key]
+
+
+def _fastest(network: Network, batch: int) -> str:
+    """Run all engines in turns and return the one with the smallest median."""
+    if network.stateful:
+        return "torch"  # no other engine keeps a state
+    runners: dict[str, Callable[[Tensor], Any]] = {"torch": network}
+    for name in CHOICES[2:]:
+        if engines.installed(name):
+            runners[name] = _converted(network, name)
+    shape = network.plan.input
+    x = torch.rand(batch, *((shape.c,) if shape.is_vector else shape))
+    seconds: dict[str, list[float]] = {name: [] for name in runners}
+    for _ in range(ROUNDS + 1):
+        for name, run in runners.items():
+            seconds[name].append(_seconds(run, x))
+    return min(seconds, key=lambda name: statistics.median(seconds[name][1:]))
+
+
+@torch.inference_mode()
+def _seconds(run: Callable[[Tensor], Any], x: Tensor) -> float:
+    start = time.perf_counter()
+    run(x)
+    return time.perf_counter() - start
+
+
+def _converted(network: Network, engine: str) -> Converted:
+    path = _folder() / f"{_digest(network)}.onnx"
+    if not is_file(path):
+        export(network, path)
+    return Converted(path, network.plan, network.names, engine, engines.metadata(path))
+
+
+def _folder() -> Path:
+    folder = zoo.cache_dir() / "engines"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _key(network: Network, batch: int) -> str:
+    present = {"torch": torch.__version__} | {
+        name: packages.version(DISTRIBUTIONS.get(each.package, each.package))
+        for name, each in ENGINES.items()
+        if name != "torch" and engines.installed(name)
+    }
+    versions = ", ".join(f"{name} {version}" for name, version in present.items())
+    threads = torch.get_num_threads()
+    size = network.plan.input
+    return f"{_digest(network)} {size} batch {batch} threads {threads} {versions}"
+
+
+def _digest(network: Network) -> str:
+    """Digest of the cfg, the dialect and all values."""
+    total = hashlib.sha256(f"{network.plan.context.dialect.name}\n{network.plan.text}".encode())
+    for name, tensor in network.state_dict().items():
+        total.update(name.encode())
+        total.update(tensor.detach().cpu().contiguous().view(-1).numpy().tobytes())
+    return total.hexdigest()[:32]

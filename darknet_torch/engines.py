@@ -1,0 +1,270 @@
+"""Converted files as networks: what `export` wrote, run by the program that it was written for.
+
+    network = load("yolov4-tiny.onnx", engine="openvino")
+    found = detect(network, "dog.jpg")
+
+A file tells its plan by the cfg in its metadata. TorchScript and .pt2 files are programs: load
+only those that you trust.
+"""
+
+from collections.abc import Callable, Sequence
+from importlib import import_module, util
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from darknet_torch.errors import UsageError
+from darknet_torch.files import is_file
+from darknet_torch.graph import Plan
+
+__all__ = ["ENGINES", "Converted", "Engine", "engine_for", "installed", "is_converted", "metadata"]
+
+Array = np.ndarray[Any, Any]
+Runner = Callable[[Array], Sequence[Any]]
+
+
+class Engine(NamedTuple):
+    """A program that runs files: the module it needs, the endings it takes, how to start it."""
+
+    package: str
+    endings: tuple[str, ...]
+    start: Callable[[Path], Runner]
+
+
+class Converted(nn.Module):
+    """A file that runs in an engine, with the face of a Network.
+
+    plan, names: as of a Network; contents: "raw", "boxes" or "detections", as exported;
+    letterbox: how pictures were meant to be brought to the input, None if the file does not say.
+    Raises UsageError where the engine is not installed or cannot run the file.
+    """
+
+    def __init__(
+        self, path: Path, plan: Plan, names: Sequence[str], engine: str, told: dict[str, str]
+    ) -> None:
+        super().__init__()
+        self.plan, self.names, self.engine, self.path = plan, tuple(names), engine, path
+        self.told = told
+        self.contents = told.get("contents", "raw")
+        self.letterbox = {"true": True, "false": False}.get(told.get("letterbox", ""))
+        self.one_by_one = told.get("batch", "dynamic") == "1"
+        self._must_suit(told)
+        self._run = _started(path, engine)
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Width and height of the input that the file asks for, in pixels."""
+        return self.plan.input.w, self.plan.input.h
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Return what the file yields for (B, C, H, W) in 0..1: maps, boxes or detections.
+
+        raw: as a Network; boxes: (B, N, 4) xyxy in fractions of the input and (B, N, classes);
+        detections: (K, 7), number in the batch, box, score, class.
+        """
+        x = x.float().cpu()
+        found = [self._outputs(part) for part in (x.split(1) if self.one_by_one else (x,))]
+        if self.contents == "detections":
+            return torch.cat([_numbered(rows, i) for i, (rows,) in enumerate(found)])
+        joined = tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+        return joined if self.plan.heads else joined[0]
+
+    def _outputs(self, x: Tensor) -> list[Tensor]:
+        found = self._run(x.contiguous().numpy())
+        # OpenCV gives None for a tensor without values
+        return [torch.zeros(0, 7) if each is None else torch.as_tensor(each) for each in found]
+
+    def _must_suit(self, told: dict[str, str]) -> None:
+        if self.engine == "opencv" and told.get("nms_kind", "default") != "default":
+            raise UsageError(
+                f"{self.path}: OpenCV does not come back from the loop that nms_kind="
+                f"{told['nms_kind']} is; export contents=boxes, or nms_kind=standard"
+            )
+        if told.get("size") == "fixed" and told["input"] != str(self.plan.input):
+            raise UsageError(
+                f"{self.path}: was exported for an input of {told['input']} only,"
+                f" not {self.plan.input}"
+            )
+
+
+def _numbered(rows: Tensor, start: int) -> Tensor:
+    """Let pictures that ran one by one keep their numbers: (K, 7) -> (K, 7)."""
+    return torch.cat((rows[:, :1] + start, rows[:, 1:]), dim=1)
+
+
+def is_converted(path: str | Path) -> bool:
+    """Say whether a path's ending is that of a file for an engine."""
+    return any(str(path).lower().endswith(ending) for e in ENGINES.values() for ending in e.endings)
+
+
+def installed(engine: str) -> bool:
+    """Say whether an engine's package is there."""
+    return util.find_spec(ENGINES[engine].package) is not None
+
+
+def engine_for(path: str | Path, engine: str | None = None) -> str:
+    """Return the engine asked for, or the first installed one that takes the file's ending."""
+    if engine is not None and engine not in ENGINES:
+        raise UsageError(f"engine {engine}: must be one of {', '.join(ENGINES)}")
+    takers = [
+        name
+        for name, each in ENGINES.items()
+        if any(str(path).lower().endswith(ending) for ending in each.endings)
+    ]
+    if engine is not None:
+        if engine not in takers:
+            raise UsageError(f"{path}: {engine} takes {', '.join(ENGINES[engine].endings)} files")
+        return engine
+    for name in takers:
+        if installed(name):
+            return name
+    raise UsageError(f"{path}: needs one of {', '.join(takers)}, and none is installed")
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """Return what `export` wrote about the network into a file; empty if it wrote nothing."""
+    if not is_file(path):
+        raise UsageError(f"{path}: cannot be read: no such file")
+    try:
+        if path.suffix == ".onnx":
+            model = _module("onnx").load(path, load_external_data=False)
+            return {each.key: each.value for each in model.metadata_props}
+        if path.suffix == ".xml":
+            return _openvino_metadata(path)
+        return _torch_metadata(path)
+    except UsageError:
+        raise
+    except Exception as error:  # parsers of other people's, each with errors of its own
+        raise UsageError(f"{path}: is no such file, or damaged: {_first_line(error)}") from error
+
+
+KEYS = (
+    *("contents", "dialect", "cfg", "names", "input", "batch", "size", "letterbox", "dtype"),
+    *("threshold", "nms", "nms_kind"),
+)
+
+
+def _openvino_metadata(path: Path) -> dict[str, str]:
+    model = _module("openvino").Core().read_model(path)
+    found = {key: ("darknet_torch", key) for key in KEYS}
+    return {
+        key: str(model.get_rt_info(list(place)).astype(str))
+        for key, place in found.items()
+        if model.has_rt_info(list(place))
+    }
+
+
+def _torch_metadata(path: Path) -> dict[str, str]:
+    if _is_package(path):
+        return {key: value for key, value in _package(path).get_metadata().items() if key in KEYS}
+    files: dict[str, Any] = dict.fromkeys(KEYS, "")
+    if path.suffix == ".pt2":
+        torch.export.load(path, extra_files=files)
+    else:
+        torch.jit.load(str(path), _extra_files=files)
+    texts = {key: v.decode() if isinstance(v, bytes) else v for key, v in files.items()}
+    return {key: text for key, text in texts.items() if text}
+
+
+def _started(path: Path, engine: str) -> Runner:
+    each = ENGINES[engine]
+    _module(each.package)
+    try:
+        return each.start(path)
+    except Exception as error:
+        raise UsageError(f"{path}: {engine} cannot run it: {_first_line(error)}") from error
+
+
+def _module(package: str) -> Any:
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise UsageError(f"{package} is not installed; it is needed to run such a file") from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _onnxruntime(path: Path) -> Runner:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=_providers(onnxruntime))
+    name = session.get_inputs()[0].name
+    return lambda x: session.run(None, {name: x})
+
+
+def _providers(onnxruntime: Any) -> list[str]:
+    wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
+    return [each for each in wanted if each in onnxruntime.get_available_providers()]
+
+
+def _openvino(path: Path) -> Runner:
+    import openvino
+
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    compiled = openvino.compile_model(path, "CPU", settings)
+    request = compiled.create_infer_request()
+
+    def run(x: Array) -> Sequence[Any]:
+        found = request.infer([x])
+        return [np.array(found[output]) for output in compiled.outputs]
+
+    return run
+
+
+def _opencv(path: Path) -> Runner:
+    import cv2
+
+    cv2.setNumThreads(torch.get_num_threads())
+    net = cv2.dnn.readNetFromONNX(str(path))
+    names = net.getUnconnectedOutLayersNames()
+
+    def run(x: Array) -> Sequence[Any]:
+        net.setInput(x)
+        return [each if each is None else np.array(each) for each in net.forward(names)]
+
+    return run
+
+
+def _torch(path: Path) -> Runner:
+    module = _package(path) if _is_package(path) else _program(path)
+
+    def run(x: Array) -> Sequence[Any]:
+        with torch.inference_mode():
+            found = module(torch.from_numpy(x))
+        return found if isinstance(found, tuple | list) else (found,)
+
+    return run
+
+
+def _program(path: Path) -> Any:
+    is_exported = path.suffix == ".pt2"
+    return torch.export.load(path).module() if is_exported else torch.jit.load(str(path))
+
+
+def _is_package(path: Path) -> bool:
+    return path.name.endswith(".aoti.pt2")
+
+
+def _package(path: Path) -> Any:
+    return import_module("torch._inductor").aoti_load_package(str(path))
+
+
+ENGINES = {
+    "onnxruntime": Engine("onnxruntime", (".onnx",), _onnxruntime),
+    "openvino": Engine("openvino", (".onnx", ".xml"), _openvino),
+    "opencv": Engine("cv2", (".onnx",), _opencv),
+    "torch": Engine("torch", (".pt2", ".torchscript", ".ts"), _torch),
+}

@@ -1,0 +1,74 @@
+"""AOTInductor: a compiled package, for C++ and for starts without compiling."""
+
+import warnings
+from pathlib import Path
+
+import torch
+import torch._inductor
+from torch._inductor.exc import CppCompileError, InductorError, InvalidCxxCompiler
+from torch.export.passes import move_to_device_pass
+
+from darknet_torch.errors import UsageError
+from darknet_torch.exporters.beside import made_beside
+from darknet_torch.exporters.graph import metadata, prepared, program
+from darknet_torch.network import Network
+
+__all__ = ["write"]
+
+NO_COMPILER = "no C++ compiler is found: install g++ or clang++, or name one in the variable CXX"
+
+
+def write(
+    network: Network,
+    path: Path,
+    *,
+    contents: str = "raw",
+    dtype: str = "float32",
+    dynamic_batch: bool = True,
+    dynamic_size: bool | None = None,
+    device: str = "cpu",
+) -> None:
+    """Write a package for `torch._inductor.aoti_load_package`, whose `get_metadata()` tells.
+
+    It runs on this kind of processor or graphics card, with this version of torch.
+    device: "cpu" or "cuda"; inputs must be there. Other options are those of ONNX.
+    Raises UsageError for what cannot be, and where no C++ compiler is found.
+    """
+    if device not in ("cpu", "cuda"):
+        raise UsageError(f"device={device}: must be cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device=cuda: torch finds no graphics card here")
+    exported = prepared(network, contents, dtype)
+    traced = program(exported, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size)
+    told = metadata(
+        network, contents, dtype=dtype, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size
+    )
+    with made_beside(path) as folder:
+        _compile(move_to_device_pass(traced, device), folder / path.name, told)
+
+
+def _compile(traced: torch.export.ExportedProgram, path: Path, told: dict[str, str]) -> None:
+    """Compile to a package; its build files are in the folder of torch's cache."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            torch._inductor.aoti_compile_and_package(
+                traced,
+                package_path=str(path),
+                inductor_configs={"aot_inductor.metadata": told},
+            )
+        except InvalidCxxCompiler as error:
+            raise UsageError(NO_COMPILER) from error
+        except InductorError as error:
+            raise UsageError(_reason(error)) from error
+
+
+def _reason(error: InductorError) -> str:
+    inner = error.inner_exception
+    if isinstance(inner, InvalidCxxCompiler):
+        return NO_COMPILER
+    lines = [line.strip() for line in str(inner).splitlines() if line.strip()]
+    wrong = (
+        [line for line in lines if "error:" in line] if isinstance(inner, CppCompileError) else []
+    )
+    return f"torch could not compile it: {(wrong or lines or [type(inner).__name__])[0]}"

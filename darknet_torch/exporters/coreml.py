@@ -1,0 +1,64 @@
+"""Core ML: .mlpackage for Apple's devices. Linux and macOS convert, only macOS predicts."""
+
+from pathlib import Path
+
+from darknet_torch.exporters.beside import made_beside
+from darknet_torch.exporters.elsewhere import run, suitable_python
+from darknet_torch.exporters.graph import example, metadata, output_names, prepared
+from darknet_torch.exporters.torchscript import traced_at_one_size
+from darknet_torch.network import Network
+
+__all__ = ["write"]
+
+
+def write(
+    network: Network,
+    path: Path,
+    *,
+    contents: str = "raw",
+    dtype: str = "float32",
+    python: str | None = None,
+) -> None:
+    """Write an ML program for one picture of the cfg's size; metadata in its user-defined part.
+
+    The input is `images`, float32 (1, C, H, W) in 0..1, RGB, or (1, inputs); outputs as of ONNX.
+    dtype: in which it computes; the neural engine takes "float16" only.
+    python: an interpreter that has coremltools and torch; see `elsewhere`.
+    Raises UsageError for what cannot be, and where coremltools is not installed.
+    """
+    python = suitable_python("coremltools", "coreml", python)
+    told = metadata(network, contents, dtype=dtype, dynamic_batch=False, dynamic_size=False)
+    module = traced_at_one_size(prepared(network, contents))
+    with made_beside(path) as folder:
+        source = folder / "traced.ts"
+        module.save(str(source))
+        run(
+            python,
+            convert,
+            source=str(source),
+            target=str(folder / path.name),
+            shape=list(example(network, batch=1).shape),
+            names=output_names(network, contents),
+            told=told,
+            half=dtype == "float16",
+        )
+        source.unlink()
+
+
+def convert(
+    source: str, target: str, shape: list[int], names: list[str], told: dict[str, str], half: bool
+) -> None:
+    """Convert a TorchScript file; runs in the other Python."""
+    import coremltools
+    import torch
+
+    precision = coremltools.precision
+    model = coremltools.convert(
+        torch.jit.load(source),
+        inputs=[coremltools.TensorType("images", shape)],
+        outputs=[coremltools.TensorType(name) for name in names],
+        compute_precision=precision.FLOAT16 if half else precision.FLOAT32,
+        minimum_deployment_target=coremltools.target.iOS16,
+    )
+    model.user_defined_metadata.update({f"darknet_torch.{key}": told[key] for key in told})
+    model.save(target)

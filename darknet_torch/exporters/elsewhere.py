@@ -1,0 +1,51 @@
+"""Converters that bring packages of their own, run in another process, and maybe another Python."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from inspect import getsource
+from typing import Any
+
+from darknet_torch.errors import UsageError
+
+__all__ = ["PYTHON", "run", "suitable_python"]
+
+PYTHON = "DARKNET_TORCH_CONVERTER_PYTHON"
+"""Environment variable: the Python that has the converters, if it is not this one."""
+
+
+def suitable_python(package: str, extra: str, python: str | None = None) -> str:
+    """Return the interpreter that converts: `python`, or the variable's, or this one.
+
+    Raises UsageError where none is named and this one has not the package.
+    """
+    named = python or os.environ.get(PYTHON)
+    if named is None and find_spec(package) is None:
+        raise UsageError(
+            f'{package} is not installed: pip install "darknet_torch[{extra}]", or name the Python'
+            f" of an environment that has it in {PYTHON}"
+        )
+    return named or sys.executable
+
+
+def run(python: str, function: Callable[..., None], **arguments: Any) -> None:
+    """Call a function in another interpreter, where this package need not be.
+
+    function: imports all that it uses inside itself, and tells its result in files.
+    Raises UsageError with the last line that the process wrote as an error.
+    """
+    script = (
+        f"import json, sys\n{getsource(function)}\n{function.__name__}(**json.loads(sys.argv[1]))"
+    )
+    command = [python, "-c", script, json.dumps(arguments)]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, errors="replace")
+    except OSError as error:
+        raise UsageError(f"{python}: cannot be run: {error.strerror or error}") from error
+    except subprocess.CalledProcessError as error:
+        lines = [line.strip() for line in error.stderr.splitlines() if line.strip()]
+        reason = lines[-1] if lines else f"ended with status {error.returncode}"
+        raise UsageError(f"{function.__module__.rpartition('.')[2]}: {reason}") from error

@@ -1,0 +1,41 @@
+"""OpenVINO IR: .xml with its .bin beside it, for Intel's processors, graphics and NPUs."""
+
+from pathlib import Path
+
+from darknet_torch.exporters import onnx
+from darknet_torch.exporters.beside import made_beside
+from darknet_torch.exporters.graph import metadata
+from darknet_torch.exporters.optional import needs
+from darknet_torch.network import Network
+
+__all__ = ["write"]
+
+
+def write(
+    network: Network,
+    path: Path,
+    *,
+    contents: str = "raw",
+    dtype: str = "float32",
+    dynamic_batch: bool = True,
+    dynamic_size: bool | None = None,
+) -> None:
+    """Write X.xml and X.bin; metadata in rt_info, below "darknet_torch".
+
+    dtype: "float16" halves the weights only; the device decides in what it computes.
+    The input is `images`; the other options and the outputs are those of ONNX, from which it is
+    made. Raises UsageError for what cannot be, and where openvino, onnx or onnxscript is missing.
+    """
+    openvino = needs("openvino", "openvino")
+    source = onnx.model(
+        network, contents=contents, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size
+    )
+    # read_model and not convert_model, which reports to Intel that it was called
+    model = openvino.Core().read_model(source.SerializeToString())
+    told = metadata(
+        network, contents, dtype=dtype, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size
+    )
+    for key, value in told.items():
+        model.set_rt_info(value, ["darknet_torch", key])
+    with made_beside(path) as folder:
+        openvino.save_model(model, folder / path.name, compress_to_fp16=dtype == "float16")

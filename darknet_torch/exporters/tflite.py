@@ -1,0 +1,46 @@
+"""TensorFlow Lite, now LiteRT: .tflite for Android and small devices."""
+
+import json
+import zipfile
+from pathlib import Path
+
+from darknet_torch.exporters import torch_export
+from darknet_torch.exporters.beside import made_beside
+from darknet_torch.exporters.elsewhere import run, suitable_python
+from darknet_torch.exporters.graph import example, metadata
+from darknet_torch.network import Network
+
+__all__ = ["write"]
+
+
+def write(
+    network: Network, path: Path, *, contents: str = "raw", python: str | None = None
+) -> None:
+    """Write float32 for one picture of the cfg's size.
+
+    Input (1, C, H, W) in 0..1, RGB, or (1, inputs); outputs as of ONNX, in that order. Metadata
+    are metadata.json in a zip archive at the file's end, where TensorFlow Lite has such files.
+    python: an interpreter that has litert_torch; see `elsewhere`.
+    Raises UsageError for what cannot be, and where litert_torch is not installed.
+    """
+    python = suitable_python("litert_torch", "tflite", python)
+    with made_beside(path) as folder:
+        source, target = folder / "program.pt2", folder / path.name
+        torch_export.write(
+            network, source, contents=contents, dynamic_batch=False, dynamic_size=False
+        )
+        shape = list(example(network, batch=1).shape)
+        run(python, convert, source=str(source), target=str(target), shape=shape)
+        source.unlink()
+        told = metadata(network, contents, dynamic_batch=False, dynamic_size=False)
+        with zipfile.ZipFile(target, "a") as archive:
+            archive.writestr("metadata.json", json.dumps(told))
+
+
+def convert(source: str, target: str, shape: list[int]) -> None:
+    """Convert a .pt2 file; runs in the other Python."""
+    import litert_torch
+    import torch
+
+    module = torch.export.load(source).module()
+    litert_torch.convert(module, (torch.zeros(shape),)).export(target)

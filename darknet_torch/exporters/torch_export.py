@@ -1,0 +1,36 @@
+"""torch.export: a .pt2 program that torch alone runs, without this package."""
+
+import warnings
+from pathlib import Path
+
+import torch
+
+from darknet_torch.exporters.graph import metadata, prepared, program
+from darknet_torch.files import atomic
+from darknet_torch.network import Network
+
+__all__ = ["write"]
+
+
+def write(
+    network: Network,
+    path: Path,
+    *,
+    contents: str = "raw",
+    dtype: str = "float32",
+    dynamic_batch: bool = True,
+    dynamic_size: bool | None = None,
+) -> None:
+    """Write a program that `torch.export.load(path).module()` runs; metadata in extra_files.
+
+    The input is float32 (B, C, H, W) in 0..1, RGB, or (B, inputs). Options are those of ONNX.
+    Raises UsageError for what cannot be exported.
+    """
+    exported = prepared(network, contents, dtype)
+    traced = program(exported, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size)
+    told = metadata(
+        network, contents, dtype=dtype, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size
+    )
+    with atomic(path) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(traced, file, extra_files=told)

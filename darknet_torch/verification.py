@@ -1,0 +1,201 @@
+"""A converted file against the network that it came from, on real photos.
+
+report = verify(network, "yolov4-tiny.onnx")
+print(report)                                      # one line a check
+assert report.good
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from darknet_torch import engines
+from darknet_torch.boxes import iou
+from darknet_torch.detections import Detections
+from darknet_torch.detector import Detector
+from darknet_torch.engines import Converted
+from darknet_torch.exporters.graph import prepared
+from darknet_torch.exporters.optional import needs
+from darknet_torch.image import read, resize
+from darknet_torch.loading import cfg_folder
+from darknet_torch.network import Network
+
+__all__ = ["Check", "Report", "verify"]
+
+BOUNDS = {"float32": 5e-5, "float16": 2e-2}
+"""Largest difference of an output, relative to its largest magnitude, by the file's precision."""
+SCORE = 1e-3
+"""Detections this near to the threshold may be there or not."""
+
+
+class Check(NamedTuple):
+    """One comparison: what, the difference found, and the largest that is allowed."""
+
+    what: str
+    found: float
+    bound: float
+
+    @property
+    def good(self) -> bool:
+        """Whether it is within the bound; a NaN is not."""
+        return self.found <= self.bound
+
+    def __str__(self) -> str:
+        state = "ok  " if self.good else "FAIL"
+        return f"{state} {self.what}: {self.found:.2e} (bound {self.bound:.0e})"
+
+
+@dataclass(frozen=True)
+class Report:
+    """All comparisons of one file."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def good(self) -> bool:
+        """Whether all are within their bounds."""
+        return all(check.good for check in self.checks)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.checks))
+
+
+def verify(
+    network: Network,
+    path: str | Path,
+    *,
+    images: Sequence[Any] = (),
+    engine: str | None = None,
+    bound: float | None = None,
+) -> Report:
+    """Run a network and a file that was converted from it on the same photos, and compare.
+
+    images: photos, as for `detect`; none means the sample photo. engine: see `engines.ENGINES`.
+    bound: of the outputs' difference, relative to the largest magnitude; None is the precision's.
+    Compared are the outputs, the detections, and, in ONNX files, the weights themselves.
+    Raises UsageError where the file cannot be run.
+    """
+    path = Path(path)
+    told = engines.metadata(path)
+    converted = Converted(path, network.plan, network.names, engines.engine_for(path, engine), told)
+    photos = list(images) or [cfg_folder() / "sample.jpg"]
+    limit = BOUNDS[told.get("dtype", "float32")] if bound is None else bound
+    checks = _weights(network, path, told.get("dtype", "float32"))
+    if converted.contents != "detections":
+        checks += _outputs(network, converted, photos, limit)
+    if network.plan.heads:
+        checks += _detections(network, converted, photos, limit)
+    return Report(tuple(checks))
+
+
+def _weights(network: Network, path: Path, dtype: str) -> list[Check]:
+    """Compare the weights in an ONNX file with the folded network's: they must be the same.
+
+    One wrong weight of a million is hardly seen in what the network yields.
+    """
+    if path.suffix != ".onnx":
+        return []
+    onnx = needs("onnx", "onnx")
+    mine = prepared(network, dtype=dtype).state_dict()
+    stored = {each.name: each for each in onnx.load(path).graph.initializer}
+    errors = [
+        _difference(torch.from_numpy(onnx.numpy_helper.to_array(stored[name]).copy()), tensor)
+        for name, tensor in mine.items()
+        if name in stored
+    ]
+    return [Check(f"weights, {len(errors)} of {len(mine)} tensors", max(errors, default=0.0), 0.0)]
+
+
+def _outputs(
+    network: Network, converted: Converted, photos: Sequence[Any], bound: float
+) -> list[Check]:
+    plain = prepared(network, converted.contents)
+    worst: dict[int, float] = {}
+    for x in (_input(network, converted, photo) for photo in photos):
+        with torch.inference_mode():
+            pairs = zip(_tuple(converted(x)), _tuple(plain(x)), strict=True)
+        for number, (got, want) in enumerate(pairs):
+            worst[number] = max(worst.get(number, 0.0), _difference(got, want))
+    names = ["boxes", "scores"] if converted.contents == "boxes" else None
+    return [
+        Check(names[number] if names else f"output {number}", error, bound)
+        for number, error in worst.items()
+    ]
+
+
+def _input(network: Network, converted: Converted, photo: Any) -> Tensor:
+    """Return the photo as the network's input, (1, C, H, W) or (1, inputs)."""
+    shape = network.plan.input
+    if network.plan.heads:
+        return Detector(network).prepare(photo).pixels[None]
+    if shape.is_vector:
+        return torch.rand(1, shape.c, generator=torch.Generator().manual_seed(0))
+    return resize(read(photo, channels=shape.c), shape.w, shape.h)[None]
+
+
+def _tuple(found: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return found if isinstance(found, tuple) else (found,)
+
+
+def _difference(got: Tensor, want: Tensor) -> float:
+    """Return the largest difference, relative to the largest magnitude wanted."""
+    if got.shape != want.shape:
+        return float("inf")
+    if not want.numel():
+        return 0.0
+    error = (got.double() - want.double()).abs().max() / want.double().abs().max().clamp_min(1e-30)
+    return float(error) if torch.isfinite(error) else float("inf")
+
+
+def _detections(
+    network: Network, converted: Converted, photos: Sequence[Any], bound: float
+) -> list[Check]:
+    """Compare what both find, each in its own way: box by box, class by class."""
+    mine, theirs = (Detector(each, **_settings(converted)) for each in (network, converted))
+    scores = boxes = 0.0
+    for photo in photos:
+        (a,), (b,) = (each.run([each.prepare(photo)]) for each in (mine, theirs))
+        score, box = _apart(a, b, mine.threshold + SCORE)
+        scores, boxes = max(scores, score), max(boxes, box)
+    limit = max(1e-4, bound)
+    return [
+        Check("detections, probability", scores, limit),
+        Check("detections, 1 - IoU", boxes, 10 * limit),
+    ]
+
+
+def _settings(converted: Converted) -> dict[str, Any]:
+    """Return the detector's options that a file with suppression inside has settled."""
+    if converted.contents != "detections":
+        return {}
+    told = converted.told
+    return {
+        "threshold": float(told["threshold"]),
+        "nms": float(told["nms"]),
+        "nms_kind": told["nms_kind"],
+    }
+
+
+def _apart(a: Detections, b: Detections, least: float) -> tuple[float, float]:
+    """Return the largest differences of probability and of place (1 - IoU) of any detection."""
+    differences = [(0.0, 0.0)]
+    for these, those in ((a, b), (b, a)):
+        for number in (these.score > least).nonzero()[:, 0].tolist():
+            differences.append(_nearest(these, number, those))
+    scores, places = zip(*differences, strict=True)
+    return max(scores), max(places)
+
+
+def _nearest(these: Detections, number: int, those: Detections) -> tuple[float, float]:
+    """Compare one detection with the nearest of its class; (1, 1) if there is none."""
+    same = those.class_id == these.class_id[number]
+    if not same.any():
+        return 1.0, 1.0
+    overlaps = iou(these.xyxy[number], those.xyxy[same])
+    best = int(overlaps.argmax())
+    score = (those.score[same][best] - these.score[number]).abs()
+    return float(score), float(1 - overlaps[best])
