@@ -15,7 +15,7 @@ The map, in the order in which the data flows (each file imports only what stand
     image, sources                pictures, read ahead
     detections, detector, draw    pictures -> boxes of objects, on pictures too
     classifier, generator         pictures -> classes; characters -> text
-    optimized                     faster forward passes
+    packed, optimized             faster forward passes
     exporters, verification       networks as files of other programs, compared on photos
     engine_choice                 the fastest engine here
     cli                           the command
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from darknet_torch.exporters import export
     from darknet_torch.loading import build, list_cfgs, load, parse_cfg, plan, save
     from darknet_torch.network import Network
+    from darknet_torch.optimized import optimize
+    from darknet_torch.verification import verify
     from darknet_torch.zoo import list_models
 
 _HOMES = {
@@ -54,9 +56,11 @@ _HOMES = {
     "list_cfgs": "loading",
     "list_models": "zoo",
     "load": "loading",
+    "optimize": "optimized",
     "parse_cfg": "loading",
     "plan": "loading",
     "save": "loading",
+    "verify": "verification",
 }
 
 __all__ = [
@@ -74,9 +78,11 @@ __all__ = [
     "list_cfgs",
     "list_models",
     "load",
+    "optimize",
     "parse_cfg",
     "plan",
     "save",
+    "verify",
 ]
 
 

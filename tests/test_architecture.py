@@ -31,7 +31,7 @@ ORDER = (
     " image sources"
     " detections detector draw"
     " classifier generator"
-    " optimized exporters verification engine_choice"
+    " packed optimized exporters verification engine_choice"
     " cli"
 ).split()
 # Convenience methods that reach up, inside the function: `Detections.draw` calls `draw`.

@@ -3,6 +3,7 @@
 
     python tools/bench.py              # everything
     python tools/bench.py load memory  # some of it
+    python tools/bench.py speed --networks yolov4-tiny --batches 1 --opencv4 ENVIRONMENT/bin/python
 
 Machines are shared and noisy, so each figure is a ratio of medians taken in turns in one run.
 """
@@ -17,6 +18,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from bench_speed import ENGINES, NETWORKS, bench_speed
 
 ROUNDS = 5
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -77,7 +80,7 @@ def median(rows: list[dict[str, Any]], name: str) -> float:
     return float(statistics.median(row[name] for row in rows))
 
 
-def bench_load() -> None:
+def bench_load(_: argparse.Namespace) -> None:
     """A 204 MB yolov2 file of random floats, against numpy.fromfile; fresh processes in turns."""
     import numpy as np
 
@@ -88,7 +91,7 @@ def bench_load() -> None:
             np.array((0, 1, 0, 0), dtype="<i4").tofile(file)
             values.tofile(file)
         rows: dict[str, list[dict[str, Any]]] = {"fromfile": [], "load": [], "memory": []}
-        for _ in range(ROUNDS):
+        for _round in range(ROUNDS):
             for what, found in rows.items():
                 found.append(fresh(LOAD, what, str(path)))
         size = path.stat().st_size
@@ -103,7 +106,7 @@ def bench_load() -> None:
     )
 
 
-def bench_plan() -> None:
+def bench_plan(_: argparse.Namespace) -> None:
     """The plan of all official cfgs, against the import of torch; fresh processes."""
     cfgs = sorted(str(path) for path in (SHARED / "oracle/official_cfg").rglob("*.cfg"))
     if not cfgs:
@@ -117,7 +120,7 @@ def bench_plan() -> None:
     )
 
 
-def bench_memory() -> None:
+def bench_memory(_options: argparse.Namespace) -> None:
     """Activations that live at once in yolov3 at 416, against keeping all: counted by storage."""
     import torch
 
@@ -149,7 +152,7 @@ def bench_memory() -> None:
     )
 
 
-def bench_detect() -> None:
+def bench_detect(_: argparse.Namespace) -> None:
     """What detect adds to the forward pass: resize, decode, suppress, correct."""
     for name, bound in (("yolov4-tiny", 0.10), ("yolo9000", 0.25)):
         detect_overhead(name, bound)
@@ -225,17 +228,25 @@ BENCHES = {
     "plan": bench_plan,
     "memory": bench_memory,
     "detect": bench_detect,
+    "speed": bench_speed,
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("what", nargs="*", help=f"any of {', '.join(BENCHES)}; default all")
-    chosen = parser.parse_args().what or list(BENCHES)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, help="of speed")
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, help="of speed")
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8], help="of speed")
+    parser.add_argument("--rounds", type=int, default=9, help="of speed")
+    parser.add_argument("--threads", type=int, help="of speed (all cores)")
+    parser.add_argument("--opencv4", help="a Python that has opencv-python-headless<5")
+    options = parser.parse_args()
+    chosen = options.what or list(BENCHES)
     if unknown := set(chosen) - set(BENCHES):
         parser.error(f"{sorted(unknown)[0]}: must be any of {', '.join(BENCHES)}")
     for name in chosen:
-        BENCHES[name]()
+        BENCHES[name](options)
 
 
 if __name__ == "__main__":

@@ -72,8 +72,23 @@ _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def activate(name: str, x: Tensor) -> Tensor:
-    """Apply the activation of that name to (B, C, H, W) or (B, N)."""
+_IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
+    "logistic": torch.sigmoid_,
+    "relu": F.relu_,
+    "relu6": lambda x: F.relu6(x, inplace=True),
+    "leaky": lambda x: F.leaky_relu_(x, 0.1),
+    "swish": lambda x: F.silu(x, inplace=True),
+    "mish": lambda x: F.mish(x, inplace=True),
+}
+
+
+def activate(name: str, x: Tensor, *, in_place: bool = False) -> Tensor:
+    """Apply the activation of that name to (B, C, H, W) or (B, N).
+
+    in_place: nobody else reads x, so that it may be overwritten, unless gradients are asked for.
+    """
+    if in_place and not torch.is_grad_enabled():
+        return _IN_PLACE.get(name, _FUNCTIONS[name])(x)
     return _FUNCTIONS[name](x)
 
 

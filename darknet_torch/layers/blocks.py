@@ -136,7 +136,7 @@ class ConvBlock(nn.Module):
         x = self._binary_product(x) if self.xnor else self.conv(x)
         if self.bn is not None:
             x = self.bn(x)
-        return activate(self.activation, x)
+        return activate(self.activation, x, in_place=True)  # products are fresh tensors
 
     def _binary_product(self, x: Tensor) -> Tensor:
         conv = self.conv

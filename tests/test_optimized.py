@@ -1,0 +1,214 @@
+"""Optimised networks: the same numbers from faster programs."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import keys
+import pytest
+import torch
+from keys import relative_error
+from torch import Tensor
+
+import darknet_torch as dt
+from darknet_torch.boxes import iou
+from darknet_torch.errors import DarknetError, DarknetWarning, UsageError
+from darknet_torch.network import Network
+from darknet_torch.optimized import PATIENCE, Optimized, optimize
+from darknet_torch.packed import PackedConv
+
+MODELS = keys.SHARED / "models"
+PHOTOS = sorted((keys.SHARED / "photos").glob("*.jpg"))
+REAL = ("yolo-fastest-1.1", "mobilenetv2-nano-coco", "yoloface-50k", "yolo-lite-voc-trial3")
+MINIS = ("conv_batchnorm.pjreddie", "route_groups.alexeyab", "yolo_new_coords.alexeyab")
+
+needs_shared = pytest.mark.skipif(
+    not MODELS.is_dir() or not PHOTOS, reason=f"{keys.SHARED} is not there: real models and photos"
+)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Network:
+    return mini("yolo.alexeyab", tmp_path)
+
+
+def mini(name: str, folder: Path) -> Network:
+    key = keys.mini(name)
+    key.write_weights(folder / "w")
+    return key.load(folder / "w")
+
+
+def real(name: str) -> Network:
+    (cfg,), (weights,) = (list((MODELS / name).glob(f"*.{end}")) for end in ("cfg", "weights"))
+    return dt.load(cfg, weights)
+
+
+def pictures(network: Network, batch: int = 2, more: int = 0) -> Tensor:
+    c, h, w = network.plan.input
+    rows, columns = network.plan.stride
+    generator = torch.Generator().manual_seed(3)
+    return torch.rand(batch, c, h + more * rows, w + more * columns, generator=generator)
+
+
+@torch.no_grad()
+def worst(fast: Optimized, network: Network, x: Tensor) -> float:
+    got, want = (each if isinstance(each, tuple) else (each,) for each in (fast(x), network(x)))
+    assert all(each.dtype == torch.float32 for each in got)
+    return max(relative_error(a.numpy(), b.numpy()) for a, b in zip(got, want, strict=True))
+
+
+@pytest.mark.parametrize("name", MINIS)
+def test_fused_programs_give_the_same_numbers(name: str, tmp_path: Path) -> None:
+    network = mini(name, tmp_path)
+    fast = optimize(network, compile=False)
+    for batch in (1, 3, 1):
+        assert worst(fast, network, pictures(network, batch)) < 2e-6
+
+
+@needs_shared
+@pytest.mark.parametrize("name", REAL)
+def test_real_models(name: str) -> None:
+    network = real(name)
+    fast = optimize(network, compile=False)
+    assert worst(fast, network, pictures(network)) < 1e-5
+    assert worst(fast, network, pictures(network, 1, more=1)) < 1e-5
+
+
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+def test_compiled(small: Network, memory_format: Any) -> None:
+    fast = optimize(small, memory_format=memory_format)
+    assert fast.compiles
+    for batch in (1, 2):
+        assert worst(fast, small, pictures(small, batch)) < 5e-6
+
+
+@pytest.mark.parametrize("compiles", [False, True])
+def test_short_sums_are_not_bfloat16(compiles: bool) -> None:
+    """Of 27 products; all is bfloat16 where hardly any are short."""
+    conv = "[convolutional]\nfilters=32\nsize=3\npad=1\nactivation=leaky\n"
+    for more, wanted in ((4, {torch.bfloat16}), (1, {torch.float32, torch.bfloat16})):
+        last = conv.replace("32", "16")
+        network = dt.build(f"[net]\nwidth=16\nheight=16\nchannels=3\n{more * conv}{last}")
+        fast = optimize(network, dtype="bfloat16", compile=compiles)
+        assert 0 < worst(fast, network, pictures(network)) < 1e-2
+        if not compiles:
+            packed = [each for each in fast.network.modules() if isinstance(each, PackedConv)]
+            assert {each.weight.dtype for each in packed} == wanted
+
+
+@needs_shared
+@pytest.mark.parametrize("name", REAL)
+def test_boxes_in_bfloat16(name: str) -> None:
+    """Within .02 probability and .98 IoU above a threshold of .3, on all photos.
+
+    Before suppression: which of two boxes with nearly the same score stays is left open.
+    """
+    network = real(name)
+    fast = optimize(network, dtype="bfloat16", compile=False)
+    plain, other = (dt.detect(each, PHOTOS, threshold=0.3, nms=0) for each in (network, fast))
+    assert isinstance(plain, list) and isinstance(other, list)
+    assert sum(map(len, plain)) > 5
+    for want, got in zip(plain, other, strict=True):
+        for number in (want.score > 0.32).nonzero()[:, 0].tolist():
+            same = got.class_id == want.class_id[number]
+            overlaps = iou(want.xyxy[number], got.xyxy[same])
+            assert overlaps.max() > 0.98
+            assert (got.score[same][overlaps.argmax()] - want.score[number]).abs() < 0.02
+
+
+def test_wrong_shapes_are_refused_before_anything_runs(small: Network) -> None:
+    for compiles in (False, True):
+        fast = optimize(small, compile=compiles)
+        with pytest.raises(DarknetError, match="input"):
+            fast(torch.zeros(1, 7, 4, 4))
+
+
+def test_the_original_stays_as_it_was(small: Network) -> None:
+    before = {name: tensor.clone() for name, tensor in small.state_dict().items()}
+    optimize(small, dtype="bfloat16", compile=False)(pictures(small))
+    after = small.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def settings() -> tuple[object, ...]:
+    from torch._dynamo import config as dynamo
+    from torch._inductor import config as inductor
+
+    return (
+        inductor.freezing,
+        dynamo.recompile_limit,
+        torch.jit.onednn_fusion_enabled(),
+        torch.get_num_threads(),
+        torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
+    )
+
+
+@pytest.mark.parametrize("compiles", [False, True])
+def test_settings_of_the_process_are_left_alone(small: Network, compiles: bool) -> None:
+    before = settings()
+    optimize(small, compile=compiles)(pictures(small))
+    assert settings() == before
+
+
+def test_convolutions_are_packed(small: Network) -> None:
+    fast = optimize(small, compile=False)
+    kinds = [type(layer) for layer in fast.network.layers]
+    wanted = [node.name == "convolutional" for node in small.plan]
+    assert [kind is PackedConv for kind in kinds] == wanted
+
+
+def test_a_shape_is_compiled_once_it_has_come_often(small: Network) -> None:
+    fast = optimize(small)
+    fast(pictures(small))
+    x = pictures(small, 5)
+    for number in range(PATIENCE + 1):
+        assert (tuple(x.shape) in fast._fixed) == (number >= PATIENCE)
+        assert worst(fast, small, x) < 5e-6
+
+
+def test_without_a_compiler_one_warning(small: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor import cpp_builder, exc
+
+    def missing() -> str:
+        raise exc.InvalidCxxCompiler
+
+    monkeypatch.setattr(cpp_builder, "get_cpp_compiler", missing)
+    with pytest.warns(DarknetWarning, match=r"no C\+\+ compiler") as found:
+        fast = optimize(small)
+        fast(pictures(small))
+        fast(pictures(small))
+    assert len(found) == 1
+    assert not fast.compiles
+
+
+def test_recurrent_networks_keep_their_state(tmp_path: Path) -> None:
+    network = mini("gru_pass1.pjreddie", tmp_path)
+    fast = optimize(network)
+    x = torch.rand(1, network.plan.input.c)
+    for _ in range(2):
+        network.reset()
+        fast.reset()
+        for _ in range(3):
+            assert worst(fast, network, x) < 2e-6
+
+
+@pytest.mark.parametrize("options", [{"dtype": "int8"}, {"memory_format": "blocked"}])
+def test_wrong_options(small: Network, options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="must be"):
+        optimize(small, **options)
+
+
+def test_no_gradients(small: Network) -> None:
+    found = optimize(small, compile=False)(pictures(small).requires_grad_())
+    assert all(not each.requires_grad for each in (found if isinstance(found, tuple) else (found,)))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_on_a_gpu(small: Network) -> None:
+    fast = optimize(small.cuda(), dtype="float16")
+    x = pictures(small).cuda()
+    with torch.no_grad(), warnings.catch_warnings():
+        pairs = zip(fast(x), small(x), strict=True)
+    assert max(relative_error(a.cpu().numpy(), b.cpu().numpy()) for a, b in pairs) < 1e-2
