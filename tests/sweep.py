@@ -15,6 +15,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import conversions
 import keys
 import subjects
 import torch
@@ -119,12 +120,24 @@ def all_variants() -> Sweep:
     return Sweep(FOLDER / "variants.json", names, _measure_variants, _variant_files, modules)
 
 
+def all_conversions() -> Sweep:
+    """Return the same networks, optimised and as files in other engines."""
+    names = keys.mini_names() + subjects.names()
+    modules = ("keys", "subjects", "variants", "conversions")
+    path = FOLDER / "conversions.json"
+    return Sweep(path, names, _measure_conversions, _variant_files, modules)
+
+
 def _measure_key(name: str, threads: int) -> Results:
     return [asdict(keys.measure(name, threads))]
 
 
 def _measure_variants(name: str, threads: int) -> Results:
     return [asdict(result) for result in variants.measure(name, threads)]
+
+
+def _measure_conversions(name: str, threads: int) -> Results:
+    return [asdict(result) for result in conversions.measure(name, threads)]
 
 
 def _key_files(name: str) -> Sequence[Path]:

@@ -66,8 +66,12 @@ class Result:
     notes: list[str]
 
 
-def measure(name: str, threads: int = 0) -> list[Result]:
+Variants = dict[str, Callable[[Subject], Outcome]]
+
+
+def measure(name: str, threads: int = 0, variants: Variants | None = None) -> list[Result]:
     """Run all variants of one network, whatever happens told in the answers."""
+    variants = VARIANTS if variants is None else variants
     if threads:
         torch.set_num_threads(threads)
     os.environ["DARKNET_TORCH_CACHE"] = str(NAMES)  # the cfgs name the trees and maps in there
@@ -75,20 +79,21 @@ def measure(name: str, threads: int = 0) -> list[Result]:
         try:
             subject = make(name, Path(folder) / "net.weights")
         except Exception as problem:  # one broken network must not end the sweep
-            return [_failed(name, variant, problem, 0.0) for variant in VARIANTS]
+            return [_failed(name, variant, problem, 0.0) for variant in variants]
         try:
-            return [run(subject, variant) for variant in VARIANTS]
+            return [run(subject, variant, variants) for variant in variants]
         finally:
             torch._dynamo.reset()  # compiled code keeps its network alive
             gc.collect()
 
 
-def run(subject: Subject, variant: str) -> Result:
+def run(subject: Subject, variant: str, variants: Variants | None = None) -> Result:
     """Run one variant; what it raises is its failure."""
+    functions = VARIANTS if variants is None else variants
     start = time.monotonic()
     try:
         with torch.no_grad():
-            outcome = VARIANTS[variant](subject)
+            outcome = functions[variant](subject)
     except Exempt as reason:
         seconds = time.monotonic() - start
         return Result(subject.name, variant, "exempt", 0.0, seconds, [], [str(reason)])
@@ -286,7 +291,7 @@ def exported(subject: Subject) -> Outcome:
     return outcome
 
 
-VARIANTS: dict[str, Callable[[Subject], Outcome]] = {
+VARIANTS: Variants = {
     "batch": batch,
     "size": size,
     "channels_last": channels_last,
