@@ -48,11 +48,21 @@ def choose(network: Network, batch: int = 1, *, again: bool = False) -> str:
     size of input, these threads and these versions.
     """
     memory, key = _folder() / "engines.json", _key(network, batch)
-    known: dict[str, str] = json.loads(memory.read_text()) if is_file(memory) else {}
+    known = _remembered(memory)
     if key not in known or again:
         known[key] = _fastest(network, batch)
         write_atomically(memory, json.dumps(known, indent=1))
     return known[key]
+
+
+def _remembered(memory: Path) -> dict[str, str]:
+    """Read what is remembered; nothing if the file is damaged."""
+    try:
+        known = json.loads(memory.read_text()) if is_file(memory) else {}
+    except ValueError:
+        return {}
+    whole = isinstance(known, dict) and all(each in CHOICES for each in known.values())
+    return known if whole else {}
 
 
 def _fastest(network: Network, batch: int) -> str:

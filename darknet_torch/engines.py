@@ -20,7 +20,16 @@ from darknet_torch.errors import UsageError
 from darknet_torch.files import is_file
 from darknet_torch.graph import Plan
 
-__all__ = ["ENGINES", "Converted", "Engine", "engine_for", "installed", "is_converted", "metadata"]
+__all__ = [
+    "ENDINGS",
+    "ENGINES",
+    "Converted",
+    "Engine",
+    "engine_for",
+    "installed",
+    "is_converted",
+    "metadata",
+]
 
 Array = np.ndarray[Any, Any]
 Runner = Callable[[Array], Sequence[Any]]
@@ -97,7 +106,7 @@ def _numbered(rows: Tensor, start: int) -> Tensor:
 
 def is_converted(path: str | Path) -> bool:
     """Say whether a path's ending is that of a file for an engine."""
-    return any(str(path).lower().endswith(ending) for e in ENGINES.values() for ending in e.endings)
+    return str(path).lower().endswith(ENDINGS)
 
 
 def installed(engine: str) -> bool:
@@ -268,3 +277,5 @@ ENGINES = {
     "opencv": Engine("cv2", (".onnx",), _opencv),
     "torch": Engine("torch", (".pt2", ".torchscript", ".ts"), _torch),
 }
+ENDINGS = tuple(ending for each in ENGINES.values() for ending in each.endings)
+"""Of all files that an engine takes."""

@@ -2,9 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from darknet_torch.dialect import DIALECTS
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from darknet_torch.network import Network
 
 __all__ = [
+    "WEIGHTS",
     "add_cfg",
     "add_weights",
     "download_bar",
@@ -26,6 +26,10 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+
+WEIGHTS = (".weights", ".safetensors", ".pt", ".pth")
+"""Endings of files that hold a network's values."""
 
 
 def add_cfg(parser: argparse.ArgumentParser) -> None:
@@ -51,8 +55,11 @@ def plan_options(options: argparse.Namespace) -> dict[str, object]:
     return {name: getattr(options, name) for name in ("dialect", "width", "height", "mode")}
 
 
-def load_network(options: argparse.Namespace) -> "Network":
-    """Load the network that the arguments name, with a bar while weights are fetched."""
+def load_network(options: argparse.Namespace, engine: str | None = None) -> "Network":
+    """Load the network that the arguments name, with a bar while weights are fetched.
+
+    engine: what runs it, if it is a converted file.
+    """
     from darknet_torch.loading import load
 
     with download_bar(options.cfg) as progress:
@@ -60,15 +67,16 @@ def load_network(options: argparse.Namespace) -> "Network":
             options.cfg,
             options.weights,
             names=options.names,
+            engine=engine,
             progress=progress,
             **plan_options(options),  # type: ignore[arg-type]
         )
 
 
-def take_weights(options: argparse.Namespace) -> None:
+def take_weights(options: argparse.Namespace, endings: Sequence[str] = WEIGHTS) -> None:
     """`VERB my.cfg my.weights ...` gives the weights in the first picture's place."""
     first = options.pictures[:1]
-    if options.weights is None and first and Path(first[0]).suffix == ".weights":
+    if options.weights is None and first and first[0].lower().endswith(tuple(endings)):
         options.weights = options.pictures.pop(0)
 
 

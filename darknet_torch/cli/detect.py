@@ -13,7 +13,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darknet_torch.cli.common import add_cfg, load_network, move, take_weights, with_bar
+from darknet_torch.cli.common import WEIGHTS, add_cfg, load_network, move, take_weights, with_bar
 from darknet_torch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,8 +61,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Detect on all pictures; report the broken ones at the end."""
+    from darknet_torch.engines import ENDINGS
+
     kinds = _kinds(options.save)
-    take_weights(options)
+    take_weights(options, (*WEIGHTS, *ENDINGS))
     detector = _detector(options)
     sources = _sources(options.pictures)
     out = _Folder(Path(options.out), kinds)
@@ -93,13 +95,8 @@ def _kinds(text: str) -> set[str]:
 def _detector(options: argparse.Namespace) -> Any:
     from darknet_torch.detector import Detector
 
-    network: Any = move(load_network(options), options)
-    if options.engine is not None:
-        from darknet_torch.engine_choice import with_engine
-
-        network = with_engine(network, options.engine, options.batch_size)
     return Detector(
-        network,
+        _network(options),
         threshold=options.threshold,
         nms=options.nms,
         nms_kind=options.nms_kind,
@@ -110,6 +107,22 @@ def _detector(options: argparse.Namespace) -> Any:
         agnostic=options.agnostic,
         batch_size=options.batch_size,
     )
+
+
+def _network(options: argparse.Namespace) -> Any:
+    """Return a network, or a file that an engine runs: given as such, or made for it."""
+    from darknet_torch.engines import is_converted
+
+    if is_converted(options.weights or options.cfg):
+        if options.half or options.device != "cpu":
+            raise UsageError("--half, --device: a converted file computes as it was written")
+        return load_network(options, options.engine)
+    network = move(load_network(options), options)
+    if options.engine is None:
+        return network
+    from darknet_torch.engine_choice import with_engine
+
+    return with_engine(network, options.engine, options.batch_size)
 
 
 def _classes(text: str | None) -> list[str | int] | None:

@@ -47,6 +47,8 @@ def export(
     Raises UsageError for an unknown ending or option, a package that is not installed, or a
     network that the format cannot hold.
     """
+    if not isinstance(network, Network):
+        raise UsageError(f"{path}: only networks can be exported, not a {type(network).__name__}")
     name = format_of(path) if to is None else to
     if name not in FORMATS:
         raise UsageError(f"format {name}: must be one of {', '.join(FORMATS)}")

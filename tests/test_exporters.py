@@ -1,0 +1,208 @@
+"""Other formats: PyTorch's programs run without this package; what cannot be here says so."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import keys
+import pytest
+import torch
+from keys import relative_error
+from torch import Tensor
+
+import darknet_torch as dt
+from darknet_torch import engines
+from darknet_torch.engines import installed
+from darknet_torch.errors import UsageError
+from darknet_torch.exporters import FORMATS, format_of
+from darknet_torch.exporters.elsewhere import PYTHON
+from darknet_torch.exporters.graph import prepared
+from darknet_torch.network import Network
+
+PROGRAMS = {
+    "net.pt2": "torch.export.load({!r}).module()",
+    "net.torchscript": "torch.jit.load({!r})",
+    "net.aoti.pt2": "torch._inductor.aoti_load_package({!r})",
+}
+"""File -> how PyTorch alone loads it."""
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Network:
+    key = keys.mini("yolo.alexeyab")
+    key.write_weights(tmp_path / "w")
+    network = key.load(tmp_path / "w")
+    network.names = ("ant", "bee")
+    return network
+
+
+def images(network: Network, batch: int, more: int = 0) -> Tensor:
+    shape, (rows, columns) = network.plan.input, network.plan.stride
+    size = (shape.c, shape.h + more * rows, shape.w + more * columns)
+    return torch.rand(batch, *size, generator=torch.Generator().manual_seed(batch))
+
+
+def wanted(network: Network, contents: str, x: Tensor) -> tuple[Tensor, ...]:
+    with torch.no_grad():
+        found = prepared(network, contents)(x)
+    return found if isinstance(found, tuple) else (found,)
+
+
+def worst(got: Any, want: Any) -> float:
+    pairs = zip(got, want, strict=True)
+    return max(relative_error(a.numpy(), b.numpy()) for a, b in pairs)
+
+
+def write(network: Network, path: Path, **options: Any) -> None:
+    """Export; a machine without a C++ compiler skips what needs one."""
+    try:
+        dt.export(network, path, **options)
+    except UsageError as error:
+        if "compiler" not in str(error):
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("contents", ["raw", "boxes"])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_programs_run_without_this_package(
+    name: str, contents: str, network: Network, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    write(network, path, contents=contents)
+    inputs = [images(network, 1), images(network, 3), images(network, 2, more=1)]
+    torch.save(inputs, tmp_path / "inputs.pt")
+    script = (
+        "import sys, torch, torch._inductor\n"
+        "sys.modules['darknet_torch'] = None\n"
+        f"run = {PROGRAMS[name].format(str(path))}\n"
+        f"inputs = torch.load({str(tmp_path / 'inputs.pt')!r})\n"
+        "with torch.no_grad(): found = [tuple(run(x)) for x in inputs]\n"
+        f"torch.save(found, {str(tmp_path / 'found.pt')!r})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for x, found in zip(inputs, torch.load(tmp_path / "found.pt"), strict=True):
+        assert worst(found, wanted(network, contents, x)) < 5e-6
+
+
+@pytest.mark.parametrize("name", [*PROGRAMS, "net.onnx", "net.xml"])
+def test_a_file_is_loaded_like_a_network(name: str, network: Network, tmp_path: Path) -> None:
+    if name == "net.xml" and not installed("openvino"):
+        pytest.skip("openvino is not installed")
+    write(network, tmp_path / name)
+    loaded = dt.load(tmp_path / name)
+    assert loaded.names == ("ant", "bee")
+    assert [node.shape for node in loaded.plan] == [node.shape for node in network.plan]
+    with torch.no_grad():
+        x = images(network, 2)
+        assert worst(loaded(x), network(x)) < 5e-6
+    photo = torch.randint(0, 256, (3, 40, 50), dtype=torch.uint8)
+    mine, theirs = (dt.detect(each, photo, threshold=0.1) for each in (network, loaded))
+    assert len(mine) > 0
+    assert torch.allclose(mine.xyxy, theirs.xyxy, atol=1e-3)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", ["net.pt2", "net.torchscript", "net.xml", "net.onnx"])
+def test_float16(name: str, network: Network, tmp_path: Path) -> None:
+    if name == "net.xml" and not installed("openvino"):
+        pytest.skip("openvino is not installed")
+    half = tmp_path / name
+    dt.export(network, half, dtype="float16")
+    run = dt.load(half)
+    with torch.no_grad():
+        x = images(network, 1)
+        assert 0 < worst(run(x), network(x)) < 1e-2
+
+
+def test_openvino_keeps_boxes_and_metadata(network: Network, tmp_path: Path) -> None:
+    if not installed("openvino"):
+        pytest.skip("openvino is not installed")
+    dt.export(network, tmp_path / "net.xml", contents="boxes")
+    assert (tmp_path / "net.bin").is_file()
+    assert sorted(path.name for path in tmp_path.glob("net.*")) == ["net.bin", "net.xml"]
+    told = engines.metadata(tmp_path / "net.xml")
+    assert (told["contents"], told["names"], told["letterbox"]) == ("boxes", "ant\nbee", "false")
+    run: Any = dt.load(tmp_path / "net.xml")
+    x = images(network, 3)
+    assert worst(run(x), wanted(network, "boxes", x)) < 1e-4
+
+
+def test_a_compiled_package_without_a_compiler(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch._inductor import cpp_builder, exc
+
+    def missing(*_: Any) -> str:
+        raise exc.InvalidCxxCompiler
+
+    monkeypatch.setattr(cpp_builder, "get_cpp_compiler", missing)
+    with pytest.raises(UsageError, match=r"no C\+\+ compiler is found"):
+        dt.export(network, tmp_path / "net.aoti.pt2")
+    assert not list(tmp_path.glob("*.pt2"))
+
+
+# ---- formats whose converters are not Python packages that everyone can have
+
+ELSEWHERE = {
+    "net.tflite": "litert_torch",
+    "net.mlpackage": "coremltools",
+    "net.param": "pnnx",
+    "net.engine": "tensorrt",
+}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_a_converter_that_is_not_installed(
+    name: str, network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(PYTHON, raising=False)
+    monkeypatch.setattr("darknet_torch.exporters.elsewhere.find_spec", lambda _: None)
+    with pytest.raises(UsageError, match=f"^{ELSEWHERE[name]} is not installed: pip install") as e:
+        dt.export(network, tmp_path / name)
+    assert "\n" not in str(e.value)
+    assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_a_converter_that_fails(name: str, network: Network, tmp_path: Path) -> None:
+    """The environment named has not the package: its last line is the error."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    with pytest.raises(UsageError, match=f"No module named '{ELSEWHERE[name]}'|No module"):
+        dt.export(network, folder / name, python=sys.executable)
+    assert not list(folder.iterdir())
+
+
+def test_an_interpreter_that_is_none(network: Network, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nowhere/python: cannot be run"):
+        dt.export(network, tmp_path / "net.tflite", python="/nowhere/python")
+
+
+def test_converted_files_are_not_converted_again(network: Network, tmp_path: Path) -> None:
+    dt.export(network, tmp_path / "net.torchscript")
+    with pytest.raises(UsageError, match="only networks can be exported, not a Converted"):
+        dt.export(dt.load(tmp_path / "net.torchscript"), tmp_path / "net.pt2")
+
+
+# ---- choosing
+
+
+def test_every_ending_names_its_format() -> None:
+    for name, each in FORMATS.items():
+        assert {format_of(f"x{ending}") for ending in each.endings} == {name}
+    with pytest.raises(UsageError, match=r"x.caffemodel: the ending must be one of .onnx"):
+        format_of("x.caffemodel")
+
+
+def test_metadata_of_a_program(network: Network, tmp_path: Path) -> None:
+    dt.export(network, tmp_path / "net.pt2")
+    files = dict.fromkeys(("cfg", "names", "anchors", "stride", "input", "classes"), "")
+    torch.export.load(tmp_path / "net.pt2", extra_files=files)
+    assert files["names"] == "ant\nbee"
+    assert files["cfg"] == network.plan.text
+    assert files["input"] == str(network.plan.input)
+    assert json.loads(f"[{files['anchors'].replace(';', ',')}]")
+    assert files["stride"] == " x ".join(str(side) for side in reversed(network.plan.stride))
