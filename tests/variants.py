@@ -30,6 +30,8 @@ REAL_BATCH = 1e-5
 LIMITS = {torch.bfloat16: 3e-2, torch.float16: 1e-2}
 """Largest errors that pass, relative to the head's largest magnitude."""
 
+SIGNS = "xnor: rounding flips signs, and a sign is all that a value has"
+
 
 class Exempt(Exception):  # noqa: N818 (it is no error)
     """The variant does not apply; the message says why."""
@@ -201,12 +203,17 @@ def channels_last(subject: Subject) -> Outcome:
     return outcome
 
 
+def has_signs(subject: Subject) -> bool:
+    """Say whether a layer computes with the signs of its input alone."""
+    return any(getattr(node.layer, "xnor", False) for node in subject.plan)
+
+
 def precision(subject: Subject, dtype: torch.dtype) -> Outcome:
     """Half the bits: about the same values, and finite ones."""
     if subject.network.stateful:
         raise Exempt("recurrent: rounding adds up from step to step")
-    if any(getattr(node.layer, "xnor", False) for node in subject.plan):
-        raise Exempt("xnor: rounding flips signs, and a sign is all that a value has")
+    if has_signs(subject):
+        raise Exempt(SIGNS)
     x, outcome = subject.pictures(1), Outcome()
     with _peaks(subject.network) as wide:
         want = outputs(subject.network, x)

@@ -95,7 +95,7 @@ def program(
     """Trace an exported network; None lets H and W vary where no layer fixes them."""
     size = _size_is_dynamic(exported.network, dynamic_size)
     shapes = dynamic_shapes(exported.network, batch=dynamic_batch, size=size)
-    images = example(exported.network, batch=2 if dynamic_batch else 1)
+    images = example(exported.network, batch=2 if dynamic_batch else 1, scale=2 if size else 1)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
@@ -114,10 +114,15 @@ def _size_is_dynamic(network: Network, asked: bool | None) -> bool:
     return varies if asked is None else asked
 
 
-def example(network: Network, batch: int = 2) -> Tensor:
-    """Return an input of zeros; a batch of one would be taken for a constant."""
+def example(network: Network, batch: int = 2, scale: int = 1) -> Tensor:
+    """Return an input of zeros, of the network's size times `scale`.
+
+    Sides of one would be taken for constants: of the batch, and of a map where the size may vary.
+    """
     shape = network.plan.input
-    return torch.zeros(batch, *((shape.c,) if shape.is_vector else shape))
+    if shape.is_vector:
+        return torch.zeros(batch, shape.c)
+    return torch.zeros(batch, shape.c, scale * shape.h, scale * shape.w)
 
 
 def size_varies(network: Network) -> bool:

@@ -64,5 +64,6 @@ class LocalModule(nn.Module):
         """Compute the layer's output."""
         layer, out = self.layer, self.out
         columns = F.unfold(x, layer.size, padding=layer.pad, stride=layer.stride)
-        product = torch.einsum("lnk,bkl->bnl", self.weight, columns).flatten(1) + self.bias
+        product = (self.weight @ columns.permute(2, 1, 0)).permute(2, 1, 0)
+        product = product.flatten(1) + self.bias
         return activate(layer.activation, product.view(-1, out.c, out.h, out.w))

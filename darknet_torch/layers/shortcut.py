@@ -152,12 +152,14 @@ class ChannelSum(Function):
 
     def __init__(self, layer: Shortcut, channels: tuple[int, ...]) -> None:
         super().__init__(layer)
-        self.channels = channels
+        self.activation, self.channels = layer.activation, channels
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Cut or fill up each source, then add."""
-        pairs = zip(inputs, self.channels, strict=True)
-        return super().forward(*(_with_channels(x, c, self.channels[0]) for x, c in pairs))
+        """Compute the layer's output."""
+        total = inputs[0]
+        for x, channels in zip(inputs[1:], self.channels[1:], strict=True):
+            total = _added(total, x, self.channels[0], channels)
+        return activate(self.activation, total)
 
 
 class WeightedSum(nn.Module):
@@ -183,17 +185,15 @@ class WeightedSum(nn.Module):
         have = self.channels[0]
         total = inputs[0] * weight[0]
         for x, factor, channels in zip(inputs[1:], weight[1:], self.channels[1:], strict=True):
-            total = total + _with_channels(x, channels, have) * factor
+            total = _added(total, x * factor, have, channels)
         return activate(self.layer.activation, total)
 
 
-def _with_channels(x: Tensor, channels: int, wanted: int) -> Tensor:
-    """Cut (B, channels, ...) or fill it up with zeros."""
-    if channels >= wanted:
-        return x[:, :wanted] if channels > wanted else x
-    return torch.cat(
-        (x, x.new_zeros(()).expand(x.shape[0], wanted - channels, *x.shape[2:])), dim=1
-    )
+def _added(total: Tensor, x: Tensor, have: int, channels: int) -> Tensor:
+    """Add x (B, channels, ...) to total (B, have, ...): only the channels that both have."""
+    if channels >= have:
+        return total + x[:, :have]
+    return torch.cat((total[:, :channels] + x, total[:, channels:]), dim=1)
 
 
 def _must_name_sources(section: Section) -> None:
