@@ -238,6 +238,19 @@ def test_another_letterbox_rule_fails(network: Network) -> None:
     assert not verify(network, "letterboxed.onnx").good
 
 
+def test_the_difference_that_standard_suppression_makes_is_told() -> None:
+    cfg = CFG.replace("10,14, 30,40", "60,60, 64,64") + "nms_kind=greedynms\n"
+    torch.manual_seed(1)
+    network = dt.build(cfg, names="net.names")
+    options = {"nms_kind": "standard", "threshold": 0.1, "nms": 0.2}
+    dt.export(network, "net.onnx", contents="detections", **options)
+    report = verify(network, "net.onnx")
+    assert report.good, str(report)
+    told = [check for check in report.checks if check.what.startswith("beside nms_kind=greedynms")]
+    assert len(told) == 2
+    assert max(check.found for check in told) > 1e-3
+
+
 def test_the_bound_can_be_given(network: Network) -> None:
     dt.export(network, "net.onnx")
     assert not verify(network, "net.onnx", bound=1e-12).good

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench_folder import bench_folder
 from bench_speed import ENGINES, NETWORKS, bench_speed
 
 ROUNDS = 5
@@ -67,6 +68,37 @@ print(json.dumps({"seconds": time.perf_counter() - start, "import": imported, "r
 """
 
 
+CONVERT = """
+import io, json, resource, sys, tempfile, time, warnings
+from contextlib import redirect_stdout
+warnings.simplefilter("ignore")
+import torch, darknet_torch as dt
+from darknet_torch.exporters import export
+from darknet_torch.verification import verify
+what, weights = sys.argv[1:]
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+network, base = dt.load("yolov4-tiny", weights), peak()
+with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
+    start, path = time.perf_counter(), folder + "/net.onnx"
+    if what == "bare":
+        x = torch.zeros(1, 3, 416, 416)
+        torch.onnx.export(network, (x,), path, dynamo=True, verbose=False)
+    else:
+        export(network, path)
+        assert verify(network, path).good
+    seconds = time.perf_counter() - start
+print(json.dumps({"seconds": seconds, "memory": peak() - base}))
+"""
+
+IMPORT = """
+import json, sys, time
+start = time.perf_counter()
+exec(sys.argv[1])
+print(json.dumps({"seconds": time.perf_counter() - start}))
+"""
+
+
 def fresh(code: str, *arguments: str) -> dict[str, Any]:
     """Run Python code in a process of its own; return the JSON that it prints."""
     done = subprocess.run(
@@ -103,6 +135,36 @@ def bench_load(_: argparse.Namespace) -> None:
     print(
         f"  anonymous memory at peak: {median(rows['memory'], 'anonymous') / size:.2f} x the file"
         f" (bound 1.3)"
+    )
+
+
+def bench_import(_: argparse.Namespace) -> None:
+    """Imports, in fresh processes in turns."""
+    lines = ("import torch", "import darknet_torch", "import darknet_torch as dt; dt.load")
+    rows: dict[str, list[dict[str, Any]]] = {line: [] for line in lines}
+    for _round in range(ROUNDS):
+        for line, found in rows.items():
+            found.append(fresh(IMPORT, line))
+    print("; ".join(f"{line}: {median(each, 'seconds'):.2f} s" for line, each in rows.items()))
+
+
+def bench_convert(_: argparse.Namespace) -> None:
+    """yolov4-tiny to ONNX and verified, against torch.onnx.export alone; fresh processes."""
+    import darknet_torch as dt
+
+    with tempfile.TemporaryDirectory() as folder:
+        weights = str(Path(folder) / "net.weights")
+        dt.save(dt.build("yolov4-tiny"), weights)
+        rows: dict[str, list[dict[str, Any]]] = {"bare": [], "ours": []}
+        for _round in range(ROUNDS):
+            for what, found in rows.items():
+                found.append(fresh(CONVERT, what, weights))
+    ours, bare = median(rows["ours"], "seconds"), median(rows["bare"], "seconds")
+    print(
+        f"convert and verify yolov4-tiny: {ours:.1f} s = {ours / bare:.2f} x torch.onnx.export"
+        f" alone (bound 3); memory at most {median(rows['ours'], 'memory') / 1e6:.0f} MB over"
+        f" the loaded network (bound 1000), torch.onnx.export"
+        f" {median(rows['bare'], 'memory') / 1e6:.0f} MB"
     )
 
 
@@ -226,8 +288,11 @@ def in_turns(work: dict[str, Callable[[], Any]], rounds: int = 15) -> dict[str, 
 BENCHES = {
     "load": bench_load,
     "plan": bench_plan,
+    "import": bench_import,
+    "convert": bench_convert,
     "memory": bench_memory,
     "detect": bench_detect,
+    "folder": bench_folder,
     "speed": bench_speed,
 }
 
@@ -237,7 +302,7 @@ def main() -> None:
     parser.add_argument("what", nargs="*", help=f"any of {', '.join(BENCHES)}; default all")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, help="of speed")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, help="of speed")
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8], help="of speed")
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8], help="of speed, folder")
     parser.add_argument("--rounds", type=int, default=9, help="of speed")
     parser.add_argument("--threads", type=int, help="of speed (all cores)")
     parser.add_argument("--opencv4", help="a Python that has opencv-python-headless<5")

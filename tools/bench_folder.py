@@ -1,0 +1,92 @@
+"""A folder of photos from files to boxes, beside what its parts take; `tools/bench.py folder`.
+
+The bound is what the cores could do at best: all of them busy with reading, resizing, the forward
+pass and decoding, each of these measured on one core.
+"""
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+SUBJECTS = (("yolov4-tiny", 416, "forward", 0.85), ("models/yolo-fastest-1.1", 320, "bound", 0.9))
+"""Network, side of its input, what its throughput is compared with, and the share promised."""
+ROUNDS = 5
+SAMPLE = 32
+"""Photos of the serial run, and of the forward pass alone; batches must divide it."""
+
+
+def bench_folder(options: argparse.Namespace) -> None:
+    """Pictures a second through `Detector.stream`, one at a time and in batches."""
+    photos = sorted((SHARED / "datasets/coco128/images").rglob("*.jpg"))
+    if not photos:
+        print("folder: the photos (../shared) are not here")
+        return
+    for name, side, against, share in SUBJECTS:
+        for batch in options.batches:
+            rates = _rates(name, side, [str(path) for path in photos], batch)
+            print(
+                f"folder of {len(photos)} photos, {name} {side}, batch {batch}: "
+                + ", ".join(f"{what} {rate:.1f}/s" for what, rate in rates.items())
+                + f"; {rates['folder'] / rates[against]:.2f} x {against} (promised {share})",
+                flush=True,
+            )
+
+
+def _rates(name: str, side: int, photos: list[str], batch: int) -> dict[str, float]:
+    """Measure in turns; pictures a second of the folder, the forward pass alone, the bound."""
+    import torch
+
+    import darknet_torch as dt
+    from darknet_torch.detector import Detector
+
+    cores = os.cpu_count() or 1
+    network = _network(name, side)
+    fast = dt.optimize(network)
+    detector = Detector(fast, batch_size=batch, workers=cores)
+    prepared = [detector.prepare(photo) for photo in photos[:batch]]
+    x = torch.stack([each.pixels for each in prepared])
+
+    def forward() -> None:
+        with torch.inference_mode():
+            fast(x)
+
+    def folder() -> None:
+        for outcome in detector.stream(photos):
+            assert outcome.error is None
+
+    def serial() -> None:
+        for start in range(0, SAMPLE, batch):
+            detector.run([detector.prepare(photo) for photo in photos[start : start + batch]])
+
+    for warm in (forward, serial, folder):
+        warm()
+    found: dict[str, list[float]] = {"folder": [], "forward": [], "bound": []}
+    for _ in range(ROUNDS):
+        torch.set_num_threads(cores)
+        found["folder"].append(len(photos) / _seconds(folder))
+        found["forward"].append(SAMPLE / _seconds(forward, SAMPLE // batch))
+        torch.set_num_threads(1)
+        found["bound"].append(cores * SAMPLE / _seconds(serial))
+    torch.set_num_threads(cores)
+    return {what: statistics.median(each) for what, each in found.items()}
+
+
+def _network(name: str, side: int) -> Any:
+    import darknet_torch as dt
+
+    if "/" not in name:
+        return dt.load(name, width=side, height=side)
+    (cfg,), (weights,) = (list((SHARED / name).glob(f"*.{end}")) for end in ("cfg", "weights"))
+    return dt.load(cfg, weights, width=side, height=side)
+
+
+def _seconds(run: Callable[[], None], repeats: int = 1) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        run()
+    return time.perf_counter() - start
