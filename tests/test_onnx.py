@@ -136,6 +136,30 @@ def test_fixed_batch_and_size(tmp_path: Path) -> None:
         Converted(path, other, (), "onnxruntime", engines.metadata(path))
 
 
+HALF = "[convolutional]\nfilters=4\nsize=3\nstride=2\npad=1\nactivation=leaky\n"
+
+
+def test_the_size_varies_though_a_map_has_one_pixel(tmp_path: Path) -> None:
+    cfg = f"[net]\nwidth=8\nheight=8\nchannels=3\n{3 * HALF}[maxpool]\nsize=5\nstride=1\n"
+    network = dt.build(cfg)
+    dt.export(network, tmp_path / "net.onnx")
+    run = opened(network, tmp_path / "net.onnx")
+    assert run.told["size"] == "dynamic"
+    for more in (0, 1, 2):
+        assert worst(run, network, pictures(network, 2, more)) < 5e-5
+
+
+def test_a_file_whose_size_cannot_vary_says_so(tmp_path: Path) -> None:
+    """torch cannot show of nine columns, an odd number, that pooling them works for any."""
+    network = dt.build("[net]\nwidth=9\nheight=8\nchannels=3\n[maxpool]\nsize=2\nstride=2\n")
+    dt.export(network, tmp_path / "net.onnx")
+    run = opened(network, tmp_path / "net.onnx")
+    assert run.told["size"] == "fixed"
+    assert worst(run, network, pictures(network, 3)) < 5e-5
+    with pytest.raises(UsageError, match="dynamic_size: torch cannot export this network so"):
+        dt.export(network, tmp_path / "net.onnx", dynamic_size=True)
+
+
 def test_metadata_makes_the_plan_again(tmp_path: Path) -> None:
     network = mini("yolo.alexeyab", tmp_path)
     dt.export(network, tmp_path / "net.onnx")

@@ -10,7 +10,7 @@ from torch.export.passes import move_to_device_pass
 
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters.beside import made_beside
-from darknet_torch.exporters.graph import metadata, prepared, program
+from darknet_torch.exporters.graph import metadata, prepared, program, varying
 from darknet_torch.network import Network
 
 __all__ = ["write"]
@@ -40,9 +40,7 @@ def write(
         raise UsageError("device=cuda: torch finds no graphics card here")
     exported = prepared(network, contents, dtype)
     traced = program(exported, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size)
-    told = metadata(
-        network, contents, dtype=dtype, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size
-    )
+    told = metadata(network, contents, dtype=dtype, **varying(traced))
     with made_beside(path) as folder:
         _compile(move_to_device_pass(traced, device), folder / path.name, told)
 

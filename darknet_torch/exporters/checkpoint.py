@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from darknet_torch import checkpoint
-from darknet_torch.exporters.graph import metadata
+from darknet_torch.exporters.graph import metadata, size_varies
 from darknet_torch.fold import fold
 from darknet_torch.network import Network
 
@@ -17,4 +17,5 @@ def write(network: Network, path: Path, *, fuse: bool = False) -> None:
     Raises UsageError where safetensors is not installed, WeightsError where nothing can be written.
     """
     network = fold(network) if fuse else network
-    checkpoint.write(network, path, metadata=metadata(network))
+    told = metadata(network, dynamic_batch=True, dynamic_size=size_varies(network))
+    checkpoint.write(network, path, metadata=told)

@@ -27,6 +27,7 @@ __all__ = [
     "prepared",
     "program",
     "size_varies",
+    "varying",
 ]
 
 Contents = Literal["raw", "boxes"]
@@ -92,32 +93,48 @@ def _is_plain(network: Network) -> bool:
 def program(
     exported: Exported, *, dynamic_batch: bool = True, dynamic_size: bool | None = None
 ) -> torch.export.ExportedProgram:
-    """Trace an exported network; None lets H and W vary where no layer fixes them."""
-    size = _size_is_dynamic(exported.network, dynamic_size)
-    shapes = dynamic_shapes(exported.network, batch=dynamic_batch, size=size)
-    images = example(exported.network, batch=2 if dynamic_batch else 1, scale=2 if size else 1)
+    """Trace an exported network; None lets H and W vary where that is possible.
+
+    Raises UsageError where H and W are asked to vary and cannot.
+    """
+    varies = size_varies(exported.network)
+    if dynamic_size and not varies:
+        raise UsageError("dynamic_size: a layer of this network fixes the size of its input")
+    if dynamic_size is False or not varies:
+        return _traced(exported, dynamic_batch, size=False)
+    # A map of one row or column is taken for a constant; at twice the size it has two.
+    for scale in (1, 2):
+        try:
+            return _traced(exported, dynamic_batch, size=True, scale=scale)
+        except torch._dynamo.exc.UserError as error:
+            reason = str(error).splitlines()[0]
+    if dynamic_size:
+        raise UsageError(f"dynamic_size: torch cannot export this network so: {reason}")
+    return _traced(exported, dynamic_batch, size=False)
+
+
+def varying(traced: torch.export.ExportedProgram) -> dict[str, bool]:
+    """Say whether the batch, and H and W, of a program's input may vary, as for `metadata`."""
+    name = traced.graph_signature.user_inputs[0]
+    images = next(node for node in traced.graph.nodes if node.name == name).meta["val"]
+    free = [not isinstance(side, int) for side in images.shape]
+    return {"dynamic_batch": free[0], "dynamic_size": free[-1] and len(free) == 4}
+
+
+def _traced(
+    exported: Exported, batch: bool, *, size: bool, scale: int = 1
+) -> torch.export.ExportedProgram:
+    shapes = dynamic_shapes(exported.network, batch=batch, size=size)
+    images = example(exported.network, batch=2 if batch else 1, scale=scale)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        try:
-            return torch.export.export(exported, (images,), dynamic_shapes=(shapes,))
-        except torch._dynamo.exc.UserError as error:
-            raise UsageError(
-                "this network cannot be exported for every size: dynamic_size=False fixes it;"
-                f" torch says {str(error).splitlines()[0]}"
-            ) from error
-
-
-def _size_is_dynamic(network: Network, asked: bool | None) -> bool:
-    varies = size_varies(network)
-    if asked and not varies:
-        raise UsageError("dynamic_size: a layer of this network fixes the size of its input")
-    return varies if asked is None else asked
+        return torch.export.export(exported, (images,), dynamic_shapes=(shapes,))
 
 
 def example(network: Network, batch: int = 2, scale: int = 1) -> Tensor:
-    """Return an input of zeros, of the network's size times `scale`.
+    """Return an input of zeros, its sides those of the network times `scale`.
 
-    Sides of one would be taken for constants: of the batch, and of a map where the size may vary.
+    A batch of one would be taken for a constant.
     """
     shape = network.plan.input
     if shape.is_vector:
@@ -167,8 +184,8 @@ def metadata(
     contents: str = "raw",
     *,
     dtype: str = "float32",
-    dynamic_batch: bool = True,
-    dynamic_size: bool | None = None,
+    dynamic_batch: bool,
+    dynamic_size: bool,
 ) -> dict[str, str]:
     """Return what a program that runs the file has to know, as text.
 
@@ -189,7 +206,7 @@ def metadata(
         "classes": str(max((cast(Head, node.layer).classes for node in heads), default=0)),
         "input": str(plan.input),
         "batch": "dynamic" if dynamic_batch else "1",
-        "size": "dynamic" if _size_is_dynamic(network, dynamic_size) else "fixed",
+        "size": "dynamic" if dynamic_size else "fixed",
         "stride": " x ".join(str(step) for step in reversed(plan.stride)),
         "letterbox": str(
             (plan.context.dialect.letterbox or plan.net.letter_box) and not stretched

@@ -12,12 +12,11 @@ import torch
 
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters.graph import (
-    Exported,
-    example,
     metadata,
     output_names,
     prepared,
     program,
+    varying,
 )
 from darknet_torch.exporters.optional import needs
 from darknet_torch.files import write_atomically
@@ -52,7 +51,7 @@ def write(
         (K, 7): number in the batch, the box, score, class, the best first of each class.
     dtype: "float32" or "float16", of the weights and of the sums; input and outputs stay float32.
     opset: of the ONNX standard, 18 or more.
-    dynamic_size: H and W may vary in multiples of the stride; None: where no layer fixes them.
+    dynamic_size: H and W may vary in multiples of the stride; None: where that is possible.
     threshold, nms, max_det (of a picture and class): for "detections"; None is what Darknet does.
     nms_kind: "default" (the operator NonMaxSuppression), "greedynms" or "diounms" (a loop in the
         graph, exact for pictures that are stretched to the input); None is the cfg's own;
@@ -96,10 +95,9 @@ def model(
         raise UsageError(f"contents={contents}: must be raw, boxes or detections")
     decoded = "boxes" if contents == "detections" else contents
     exported = prepared(network, decoded, dtype)
-    result = _converted(exported, opset, dynamic_batch, dynamic_size)
-    told = metadata(
-        network, contents, dtype=dtype, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size
-    )
+    traced = program(exported, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size)
+    result = _converted(traced, output_names(network, decoded), opset)
+    told = metadata(network, contents, dtype=dtype, **varying(traced))
     if contents == "detections":
         lowest = network.plan.context.dialect.threshold if threshold is None else threshold
         kind, beta = _suppression(network, nms_kind)
@@ -125,15 +123,13 @@ def _suppression(network: Network, asked: str | None) -> tuple[str, float]:
     return ("default" if asked == "standard" else asked or kind), beta
 
 
-def _converted(exported: Exported, opset: int, batch: bool, size: bool | None) -> Any:
-    traced = program(exported, dynamic_batch=batch, dynamic_size=size)
+def _converted(traced: torch.export.ExportedProgram, outputs: list[str], opset: int) -> Any:
     with _quiet():
         converted = torch.onnx.export(
             traced,
-            (example(exported.network, batch=2 if batch else 1),),
             dynamo=True,
             input_names=["images"],
-            output_names=output_names(exported.network, exported.contents),
+            output_names=outputs,
             opset_version=opset,
             verbose=False,
         )

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from darknet_torch.exporters import onnx
 from darknet_torch.exporters.beside import made_beside
-from darknet_torch.exporters.graph import metadata
 from darknet_torch.exporters.optional import needs
 from darknet_torch.network import Network
 
@@ -32,9 +31,7 @@ def write(
     )
     # read_model and not convert_model, which reports to Intel that it was called
     model = openvino.Core().read_model(source.SerializeToString())
-    told = metadata(
-        network, contents, dtype=dtype, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size
-    )
+    told = {each.key: each.value for each in source.metadata_props} | {"dtype": dtype}
     for key, value in told.items():
         model.set_rt_info(value, ["darknet_torch", key])
     with made_beside(path) as folder:

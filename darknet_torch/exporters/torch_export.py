@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from darknet_torch.exporters.graph import metadata, prepared, program
+from darknet_torch.exporters.graph import metadata, prepared, program, varying
 from darknet_torch.files import atomic
 from darknet_torch.network import Network
 
@@ -28,9 +28,7 @@ def write(
     """
     exported = prepared(network, contents, dtype)
     traced = program(exported, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size)
-    told = metadata(
-        network, contents, dtype=dtype, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size
-    )
+    told = metadata(network, contents, dtype=dtype, **varying(traced))
     with atomic(path) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.export.save(traced, file, extra_files=told)

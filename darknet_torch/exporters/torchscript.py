@@ -6,7 +6,14 @@ from typing import Any
 
 import torch
 
-from darknet_torch.exporters.graph import Exported, example, metadata, prepared, program
+from darknet_torch.exporters.graph import (
+    Exported,
+    example,
+    metadata,
+    prepared,
+    program,
+    size_varies,
+)
 from darknet_torch.files import atomic
 from darknet_torch.network import Network
 
@@ -21,7 +28,8 @@ def write(network: Network, path: Path, *, contents: str = "raw", dtype: str = "
     Raises UsageError for what cannot be exported.
     """
     module = traced(prepared(network, contents, dtype))
-    told = metadata(network, contents, dtype=dtype)
+    sized = size_varies(network)
+    told = metadata(network, contents, dtype=dtype, dynamic_batch=True, dynamic_size=sized)
     with atomic(path) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.save(module, file, _extra_files=told)

@@ -156,9 +156,10 @@ class ChannelSum(Function):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Compute the layer's output."""
-        total = inputs[0]
+        total, have = inputs[0], self.channels[0]
         for x, channels in zip(inputs[1:], self.channels[1:], strict=True):
-            total = _added(total, x, self.channels[0], channels)
+            both = min(channels, have)
+            total = _added(total, x[:, :both], both, have)
         return activate(self.activation, total)
 
 
@@ -185,15 +186,16 @@ class WeightedSum(nn.Module):
         have = self.channels[0]
         total = inputs[0] * weight[0]
         for x, factor, channels in zip(inputs[1:], weight[1:], self.channels[1:], strict=True):
-            total = _added(total, x * factor, have, channels)
+            both = min(channels, have)
+            total = _added(total, x[:, :both] * factor[:, :both], both, have)
         return activate(self.layer.activation, total)
 
 
-def _added(total: Tensor, x: Tensor, have: int, channels: int) -> Tensor:
-    """Add x (B, channels, ...) to total (B, have, ...): only the channels that both have."""
-    if channels >= have:
-        return total + x[:, :have]
-    return torch.cat((total[:, :channels] + x, total[:, channels:]), dim=1)
+def _added(total: Tensor, x: Tensor, both: int, have: int) -> Tensor:
+    """Add x (B, both, ...) to the first channels of total (B, have, ...)."""
+    if both == have:
+        return total + x
+    return torch.cat((total[:, :both] + x, total[:, both:]), dim=1)
 
 
 def _must_name_sources(section: Section) -> None:
