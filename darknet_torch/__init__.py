@@ -15,6 +15,7 @@ The map, in the order in which the data flows (each file imports only what stand
     image, sources                pictures, read ahead
     detections, detector, draw    pictures -> boxes of objects, on pictures too
     classifier, generator         pictures -> classes; characters -> text
+    data                          data sets: what is marked in pictures, and what is wrong there
     packed, optimized             faster forward passes
     exporters, verification       networks as files of other programs, compared on photos
     engine_choice                 the fastest engine here

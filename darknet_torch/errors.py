@@ -10,6 +10,7 @@ __all__ = [
     "CfgError",
     "DarknetError",
     "DarknetWarning",
+    "DataError",
     "DownloadError",
     "ImageError",
     "ShapeError",
@@ -42,6 +43,10 @@ class WeightsError(DarknetError):
 
 class ImageError(DarknetError):
     """A picture cannot be read, is too large, or has a form that is not known."""
+
+
+class DataError(DarknetError):
+    """A data set cannot be read: its description, a list, or (if `strict`) one of its labels."""
 
 
 class DownloadError(DarknetError):

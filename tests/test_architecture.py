@@ -31,6 +31,7 @@ ORDER = (
     " image sources"
     " detections detector draw"
     " classifier generator"
+    " data"
     " packed optimized exporters verification engine_choice"
     " cli"
 ).split()
