@@ -8,7 +8,38 @@ from os import PathLike
 from pathlib import Path
 from typing import BinaryIO, cast
 
-__all__ = ["atomic", "is_file", "write_atomically"]
+from darknet_torch.errors import DarknetError
+
+__all__ = ["PICTURES", "atomic", "cfg_folder", "is_file", "read_bytes", "write_atomically"]
+
+PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+"""Endings of the files in a folder that are looked at as pictures."""
+
+
+def cfg_folder() -> Path:
+    """Return the folder of the cfgs: in the package, or beside it in a source tree."""
+    package = Path(__file__).parent
+    inside = package / "cfg"
+    return inside if inside.is_dir() else package.parent / "cfg"
+
+
+def read_bytes(path: Path, most: int, kind: type[DarknetError], what: str) -> bytes:
+    """Return what a file holds; raises `kind` if that cannot be, or is more than `most` bytes."""
+    try:
+        if path.is_dir():
+            raise kind(f"{path}: is a folder, not a file")
+        with path.open("rb") as file:
+            raw = file.read(most + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise kind(f"{path}: cannot be read: {reason}") from error
+    if len(raw) > most:
+        raise kind(f"{path}: larger than {_size(most)}, too large for {what} file")
+    return raw
+
+
+def _size(count: int) -> str:
+    return f"{count >> 20} MB" if count >= 1 << 20 else f"{count >> 10} kB"
 
 
 def is_file(path: str | PathLike[str]) -> bool:

@@ -12,7 +12,7 @@ from darknet_torch import checkpoint, engines, parser, weights, zoo
 from darknet_torch import dialect as dialects
 from darknet_torch.dialect import Dialect
 from darknet_torch.errors import UsageError
-from darknet_torch.files import is_file
+from darknet_torch.files import cfg_folder, is_file
 from darknet_torch.graph import Plan, make_plan
 from darknet_torch.heads.base import Head
 from darknet_torch.network import Network
@@ -42,13 +42,6 @@ def list_cfgs(pattern: str = "*") -> list[str]:
     """
     names = sorted(path.stem for path in cfg_folder().glob("*.cfg"))
     return [name for name in names if fnmatchcase(name, pattern)]
-
-
-def cfg_folder() -> Path:
-    """Return the folder of the cfgs: in the package, or beside it in a source tree."""
-    package = Path(__file__).parent
-    inside = package / "cfg"
-    return inside if inside.is_dir() else package.parent / "cfg"
 
 
 def plan(

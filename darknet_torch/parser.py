@@ -19,9 +19,20 @@ from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 
-from darknet_torch.errors import CfgError
+from darknet_torch.errors import CfgError, DarknetError
+from darknet_torch.files import read_bytes
 
-__all__ = ["Option", "Section", "parse", "read", "read_data", "read_lines", "read_names", "write"]
+__all__ = [
+    "Option",
+    "Section",
+    "parse",
+    "read",
+    "read_data",
+    "read_lines",
+    "read_names",
+    "read_text",
+    "write",
+]
 
 MAX_BYTES = 16 << 20
 _BLANKS = str.maketrans("", "", " \t\r")
@@ -82,7 +93,7 @@ def read(source: str | PathLike[str]) -> list[Section]:
     if isinstance(source, str) and "\n" in source:
         return parse(source)
     path = Path(source)
-    return parse(_text(path), str(path), path.parent)
+    return parse(read_text(path), str(path), path.parent)
 
 
 def parse(text: str, file: str = "<cfg>", folder: Path | None = None) -> list[Section]:
@@ -115,7 +126,7 @@ def write(sections: Iterable[Section]) -> str:
 def read_data(path: str | PathLike[str]) -> dict[str, str]:
     """Read a `.data` file: `key = value` lines without sections, the first duplicate wins."""
     options: dict[str, str] = {}
-    for number, content in _lines(_text(Path(path))):
+    for number, content in _lines(read_text(Path(path))):
         option = _option(content, number)
         if option is not None and option.value is not None:
             options.setdefault(option.key, option.value)
@@ -124,7 +135,7 @@ def read_data(path: str | PathLike[str]) -> dict[str, str]:
 
 def read_names(path: str | PathLike[str]) -> tuple[str, ...]:
     """Read a `.names` file: one class name a line, blank lines at the end ignored."""
-    names = [line.strip() for line in _text(Path(path)).split("\n")]
+    names = [line.strip() for line in read_text(Path(path)).split("\n")]
     while names and not names[-1]:
         names.pop()
     return tuple(names)
@@ -132,23 +143,20 @@ def read_names(path: str | PathLike[str]) -> tuple[str, ...]:
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
     """Return the lines of a text file that are not blank, with their numbers."""
-    lines = enumerate(_text(path).split("\n"), start=1)
+    lines = enumerate(read_text(path).split("\n"), start=1)
     return [(number, line.strip()) for number, line in lines if line.strip()]
 
 
-def _text(path: Path) -> str:
-    try:
-        if path.is_dir():
-            raise CfgError(f"{path}: is a folder, not a file")
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise CfgError(f"{path}: cannot be read: {reason}") from error
-    if len(raw) > MAX_BYTES:
-        raise CfgError(f"{path}: larger than {MAX_BYTES >> 20} MB, too large for a text file")
+def read_text(
+    path: Path, most: int = MAX_BYTES, kind: type[DarknetError] = CfgError, what: str = "a text"
+) -> str:
+    """Return the text of a file; bytes that are no UTF-8 become surrogates.
+
+    Raises `kind` if it cannot be read, has more than `most` bytes, or is binary.
+    """
+    raw = read_bytes(path, most, kind, what)
     if b"\0" in raw:
-        raise CfgError(f"{path}: is a binary file, not a text")
+        raise kind(f"{path}: is a binary file, not {what}")
     return raw.decode("utf-8-sig", errors="surrogateescape")
 
 

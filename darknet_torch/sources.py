@@ -13,12 +13,12 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from torch import Tensor
 
 from darknet_torch.errors import DarknetError, ImageError
+from darknet_torch.files import PICTURES
 
 __all__ = ["Outcome", "Outcomes", "collect", "expand", "path_of", "read_ahead", "stream"]
 
 T = TypeVar("T")
 R = TypeVar("R")
-ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 class Outcome(NamedTuple, Generic[R]):
@@ -82,10 +82,10 @@ def expand(images: Any) -> tuple[Iterable[Any], bool]:
 def _expand_path(path: str) -> tuple[list[str], bool]:
     if Path(path).is_dir():
         inside = sorted(
-            str(each) for each in Path(path).iterdir() if each.suffix.lower() in ENDINGS
+            str(each) for each in Path(path).iterdir() if each.suffix.lower() in PICTURES
         )
         if not inside:
-            raise ImageError(f"{path}: no pictures in this folder ({' '.join(ENDINGS)})")
+            raise ImageError(f"{path}: no pictures in this folder ({' '.join(PICTURES)})")
         return inside, True
     if has_magic(path) and not Path(path).exists():
         every = iglob(path, recursive=True)  # noqa: PTH207 (Path.glob refuses absolute patterns)

@@ -14,7 +14,9 @@ from typing import Any
 from darknet_torch.errors import DarknetError, DarknetWarning
 from darknet_torch.version import __version__
 
-VERBS = (*("detect", "classify", "generate", "summary", "check", "convert", "verify", "models"),)
+VERBS = (
+    *("detect", "classify", "generate", "summary", "check", "convert", "verify", "data", "models"),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,9 +16,12 @@ import numpy.typing as npt
 
 from darknet_torch.errors import DataError
 
-__all__ = ["Dataset", "Problem", "Sample", "Truth"]
+__all__ = ["NOTES", "Dataset", "Problem", "Sample", "Truth"]
 
 Array = npt.NDArray[Any]
+
+NOTES = frozenset({"negative picture"})
+"""Kinds of problems that are no faults: worth a look, and right as they stand."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -70,6 +73,7 @@ class Sample:
     """One picture of width x height pixels (0 where nothing tells), and what is marked in it.
 
     image_id: COCO's number of the picture, else its place in the list, from 1.
+    label: the class of the whole picture, in data sets for classification.
     """
 
     path: Path
@@ -77,6 +81,7 @@ class Sample:
     height: int
     truth: Truth
     image_id: int
+    label: int | None = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,11 @@ class Dataset:
     def counts(self) -> dict[str, int]:
         """How many problems of each kind there are."""
         return dict(sorted(Counter(problem.kind for problem in self.problems).items()))
+
+    @property
+    def faults(self) -> tuple[Problem, ...]:
+        """The problems without those that are only worth a look."""
+        return tuple(problem for problem in self.problems if problem.kind not in NOTES)
 
     def take(self, index: Sequence[int] | slice) -> Self:
         """Only some of the pictures."""

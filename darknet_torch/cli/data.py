@@ -1,0 +1,130 @@
+"""Data sets: check them, count what is in them, write them in another format.
+
+SOURCE is a .yaml description (or coco, voc), a .data file, a list of pictures, a folder, a glob, a
+folder in VOC's layout, or a COCO .json. Exit status of check: 0 clean, 1 problems, 2 wrong input.
+
+examples: darknet-torch data check my.data
+          darknet-torch data stats my.yaml --split train
+          darknet-torch data convert VOCdevkit/VOC2007 --split test -o voc-for-darknet --to darknet
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from darknet_torch.data import Dataset
+
+_FORMATS = ("darknet", "voc", "coco", "folders", "paths", "classification")
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the three actions with their arguments."""
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
+    check = actions.add_parser("check", help="print every problem, and how many of each kind")
+    _add_source(check)
+    check.add_argument("--strict", action="store_true", help="stop at the first problem, status 2")
+    check.add_argument("--verify", action="store_true", help="decode every picture whole")
+    stats = actions.add_parser("stats", help="count pictures, boxes, classes and sizes")
+    _add_source(stats)
+    for each in (check, stats):
+        each.add_argument("--json", action="store_true", help="print JSON")
+    convert = actions.add_parser("convert", help="write the data set in another format")
+    _add_source(convert)
+    convert.add_argument("-o", "--out", required=True, metavar="FOLDER", help="folder to write to")
+    convert.add_argument("--to", required=True, choices=("darknet", "voc", "coco"), help="format")
+    convert.add_argument(
+        "--pictures", choices=("link", "copy", "none"), default="link", help="%(choices)s (link)"
+    )
+    convert.add_argument(
+        "--out-split", choices=("train", "val", "test"), help="split to write (as read)"
+    )
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help=".yaml, .data, list, folder, glob, .json")
+    parser.add_argument("--split", default="val", help="train, val, test or all (val)")
+    parser.add_argument("--names", help="file of class names, one a line")
+    parser.add_argument("--format", choices=_FORMATS, help="%(choices)s (guessed)")
+    parser.add_argument("--label-rule", choices=("pjreddie", "alexeyab"), help="(all are tried)")
+    parser.add_argument("--workers", type=int, default=2, help="threads (2)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Read, then do what is asked."""
+    from darknet_torch.data import read
+
+    keys = ("split", "names", "format", "label_rule", "workers")
+    given: dict[str, Any] = {key: getattr(options, key) for key in keys}
+    given |= {key: True for key in ("strict", "verify") if getattr(options, key, False)}
+    with _bar() as progress:
+        dataset = read(options.source, progress=progress, **given)
+    return {"check": _check, "stats": _stats, "convert": _convert}[options.action](dataset, options)
+
+
+@contextmanager
+def _bar() -> "Iterator[Callable[[int, int], None]]":
+    from tqdm import tqdm
+
+    with tqdm(unit="picture", disable=not sys.stderr.isatty(), leave=False) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield progress
+
+
+def _check(dataset: "Dataset", options: argparse.Namespace) -> int:
+    boxes = sum(len(sample.truth) for sample in dataset.samples)
+    if options.json:
+        found = [{"kind": p.kind, "where": p.where, "what": p.what} for p in dataset.problems]
+        counted = {"pictures": len(dataset), "boxes": boxes, "counts": dataset.counts}
+        print(json.dumps({"source": dataset.source, **counted, "problems": found}))
+        return int(bool(dataset.faults))
+    for problem in dataset.problems:
+        print(problem)
+    classes = f"{len(dataset.names)} classes"
+    print(f"{dataset.source}: {len(dataset)} pictures, {boxes} boxes, {classes}")
+    for kind, count in dataset.counts.items():
+        print(f"{count:7} {kind}")
+    return int(bool(dataset.faults))
+
+
+def _stats(dataset: "Dataset", options: argparse.Namespace) -> int:
+    from darknet_torch.data import statistics
+
+    found = statistics(dataset)
+    print(json.dumps(found) if options.json else "\n".join(_table(found)))
+    return 0
+
+
+def _table(found: dict[str, Any]) -> Iterator[str]:
+    yield f"{found['source']}: {found['pictures']} pictures, {found['boxes']} boxes"
+    yield ", ".join(f"{key}: {found[key]}" for key in ("difficult", "truncated", "crowd"))
+    spread = ", ".join(f"{key} {value:g}" for key, value in found["boxes_a_picture"].items())
+    yield f"boxes a picture: {spread}; without any: {found['without_boxes']} pictures"
+    yield "boxes: " + ", ".join(f"{count} {size}" for size, count in found["box_sizes"].items())
+    sizes = [f"{w} x {h} ({count})" for w, h, count in found["picture_sizes"]]
+    more = f" and {len(sizes) - 5} other sizes" if len(sizes) > 5 else ""
+    yield f"pictures: {', '.join(sizes[:5])}{more}"
+    yield f"{'class':>5}  {'boxes':>7}  {'pictures':>8}  name"
+    for row in found["classes"]:
+        yield f"{row['class_id']:5}  {row['boxes']:7}  {row['pictures']:8}  {row['class']}"
+
+
+def _convert(dataset: "Dataset", options: argparse.Namespace) -> int:
+    from darknet_torch.data import convert
+
+    known = {"valid": "val", "trainval": "train", "train": "train", "test": "test"}
+    split = options.out_split or known.get(options.split, "val")
+    path = convert(dataset, options.out, format=options.to, copy=options.pictures, split=split)
+    print(f"wrote {path}: {len(dataset)} pictures, split {split}")
+    for kind, count in dataset.counts.items():
+        print(f"{count:7} {kind}", file=sys.stderr)
+    return 0

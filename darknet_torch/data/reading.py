@@ -1,0 +1,129 @@
+"""Any source -> Dataset: its pictures, their sizes and labels, and what is wrong with them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from os import PathLike
+from typing import Any
+
+from darknet_torch.data.checks import Report, check_boxes, plain, shown
+from darknet_torch.data.classes import Classes
+from darknet_torch.data.darknet_labels import RULES
+from darknet_torch.data.description import FORMATS, Names, describe, to_names
+from darknet_torch.data.items import Item, Run, items_of
+from darknet_torch.data.pictures import picture_size
+from darknet_torch.data.truth import NOTES, Dataset, Sample
+from darknet_torch.errors import DataError, UsageError
+
+__all__ = ["read"]
+
+Progress = Callable[[int, int], None]
+
+
+def read(
+    source: str | PathLike[str],
+    split: str = "val",
+    *,
+    format: str | None = None,  # noqa: A002 (what everybody calls it)
+    names: Names | None = None,
+    label_rule: str | None = None,
+    strict: bool = False,
+    verify: bool = False,
+    workers: int = 2,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Read a data set and check it; all that is wrong is among the problems of the result.
+
+    source: a .yaml description or the name of one of the package (coco, voc), Darknet's .data, a
+    list of pictures, a folder, a glob, a folder in VOC's layout, a COCO .json, a folder of class
+    folders. split: train, val, test or all; of VOC any that it has.
+    format: one of darknet, voc, coco, folders, paths, classification; guessed where it is None.
+    names: of the classes, or a .names file; default: those that the source tells, else those found.
+    label_rule: "pjreddie" or "alexeyab", where labels lie; None tries all (see `darknet_labels`).
+    strict: raise the first problem that is a fault. verify: decode every picture whole.
+    workers: threads that look at pictures. progress: told (done, all) after every picture.
+
+    Boxes are (left, top, right, bottom) in pixels of the picture as it is shown. Raises DataError
+    (of a .names or .data file CfgError): no such source or split, a file that cannot be understood.
+    """
+    _check(format, label_rule, workers)
+    description = describe(source, split)
+    if format is not None:
+        description = replace(description, format=format)
+    if names is not None:
+        found = to_names(names, description.places, "names")
+        description = replace(description, names=found)
+    run = Run(description, Classes(description.names), label_rule)
+    items = [item for part in description.parts for item in items_of(part, run)]
+    samples = list(_samples(items, run, strict, verify, workers, progress))
+    found, kept = run.classes.final(samples)
+    problems = tuple(run.report)
+    return Dataset(found, kept, problems, run.category_ids, description.source)
+
+
+def _check(format: str | None, rule: str | None, workers: int) -> None:  # noqa: A002
+    if format is not None and format not in FORMATS:
+        raise UsageError(f"format={shown(format)}: one of {', '.join(FORMATS)} wanted")
+    if rule is not None and rule not in RULES:
+        raise UsageError(f"label_rule={shown(rule)}: pjreddie, alexeyab or None wanted")
+    if workers < 1:
+        raise UsageError(f"workers={workers}: at least 1 wanted")
+
+
+def _samples(
+    items: Sequence[Item],
+    run: Run,
+    strict: bool,
+    verify: bool,
+    workers: int,
+    progress: Progress | None,
+) -> Iterator[Sample]:
+    """Samples in order; what is found wrong goes into the report."""
+    seen: dict[str, str] = {}
+    _raise_first(run.report, strict)
+    work = partial(_look, verify=verify)
+    with ThreadPoolExecutor(workers) as pool:
+        for place, (item, (sample, notes)) in enumerate(_ahead(pool, work, items), start=1):
+            before = seen.setdefault(str(item.listed.path), item.listed.where)
+            if before is not item.listed.where:
+                what = f"{item.listed.path}: listed before, at {before}"
+                run.report.add("duplicate picture", item.listed.where, what)
+            run.report += notes
+            _raise_first(run.report[-1 - len(notes) :], strict)
+            if sample is not None:
+                number = place if item.image_id is None else item.image_id
+                yield replace(sample, image_id=number)
+            if progress is not None:
+                progress(place, len(items))
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, work: Callable[[Item], Any], items: Sequence[Item]
+) -> Iterator[tuple[Item, Any]]:
+    """Some hundred at a time, so that an error need not wait for all the others."""
+    rest = iter(items)
+    while some := list(islice(rest, 256)):
+        yield from zip(some, pool.map(work, some), strict=True)
+
+
+def _raise_first(problems: Sequence[Any], strict: bool) -> None:
+    fault = next((each for each in problems if each.kind not in NOTES), None) if strict else None
+    if fault is not None:
+        raise DataError(str(fault))
+
+
+def _look(item: Item, verify: bool) -> tuple[Sample | None, Report]:
+    report, (path, where) = Report(), item.listed
+    try:
+        width, height = picture_size(path, verify)
+    except FileNotFoundError:
+        report.add("missing picture", where, f"{path}: no such picture")
+        return None, report
+    except DataError as error:
+        report.add("unreadable picture", where, f"{path}: {plain(str(error))}")
+        return None, report
+    boxes = item.boxes((width, height), report)
+    truth = check_boxes(boxes, width, height, report)
+    return Sample(path, width, height, truth, 0, item.label), report

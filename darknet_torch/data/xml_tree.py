@@ -1,0 +1,103 @@
+"""XML from anybody, as a small tree: no document type, no entities, no depth, no size.
+
+Entities are how XML reads other files and fills the memory; labels need neither, so that a document
+type (the only place to declare one) is refused before anything of it counts.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from xml.parsers import expat
+
+from darknet_torch.data.checks import plain, shown
+from darknet_torch.errors import DataError
+from darknet_torch.files import read_bytes
+
+__all__ = ["Element", "read_xml"]
+
+MAX_XML = 1 << 20
+_DEEPEST = 30
+_LONGEST = 10_000
+
+
+@dataclass(slots=True)
+class Element:
+    """A tag with its text, its children, and the line on which it begins."""
+
+    tag: str
+    line: int = 0
+    text: str = ""
+    children: "list[Element]" = field(default_factory=list)
+
+    def all(self, tag: str) -> "Iterator[Element]":
+        """The children of that tag."""
+        return (child for child in self.children if child.tag == tag)
+
+    def find(self, path: str) -> "Element | None":
+        """The first at a path such as `bndbox/xmin`."""
+        found: Element | None = self
+        for tag in path.split("/"):
+            found = next(found.all(tag), None) if found is not None else None
+        return found
+
+    def get(self, path: str) -> str | None:
+        """The text at a path, None if there is nothing."""
+        found = self.find(path)
+        return None if found is None else found.text.strip()
+
+
+def read_xml(path: Path) -> Element:
+    """The outermost tag of a file.
+
+    Raises DataError: unreadable, more than 1 MB, no XML, a document type, tags more than 30 deep.
+    The message names the line, not the file.
+    """
+    raw = read_bytes(path, MAX_XML, DataError, "an annotation")
+    builder = _Builder()
+    try:
+        builder.parser.Parse(raw, True)
+    except expat.ExpatError as error:
+        what = expat.ErrorString(error.code)
+        raise DataError(f"line {error.lineno}: no XML: {what}") from error
+    except (LookupError, ValueError) as error:  # of encodings that Python does not know
+        raise DataError(f"no XML: {plain(str(error))}") from error
+    return builder.outermost.children[0]
+
+
+class _Builder:
+    def __init__(self) -> None:
+        self.outermost = Element("")
+        self._open = [self.outermost]
+        self.parser = expat.ParserCreate()
+        self.parser.buffer_text = True
+        self.parser.StartElementHandler = self._start
+        self.parser.EndElementHandler = self._end
+        self.parser.CharacterDataHandler = self._text
+        for name in ("StartDoctypeDecl", "EntityDecl", "ExternalEntityRef"):
+            setattr(self.parser, f"{name}Handler", self._refuse(name))
+
+    def _start(self, tag: str, _: object) -> None:
+        if len(self._open) > _DEEPEST:
+            raise DataError(f"line {self._line}: tags more than {_DEEPEST} deep")
+        element = Element(tag, self._line)
+        self._open[-1].children.append(element)
+        self._open.append(element)
+
+    def _end(self, _: str) -> None:
+        self._open.pop()
+
+    def _text(self, text: str) -> None:
+        if len(self._open[-1].text) < _LONGEST:  # text in a million pieces takes minutes to join
+            self._open[-1].text += text
+
+    def _refuse(self, name: str) -> Callable[..., None]:
+        def refuse(*given: Any) -> None:
+            what = f"{name} {shown(given[0])}" if given else name
+            raise DataError(f"line {self._line}: {what}: no document types and entities here")
+
+        return refuse
+
+    @property
+    def _line(self) -> int:
+        return self.parser.CurrentLineNumber
