@@ -2,7 +2,7 @@
 
 The map, in the order in which the data flows (each file imports only what stands before it):
 
-    errors, files                 the tree of errors; files that are whole or not there
+    errors, files, optional       the tree of errors; whole files or none; packages of extras
     parser, c_numbers             text -> sections; numbers as C reads them
     dialect, options              the forks as data; sections -> typed options
     boxes, tree, layers, heads    what sections mean: shapes, sums, weights, boxes
@@ -15,10 +15,11 @@ The map, in the order in which the data flows (each file imports only what stand
     image, sources                pictures, read ahead
     detections, detector, draw    pictures -> boxes of objects, on pictures too
     classifier, generator         pictures -> classes; characters -> text
-    data                          data sets: what is marked in pictures, and what is wrong there
     packed, optimized             faster forward passes
     exporters, verification       networks as files of other programs, compared on photos
     engine_choice                 the fastest engine here
+    data                          data sets: what is marked in pictures, and what is wrong there
+    metrics, evaluator            detections against that: Darknet's figures, VOC's, COCO's
     cli                           the command
 
 Names are loaded when they are first used, so that importing this package does not import torch.

@@ -19,10 +19,10 @@ from darknet_torch.detections import Detections
 from darknet_torch.detector import Detector
 from darknet_torch.engines import Converted
 from darknet_torch.exporters.graph import prepared
-from darknet_torch.exporters.optional import needs
 from darknet_torch.image import read, resize
 from darknet_torch.loading import cfg_folder
 from darknet_torch.network import Network
+from darknet_torch.optional import needs
 
 __all__ = ["Check", "Report", "verify"]
 

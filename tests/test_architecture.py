@@ -22,7 +22,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Reading order: a file imports only what stands above it. Folders stand here by their name.
 ORDER = (
-    "version errors files"
+    "version errors files optional"
     " parser c_numbers dialect options"
     " boxes tree layers heads"
     " net graph network weights fold"
@@ -31,8 +31,8 @@ ORDER = (
     " image sources"
     " detections detector draw"
     " classifier generator"
-    " data"
     " packed optimized exporters verification engine_choice"
+    " data metrics evaluator"
     " cli"
 ).split()
 # Convenience methods that reach up, inside the function: `Detections.draw` calls `draw`.
