@@ -19,7 +19,10 @@ The map, in the order in which the data flows (each file imports only what stand
     exporters, verification       networks as files of other programs, compared on photos
     engine_choice                 the fastest engine here
     data                          data sets: what is marked in pictures, and what is wrong there
-    metrics, evaluator            detections against that: Darknet's figures, VOC's, COCO's
+    metrics                       detections against that: Darknet's figures, VOC's, COCO's
+    records, ranks, findings      all pictures of a data set: kept, shared out, gone through
+    evaluation, evaluator         networks measured
+    plots, outputs                the figures as pictures and files
     cli                           the command
 
 Names are loaded when they are first used, so that importing this package does not import torch.
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from darknet_torch.detector import detect
     from darknet_torch.dialect import ALEXEYAB, HANK_AI, PJREDDIE
     from darknet_torch.errors import DarknetError
+    from darknet_torch.evaluator import evaluate
     from darknet_torch.exporters import export
     from darknet_torch.loading import build, list_cfgs, load, parse_cfg, plan, save
     from darknet_torch.network import Network
@@ -54,6 +58,7 @@ _HOMES = {
     "build": "loading",
     "classify": "classifier",
     "detect": "detector",
+    "evaluate": "evaluator",
     "export": "exporters",
     "list_cfgs": "loading",
     "list_models": "zoo",
@@ -76,6 +81,7 @@ __all__ = [
     "build",
     "classify",
     "detect",
+    "evaluate",
     "export",
     "list_cfgs",
     "list_models",

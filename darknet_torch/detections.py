@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from darknet_torch.image import Source
 
-__all__ = ["COCO_CATEGORY_IDS", "Detection", "Detections"]
+__all__ = ["COCO_CATEGORY_IDS", "Detection", "Detections", "are_coco"]
 
 _UNUSED_IN_COCO = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
 # COCO numbers its 80 classes 1 to 90, with holes; at place i the number of Darknet's class i.
@@ -187,7 +187,7 @@ class Detections:
         `category_ids[class_id]` is the number that COCO uses. Default: its own numbers if the
         names are COCO's 80 classes, else the class number itself.
         """
-        if category_ids is None and self._are_coco():
+        if category_ids is None and are_coco(self.names):
             category_ids = COCO_CATEGORY_IDS
         rows: list[dict[str, Any]] = []
         for (left, top, right, bottom), score, class_id, _ in self:
@@ -196,11 +196,6 @@ class Detections:
             row = {"image_id": image_id, "category_id": category}
             rows.append({**row, "bbox": box, "score": _short(score)})
         return rows
-
-    def _are_coco(self) -> bool:
-        # The lists that circulate differ in the spelling of some names between these two.
-        ends = self.names[:1] + self.names[-1:]
-        return len(self.names) == 80 and ends == ("person", "toothbrush")
 
     def to_yolo(self, score: bool = False) -> str:
         """Darknet's labels: a line `class x y w h [score]` an object, in fractions."""
@@ -251,6 +246,12 @@ class Detections:
         if picture is None:
             raise UsageError("draw: which picture? these detections know no path")
         return draw(picture, self)
+
+
+def are_coco(names: Sequence[str]) -> bool:
+    """Say whether names are those of COCO's 80 classes."""
+    # The lists that circulate differ in the spelling of some names between these two.
+    return len(names) == 80 and (names[0], names[-1]) == ("person", "toothbrush")
 
 
 def _short(value: float) -> float:

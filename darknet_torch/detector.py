@@ -5,27 +5,25 @@ The steps are Darknet's: threshold, box correction to fractions of the picture, 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from os import PathLike, fspath
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from darknet_torch import image
-from darknet_torch.boxes import (
-    Candidates,
-    NmsKind,
-    cxcywh_to_xyxy,
-    suppress,
-    xyxy_to_cxcywh,
-)
+from darknet_torch.boxes import Candidates, NmsKind, cxcywh_to_xyxy, suppress, xyxy_to_cxcywh
 from darknet_torch.detections import Detections
 from darknet_torch.errors import UsageError
 from darknet_torch.heads.base import Head
 from darknet_torch.heads.detection import Detection
+from darknet_torch.heads.region import Region
 from darknet_torch.heads.yolo import AnchorHead
 from darknet_torch.image import Placement
+from darknet_torch.layers.base import Layer
 from darknet_torch.network import Runnable
+from darknet_torch.options import FileName
 from darknet_torch.sources import Outcomes, collect, path_of, stream
 
 __all__ = ["Detector", "detect"]
@@ -58,7 +56,7 @@ class _Options:
     classes: names or numbers to look for; None looks for all.
     max_det: keep only so many of each picture, the best.
     agnostic: boxes of different classes suppress one another too.
-    use_map: with a word tree, score the classes of the section's `map` file.
+    use_map: with a word tree, score the classes of the section's `map` file, or of another one.
     batch_size: pictures in one forward pass. workers: threads that read and resize ahead.
     """
 
@@ -70,7 +68,7 @@ class _Options:
     classes: Sequence[str | int] | None = None
     max_det: int | None = None
     agnostic: bool = False
-    use_map: bool = False
+    use_map: bool | str | PathLike[str] = False
     batch_size: int = 1
     workers: int = 2
 
@@ -100,10 +98,34 @@ class Detector:
         self.heads = [network.plan[index].layer for index in network.plan.heads]
         if not self.heads:
             raise UsageError("the network has no head that yields boxes; is it a classifier?")
-        self.wanted = _class_ids(self.options.classes, network.names, self._class_count())
+        if not isinstance(self.options.use_map, bool):
+            self.heads = [self._with_map(head, fspath(self.options.use_map)) for head in self.heads]
+        self.wanted = _class_ids(self.options.classes, self.names, self.class_count)
 
-    def _class_count(self) -> int:
-        return max(head.classes for head in self.heads if isinstance(head, Head))
+    @property
+    def class_map(self) -> tuple[int, ...] | None:
+        """With `use_map`, the network's class of each class that is scored."""
+        maps = (head.class_map for head in self.heads if isinstance(head, Head))
+        return next((each for each in maps if each), None) if self.options.use_map else None
+
+    @property
+    def class_count(self) -> int:
+        """How many classes are scored."""
+        most = max(head.classes for head in self.heads if isinstance(head, Head))
+        return most if self.class_map is None else len(self.class_map)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the classes that are scored."""
+        names = self.network.names
+        known = [names[number] for number in self.class_map or () if number < len(names)]
+        return names if self.class_map is None else tuple(known)
+
+    def _with_map(self, head: Layer, path: str) -> Layer:
+        if not isinstance(head, Region) or head.tree is None:
+            raise UsageError(f"use_map={path}: the network has no word tree to map classes of")
+        folders = self.network.plan.context.folders
+        return replace(head, map=FileName(path, "map", head.section, folders))
 
     @property
     def threshold(self) -> float:
@@ -172,7 +194,7 @@ class Detector:
                     (shape.h, shape.w),
                     self.threshold,
                     hier_threshold=options.hier_threshold,
-                    use_map=options.use_map,
+                    use_map=bool(options.use_map),
                 )
                 for head, each in zip(self.heads, raw, strict=True)
                 if isinstance(head, Head)
@@ -189,7 +211,7 @@ class Detector:
     def _chosen(self, rows: Tensor) -> Candidates:
         """Take a converted file's detections (K, 7) as they are, those above the threshold."""
         rows = rows[rows[:, 5] > self.threshold]
-        scores = rows.new_zeros(len(rows), self._class_count())
+        scores = rows.new_zeros(len(rows), self.class_count)
         scores.scatter_(1, rows[:, 6:].long(), rows[:, 5:6])
         found = xyxy_to_cxcywh(rows[:, 1:5])
         return Candidates(rows[:, 0].long(), found, torch.ones(len(rows)), scores)
@@ -218,7 +240,7 @@ class Detector:
     def _suppressed(self, pairs: "_Pairs", kind: str, beta: float) -> "_Pairs":
         if not self.options.nms or getattr(self.network, "contents", "raw") == "detections":
             return pairs
-        classes = self._class_count()
+        classes = self.class_count
         group = pairs.picture if self.options.agnostic else pairs.picture * classes + pairs.class_id
         kinds: dict[str, NmsKind] = {"greedynms": "greedynms", "diounms": "diounms"}
         alive = suppress(
@@ -236,7 +258,7 @@ class Detector:
             xyxy=(pairs.boxes[mine][order] * size).cpu(),
             score=score[order].cpu(),
             class_id=pairs.class_id[mine][order].cpu(),
-            names=self.network.names,
+            names=self.names,
             width=width,
             height=height,
             path=picture.path,

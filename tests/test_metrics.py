@@ -49,7 +49,8 @@ def test_darknets_order_of_listing_decides_at_the_threshold() -> None:
     truth = marked([(0, 0, box)])
     found = Found(np.zeros(2), np.zeros(2), np.array([0.1, 0.9]), np.array([box, box]))
     judged = darknet.judge(found, truth, 1)
-    assert judged.hit.tolist() == [False, True]
+    assert judged.score.tolist() == [0.9, 0.1]
+    assert judged.hit.tolist() == [True, False]
     counts = judged.counts(0.25)
     assert (counts.tp, counts.fp, counts.fn) == (0, 1, 1)
 

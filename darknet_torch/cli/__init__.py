@@ -15,7 +15,10 @@ from darknet_torch.errors import DarknetError, DarknetWarning
 from darknet_torch.version import __version__
 
 VERBS = (
-    *("detect", "classify", "generate", "summary", "check", "convert", "verify", "data", "models"),
+VERBS = (
+    *("detect", "classify", "generate", "evaluate", "data"),
+    *("summary", "check", "convert", "verify", "models"),
+)
 )
 
 

@@ -4,25 +4,31 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from darknet_torch.dialect import DIALECTS
 from darknet_torch.errors import UsageError
 from darknet_torch.transfer import Progress
 
 if TYPE_CHECKING:
-    from darknet_torch.network import Network
+    from tqdm import tqdm
+
+    from darknet_torch.network import Network, Runnable
 
 __all__ = [
     "WEIGHTS",
     "add_cfg",
+    "add_engine",
+    "add_fit",
     "add_weights",
     "download_bar",
     "load_network",
+    "load_runnable",
     "move",
     "plan_options",
     "take_weights",
     "with_bar",
+    "working_bar",
 ]
 
 T = TypeVar("T")
@@ -73,11 +79,46 @@ def load_network(options: argparse.Namespace, engine: str | None = None) -> "Net
         )
 
 
-def take_weights(options: argparse.Namespace, endings: Sequence[str] = WEIGHTS) -> None:
+def take_weights(
+    options: argparse.Namespace, endings: Sequence[str] = WEIGHTS, among: str = "pictures"
+) -> None:
     """`VERB my.cfg my.weights ...` gives the weights in the first picture's place."""
-    first = options.pictures[:1]
-    if options.weights is None and first and first[0].lower().endswith(tuple(endings)):
-        options.weights = options.pictures.pop(0)
+    words = getattr(options, among)
+    if options.weights is None and words and words[0].lower().endswith(tuple(endings)):
+        options.weights = words.pop(0)
+
+
+def add_fit(parser: argparse.ArgumentParser) -> None:
+    """Add how pictures are brought to the size of a detector's input."""
+    fit = parser.add_mutually_exclusive_group()
+    fit.add_argument("--letterbox", action="store_true", default=None, help="keep proportions")
+    fit.add_argument("--stretch", dest="letterbox", action="store_false", help="fill the input")
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add what runs the network, and in which precision."""
+    parser.add_argument("--batch-size", type=int, default=1, help="pictures at once (%(default)s)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (%(default)s)")
+    parser.add_argument(
+        "--engine", help="torch, onnxruntime, openvino, opencv, or auto: the fastest here"
+    )
+    parser.add_argument("--half", action="store_true", help="compute in float16")
+
+
+def load_runnable(options: argparse.Namespace) -> "Runnable":
+    """Return a network, or a file that an engine runs: given as such, or made for it."""
+    from darknet_torch.engines import is_converted
+
+    if is_converted(options.weights or options.cfg):
+        if options.half or options.device != "cpu":
+            raise UsageError("--half, --device: a converted file computes as it was written")
+        return load_network(options, options.engine)
+    network = move(load_network(options), options)
+    if options.engine is None:
+        return network
+    from darknet_torch.engine_choice import with_engine
+
+    return with_engine(network, options.engine, options.batch_size)
 
 
 def move(network: "Network", options: argparse.Namespace) -> "Network":
@@ -99,15 +140,26 @@ def with_bar(outcomes: Iterable[T], count: int) -> Iterator[T]:
 
 
 @contextmanager
+def working_bar() -> Iterator[Progress]:
+    """Yield a progress function that draws a bar of pictures, with rate and remaining time."""
+    from tqdm import tqdm
+
+    bar = tqdm(unit="picture", disable=not sys.stderr.isatty(), leave=False)
+    with bar:
+        yield lambda done, total: _advance(bar, done, total)
+
+
+@contextmanager
 def download_bar(name: str) -> Iterator[Progress]:
     """Yield a progress function that draws a bar on a terminal, and nothing elsewhere."""
     from tqdm import tqdm
 
     bar = tqdm(desc=name, unit="B", unit_scale=True, disable=not sys.stderr.isatty(), leave=False)
 
-    def progress(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
-
     with bar:
-        yield progress
+        yield lambda done, total: _advance(bar, done, total)
+
+
+def _advance(bar: "tqdm[NoReturn]", done: int, total: int) -> None:
+    bar.total = total
+    bar.update(done - bar.n)

@@ -13,7 +13,15 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darknet_torch.cli.common import WEIGHTS, add_cfg, load_network, move, take_weights, with_bar
+from darknet_torch.cli.common import (
+    WEIGHTS,
+    add_cfg,
+    add_engine,
+    add_fit,
+    load_runnable,
+    take_weights,
+    with_bar,
+)
 from darknet_torch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,15 +51,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", help="names or numbers to look for, with commas between")
     parser.add_argument("--max-det", type=int, help="most detections of a picture")
     parser.add_argument("--agnostic", action="store_true", help="classes suppress one another")
-    fit = parser.add_mutually_exclusive_group()
-    fit.add_argument("--letterbox", action="store_true", default=None, help="keep proportions")
-    fit.add_argument("--stretch", dest="letterbox", action="store_false", help="fill the input")
-    parser.add_argument("--batch-size", type=int, default=1, help="pictures at once (%(default)s)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (%(default)s)")
-    parser.add_argument(
-        "--engine", help="torch, onnxruntime, openvino, opencv, or auto: the fastest here"
-    )
-    parser.add_argument("--half", action="store_true", help="compute in float16")
+    add_fit(parser)
+    add_engine(parser)
     parser.add_argument("--out", default="detections", help="folder to write to (%(default)s)")
     parser.add_argument(
         "--save", default="picture", help=f"list of {', '.join(KINDS)} (%(default)s)"
@@ -96,7 +97,7 @@ def _detector(options: argparse.Namespace) -> Any:
     from darknet_torch.detector import Detector
 
     return Detector(
-        _network(options),
+        load_runnable(options),
         threshold=options.threshold,
         nms=options.nms,
         nms_kind=options.nms_kind,
@@ -107,22 +108,6 @@ def _detector(options: argparse.Namespace) -> Any:
         agnostic=options.agnostic,
         batch_size=options.batch_size,
     )
-
-
-def _network(options: argparse.Namespace) -> Any:
-    """Return a network, or a file that an engine runs: given as such, or made for it."""
-    from darknet_torch.engines import is_converted
-
-    if is_converted(options.weights or options.cfg):
-        if options.half or options.device != "cpu":
-            raise UsageError("--half, --device: a converted file computes as it was written")
-        return load_network(options, options.engine)
-    network = move(load_network(options), options)
-    if options.engine is None:
-        return network
-    from darknet_torch.engine_choice import with_engine
-
-    return with_engine(network, options.engine, options.batch_size)
 
 
 def _classes(text: str | None) -> list[str | int] | None:

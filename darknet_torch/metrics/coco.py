@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from darknet_torch.metrics.table import Found, Marked, check_classes
 from darknet_torch.optional import needs
 
-__all__ = ["FIGURES", "Coco", "evaluate"]
+__all__ = ["FIGURES", "Coco", "evaluate", "installed"]
 
 Array = npt.NDArray[Any]
 FIGURES = (
@@ -31,6 +32,11 @@ class Coco:
     figures: dict[str, float]
     ap: Array
     ap50: Array
+
+
+def installed() -> bool:
+    """Say whether COCO's program is there."""
+    return find_spec("faster_coco_eval") is not None
 
 
 def evaluate(

@@ -15,35 +15,28 @@ import numpy as np
 import numpy.typing as npt
 
 from darknet_torch.metrics.curves import Curve, Points, average_precision, curve
-from darknet_torch.metrics.pairing import by_score, first_claims, nearest
+from darknet_torch.metrics.pairing import by_class, by_score, first_claims, nearest
 from darknet_torch.metrics.table import Found, Marked, check_classes
 
-__all__ = ["ClassCount", "Counts", "Judged", "judge"]
+__all__ = ["Counts", "Judged", "Matches", "judge"]
 
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class ClassCount:
-    """Of one class, at the confidence threshold: right, wrong, and all truths."""
-
-    class_id: int
-    tp: int
-    fp: int
-    truths: int
-    iou: float
-    """Mean overlap of detections above the threshold; wrong ones count as 0."""
-
-
-@dataclass(frozen=True)
 class Counts:
-    """Of all classes, at the confidence threshold."""
+    """At a confidence threshold, of one class or of all: right, wrong, missed."""
 
     tp: int
     fp: int
     fn: int
     iou: float
     """Mean overlap of detections above the threshold; wrong ones count as 0."""
+
+    @property
+    def truths(self) -> int:
+        """How many there are to be found."""
+        return self.tp + self.fn
 
     @property
     def precision(self) -> float:
@@ -63,83 +56,97 @@ class Counts:
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Detections with a verdict each, at one overlap.
+    """Detections with a verdict each, at one overlap; sorted by class, then by falling score.
 
-    found: those that count; hit: (D,) bool, whether it is the first by score on its truth;
-    listed_hit: the same, by its picture's own order; iou: (D,) with its truth; truths: (C,).
+    row: (D,) of the table of detections; class_id, score, iou (with its truth): (D,); hit: (D,)
+    bool, whether it is the first by score on its truth; listed_hit: the same, in its picture's own
+    order; truths: (C,) how many there are.
     """
 
-    found: Found
+    row: Array
+    class_id: Array
+    score: Array
+    iou: Array
     hit: Array
     listed_hit: Array
-    iou: Array
     truths: Array
 
     def curves(self) -> list[Curve]:
         """Precision and recall of each class."""
-        order = by_score(self.found.score)
-        order = order[np.argsort(self.found.class_id[order], kind="stable")]
-        sizes = np.bincount(self.found.class_id, minlength=len(self.truths))
-        parts = np.split(order, np.cumsum(sizes)[:-1])
-        return [
-            curve(self.found.score[rows], self.hit[rows], int(truths))
-            for rows, truths in zip(parts, self.truths, strict=True)
-        ]
+        ends = np.cumsum(np.bincount(self.class_id, minlength=len(self.truths)))[:-1]
+        scores, hits = np.split(self.score, ends), np.split(self.hit, ends)
+        return [curve(*each) for each in zip(scores, hits, self.truths.tolist(), strict=True)]
 
     def average_precisions(self, points: Points = 0) -> Array:
-        """AP of each class, (C,) in 0..1."""
-        every = [average_precision(c.precision, c.recall, points) for c in self.curves()]
+        """AP of each class, (C,) in 0..1; only where a detection is right does recall change."""
+        size, hits = len(self.truths), np.flatnonzero(self.hit)
+        class_id = self.class_id[hits]
+        first, end = (np.searchsorted(each, np.arange(size)) for each in (self.class_id, class_id))
+        right = np.arange(len(hits)) - end[class_id] + 1
+        precision = right / (hits - first[class_id] + 1)
+        recall = right / self.truths[class_id]
+        parts = (np.split(each, end[1:]) for each in (precision, recall))
+        every = [average_precision(*each, points) for each in zip(*parts, strict=True)]
         return np.array(every, np.float64)
 
     def counts(self, threshold: float = 0.25) -> Counts:
         """Right and wrong detections that score above the threshold, as the pictures list them."""
-        sure = self.found.score > threshold
+        sure = self.score > threshold
         right = sure & self.listed_hit
         tp, every = int(right.sum()), int(sure.sum())
         iou = _share(float(self.iou[right].sum()), every)
         return Counts(tp, every - tp, int(self.truths.sum()) - tp, iou)
 
-    def class_counts(self, threshold: float = 0.25) -> list[ClassCount]:
+    def class_counts(self, threshold: float = 0.25) -> list[Counts]:
         """The same for each class."""
-        sure, size = self.found.score > threshold, len(self.truths)
+        sure, size = self.score > threshold, len(self.truths)
         right = sure & self.listed_hit
-        tp = np.bincount(self.found.class_id[right], minlength=size)
-        every = np.bincount(self.found.class_id[sure], minlength=size)
-        overlap = np.bincount(self.found.class_id[right], self.iou[right], minlength=size)
+        tp = np.bincount(self.class_id[right], minlength=size)
+        every = np.bincount(self.class_id[sure], minlength=size)
+        overlap = np.bincount(self.class_id[right], self.iou[right], minlength=size)
+        columns = (tp, every - tp, self.truths - tp, overlap)
         return [
-            ClassCount(
-                number,
-                int(tp[number]),
-                int(every[number] - tp[number]),
-                int(self.truths[number]),
-                _share(float(overlap[number]), int(every[number])),
-            )
-            for number in range(size)
+            Counts(good, bad, missed, _share(total, good + bad))
+            for good, bad, missed, total in zip(*(c.tolist() for c in columns), strict=True)
         ]
+
+
+class Matches:
+    """Each detection with the truth that it means, for verdicts at any overlap."""
+
+    def __init__(self, found: Found, marked: Marked, classes: int, *, pixel: float = 0.0) -> None:
+        check_classes(classes, found, marked)
+        easy, hard = marked[~marked.difficult], marked[marked.difficult]
+        self.found = found
+        self.pairs = nearest(found, easy, pixel)
+        self.on_hard = nearest(found, hard, pixel).iou
+        self.truths = np.bincount(easy.class_id, minlength=classes)
+        self.order = by_class(found.class_id, by_score(found.score))
+
+    def judge(self, iou: float = 0.5) -> Judged:
+        """Say of each detection whether it is right: its overlap must be larger than `iou`."""
+        truth, overlap = self.pairs
+        hit = overlap > iou
+        order = self.order[hit[self.order] | (self.on_hard[self.order] <= iou)]
+        return Judged(
+            order,
+            self.found.class_id[order],
+            self.found.score[order],
+            overlap[order],
+            first_claims(truth, self.order, hit)[order],
+            first_claims(truth, np.arange(len(truth)), hit)[order],
+            self.truths,
+        )
 
 
 def judge(
     found: Found, marked: Marked, classes: int, iou: float = 0.5, *, pixel: float = 0.0
 ) -> Judged:
-    """Say of each detection whether it is right.
+    """Say of each detection whether it is right, at one overlap.
 
-    classes: how many there are; iou: an overlap must be larger; pixel: see `pairing.iou`.
+    classes: how many there are; pixel: see `pairing.iou`.
     """
-    check_classes(classes, found, marked)
-    easy, hard = marked[~marked.difficult], marked[marked.difficult]
-    pairs = nearest(found, easy, pixel)
-    hit = pairs.iou > iou
-    if len(hard):
-        counts = hit | (nearest(found, hard, pixel).iou <= iou)
-        found, hit = found[counts], hit[counts]
-        pairs = pairs._replace(truth=pairs.truth[counts], iou=pairs.iou[counts])
-    return Judged(
-        found,
-        first_claims(pairs.truth, by_score(found.score), hit),
-        first_claims(pairs.truth, np.arange(len(found)), hit),
-        pairs.iou,
-        np.bincount(easy.class_id, minlength=classes),
-    )
+    return Matches(found, marked, classes, pixel=pixel).judge(iou)
 
 
 def _share(part: float, whole: float) -> float:

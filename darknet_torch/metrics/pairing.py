@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from darknet_torch.metrics.table import Found, Marked, areas
 
-__all__ = ["Pairs", "by_score", "first_claims", "iou", "nearest", "overlaps"]
+__all__ = ["Pairs", "by_class", "by_score", "first_claims", "iou", "nearest", "overlaps"]
 
 Array = npt.NDArray[Any]
 PAIRS_AT_ONCE = 1 << 20
@@ -74,6 +74,11 @@ def overlaps(found: Found, marked: Marked) -> tuple[Array, Array, Array]:
 def by_score(score: Array) -> Array:
     """Rows by falling score, equal scores in their order: (D,) int64."""
     return np.argsort(-score, kind="stable")
+
+
+def by_class(class_id: Array, order: Array) -> Array:
+    """Rows class by class, within each in the given order: (D,) int64."""
+    return order[np.argsort(class_id[order], kind="stable")]
 
 
 def first_claims(truth: Array, order: Array, hit: Array) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from darknet_torch.metrics.curves import average_precision, curve
-from darknet_torch.metrics.pairing import by_score, first_claims, nearest
+from darknet_torch.metrics.pairing import by_class, by_score, first_claims, nearest
 from darknet_torch.metrics.table import Found, Marked, check_classes
 
 __all__ = ["Voc", "evaluate"]
@@ -55,17 +55,15 @@ def evaluate(
     hard[meant] = marked.difficult[pairs.truth[meant]]
     hit = first_claims(pairs.truth, by_score(found.score), meant & ~hard)
     truths = np.bincount(marked.class_id[~marked.difficult], minlength=classes)
-    ap07, ap10 = np.full(classes, np.nan), np.full(classes, np.nan)
     order = by_score(found.score)
-    order = order[~hard[order]]
-    order = order[np.argsort(found.class_id[order], kind="stable")]
-    sizes = np.bincount(found.class_id[order], minlength=classes)
-    for number, rows in enumerate(np.split(order, np.cumsum(sizes)[:-1])):
+    order = by_class(found.class_id, order[~hard[order]])
+    ends = np.cumsum(np.bincount(found.class_id[order], minlength=classes))[:-1]
+    ap07, ap10 = np.full(classes, np.nan), np.full(classes, np.nan)
+    for number, rows in enumerate(np.split(order, ends)):
         if truths[number]:
-            found_curve = curve(found.score[rows], hit[rows], int(truths[number]))
-            recall, precision = found_curve.recall, found_curve.precision
-            ap07[number] = average_precision(precision, recall, ELEVEN)
-            ap10[number] = average_precision(precision, recall)
+            one = curve(found.score[rows], hit[rows], int(truths[number]))
+            ap07[number] = average_precision(one.precision, one.recall, ELEVEN)
+            ap10[number] = average_precision(one.precision, one.recall)
     return Voc(ap07, ap10)
 
 

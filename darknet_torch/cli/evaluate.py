@@ -1,0 +1,127 @@
+"""Measure a network on a data set: mAP as Darknet, VOC and COCO count it; top k of classifiers.
+
+examples: darknet-torch evaluate yolov4-tiny coco.yaml --points 101
+          darknet-torch evaluate my.cfg my.weights obj.data --batch-size 8 --plots
+          torchrun --nproc-per-node 4 --no-python darknet-torch evaluate my.cfg my.weights my.yaml
+
+DATA is a .yaml, Darknet's .data, a list of pictures, a folder, or COCO's .json (docs/data.md).
+Exit status 1: pictures are missing or cannot be read; the others are measured.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from darknet_torch.cli.common import (
+    WEIGHTS,
+    add_cfg,
+    add_engine,
+    add_fit,
+    load_runnable,
+    take_weights,
+    working_bar,
+)
+from darknet_torch.errors import UsageError
+
+if TYPE_CHECKING:
+    from darknet_torch.evaluation import ClassificationResult, DetectionResult
+
+BROKEN = {"missing picture", "unreadable picture"}
+SHOWN = 20
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_cfg(parser)
+    parser.add_argument(
+        "data", metavar="DATA", nargs="+", help="before it the .weights file, if CFG is a file"
+    )
+    parser.add_argument("--weights", help="weights file (default: the named model's)")
+    parser.add_argument("--names", help="names of the network's classes, one a line")
+    parser.add_argument("--split", default="val", help="train, val or test (%(default)s)")
+    parser.add_argument("--data-names", help="names of the data's classes (default: DATA's)")
+    parser.add_argument("--format", help="of the labels (default: as it looks)")
+    parser.add_argument("--strict", action="store_true", help="stop at the first problem of DATA")
+    parser.add_argument(
+        "--points", type=int, default=0, help="AP: 0 (area), 11 or 101 recalls (%(default)s)"
+    )
+    parser.add_argument("--iou", type=float, default=0.5, help="overlap wanted (%(default)s)")
+    parser.add_argument(
+        "--confidence", type=float, default=0.25, help="of the counts TP, FP, FN (%(default)s)"
+    )
+    parser.add_argument("--threshold", type=float, default=0.005, help="lowest (%(default)s)")
+    parser.add_argument("--nms", type=float, help="overlap allowed (0.45)")
+    parser.add_argument("--nms-kind", help="default, greedynms, diounms or objectness")
+    parser.add_argument("--map", metavar="FILE", help="word tree: the classes to score")
+    add_fit(parser)
+    add_engine(parser)
+    parser.add_argument("--workers", type=int, default=2, help="reading ahead (%(default)s)")
+    parser.add_argument("--cache", metavar="FOLDER", help="keep findings, go on where it stopped")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--csv", action="store_true", help="print the classes as CSV")
+    parser.add_argument("--out", metavar="FOLDER", help="write all results as files, too")
+    parser.add_argument("--plots", action="store_true", help="with pictures (to evaluation/)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Evaluate; print and write what was asked for; list the problems of the data."""
+    from darknet_torch import ranks
+    from darknet_torch.engines import ENDINGS
+
+    take_weights(options, (*WEIGHTS, *ENDINGS), among="data")
+    if len(options.data) != 1:
+        raise UsageError(f"one DATA wanted, not {len(options.data)}: {' '.join(options.data)}")
+    if options.device == "cuda":
+        options.device = f"cuda:{ranks.local_rank()}"
+    with ranks.joined() as group:
+        result = _evaluate(options)
+    if group.rank == 0:
+        _show(result, options)
+    return int(any(problem.kind in BROKEN for problem in result.dataset.problems))
+
+
+def _evaluate(options: argparse.Namespace) -> "DetectionResult | ClassificationResult":
+    from darknet_torch.evaluator import evaluate
+
+    network = load_runnable(options)
+    chosen: dict[str, Any] = {"letterbox": options.letterbox, "workers": options.workers}
+    of_detectors = {"nms": options.nms, "nms_kind": options.nms_kind, "use_map": options.map}
+    chosen |= {name: value for name, value in of_detectors.items() if value is not None}
+    with working_bar() as progress:
+        return evaluate(
+            network,
+            options.data[0],
+            split=options.split,
+            names=options.data_names,
+            format=options.format,
+            points=options.points,
+            iou=options.iou,
+            confidence=options.confidence,
+            threshold=options.threshold,
+            cache=options.cache,
+            strict=options.strict,
+            progress=progress,
+            batch_size=options.batch_size,
+            **chosen,
+        )
+
+
+def _show(result: "DetectionResult | ClassificationResult", options: argparse.Namespace) -> None:
+    from darknet_torch.outputs import write
+
+    if options.json:
+        print(result.to_json())
+    elif options.csv:
+        print(result.to_csv(), end="")
+    else:
+        print(result)
+    if options.out or options.plots:
+        for path in write(result, Path(options.out or "evaluation"), plots=options.plots):
+            print(f"wrote {path}", file=sys.stderr)
+    problems = result.dataset.problems
+    for problem in problems[:SHOWN]:
+        print(f"warning: {problem}", file=sys.stderr)
+    if problems[SHOWN:]:
+        counts = ", ".join(f"{kind} {count}" for kind, count in result.dataset.counts.items())
+        print(f"warning: {len(problems)} problems of the data in all: {counts}", file=sys.stderr)
