@@ -4,9 +4,11 @@ A box is (x, y, w, h): centre and size, in fractions of the picture or in pixels
 its corners (left, top, right, bottom) (`xyxy`).
 """
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = [
@@ -16,6 +18,7 @@ __all__ = [
     "cxcywh_to_xyxy",
     "enclosing_diagonal",
     "iou",
+    "join",
     "suppress",
     "xyxy_to_cxcywh",
 ]
@@ -47,6 +50,15 @@ class Candidates(NamedTuple):
     boxes: Tensor
     objectness: Tensor
     scores: Tensor
+
+
+def join(parts: Sequence[Candidates]) -> Candidates:
+    """Put the candidates of several heads behind one another; heads may differ in classes."""
+    most = max(part.scores.shape[1] for part in parts)
+    padded = [
+        part._replace(scores=F.pad(part.scores, (0, most - part.scores.shape[1]))) for part in parts
+    ]
+    return Candidates(*(torch.cat(each) for each in zip(*padded, strict=True)))
 
 
 def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:

@@ -13,7 +13,14 @@ import torch
 from torch import Tensor
 
 from darknet_torch import image
-from darknet_torch.boxes import Candidates, NmsKind, cxcywh_to_xyxy, suppress, xyxy_to_cxcywh
+from darknet_torch.boxes import (
+    Candidates,
+    NmsKind,
+    cxcywh_to_xyxy,
+    join,
+    suppress,
+    xyxy_to_cxcywh,
+)
 from darknet_torch.detections import Detections
 from darknet_torch.errors import UsageError
 from darknet_torch.heads.base import Head
@@ -187,7 +194,7 @@ class Detector:
     def _decoded(self, *raw: Tensor) -> Candidates:
         """Decode the raw maps of all heads."""
         shape, options = self.network.plan.input, self.options
-        return _joined(
+        return join(
             [
                 head.select(
                     each,
@@ -280,16 +287,6 @@ class _Pairs(NamedTuple):
     boxes: Tensor
     score: Tensor
     class_id: Tensor
-
-
-def _joined(parts: Sequence[Candidates]) -> Candidates:
-    """Put the candidates of all heads behind one another; heads may differ in classes."""
-    most = max(part.scores.shape[1] for part in parts)
-    padded = [
-        part._replace(scores=torch.nn.functional.pad(part.scores, (0, most - part.scores.shape[1])))
-        for part in parts
-    ]
-    return Candidates(*(torch.cat(each) for each in zip(*padded, strict=True)))
 
 
 def _class_ids(

@@ -78,6 +78,7 @@ def evaluate(
         records, seen = _records(work, labelled, cache, progress, strict)
         return _accuracy(records, seen, tops, network)
     detector = Detector(network, threshold=threshold, **options)
+    dataset = _named(detector, dataset)
     numbers = _class_numbers(detector, dataset)
     records, seen = _records(_detecting(detector), dataset, cache, progress, strict)
     return DetectionResult(
@@ -108,6 +109,14 @@ def _dataset(
 
 
 # ---- classes
+
+
+def _named(detector: Detector, dataset: Dataset) -> Dataset:
+    """The data set with the network's classes, if it knows its own by number only."""
+    count, known = detector.class_count, len(dataset.names)
+    if known > count or dataset.names != tuple(map(str, range(known))):
+        return dataset
+    return replace(dataset, names=detector.names or tuple(map(str, range(count))))
 
 
 def _class_numbers(detector: Detector, dataset: Dataset) -> Array | None:

@@ -15,10 +15,8 @@ from darknet_torch.errors import DarknetError, DarknetWarning
 from darknet_torch.version import __version__
 
 VERBS = (
-VERBS = (
     *("detect", "classify", "generate", "evaluate", "data"),
     *("summary", "check", "convert", "verify", "models"),
-)
 )
 
 

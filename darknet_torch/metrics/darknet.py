@@ -86,7 +86,7 @@ class Judged:
         precision = right / (hits - first[class_id] + 1)
         recall = right / self.truths[class_id]
         parts = (np.split(each, end[1:]) for each in (precision, recall))
-        every = [average_precision(*each, points) for each in zip(*parts, strict=True)]
+        every = [average_precision(p, r, points) for p, r in zip(*parts, strict=True)]
         return np.array(every, np.float64)
 
     def counts(self, threshold: float = 0.25) -> Counts:
