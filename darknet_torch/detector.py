@@ -105,15 +105,15 @@ class Detector:
         self.heads = [network.plan[index].layer for index in network.plan.heads]
         if not self.heads:
             raise UsageError("the network has no head that yields boxes; is it a classifier?")
-        if not isinstance(self.options.use_map, bool):
-            self.heads = [self._with_map(head, fspath(self.options.use_map)) for head in self.heads]
+        if not isinstance(chosen := self.options.use_map, bool):
+            self.heads = [self._with_map(head, fspath(chosen)) for head in self.heads]
         self.wanted = _class_ids(self.options.classes, self.names, self.class_count)
 
     @property
     def class_map(self) -> tuple[int, ...] | None:
         """With `use_map`, the network's class of each class that is scored."""
         maps = (head.class_map for head in self.heads if isinstance(head, Head))
-        return next((each for each in maps if each), None) if self.options.use_map else None
+        return next(filter(None, maps), None) if self.options.use_map else None
 
     @property
     def class_count(self) -> int:
@@ -124,9 +124,8 @@ class Detector:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the classes that are scored."""
-        names = self.network.names
-        known = [names[number] for number in self.class_map or () if number < len(names)]
-        return names if self.class_map is None else tuple(known)
+        names, chosen = self.network.names, self.class_map
+        return names if chosen is None or not names else tuple(names[n] for n in chosen)
 
     def _with_map(self, head: Layer, path: str) -> Layer:
         if not isinstance(head, Region) or head.tree is None:
@@ -143,11 +142,10 @@ class Detector:
     @property
     def letterbox(self) -> bool:
         """Whether pictures keep their proportions; YOLOv1's heads want them stretched."""
-        if self.options.letterbox is not None:
-            return self.options.letterbox
-        told: bool | None = getattr(self.network, "letterbox", None)  # by a converted file
-        if told is not None:
-            return told
+        told = getattr(self.network, "letterbox", None)  # by a converted file
+        for given in (self.options.letterbox, told):
+            if given is not None:
+                return bool(given)
         if any(isinstance(head, Detection) for head in self.heads):
             return False
         return self.network.plan.context.dialect.letterbox or self.network.plan.net.letter_box
@@ -161,8 +159,8 @@ class Detector:
 
     def stream(self, sources: Iterable[Any]) -> Outcomes[Detections]:
         """Yield an outcome for every picture, in order; pictures ahead are read meanwhile."""
-        options = self.options
-        return stream(self.prepare, self.run, sources, options.batch_size, options.workers)
+        batch, workers = self.options.batch_size, self.options.workers
+        return stream(self.prepare, self.run, sources, batch, workers)
 
     def prepare(self, source: Any) -> "_Prepared":
         """Read one picture and bring it to the size of the network's input."""
@@ -176,8 +174,7 @@ class Detector:
     def run(self, pictures: Sequence["_Prepared"]) -> list[Detections]:
         """Detect on prepared pictures, one forward pass for all."""
         parameter = next(self.network.parameters(), torch.empty(0))
-        x = torch.stack([picture.pixels for picture in pictures])
-        found = self.network(x.to(parameter.device, parameter.dtype))
+        found = self.network(torch.stack([each.pixels for each in pictures]).to(parameter))
         outputs = found if isinstance(found, tuple) else (found,)
         return self.find([each.float() for each in outputs], pictures)
 

@@ -70,6 +70,7 @@ def evaluate(
     listed in the result's `dataset`.
     """
     check_points(points)
+    _check_shares(iou=iou, confidence=confidence)
     dataset = _dataset(source, split, names, format, strict)
     if not network.plan.heads:
         labelled = _labelled(dataset)
@@ -89,6 +90,12 @@ def evaluate(
         confidence=confidence,
         network=network.plan.net.section.file,
     )
+
+
+def _check_shares(**given: float) -> None:
+    for name, value in given.items():
+        if not 0 <= value <= 1:
+            raise UsageError(f"{name}={value}: must be from 0 to 1")
 
 
 def _dataset(

@@ -50,7 +50,8 @@ def decode(lines: Iterable[str]) -> Iterator[Record]:
 def _decoded(line: str) -> Record | None:
     try:
         found = json.loads(line)
-        rows = np.array(found["rows"], np.float32).reshape(-1, WIDTH)
+        with np.errstate(over="ignore"):
+            rows = np.array(found["rows"], np.float32).reshape(-1, WIDTH)
         record = Record(int(found["picture"]), rows, found["error"])
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None

@@ -25,6 +25,7 @@ from darknet_torch.cli.common import (
 from darknet_torch.errors import UsageError
 
 if TYPE_CHECKING:
+    from darknet_torch.data import Dataset
     from darknet_torch.evaluation import ClassificationResult, DetectionResult
 
 BROKEN = {"missing picture", "unreadable picture"}
@@ -119,9 +120,16 @@ def _show(result: "DetectionResult | ClassificationResult", options: argparse.Na
     if options.out or options.plots:
         for path in write(result, Path(options.out or "evaluation"), plots=options.plots):
             print(f"wrote {path}", file=sys.stderr)
-    problems = result.dataset.problems
+    _show_problems(result.dataset)
+
+
+def _show_problems(dataset: "Dataset") -> None:
+    """The first ones, faults before notes, and how many there are in all."""
+    from darknet_torch.data import NOTES
+
+    problems = sorted(dataset.problems, key=lambda p: (p.kind not in BROKEN, p.kind in NOTES))
     for problem in problems[:SHOWN]:
         print(f"warning: {problem}", file=sys.stderr)
     if problems[SHOWN:]:
-        counts = ", ".join(f"{kind} {count}" for kind, count in result.dataset.counts.items())
+        counts = ", ".join(f"{kind} {count}" for kind, count in dataset.counts.items())
         print(f"warning: {len(problems)} problems of the data in all: {counts}", file=sys.stderr)
