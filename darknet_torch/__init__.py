@@ -18,7 +18,7 @@ The map, in the order in which the data flows (each file imports only what stand
     packed, optimized             faster forward passes
     exporters, verification       networks as files of other programs, compared on photos
     engine_choice                 the fastest engine here
-    data                          data sets: what is marked in pictures, and what is wrong there
+    data, anchors                 data sets: what is marked in pictures; the sizes that fit it best
     metrics                       detections against that: Darknet's figures, VOC's, COCO's
     records, ranks, findings      all pictures of a data set: kept, shared out, gone through
     evaluation, evaluator         networks measured

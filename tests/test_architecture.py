@@ -32,7 +32,7 @@ ORDER = (
     " detections detector draw"
     " classifier generator"
     " packed optimized exporters verification engine_choice"
-    " data metrics records ranks findings evaluation evaluator plots outputs"
+    " data anchors metrics records ranks findings evaluation evaluator plots outputs"
     " cli"
 ).split()
 # Convenience methods that reach up, inside the function: `Detections.draw` calls `draw`.

@@ -15,7 +15,7 @@ from darknet_torch.errors import DarknetError, DarknetWarning
 from darknet_torch.version import __version__
 
 VERBS = (
-    *("detect", "classify", "generate", "evaluate", "data"),
+    *("detect", "classify", "generate", "evaluate", "data", "anchors"),
     *("summary", "check", "convert", "verify", "models"),
 )
 
