@@ -67,8 +67,8 @@ def cluster(
 ) -> Anchors:
     """The k anchors of the largest mean IoU with boxes (N, 2), width and height, that were found.
 
-    restarts: how many k-means++ starts are tried; the same seed gives the same anchors, in whatever order
-    the boxes are. unit: anchors are whole multiples of it (0: any number).
+    restarts: how many k-means++ starts are tried; the same seed gives the same anchors, in
+    whatever order the boxes are. unit: anchors are whole multiples of it (0: any number).
     Raises UsageError for fewer than one anchor or start, DataError for sizes that are not
     positive numbers, or fewer different ones than anchors.
     """
