@@ -1,0 +1,242 @@
+"""Pictures of an evaluation: what is in them, as matplotlib's parts and as pixels."""
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from darknet_torch import plots
+from darknet_torch.data import Sample, Truth
+from darknet_torch.detections import Detections
+from darknet_torch.draw import color
+from darknet_torch.errors import ImageError, UsageError
+
+
+def opened(path: Path) -> np.ndarray:
+    """The pixels of a file that is a PNG and the only one in its folder."""
+    assert [each.name for each in path.parent.iterdir()] == [path.name]  # nothing is left over
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        return np.asarray(image.convert("RGB"))
+
+
+def has(pixels: np.ndarray, hexadecimal: str) -> bool:
+    wanted = bytes.fromhex(hexadecimal.removeprefix("#"))
+    return bool((pixels == np.frombuffer(wanted, np.uint8)).all(axis=-1).any())
+
+
+def legend(figure) -> list[str]:
+    return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+
+
+def line(figure, start: str) -> np.ndarray:
+    """The points (n, 2) of the line whose label starts so."""
+    found = [each for each in figure.axes[0].lines if str(each.get_label()).startswith(start)]
+    assert len(found) == 1
+    return np.stack([np.asarray(v, float) for v in found[0].get_data()], axis=1)
+
+
+def pr(ap: float):
+    return np.array([0.25, 0.5]), np.array([1.0, ap]), ap
+
+
+# ---- precision and recall
+
+
+def test_precision_recall(tmp_path) -> None:
+    path = tmp_path / "pr.png"
+    figure = plots.precision_recall({"ant": pr(0.2), "bee": pr(0.8)}, path)
+    assert legend(figure) == ["mean  0.500", "bee  0.800", "ant  0.200"]
+    assert figure.axes[0].get_title() == "Precision and recall of 2 classes"
+    assert figure.axes[0].get_xlabel().startswith("recall: ")
+    assert figure.axes[0].get_ylabel().startswith("precision: ")
+    pixels = opened(path)
+    assert pixels.shape[:2] == (825, 1350)
+    assert has(pixels, "#0072B2") and has(pixels, "#D55E00") and not has(pixels, "#009E73")
+
+
+def test_the_mean_is_that_of_the_curves(tmp_path) -> None:
+    """Precision holds up to its recall, and is 0 beyond the last."""
+    curves = {"ant": pr(0.2), "bee": (np.array([1.0]), np.array([0.6]), 0.6)}
+    mean = line(plots.precision_recall(curves, tmp_path / "pr.png"), "mean")
+    at = {recall: mean[np.isclose(mean[:, 0], recall), 1].item() for recall in (0, 0.2, 0.4, 0.7)}
+    assert at == pytest.approx({0: 0.8, 0.2: 0.8, 0.4: 0.4, 0.7: 0.3})
+
+
+@pytest.mark.parametrize("draw", ["precision_recall", "f1"])
+def test_only_the_best_and_the_worst_of_many_have_names(draw, tmp_path) -> None:
+    curves = {
+        f"class {i:02d}": pr(i / 30)[: 3 if draw == "precision_recall" else 2] for i in range(30)
+    }
+    if draw == "f1":
+        curves = {f"class {i:02d}": (np.array([0, 1]), np.full(2, i / 30)) for i in range(30)}
+    figure = getattr(plots, draw)(curves, tmp_path / "many.png")
+    named = [text.split("  ")[0] for text in legend(figure) if text.startswith("class")]
+    assert named == [f"class {i:02d}" for i in (29, 28, 27, 26, 25, 4, 3, 2, 1, 0)]
+    looks = {
+        (v.get_color(), v.get_linestyle()) for v in figure.axes[0].lines if v.get_zorder() == 2
+    }
+    assert len(looks) >= 10  # no two are alike
+    grey = [v for v in figure.axes[0].lines if v.get_color() == "0.8"]
+    assert len(grey) == 20
+
+
+def test_a_class_without_detections_counts_as_nothing(tmp_path) -> None:
+    none = np.zeros(0)
+    figure = plots.precision_recall({"a": (none, none, 0.0), "b": pr(1.0)}, tmp_path / "a.png")
+    assert line(figure, "mean")[0, 1] == 0.5
+    figure = plots.f1({"a": (none, none), "b": (np.array([0, 1]), np.ones(2))}, tmp_path / "b.png")
+    assert line(figure, "mean")[0, 1] == 0.5
+
+
+def test_curves_that_cannot_be_drawn_are_told(tmp_path) -> None:
+    for draw in (plots.precision_recall, plots.f1):
+        with pytest.raises(UsageError, match="curves: none to draw; at least one class is needed"):
+            draw({}, tmp_path / "a.png")
+    with pytest.raises(
+        UsageError, match=r"ant: shapes \(2,\) and \(3,\), two of \(n,\) are needed"
+    ):
+        plots.f1({"ant": (np.zeros(2), np.zeros(3))}, tmp_path / "a.png")
+    assert not list(tmp_path.iterdir())
+
+
+# ---- F1
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_f1_marks_the_best_threshold(order, tmp_path) -> None:
+    path = tmp_path / "f1.png"
+    ant = np.array([0, 0.4, 1])[::order], np.array([0, 0.8, 0])[::order]
+    bee = np.array([0, 0.4, 1])[::order], np.array([0, 0.6, 0])[::order]
+    figure = plots.f1({"bee": bee, "ant": ant}, path)
+    assert legend(figure) == ["mean  0.700", "best at 0.400", "ant  0.800", "bee  0.600"]
+    assert line(figure, "best at").tolist() == [[pytest.approx(0.4), pytest.approx(0.7)]]
+    assert "best mean at a threshold of 0.400" in figure.axes[0].get_title()
+    assert figure.axes[0].get_xlabel() == "threshold of the score"
+    assert has(opened(path), "#0072B2")
+
+
+# ---- confusion
+
+
+def labels(figure) -> list[str]:
+    return [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+
+
+def test_confusion(tmp_path) -> None:
+    path = tmp_path / "confusion.png"
+    matrix = [[6, 0, 1, 2], [0, 0, 0, 0], [2, 0, 3, 0], [0, 0, 4, 0]]
+    figure = plots.confusion(np.array(matrix), ["ant", "bee", "cat"], path)
+    assert labels(figure) == ["ant", "cat", "background"]  # no bee was marked or found
+    assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == labels(figure)
+    (image,) = figure.axes[0].images
+    want = [[6 / 8, 1 / 8, 1], [2 / 8, 3 / 8, 0], [0, 4 / 8, 0]]
+    assert np.ma.filled(image.get_array(), 0) == pytest.approx(np.array(want))
+    written = {text.get_position(): text.get_text() for text in figure.axes[0].texts}
+    # (column, row)
+    assert written == {
+        (0, 0): "6", (1, 0): "1", (2, 0): "2", (0, 1): "2", (1, 1): "3", (1, 2): "4",
+    }  # fmt: skip
+    assert figure.axes[0].get_title() == "16 objects, 14 detections; 2 of 3 classes"
+    assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("marked", "found")
+    dark = opened(path)
+    assert (dark.sum(axis=-1) < 300).sum() > 1000
+
+
+def test_counts_are_not_written_into_small_cells(tmp_path) -> None:
+    for classes, texts in ((25, 25), (26, 0), (80, 0)):
+        matrix = np.diag([5] * classes + [0])
+        names = [str(i) for i in range(classes)]
+        figure = plots.confusion(matrix, names, tmp_path / f"{classes}.png")
+        assert len(figure.axes[0].texts) == texts
+        assert len(labels(figure)) == classes + 1
+        figure.canvas.draw()
+        boxes = [tick.get_window_extent() for tick in figure.axes[0].get_yticklabels()]
+        assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))
+
+
+def test_nothing_marked_and_nothing_found(tmp_path) -> None:
+    figure = plots.confusion(np.zeros((3, 3)), ["a", "b"], tmp_path / "none.png")
+    assert labels(figure) == ["background"]
+    assert figure.axes[0].get_title() == "0 objects, 0 detections; 0 of 2 classes"
+
+
+def test_a_matrix_of_another_size_is_told(tmp_path) -> None:
+    with pytest.raises(UsageError) as error:
+        plots.confusion(np.zeros((2, 2)), ["a", "b"], tmp_path / "a.png")
+    assert str(error.value) == "matrix: shape (2, 2), 2 classes need (3, 3)"
+
+
+# ---- the worst pictures
+
+
+def pair(folder: Path, size=(300, 200)) -> tuple[Sample, Detections]:
+    path = folder / "photo.png"
+    Image.new("RGB", size, (120, 120, 120)).save(path)
+    truth = Truth(xyxy=np.array([[50, 60, 150, 160.0]]), class_id=np.array([1]))
+    found = Detections(
+        torch.tensor([[60.0, 70, 160, 170]]), torch.tensor([0.9]), torch.tensor([2]),
+        ("a", "b", "c"), *size,
+    )  # fmt: skip
+    return Sample(path, *size, truth, 1), found
+
+
+def is_color(pixels, class_id: int) -> np.ndarray:
+    return (pixels == color(class_id)).all(axis=-1)
+
+
+def test_what_is_marked_stands_left_of_what_is_found(tmp_path) -> None:
+    sample, found = pair(tmp_path)
+    written = plots.worst_pictures([(sample, found, 0.25), (sample, found, 1)], tmp_path / "worst")
+    assert [path.name for path in written] == ["001-photo.png", "002-photo.png"]
+    assert sorted((tmp_path / "worst").iterdir()) == written
+    pixels = np.asarray(Image.open(written[0]))
+    assert pixels.shape == (228, 608, 3)
+    marked, right = is_color(pixels, 1), is_color(pixels, 2)
+    assert marked[28 + 60 : 28 + 161, 50].all() and not marked[:, 300:].any()
+    assert right[28 + 70 : 28 + 171, 308 + 60].all() and not right[:, :308].any()
+
+
+def test_large_pictures_are_made_smaller(tmp_path) -> None:
+    sample, found = pair(tmp_path, (1280, 200))
+    (written,) = plots.worst_pictures([(sample, found, 0)], tmp_path / "worst")
+    assert Image.open(written).size == (640 * 2 + 8, 100 + 28)
+
+
+def test_a_picture_that_is_not_there_is_told(tmp_path) -> None:
+    sample, found = pair(tmp_path)
+    sample.path.unlink()
+    with pytest.raises(ImageError, match=r"photo\.png"):
+        plots.worst_pictures([(sample, found, 0)], tmp_path / "worst")
+    assert not list((tmp_path / "worst").iterdir())
+
+
+# ---- matplotlib
+
+
+def test_without_matplotlib_the_error_says_what_to_install(tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    message = 'matplotlib is not installed: pip install "darknet_torch[plot]"'
+    for draw in (
+        lambda: plots.precision_recall({"a": pr(1)}, tmp_path / "a.png"),
+        lambda: plots.f1({"a": pr(1)[:2]}, tmp_path / "a.png"),
+        lambda: plots.confusion(np.zeros((2, 2)), ["a"], tmp_path / "a.png"),
+    ):
+        with pytest.raises(UsageError) as error:
+            draw()
+        assert str(error.value) == message
+    assert not list(tmp_path.iterdir())
+
+
+def test_matplotlib_is_imported_late_and_without_pyplot(tmp_path) -> None:
+    code = (
+        "import sys; from darknet_torch import plots; early = 'matplotlib' in sys.modules\n"
+        f"plots.f1({{'a': ([0, 1], [1, 0])}}, {str(tmp_path / 'a.png')!r})\n"
+        "sys.exit(early or 'matplotlib' not in sys.modules or 'matplotlib.pyplot' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
