@@ -93,14 +93,15 @@ def _plots(result: DetectionResult, folder: Path) -> list[Path]:
     names = result.names
     precision = {names[n]: (curves[n].recall, curves[n].precision, float(ap[n])) for n in some}
     f1 = {names[n]: (curves[n].score, curves[n].f1) for n in some}
-    paths = [folder / f"{name}.png" for name in ("precision_recall", "f1", "confusion")]
-    plots.precision_recall(precision, paths[0])
-    plots.f1(f1, paths[1])
-    plots.confusion(result.confusion, names, paths[2])
-    return [*paths, *plots.worst_pictures(_worst(result), folder)]
+    paths = [folder / f"{name}.png" for name in ("confusion", "precision_recall", "f1")]
+    plots.confusion(result.confusion, names, paths[0])
+    if some:  # without any truth there is no curve
+        plots.precision_recall(precision, paths[1])
+        plots.f1(f1, paths[2])
+    return [*(paths if some else paths[:1]), *plots.worst_pictures(_worst(result), folder)]
 
 
-def _worst(result: DetectionResult) -> Iterator[tuple[Sample, Detections, float]]:
+def _worst(result: DetectionResult) -> Iterator[tuple[Sample, Detections, int]]:
     """The pictures with the most errors, with the detections above the threshold."""
     errors = result.errors()
     wrong = [number for number in range(len(errors)) if errors[number]]
@@ -108,7 +109,7 @@ def _worst(result: DetectionResult) -> Iterator[tuple[Sample, Detections, float]
         sample = result.dataset.samples[number]
         here = result.found.picture == number
         sure = result.found[here & (result.found.score > result.confidence)]
-        yield sample, _detections(sure, sample, result.names), float(errors[number])
+        yield sample, _detections(sure, sample, result.names), int(errors[number])
 
 
 def _detections(found: Found, sample: Sample, names: tuple[str, ...]) -> Detections:

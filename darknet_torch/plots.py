@@ -129,17 +129,17 @@ def confusion(matrix: Array, names: Sequence[str], path: _Path) -> "Figure":
     return _save(figure, path)
 
 
-def worst_pictures(pairs: Iterable[tuple[Sample, Detections, float]], folder: _Path) -> list[Path]:
+def worst_pictures(pictures: Iterable[tuple[Sample, Detections, int]], folder: _Path) -> list[Path]:
     """Write a PNG for each picture: what is marked in it, beside what was found; return the paths.
 
-    pairs: (picture, detections in it, its score), in the order wanted: that is the number in the
-    file's name. Raises ImageError for a picture that cannot be read.
+    pictures: (picture, detections in it, how many of these are wrong or are missed), in the order
+    wanted: that is the number in the file's name. Raises ImageError for a picture that cannot be read.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for number, (sample, found, score) in enumerate(pairs, 1):
-        picture = _side_by_side(sample, found, score)
+    for number, (sample, found, errors) in enumerate(pictures, 1):
+        picture = _side_by_side(sample, found, errors)
         path = folder / f"{number:03d}-{sample.path.stem[:80]}.png"
         written.append(_write(picture, path))
     return written
@@ -237,7 +237,7 @@ def _write_counts(axes: "Axes", counts: Array, parts: Array, letters: float) -> 
 # ---- the worst pictures
 
 
-def _side_by_side(sample: Sample, found: Detections, score: float) -> Image.Image:
+def _side_by_side(sample: Sample, found: Detections, errors: int) -> Image.Image:
     marked = Detections(
         torch.from_numpy(sample.truth.xyxy),
         torch.ones(len(sample.truth)),
@@ -256,7 +256,7 @@ def _side_by_side(sample: Sample, found: Detections, score: float) -> Image.Imag
     sheet.paste(right, (middle, head))
     pen = ImageDraw.Draw(sheet)
     pen.text((4, 5), f"{len(marked)} marked", "black", font=letters)
-    pen.text((middle + 4, 5), f"{len(found)} found; score {score:.3g}", "black", font=letters)
+    pen.text((middle + 4, 5), f"{len(found)} found; errors: {errors}", "black", font=letters)
     return sheet
 
 

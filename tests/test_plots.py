@@ -192,7 +192,7 @@ def is_color(pixels, class_id: int) -> np.ndarray:
 
 def test_what_is_marked_stands_left_of_what_is_found(tmp_path) -> None:
     sample, found = pair(tmp_path)
-    written = plots.worst_pictures([(sample, found, 0.25), (sample, found, 1)], tmp_path / "worst")
+    written = plots.worst_pictures([(sample, found, 3), (sample, found, 1)], tmp_path / "worst")
     assert [path.name for path in written] == ["001-photo.png", "002-photo.png"]
     assert sorted((tmp_path / "worst").iterdir()) == written
     pixels = np.asarray(Image.open(written[0]))
