@@ -1,11 +1,11 @@
 """Files that are either whole or not there, and names that need not be files."""
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+from secrets import token_hex
 from typing import BinaryIO, cast
 
 from darknet_torch.errors import DarknetError
@@ -57,16 +57,19 @@ def atomic(path: str | PathLike[str]) -> Iterator[BinaryIO]:
     After an exception the old file, if there was one, stands unchanged, and nothing else is left.
     """
     path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.")
+    name = path.parent / f".{path.name[:80]}.{token_hex(8)}"
+    # The system knows what mode a new file has; asking it for the mask would change it meanwhile.
+    handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
             yield cast(BinaryIO, file)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(_mode(path))
-        Path(name).replace(path)
+        if path.exists():
+            name.chmod(path.stat().st_mode & 0o777)
+        name.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        name.unlink(missing_ok=True)
         raise
 
 
@@ -74,12 +77,3 @@ def write_atomically(path: str | PathLike[str], content: bytes | str) -> None:
     """Write a whole file at once."""
     with atomic(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
-
-
-def _mode(path: Path) -> int:
-    """The permissions of the file that is replaced, else those that the system gives new files."""
-    if path.exists():
-        return path.stat().st_mode & 0o777
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask

@@ -1,13 +1,15 @@
-"""Feed random cfgs and weights files to the package: nothing but its own errors may come out.
+"""Feed random cfgs, weights and data sets to the package: only its own errors may come out.
 
     python tools/fuzz.py --count 200000 --seed 1 --jobs 2
+    python tools/fuzz.py --subject data
 
 Every case is made from its number and the seed alone, so that a failure can be made again:
 
     python tools/fuzz.py --seed 1 --only 4711
 
 A cfg is a mutation of the pieces of cfg/*.cfg, or sections with random options. It is planned; a
-small plan is also built, computed, saved, and loaded again from a damaged file. What counts as a
+small plan is also built, computed, saved, and loaded again from a damaged file. Data sets are the
+business of fuzz_data.py. What counts as a
 failure: an exception that is no DarknetError, a message of several lines, a case that takes longer
 than --limit seconds, an output of another shape than was planned, and memory beyond --memory.
 The input of every failure is written into --out.
@@ -36,6 +38,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
+import fuzz_data
 import torch
 
 import darknet_torch as dt
@@ -71,6 +74,7 @@ class Settings:
     memory: int = 1 << 31
     until: float = math.inf
     """No block of cases begins after this time."""
+    subject: str = "cfg"
 
 
 # ---- cfgs
@@ -353,16 +357,26 @@ def run_case(cfg: str, dialect: Dialect, rng: random.Random, folder: Path) -> st
     return stage
 
 
-def check(number: int, settings: Settings, folder: Path) -> tuple[str, Failure | None]:
-    """Make and run one case."""
+def made(number: int, settings: Settings) -> tuple[str, str, Callable[[Path], str]]:
+    """What a case is about, its input, and the function that runs it in a folder."""
     rng = random.Random(f"{settings.seed} {number}")
+    if settings.subject == "data":
+        case = fuzz_data.make(rng)
+        text = case.content.decode(errors="surrogateescape")
+        return f"{case.source} {case.file}", text, partial(fuzz_data.run, case, rng)
     dialect = rng.choice(tuple(DIALECTS.values()))
     cfg = make_cfg(rng, dialect)
+    return dialect.name, cfg, partial(run_case, cfg, dialect, rng)
+
+
+def check(number: int, settings: Settings, folder: Path) -> tuple[str, Failure | None]:
+    """Make and run one case."""
+    about, cfg, run_it = made(number, settings)
     torch.manual_seed(number)
     try:
         with warnings.catch_warnings(), time_limit(settings.limit):
             warnings.simplefilter("ignore")
-            return run_case(cfg, dialect, rng, folder), None
+            return run_it(folder), None
     except TooSlow:
         frame = traceback.format_exc(limit=-3)
         return "failed", Failure(number, f"longer than {settings.limit} s", frame, cfg)
@@ -371,9 +385,7 @@ def check(number: int, settings: Settings, folder: Path) -> tuple[str, Failure |
         where = next((f for f in reversed(frames) if "darknet_torch" in f.filename), frames[-1])
         place = f"{Path(where.filename).name}:{where.name}"
         what = f"{type(error).__name__} in {place}: {str(error)[:160]}"
-        return "failed", Failure(
-            number, what, f"{dialect.name}\n{traceback.format_exc(limit=-6)}", cfg
-        )
+        return "failed", Failure(number, what, f"{about}\n{traceback.format_exc(limit=-6)}", cfg)
 
 
 def _limit_memory(settings: Settings) -> None:
@@ -421,10 +433,18 @@ def run(
     return counts, failures
 
 
+def as_bytes(text: str) -> bytes:
+    """A damaged file as it was; a cfg may have surrogates that no bytes stand for."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+
+
 def keep(failure: Failure, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{failure.number}.cfg"
-    path.write_bytes(failure.cfg.encode("utf-8", "surrogatepass"))
+    path.write_bytes(as_bytes(failure.cfg))
     path.with_suffix(".txt").write_text(f"{failure.what}\n\n{failure.detail}", errors="replace")
     return path
 
@@ -433,6 +453,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
+    parser.add_argument("--subject", choices=("cfg", "data"), default="cfg", help="(cfg)")
     parser.add_argument("--count", type=int, default=10_000, help="cases (default 10000)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="processes")
@@ -443,7 +464,9 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("fuzz"), help="folder for failing inputs")
     arguments = parser.parse_args()
     until = time.time() + (arguments.seconds or math.inf)
-    settings = Settings(arguments.seed, arguments.limit, arguments.memory << 20, until)
+    settings = Settings(
+        arguments.seed, arguments.limit, arguments.memory << 20, until, arguments.subject
+    )
     if arguments.only is not None:
         return show(arguments.only, settings)
     started = time.monotonic()
@@ -477,10 +500,9 @@ def show(number: int, settings: Settings) -> int:
     _limit_memory(settings)
     with tempfile.TemporaryDirectory(prefix="fuzz") as folder:
         stage, failure = check(number, settings, Path(folder))
-    rng = random.Random(f"{settings.seed} {number}")
-    dialect = rng.choice(tuple(DIALECTS.values()))
-    print(make_cfg(rng, dialect).encode("utf-8", "backslashreplace").decode())
-    print(f"--- {dialect.name}: {stage if failure is None else failure.what}")
+    about, cfg, _ = made(number, settings)
+    print(cfg.encode("utf-8", "backslashreplace").decode())
+    print(f"--- {about}: {stage if failure is None else failure.what}")
     print("" if failure is None else failure.detail)
     return 0 if failure is None else 1
 

@@ -56,8 +56,8 @@ class Report(list[Problem]):
     """Problems, in the order in which they were found."""
 
     def add(self, kind: str, where: str, what: str) -> None:
-        """Note a problem; what files hold is made printable."""
-        self.append(Problem(kind, plain(where), plain(what)))
+        """Note a problem; what files hold is made printable, and not longer than a screen."""
+        self.append(Problem(kind, _cut(where), _cut(what)))
 
 
 def plain(text: str) -> str:
@@ -65,6 +65,12 @@ def plain(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _cut(text: str) -> str:
+    """A path may have thousands of letters; the line stands at its end."""
+    text = text if len(text) <= 1000 else f"{text[:500]}...{text[-400:]}"
+    return plain(text)
 
 
 def shown(value: Any) -> str:

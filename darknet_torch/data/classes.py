@@ -6,6 +6,7 @@ from itertools import count
 
 import numpy as np
 
+from darknet_torch.data.checks import shown
 from darknet_torch.data.truth import Sample
 from darknet_torch.errors import DataError
 from darknet_torch.files import cfg_folder
@@ -17,10 +18,10 @@ MAX_CLASSES = 1 << 16
 """A class number beyond this is a mistake; the largest known network has 9418 classes."""
 
 
-def numbered(number: int) -> tuple[str, ...]:
+def numbered(number: int, where: str = "") -> tuple[str, ...]:
     """Names for classes that have only numbers."""
     if not 0 <= number <= MAX_CLASSES:
-        raise DataError(f"{number} classes: 0 to {MAX_CLASSES} can be")
+        raise DataError(f"{where}: {shown(number)} classes: 0 to {MAX_CLASSES} can be")
     return tuple(map(str, range(number)))
 
 

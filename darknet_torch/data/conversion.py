@@ -64,6 +64,8 @@ def convert(
     folder = Path(folder)
     pictures = folder / ("JPEGImages" if format == "voc" else split)
     placed = _placed(dataset, pictures, folder, copy)
+    if copy == "none" and format != "coco":
+        _check_names(placed)
     names = [plain(name) for name in dataset.names]
     content = _joined(folder, {"format": format, "names": names, split: ""})
     try:
@@ -102,11 +104,17 @@ def _placed(dataset: Dataset, pictures: Path, folder: Path, copy: str) -> list[P
         if path.parent == here:
             raise DataError(f"{plain(str(path))}: lies where to write; another folder wanted")
         stem = _free(_printable(path.stem), taken)
-        if copy == "none" and stem != path.stem:
-            raise DataError(f"{plain(str(path))}: another picture has that name; link or copy them")
         name = str((pictures / f"{stem}{_printable(path.suffix)}").relative_to(folder))
         found.append(Placed(sample, stem, str(path) if copy == "none" else name))
     return found
+
+
+def _check_names(placed: Sequence[Placed]) -> None:
+    """Labels are found by the name of the picture, which stays as it is."""
+    for each in placed:
+        if each.stem != Path(each.picture).stem:
+            what = "another picture has that name; link or copy them"
+            raise DataError(f"{plain(each.picture)}: {what}")
 
 
 def _printable(text: str) -> str:

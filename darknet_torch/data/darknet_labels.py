@@ -11,7 +11,7 @@ file lies, each fork tells by a rule of its own (`fill_truth_detection`, `replac
 """
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from darknet_torch.data.checks import Box, Report, number, shown
 from darknet_torch.data.classes import Classes
@@ -33,7 +33,7 @@ def label_paths(picture: Path, rule: str | None = None, folder: Path | None = No
     folder: where all labels lie, in folders like those of the pictures or without.
     """
     if folder is not None:
-        name = PurePath(picture.name).with_suffix(".txt")
+        name = f"{picture.stem}.txt"
         return [folder / picture.parent.name / name, folder / name]
     path = str(picture)
     stem = path[: len(path) - len(picture.suffix)]

@@ -15,7 +15,7 @@ import yaml
 
 from darknet_torch.data.checks import plain, shown
 from darknet_torch.data.classes import numbered
-from darknet_torch.data.places import exists, find, with_parents
+from darknet_torch.data.places import find, with_parents
 from darknet_torch.errors import DataError
 from darknet_torch.files import cfg_folder, is_file
 from darknet_torch.parser import read_data, read_names, read_text
@@ -104,10 +104,14 @@ class _Loader(yaml.SafeLoader):
 
 
 def _known(name: str) -> Path:
-    """A path, or the name of a description that travels with the package."""
-    path = Path(name)
+    """A path, or the name of a description that travels with the package.
+
+    A folder does not hide the name: that of COCO is the root that `coco` looks for.
+    """
     inside = cfg_folder() / "datasets" / f"{name.removesuffix('.yaml')}.yaml"
-    return inside if not exists(path) and path.name == name and is_file(inside) else path
+    return (
+        inside if Path(name).name == name and not is_file(name) and is_file(inside) else Path(name)
+    )
 
 
 # ---- YAML
@@ -201,7 +205,7 @@ def _yaml_names(
     elif value is not None:
         names = to_names(_path(value, f"{where}: names"), places, f"{where}: names")
     else:
-        return None if count is None else numbered(_count(count, where))
+        return None if count is None else numbered(_count(count, where), where)
     if count is not None and count != len(names):
         raise DataError(f"{where}: nc: {shown(count)}, but there are {len(names)} names")
     return names
@@ -240,7 +244,7 @@ def _from_data(path: Path, split: str) -> Description:
         places,
         format="paths" if "labels" in options else None,
         names=_data_names(options, places, where),
-        difficult=options.get("difficult"),
+        difficult=options.get("difficult") if split in SPLITS["val"] else None,
     )
 
 
@@ -254,7 +258,7 @@ def _data_names(
     if given is not None and count is None:
         raise DataError(f"{where}: classes: {shown(given)}: a number wanted")
     if key not in options:
-        return None if count is None else numbered(count)
+        return None if count is None else numbered(count, where)
     names = to_names(options[key], places, f"{where}: {key}")
     if count is not None and count > len(names):
         raise DataError(f"{where}: {key}: {len(names)} names for classes={count}")

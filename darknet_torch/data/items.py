@@ -15,7 +15,7 @@ from darknet_torch.data import classification, coco, darknet_labels, voc
 from darknet_torch.data.checks import Box, Report
 from darknet_torch.data.classes import Classes
 from darknet_torch.data.description import Description
-from darknet_torch.data.places import Listed, find, is_picture, pictures
+from darknet_torch.data.places import Listed, find, is_folder, is_picture, pictures
 from darknet_torch.data.truth import NOTES
 from darknet_torch.errors import DataError
 
@@ -51,7 +51,7 @@ def items_of(part: str, run: Run) -> Iterable[Item]:
     source = run.description.source
     if told == "coco" or (told is None and part.lower().endswith(".json")):
         return _of_coco(find(part, places, source), run)
-    folder = next((place / part for place in places if (place / part).is_dir()), None)
+    folder = next((place / part for place in places if is_folder(place / part)), None)
     if folder is not None and told in (None, "voc") and voc.is_layout(folder):
         return _of_labels(voc.layout(folder, run.description.split), "voc", run)
     if told in (None, "voc") and Path(part).match("ImageSets/Main/*.txt"):
@@ -140,7 +140,12 @@ def _difficult(listed: Sequence[Listed], run: Run) -> list[Path]:
     name, source = run.description.difficult, run.description.source
     if name is None:
         return []
-    found = pictures(name, run.description.places, f"{source}: difficult", _near(run))
+
+    def there(path: Path) -> bool:  # the labels alone: no picture is needed
+        paths = darknet_labels.label_paths(path, run.label_rule)
+        return darknet_labels.find_label(paths) is not None
+
+    found = pictures(name, run.description.places, f"{source}: difficult", _near(run), there)
     if len(found) != len(listed):
         what = f"difficult: {len(found)} pictures for {len(listed)}; one each, in the same order"
         raise DataError(f"{source}: {what}")

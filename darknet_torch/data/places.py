@@ -1,7 +1,7 @@
 """Where files lie that other files name: a few folders, looked through in order."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from glob import has_magic, iglob
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +16,7 @@ __all__ = [
     "exists",
     "find",
     "in_folder",
+    "is_folder",
     "is_picture",
     "list_rows",
     "pictures",
@@ -40,6 +41,11 @@ def exists(path: Path) -> bool:
         return False
 
 
+def is_folder(path: Path) -> bool:
+    """Say whether there is such a folder."""
+    return exists(path) and path.is_dir()
+
+
 def is_picture(path: Path) -> bool:
     """Say whether that has the ending of a picture."""
     return path.suffix.lower() in PICTURES
@@ -60,10 +66,17 @@ def find(name: str, places: Sequence[Path], where: str) -> Path:
     return found
 
 
-def pictures(name: str, places: Sequence[Path], where: str, near_list: bool) -> list[Listed]:
+def pictures(
+    name: str,
+    places: Sequence[Path],
+    where: str,
+    near_list: bool,
+    there: Callable[[Path], bool] = is_file,
+) -> list[Listed]:
     """The pictures that a folder, a glob, a list file or the name of one picture means.
 
-    places: where `name` is looked for, and what a list names; near_list: that beside it first.
+    places: where `name` is looked for, and what a list names; near_list: that beside it first;
+    there: whether a place is the right one for what a list names.
     Raises DataError: not there, nothing in it, or a list that is no text.
     """
     if has_magic(name) and not any(exists(place / name) for place in places):
@@ -74,7 +87,7 @@ def pictures(name: str, places: Sequence[Path], where: str, near_list: bool) -> 
     if is_picture(path):
         return [Listed(path, str(path))]
     folders = (path.parent, *places) if near_list else (*places, *with_parents(path.parent))
-    return _in_list(path, tuple(dict.fromkeys(folders)))
+    return _in_list(path, tuple(dict.fromkeys(folders)), there)
 
 
 def in_folder(folder: Path) -> list[Listed]:
@@ -110,13 +123,13 @@ def list_rows(path: Path) -> list[tuple[int, str]]:
     return [(number, line.strip()) for number, line in lines if line.strip()]
 
 
-def _in_list(path: Path, folders: Sequence[Path]) -> list[Listed]:
+def _in_list(path: Path, folders: Sequence[Path], there: Callable[[Path], bool]) -> list[Listed]:
     rows = list_rows(path)
     if not rows:
         raise DataError(f"{plain(str(path))}: an empty list; a picture a line wanted")
-    return [Listed(_place(line, folders), f"{path}:{number}") for number, line in rows]
+    return [Listed(_place(line, folders, there), f"{path}:{number}") for number, line in rows]
 
 
-def _place(name: str, folders: Sequence[Path]) -> Path:
+def _place(name: str, folders: Sequence[Path], there: Callable[[Path], bool]) -> Path:
     tried = (folder / name for folder in folders)
-    return next((path for path in tried if is_file(path)), folders[0] / name)
+    return next((path for path in tried if there(path)), folders[0] / name)

@@ -49,18 +49,33 @@ def read(
     (of a .names or .data file CfgError): no such source or split, a file that cannot be understood.
     """
     _check(format, label_rule, workers)
-    description = describe(source, split)
-    if format is not None:
-        description = replace(description, format=format)
-    if names is not None:
-        found = to_names(names, description.places, "names")
-        description = replace(description, names=found)
-    run = Run(description, Classes(description.names), label_rule)
-    items = [item for part in description.parts for item in items_of(part, run)]
+    run = _run(source, split, format, names, label_rule)
+    try:
+        items = [item for part in run.description.parts for item in items_of(part, run)]
+    except OSError as error:  # a folder that may not be looked into
+        where = f"{plain(str(error.filename))}: cannot be read"
+        raise DataError(f"{run.description.source}: {where}: {error.strerror}") from error
     samples = list(_samples(items, run, strict, verify, workers, progress))
     found, kept = run.classes.final(samples)
     problems = tuple(run.report)
-    return Dataset(found, kept, problems, run.category_ids, description.source)
+    return Dataset(found, kept, problems, run.category_ids, run.description.source)
+
+
+def _run(
+    source: str | PathLike[str],
+    split: str,
+    form: str | None,
+    names: Names | None,
+    label_rule: str | None,
+) -> Run:
+    """What the source tells, and where it differs what the caller tells."""
+    description = describe(source, split)
+    if form is not None:
+        description = replace(description, format=form)
+    if names is not None:
+        found = to_names(names, description.places, "names")
+        description = replace(description, names=found)
+    return Run(description, Classes(description.names), label_rule)
 
 
 def _check(format: str | None, rule: str | None, workers: int) -> None:  # noqa: A002

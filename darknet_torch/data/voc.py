@@ -63,7 +63,7 @@ def annotation_paths(picture: Path, folder: Path | None = None) -> list[Path]:
     if folder is not None:
         return [folder / picture.parent.name / name, folder / name]
     parts = list(picture.parts[:-1])
-    places = [picture.with_suffix(".xml")]
+    places = [picture.parent / name]
     for index in reversed(range(len(parts))):
         if parts[index] in ("images", "JPEGImages"):
             parts[index] = "Annotations"

@@ -89,7 +89,7 @@ class _Builder:
 
     def _text(self, text: str) -> None:
         if len(self._open[-1].text) < _LONGEST:  # text in a million pieces takes minutes to join
-            self._open[-1].text += text
+            self._open[-1].text += text[:_LONGEST]
 
     def _refuse(self, name: str) -> Callable[..., None]:
         def refuse(*given: Any) -> None:

@@ -1,0 +1,54 @@
+"""Small data sets on the disk, and how tests look at what was read."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from darknet_torch.data import Dataset
+
+XML = """<annotation>
+<size><width>40</width><height>20</height><depth>3</depth></size>
+{}
+</annotation>"""
+OBJECT = """<object><name>{}</name>{}
+<bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"""
+
+
+def picture(path: Path, size: tuple[int, int] = (40, 20), orientation: int = 1) -> Path:
+    """A picture of that size."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", size, (9, 99, 99)).save(path, exif=exif)
+    return path
+
+
+def lay(folder: Path, files: Mapping[str, str | bytes]) -> Path:
+    """Write files; the content of a picture is its name's business."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix in (".png", ".jpg") and not content:
+            picture(path)
+        else:
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return folder
+
+
+def voc(*objects: tuple[Any, ...]) -> str:
+    """An annotation: (name, flags as XML, four corners) an object."""
+    return XML.format("\n".join(OBJECT.format(*each) for each in objects))
+
+
+def boxes(found: Dataset, index: int = 0) -> list[tuple[int, list[float]]]:
+    """(class, corners) of each box of a picture, to a millionth of a pixel."""
+    truth = found.samples[index].truth
+    corners = truth.xyxy.round(6).tolist()
+    return list(zip(truth.class_id.tolist(), corners, strict=True))
+
+
+def problems(found: Dataset, folder: Path) -> list[tuple[str, str]]:
+    """(kind, place below the folder) of each problem."""
+    return [(each.kind, each.where.replace(f"{folder}/", "")) for each in found.problems]

@@ -1,0 +1,238 @@
+"""Formats into one another and back; the command; what comes out of 5000 files in a few seconds."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import keys
+import numpy as np
+import pytest
+from datasets import boxes, lay, picture, voc
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from darknet_torch.cli import main
+from darknet_torch.data import Dataset, Sample, Truth, convert, read
+from darknet_torch.errors import DataError, UsageError
+
+NAMES = ("ant", "bee", "a wasp")
+WIDTH, HEIGHT = 400, 200
+
+
+@st.composite
+def truths(draw: st.DrawFn) -> Truth:
+    """Boxes of at least three pixels inside 400 x 200, some of them difficult or cut off."""
+    found, flags = [], []
+    for _ in range(draw(st.integers(0, 5))):
+        w, h = draw(st.floats(3, 400)), draw(st.floats(3, 200))
+        x, y = draw(st.floats(0, 1)) * (WIDTH - w), draw(st.floats(0, 1)) * (HEIGHT - h)
+        found.append((x, y, x + w, y + h))
+        flags.append((draw(st.booleans()), draw(st.booleans())))
+    ids = draw(st.lists(st.integers(0, 2), min_size=len(found), max_size=len(found)))
+    difficult, truncated = np.array(flags, bool).reshape(-1, 2).T
+    corners = np.array(found, float).reshape(-1, 4)
+    return Truth(
+        xyxy=corners, class_id=np.array(ids, int), difficult=difficult, truncated=truncated
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(truths(), min_size=1, max_size=2),
+    st.permutations(["darknet", "coco", "voc"]),
+    st.sampled_from(["link", "copy", "none"]),
+)
+def test_boxes_survive_all_formats(marks: list[Truth], order: list[str], copy: str) -> None:
+    """Darknet's rows and COCO's numbers lose nothing that counts, VOC half a pixel a corner."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        paths = [picture(folder / f"{n}.jpg", (WIDTH, HEIGHT)) for n in range(len(marks))]
+        samples = [
+            Sample(path, WIDTH, HEIGHT, truth, number)
+            for number, (path, truth) in enumerate(zip(paths, marks, strict=True), 1)
+        ]
+        found = start = Dataset(NAMES, tuple(samples))
+        lost = 1e-6
+        for step, form in enumerate(order):
+            path = convert(found, folder / str(step), format=form, copy=copy)
+            again = read(path)
+            assert set(again.counts) <= {"negative picture", "duplicate row"}
+            lost = 0.5 + 1e-6 if form == "voc" else lost
+            assert again.names == NAMES
+            assert len(again) == len(start)
+            for number in range(len(start)):
+                assert len(again.samples[number].truth) == len(start.samples[number].truth)
+                _nearest(again.samples[number].truth, start.samples[number].truth, lost)
+            found = again
+
+
+def _nearest(ours: Truth, wanted: Truth, lost: float) -> None:
+    """Every box has one of the same class and flag as near as that, whatever the order."""
+    for truth, others in ((ours, wanted), (wanted, ours)):
+        for index in range(len(truth)):
+            same = (others.class_id == truth.class_id[index]) & (
+                others.difficult == truth.difficult[index]
+            )
+            apart = np.abs(others.xyxy[same] - truth.xyxy[index]).max(axis=1)
+            assert apart.min() <= lost
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two pictures of one name, a difficult box, a truncated one."""
+    lay(tmp_path, {"VOC/JPEGImages/a.jpg": "", "other/a.png": "", "other/a.xml": voc()})
+    flags = "<difficult>1</difficult><truncated>1</truncated>"
+    marks = voc(("bee", "", 1, 1, 20, 10), ("ant", flags, 3, 3, 40, 20))
+    lay(tmp_path, {"VOC/Annotations/a.xml": marks})
+    lay(tmp_path, {"my.yaml": "val: [VOC, other]\nnames: [ant, bee, a wasp]\n"})
+    return tmp_path
+
+
+def test_darknets_files(photos: Path) -> None:
+    """As they are written by hand: 40 x 20 pixels, middle and size as fractions."""
+    out = photos / "out"
+    assert convert(read(photos / "my.yaml"), out) == out / "data.yaml"
+    assert (out / "val/a.txt").read_text() == "1 0.25 0.25 0.5 0.5\n"
+    assert (out / "val/a-2.txt").read_text() == ""
+    assert (out / "val_difficult/a.txt").read_text() == "0 0.525 0.55 0.95 0.9\n"
+    assert (out / "val.txt").read_text() == "val/a.jpg\nval/a-2.png\n"
+    assert (out / "val_difficult.txt").read_text() == "val_difficult/a.jpg\nval_difficult/a-2.png\n"
+    assert (out / "data.names").read_text() == "ant\nbee\na wasp\n"
+    assert (out / "data.data").read_text() == (
+        "classes = 3\nvalid = val.txt\ndifficult = val_difficult.txt\n"
+        "names = data.names\nbackup = backup\n"
+    )
+    assert (out / "val/a.jpg").resolve() == photos / "VOC/JPEGImages/a.jpg"
+    for name in ("data.yaml", "data.data"):
+        again = read(out / name, strict=True)
+        assert boxes(again) == [(1, [0, 0, 20, 10]), (0, [2, 2, 40, 20])]
+        assert again.samples[0].truth.difficult.tolist() == [False, True]
+    assert not list(out.rglob(".*"))
+
+
+def test_vocs_and_cocos_files(photos: Path) -> None:
+    found = read(photos / "my.yaml")
+    convert(found, photos / "voc", format="voc", copy="copy")
+    text = (photos / "voc/Annotations/a.xml").read_text()
+    assert "<xmin>3</xmin>" in text
+    assert "<ymax>20</ymax>" in text
+    assert (photos / "voc/ImageSets/Main/val.txt").read_text() == "a\na-2\n"
+    assert not (photos / "voc/JPEGImages/a.jpg").is_symlink()
+    again = read(photos / "voc", names=NAMES)
+    assert [boxes(again, n) for n in (0, 1)] == [boxes(found, n) for n in (0, 1)]
+    assert again.samples[0].truth.truncated.tolist() == [False, True]
+    convert(found, photos / "coco", format="coco", copy="none")
+    content = json.loads((photos / "coco/annotations/instances_val.json").read_text())
+    assert content["annotations"][1] == {
+        "id": 2,
+        "image_id": 1,
+        "category_id": 1,
+        "bbox": [2, 2, 38, 18],
+        "area": 684,
+        "iscrowd": 0,
+        "difficult": 1,
+        "truncated": 1,
+    }
+    again = read(photos / "coco/data.yaml")
+    assert boxes(again) == boxes(found)
+    assert again.samples[0].truth.difficult.tolist() == [False, True]
+
+
+def test_crowds_become_difficult_where_there_are_none(tmp_path: Path) -> None:
+    truth = Truth(xyxy=np.array([[0, 0, 9, 9.0]]), class_id=np.array([0]), crowd=np.array([True]))
+    start = Dataset(("ant",), (Sample(picture(tmp_path / "a.png"), 40, 20, truth, 1),))
+    for form in ("darknet", "voc"):
+        found = read(convert(start, tmp_path / form, format=form)).samples[0].truth
+        assert (found.difficult.tolist(), found.crowd.tolist()) == ([True], [False])
+
+
+def test_a_second_split_joins_the_first(photos: Path) -> None:
+    found, out = read(photos / "my.yaml"), photos / "out"
+    convert(found, out, split="train")
+    convert(found.take([0]), out, split="val")
+    assert (len(read(out / "data.yaml", "train")), len(read(out / "data.yaml"))) == (2, 1)
+    assert (len(read(out / "data.data", "train")), len(read(out / "data.data"))) == (2, 1)
+    with pytest.raises(DataError, match=r"data\.yaml: format: another than what is to be written"):
+        convert(found, out, format="voc")
+
+
+def test_what_cannot_be_converted(photos: Path) -> None:
+    found, out = read(photos / "my.yaml"), photos / "out"
+    with pytest.raises(UsageError, match="format=yolo: one of darknet, voc, coco wanted"):
+        convert(found, out, format="yolo")
+    with pytest.raises(DataError, match="another picture has that name; link or copy them"):
+        convert(found, out, copy="none")
+    with pytest.raises(DataError, match="lies where to write"):
+        convert(found, photos / "VOC", format="voc")
+    (photos / "file").write_text("")
+    with pytest.raises(DataError, match="file: cannot be written"):
+        convert(found, photos / "file")
+    lay(photos, {"tree/ant/a.png": ""})
+    with pytest.raises(DataError, match="classes of whole pictures"):
+        convert(read(photos / "tree"), out)
+
+
+# ---- the command
+
+
+def test_check(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "check", str(photos / "my.yaml")]) == 0
+    printed = capsys.readouterr().out
+    assert "2 pictures, 2 boxes, 3 classes" in printed
+    assert "      1 negative picture" in printed
+    lay(photos, {"list.txt": "other/a.png\nnowhere.png\n"})
+    given = ["data", "check", str(photos / "list.txt"), "--json", "--verify"]
+    assert main(given) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["counts"] == {"missing picture": 1, "negative picture": 1}
+    assert told["problems"][1]["where"] == f"{photos}/list.txt:2"
+    assert main([*given, "--strict"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "list.txt:2: " in error
+    assert main(["data", "check", str(photos / "no.yaml")]) == 2
+
+
+def test_stats(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "stats", str(photos / "my.yaml")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("2 pictures, 2 boxes")
+    assert "pictures: 40 x 20 (2)" in lines
+    assert lines[-1].split(maxsplit=3) == ["2", "0", "0", "a wasp"]
+    assert main(["data", "stats", str(photos / "my.yaml"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["boxes"] == 2
+
+
+def test_convert(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = photos / "out"
+    given = ["data", "convert", str(photos / "my.yaml"), "-o", str(out), "--to", "coco"]
+    assert main([*given, "--pictures", "copy", "--out-split", "test"]) == 0
+    assert "2 pictures, split test" in capsys.readouterr().out
+    assert len(read(out / "data.yaml", "test")) == 2
+
+
+@pytest.mark.parametrize("tool, source", [("voc", "VOC"), ("coco", "out/data.yaml")])
+def test_tools(tool: str, source: str, photos: Path) -> None:
+    convert(read(photos / "VOC"), photos / "out", format="coco")
+    script = keys.ROOT / "tools" / f"{tool}_to_darknet.py"
+    subprocess.run([sys.executable, str(script), source, "-o", "new"], cwd=photos, check=True)
+    assert len(read(photos / "new/data.data")) == 1
+
+
+def test_five_thousand_label_files(tmp_path: Path) -> None:
+    """A second or two here; ten are for machines that are busy."""
+    folder = tmp_path / "images"
+    picture(folder / "0.png")
+    content = (folder / "0.png").read_bytes()
+    rows = "".join(f"{n} 0.5 0.5 0.{n + 1} 0.25\n" for n in range(7))
+    for number in range(5000):
+        (folder / f"{number}.png").write_bytes(content)
+    lay(tmp_path, {f"labels/{number}.txt": rows for number in range(5000)})
+    started = time.perf_counter()
+    found = read(folder, workers=1)
+    seconds = time.perf_counter() - started
+    assert (len(found), sum(len(each.truth) for each in found.samples)) == (5000, 35_000)
+    assert seconds < 10

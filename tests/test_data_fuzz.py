@@ -1,0 +1,61 @@
+"""Damaged data sets; tools/fuzz.py --subject data makes as many as one likes."""
+
+import importlib
+import random
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+TOOLS = Path(__file__).parents[1] / "tools"
+
+
+@pytest.fixture
+def fuzz(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(TOOLS))
+    return importlib.import_module("fuzz_data")
+
+
+def test_only_errors_and_reports_come_out(fuzz: ModuleType, tmp_path: Path) -> None:
+    stages = []
+    for number in range(600):
+        rng = random.Random(f"1 {number}")
+        case = fuzz.make(rng)
+        stages.append(fuzz.run(case, rng, tmp_path))
+    # else nothing was tried
+    for stage, least in {"error": 100, "problems": 100, "clean": 40, "converted": 5}.items():
+        assert stages.count(stage) >= least
+
+
+@pytest.mark.parametrize("kind", ["class", "area", "message"])
+def test_broken_promises_are_seen(
+    fuzz: ModuleType, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fuzz.lay_out(tmp_path)
+    found = fuzz.read(tmp_path / "my.data")
+    fuzz.examine(found)
+    truth = found.samples[0].truth
+    if kind == "class":
+        truth.class_id[0] = 2
+    elif kind == "area":
+        truth.xyxy[0, 2] = truth.xyxy[0, 0]
+    else:
+        problem = type(found.problems[0])("zero area", "a", "two\nlines")
+        found = type(found)(found.names, found.samples, (problem,))
+    with pytest.raises(AssertionError):
+        fuzz.examine(found)
+
+
+def test_an_undamaged_data_set_is_clean(fuzz: ModuleType, tmp_path: Path) -> None:
+    fuzz.lay_out(tmp_path)
+    for source in fuzz.SOURCES:
+        found = fuzz.read(tmp_path / source)
+        assert len(found) >= 2
+        assert not found.faults
+
+
+def test_all_damages_change_something(fuzz: ModuleType) -> None:
+    rng = random.Random(1)
+    for damage in set(fuzz.DAMAGES):
+        made = {damage(fuzz.XML.encode(), rng) for _ in range(20)}
+        assert len(made) > 10
