@@ -54,7 +54,9 @@ def find(work: Work, dataset: Dataset, how: How) -> dict[int, Record]:
     batches = [range(first, min(first + size, total)) for first in range(0, total, size)]
     mine = batches[how.group.rank :: how.group.size]
     known = _find(work, dataset, mine, how)
-    own = (known[number] for batch in mine for number in batch)
+    own = [known[number] for batch in mine for number in batch]
+    if how.group.size == 1:
+        return {record.picture: record for record in own}
     parts = how.group.gather("".join(map(encode, own)).encode())
     lines = (line for part in parts for line in part.decode().splitlines())
     return dict(sorted((record.picture, record) for record in decode(lines)))

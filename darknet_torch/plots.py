@@ -132,8 +132,9 @@ def confusion(matrix: Array, names: Sequence[str], path: _Path) -> "Figure":
 def worst_pictures(pictures: Iterable[tuple[Sample, Detections, int]], folder: _Path) -> list[Path]:
     """Write a PNG for each picture: what is marked in it, beside what was found; return the paths.
 
-    pictures: (picture, detections in it, how many of these are wrong or are missed), in the order
-    wanted: that is the number in the file's name. Raises ImageError for a picture that cannot be read.
+    pictures: (picture, detections in it, how many of these are wrong or missed), in the order
+    wanted: that is the number in the file's name.
+    Raises ImageError for a picture that cannot be read.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -253,6 +253,28 @@ def test_an_unreadable_picture_is_a_problem_and_not_the_end(
         dt.evaluate(network, "data.yaml", strict=True)
 
 
+@pytest.mark.parametrize(
+    ("source", "classes", "pictures", "problems"),
+    [
+        ("yolo-mark/x64/Release/data/obj.data", 2, 10, {"missing picture": 1}),
+        ("bccd/BCCD", 3, 364, {"zero area": 2}),
+    ],
+)
+def test_data_sets_with_known_problems(
+    source: str, classes: int, pictures: int, problems: dict[str, int]
+) -> None:
+    path = SHARED / "datasets" / source
+    if not path.exists():
+        pytest.skip(f"{path} is not here")
+    torch.manual_seed(1)
+    text = CFG.replace("classes=2", f"classes={classes}")
+    network = dt.build(text.replace("filters=14", f"filters={2 * (5 + classes)}"))
+    result = dt.evaluate(network, path, split="val" if classes == 2 else "all", threshold=0.3)
+    assert len(result.dataset) == pictures
+    assert result.dataset.counts == problems
+    assert len(result.found) and len(result.marked)
+
+
 def test_no_pictures(folder: Path, network: dt.Network) -> None:
     with pytest.raises(DataError, match="no picture to look at"):
         dt.evaluate(network, Dataset(("ant", "bee"), (), source="nothing"))

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench_evaluate import bench_evaluate
 from bench_folder import bench_folder
 from bench_speed import ENGINES, NETWORKS, bench_speed
 
@@ -293,6 +294,7 @@ BENCHES = {
     "memory": bench_memory,
     "detect": bench_detect,
     "folder": bench_folder,
+    "evaluate": bench_evaluate,
     "speed": bench_speed,
 }
 

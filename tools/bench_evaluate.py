@@ -1,0 +1,179 @@
+"""The counting of detections, and whole evaluations; `tools/bench.py evaluate`."""
+
+import argparse
+import statistics
+import time
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+PICTURES, EACH, CLASSES, TRUTHS, SIDE = 5000, 100, 80, 7, 640
+"""Of the made-up data set: pictures, detections and truths in each, classes, pixels a side."""
+ROUNDS = 3
+BATCH = 4
+
+Array = npt.NDArray[Any]
+
+
+def bench_evaluate(_: argparse.Namespace) -> None:
+    """Time and memory of the counting, then a folder evaluated beside the same folder detected."""
+    _counting()
+    _memory()
+    _folder()
+
+
+def _counting() -> None:
+    """All figures, and those without COCO's, against faster-coco-eval's own way from its input."""
+    found, marked = _tables(PICTURES)
+    sizes = [(SIDE, SIDE)] * PICTURES
+    rows = _coco_rows(found, marked)
+    seconds = _in_turns(
+        {
+            "coco": lambda: _faster_coco_eval(*rows),
+            "ours": lambda: _all_figures(found, marked, sizes),
+            "without": lambda: _all_figures(found, marked, None),
+        }
+    )
+    print(
+        f"counting {len(found)} detections in {PICTURES} pictures, {CLASSES} classes: all figures"
+        f" {seconds['ours']:.1f} s = {seconds['ours'] / seconds['coco']:.2f} x faster-coco-eval's"
+        f" {seconds['coco']:.1f} s (bound 1.5); without COCO's {seconds['without']:.1f} s"
+        f" = {seconds['without'] / seconds['coco']:.2f} x"
+    )
+
+
+def _memory() -> None:
+    """Peak memory of Darknet's and VOC's figures for more and more detections."""
+    peaks = []
+    for pictures in (PICTURES // 4, PICTURES // 2, PICTURES):
+        found, marked = _tables(pictures)
+        tracemalloc.start()
+        _all_figures(found, marked, None)
+        peaks.append(tracemalloc.get_traced_memory()[1] / len(found))
+        tracemalloc.stop()
+    listed = ", ".join(f"{peak:.0f}" for peak in peaks)
+    print(f"  memory at peak, bytes a detection, for a quarter, a half and all of them: {listed}")
+
+
+def _folder() -> None:
+    """Pictures a second of `evaluate` and of `detect`'s stream, in turns."""
+    import darknet_torch as dt
+    from darknet_torch.detector import Detector
+
+    photos = SHARED / "datasets/coco128/images/val2017"
+    if not photos.is_dir():
+        print("evaluate: the photos (../shared) are not here")
+        return
+    folder = SHARED / "models/yolo-fastest-1.1"
+    (cfg,), (weights,) = (list(folder.glob(f"*.{end}")) for end in ("cfg", "weights"))
+    fast = dt.optimize(dt.load(cfg, weights, names="coco.names"))
+    detector = Detector(fast, threshold=0.005, batch_size=BATCH)
+    paths = sorted(map(str, photos.glob("*.jpg")))
+    result = dt.evaluate(fast, photos, batch_size=BATCH)
+    seconds = _in_turns(
+        {
+            "evaluate": lambda: dt.evaluate(fast, photos, batch_size=BATCH),
+            "detect": lambda: list(detector.stream(paths)),
+            "figures": lambda: str(replace(result)),
+        }
+    )
+    rates = {name: len(paths) / each for name, each in seconds.items()}
+    print(
+        f"evaluate {len(paths)} photos, yolo-fastest-1.1: {rates['evaluate']:.1f}/s, labels read;"
+        f" detect alone {rates['detect']:.1f}/s: {rates['evaluate'] / rates['detect']:.2f} x;"
+        f" then {seconds['figures']:.2f} s for all figures"
+    )
+
+
+def _tables(pictures: int) -> tuple[Any, Any]:
+    """Made-up truths, and detections of which a fifth lie near one."""
+    from darknet_torch.metrics.table import Found, Marked, areas
+
+    rng = np.random.default_rng(0)
+    total, truths = pictures * EACH, pictures * TRUTHS
+    place, class_id = rng.integers(0, pictures, truths), rng.integers(0, CLASSES, truths)
+    boxes = _boxes(rng, truths)
+    none = np.zeros(truths, bool)
+    marked = Marked(place, class_id, boxes, none, none, areas(boxes))
+    near, of = rng.random(total) < 0.2, rng.integers(0, truths, total)
+    shaken = boxes[of] + rng.normal(0, 5, (total, 4))
+    shaken[:, 2:] = np.maximum(shaken[:, 2:], shaken[:, :2] + 1)
+    picture = np.where(near, place[of], np.repeat(np.arange(pictures), EACH))
+    class_id = np.where(near, class_id[of], rng.integers(0, CLASSES, total))
+    xyxy = np.where(near[:, None], shaken, _boxes(rng, total))
+    order = np.argsort(picture, kind="stable")
+    return Found(picture, class_id, rng.random(total), xyxy)[order], marked
+
+
+def _boxes(rng: np.random.Generator, count: int) -> Array:
+    low = rng.random((count, 2)) * 400
+    return np.hstack((low, low + 10 + 150 * rng.random((count, 2))))
+
+
+def _all_figures(found: Any, marked: Any, sizes: Any) -> None:
+    """What `DetectionResult` counts: all overlaps and rules, confusion; with sizes, COCO's too."""
+    from darknet_torch.evaluation import ALL_POINTS, OVERLAPS
+    from darknet_torch.metrics import coco, confusion, darknet, voc
+
+    matches = darknet.Matches(found, marked, CLASSES)
+    for judged in map(matches.judge, OVERLAPS):
+        for points in ALL_POINTS:
+            judged.average_precisions(points)
+        judged.class_counts()
+    voc.evaluate(found, marked, CLASSES)
+    confusion.matrix(found, marked, CLASSES)
+    if sizes is not None:
+        coco.evaluate(found, marked, CLASSES, sizes)
+
+
+def _coco_rows(found: Any, marked: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The same as faster-coco-eval's own input."""
+    truths, results = (
+        [
+            {"image_id": picture + 1, "category_id": class_id + 1, "bbox": box}
+            for picture, class_id, box in zip(
+                table.picture.tolist(), table.class_id.tolist(), _xywh(table.xyxy), strict=True
+            )
+        ]
+        for table in (marked, found)
+    )
+    for number, (row, area) in enumerate(zip(truths, marked.area.tolist(), strict=True), 1):
+        row |= {"id": number, "area": area, "iscrowd": 0}
+    for row, score in zip(results, found.score.tolist(), strict=True):
+        row["score"] = score
+    images = [{"id": n + 1, "width": SIDE, "height": SIDE} for n in range(PICTURES)]
+    categories = [{"id": n + 1, "name": str(n)} for n in range(CLASSES)]
+    return {"images": images, "categories": categories, "annotations": truths}, results
+
+
+def _xywh(xyxy: Array) -> list[list[float]]:
+    rows: list[list[float]] = np.hstack((xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2])).tolist()
+    return rows
+
+
+def _faster_coco_eval(truth: dict[str, Any], results: list[dict[str, Any]]) -> None:
+    from faster_coco_eval import COCO, COCOeval_faster
+
+    api = COCO(truth)
+    fresh = [dict(row) for row in results]  # it writes into the rows
+    run = COCOeval_faster(api, api.loadRes(fresh), "bbox", print_function=lambda *_: None)
+    run.evaluate()
+    run.accumulate()
+    run.summarize()
+
+
+def _in_turns(work: dict[str, Callable[[], Any]]) -> dict[str, float]:
+    """Median seconds of each piece of work, taken in turns after one round that does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(ROUNDS + 1):
+        for name, run in work.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(each[1:]) for name, each in seconds.items()}
