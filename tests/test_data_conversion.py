@@ -14,8 +14,9 @@ from datasets import boxes, lay, picture, voc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from darknet_torch.cli import main
+from darknet_torch.cli import data, main
 from darknet_torch.data import Dataset, Sample, Truth, convert, read
+from darknet_torch.data.description import FORMATS
 from darknet_torch.errors import DataError, UsageError
 
 NAMES = ("ant", "bee", "a wasp")
@@ -194,6 +195,10 @@ def test_check(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert error.count("\n") == 1
     assert "list.txt:2: " in error
     assert main(["data", "check", str(photos / "no.yaml")]) == 2
+
+
+def test_the_formats_of_the_command() -> None:
+    assert data._FORMATS == FORMATS
 
 
 def test_stats(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

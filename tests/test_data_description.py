@@ -117,7 +117,7 @@ def test_a_bomb_of_aliases_and_a_large_file(photos: Path) -> None:
     lay(photos, {"my.yaml": "\n".join(lines), "large.yaml": "val: x #" + "x" * (1 << 20)})
     with pytest.raises(DataError, match=r"my\.yaml:2: an alias"):
         load_yaml(photos / "my.yaml")
-    with pytest.raises(DataError, match="larger than 1 MB, too large for a YAML file"):
+    with pytest.raises(DataError, match="larger than 256 kB, too large for a YAML file"):
         load_yaml(photos / "large.yaml")
     lay(photos, {"date.yaml": "val: 2001-01-01"})
     assert load_yaml(photos / "date.yaml") == {"val": datetime.date(2001, 1, 1)}
@@ -181,7 +181,16 @@ def test_folders_of_splits(photos: Path) -> None:
 
 
 def test_sources_that_are_nothing(photos: Path) -> None:
-    for name in ("nowhere", "no/such/*.jpg", "a\0b", "x" * 5000, "[", "my.yml"):
+    for name in (
+        "nowhere",
+        "no/such/*.jpg",
+        "a\0b",
+        "a\0/b",
+        "x" * 300 + "/b",
+        "x" * 5000,
+        "[",
+        "my.yml",
+    ):
         with pytest.raises(DataError) as caught:
             read(photos / name)
         assert "\n" not in str(caught.value)

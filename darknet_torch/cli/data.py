@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from darknet_torch.data import Dataset
 
+# Here too, as their home brings numpy and help has to be fast.
 _FORMATS = ("darknet", "voc", "coco", "folders", "paths", "classification")
 
 

@@ -6,7 +6,7 @@ from itertools import count
 
 import numpy as np
 
-from darknet_torch.data.checks import shown
+from darknet_torch.data.checks import plain, shown
 from darknet_torch.data.truth import Sample
 from darknet_torch.errors import DataError
 from darknet_torch.files import cfg_folder
@@ -26,10 +26,13 @@ def numbered(number: int, where: str = "") -> tuple[str, ...]:
 
 
 class Classes:
-    """Names -> numbers. Without given names, every name and number that comes up is a class."""
+    """Names -> numbers. Without given names, every name and number that comes up is a class.
+
+    Names can be printed: bytes that are no UTF-8 are shown as escapes.
+    """
 
     def __init__(self, names: Sequence[str] | None = None) -> None:
-        self.names = None if names is None else tuple(names)
+        self.names = None if names is None else tuple(map(plain, names))
         self._ids: dict[str, int] = {}
         for number, name in enumerate(self.names or ()):
             self._ids.setdefault(name, number)
@@ -38,7 +41,7 @@ class Classes:
 
     def number(self, name: str) -> int | None:
         """The class of that name, None if there is no such; pictures are read in threads."""
-        self._by_name = True
+        self._by_name, name = True, plain(name)
         if self.names is not None:
             return self._ids.get(name)
         return self._ids.setdefault(name, next(self._new))

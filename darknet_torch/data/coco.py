@@ -106,7 +106,7 @@ def _categories(rows: Sequence[tuple[str, Row]], report: Report) -> dict[int, st
         elif number in found:
             report.add("malformed entry", where, f"id {shown(number)} again")
         else:
-            found[number] = name
+            found[number] = plain(name)
     return found
 
 

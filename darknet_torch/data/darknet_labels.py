@@ -15,12 +15,12 @@ from pathlib import Path
 
 from darknet_torch.data.checks import Box, Report, number, shown
 from darknet_torch.data.classes import Classes
+from darknet_torch.data.places import first_file
 from darknet_torch.data.truth import Truth
 from darknet_torch.errors import DataError
-from darknet_torch.files import is_file
 from darknet_torch.parser import read_text
 
-__all__ = ["RULES", "find_label", "has_labels", "label_paths", "read_boxes", "write_rows"]
+__all__ = ["RULES", "has_labels", "label_paths", "read_boxes", "write_rows"]
 
 RULES = ("pjreddie", "alexeyab")
 MAX_LABELS = 1 << 20
@@ -62,21 +62,16 @@ def _nearest(picture: Path, stem: str) -> str:
     return stem
 
 
-def find_label(paths: Sequence[Path]) -> Path | None:
-    """The first that is there."""
-    return next((path for path in paths if is_file(path)), None)
-
-
 def has_labels(pictures: Iterable[Path], folder: Path | None = None) -> bool:
     """Whether any of these pictures has a label file."""
-    return any(find_label(label_paths(picture, None, folder)) for picture in pictures)
+    return any(first_file(label_paths(picture, None, folder)) for picture in pictures)
 
 
 def read_boxes(
     paths: Sequence[Path], size: tuple[int, int], classes: Classes, report: Report, picture: Path
 ) -> list[Box]:
     """The boxes of a picture of width x height pixels; the file is the first that is there."""
-    path = find_label(paths)
+    path = first_file(paths)
     if path is None:
         report.add("missing label file", str(picture), f"no label file; looked for {paths[0]}")
         return []

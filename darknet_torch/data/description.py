@@ -32,7 +32,7 @@ KEYS = (
     *("labels", "annotations"),
 )
 IGNORED = ("download",)  # of YOLO users: a script, and nothing here runs one
-MAX_YAML = 1 << 20
+MAX_YAML = 1 << 18  # the pure Python loader takes seconds for that
 
 Names = str | PathLike[str] | Sequence[str]
 

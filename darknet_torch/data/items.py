@@ -15,7 +15,7 @@ from darknet_torch.data import classification, coco, darknet_labels, voc
 from darknet_torch.data.checks import Box, Report
 from darknet_torch.data.classes import Classes
 from darknet_torch.data.description import Description
-from darknet_torch.data.places import Listed, find, is_folder, is_picture, pictures
+from darknet_torch.data.places import Listed, find, first_file, is_folder, is_picture, pictures
 from darknet_torch.data.truth import NOTES
 from darknet_torch.errors import DataError
 
@@ -127,7 +127,7 @@ def _darknet_boxes(
     """Those of the label file, and as difficult those of the parallel list's label file."""
     boxes = darknet_labels.read_boxes(paths, size, run.classes, report, picture)
     hard = darknet_labels.label_paths(difficult, run.label_rule) if difficult else []
-    if darknet_labels.find_label(hard) is None:
+    if first_file(hard) is None:
         return boxes
     notes = Report()
     more = darknet_labels.read_boxes(hard, size, run.classes, notes, picture)
@@ -143,7 +143,7 @@ def _difficult(listed: Sequence[Listed], run: Run) -> list[Path]:
 
     def there(path: Path) -> bool:  # the labels alone: no picture is needed
         paths = darknet_labels.label_paths(path, run.label_rule)
-        return darknet_labels.find_label(paths) is not None
+        return first_file(paths) is not None
 
     found = pictures(name, run.description.places, f"{source}: difficult", _near(run), there)
     if len(found) != len(listed):

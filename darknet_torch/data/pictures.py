@@ -6,8 +6,9 @@ from PIL import Image, UnidentifiedImageError
 
 from darknet_torch.errors import DataError
 
-__all__ = ["picture_size"]
+__all__ = ["ABSENT", "picture_size"]
 
+ABSENT = (FileNotFoundError, NotADirectoryError)
 _ORIENTATION = 0x0112
 _ON_ITS_SIDE = {5, 6, 7, 8}
 
@@ -16,7 +17,7 @@ def picture_size(path: Path, verify: bool = False) -> tuple[int, int]:
     """(width, height) in pixels, turned as the picture's EXIF note says.
 
     verify: decode the whole picture as `image.read` does, instead of only its header.
-    Raises FileNotFoundError, or DataError: damaged, or more pixels than PIL.Image.MAX_IMAGE_PIXELS.
+    Raises one of ABSENT, or DataError: damaged, or more pixels than PIL.Image.MAX_IMAGE_PIXELS.
     """
     if verify:
         return _decoded(path)
@@ -26,7 +27,7 @@ def picture_size(path: Path, verify: bool = False) -> tuple[int, int]:
             # Image's own method: that of PNG decodes all pixels to look behind them
             turned = Image.Image.getexif(picture).get(_ORIENTATION) in _ON_ITS_SIDE
             turned = turned and picture.format != "TIFF"  # turned already
-    except FileNotFoundError:
+    except ABSENT:
         raise
     except Exception as error:  # a damaged file makes a decoder raise nearly anything
         raise DataError(_reason(error)) from error
@@ -45,7 +46,7 @@ def _decoded(path: Path) -> tuple[int, int]:
     try:
         shape = read(path).shape
     except ImageError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
+        if isinstance(error.__cause__, ABSENT):
             raise error.__cause__ from error
         raise DataError(str(error).removeprefix(f"{path}: ")) from error
     return shape[2], shape[1]

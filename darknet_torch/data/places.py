@@ -15,6 +15,7 @@ __all__ = [
     "Listed",
     "exists",
     "find",
+    "first_file",
     "in_folder",
     "is_folder",
     "is_picture",
@@ -46,6 +47,11 @@ def is_folder(path: Path) -> bool:
     return exists(path) and path.is_dir()
 
 
+def first_file(paths: Sequence[Path]) -> Path | None:
+    """The first that is there."""
+    return next((path for path in paths if is_file(path)), None)
+
+
 def is_picture(path: Path) -> bool:
     """Say whether that has the ending of a picture."""
     return path.suffix.lower() in PICTURES
@@ -53,7 +59,10 @@ def is_picture(path: Path) -> bool:
 
 def with_parents(folder: Path) -> tuple[Path, ...]:
     """A folder and those that it lies in, the nearest first."""
-    return folder, *folder.resolve().parents
+    try:
+        return folder, *folder.resolve().parents
+    except (OSError, ValueError, RuntimeError):  # no name of a file, or links in a ring
+        return (folder,)
 
 
 def find(name: str, places: Sequence[Path], where: str) -> Path:

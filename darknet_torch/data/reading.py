@@ -13,7 +13,7 @@ from darknet_torch.data.classes import Classes
 from darknet_torch.data.darknet_labels import RULES
 from darknet_torch.data.description import FORMATS, Names, describe, to_names
 from darknet_torch.data.items import Item, Run, items_of
-from darknet_torch.data.pictures import picture_size
+from darknet_torch.data.pictures import ABSENT, picture_size
 from darknet_torch.data.truth import NOTES, Dataset, Sample
 from darknet_torch.errors import DataError, UsageError
 
@@ -101,17 +101,22 @@ def _samples(
     work = partial(_look, verify=verify)
     with ThreadPoolExecutor(workers) as pool:
         for place, (item, (sample, notes)) in enumerate(_ahead(pool, work, items), start=1):
-            before = seen.setdefault(str(item.listed.path), item.listed.where)
-            if before is not item.listed.where:
-                what = f"{item.listed.path}: listed before, at {before}"
-                run.report.add("duplicate picture", item.listed.where, what)
-            run.report += notes
-            _raise_first(run.report[-1 - len(notes) :], strict)
+            found = _listed_before(item, seen) + notes
+            run.report += found
+            _raise_first(found, strict)
             if sample is not None:
                 number = place if item.image_id is None else item.image_id
                 yield replace(sample, image_id=number)
             if progress is not None:
                 progress(place, len(items))
+
+
+def _listed_before(item: Item, seen: dict[str, str]) -> Report:
+    report, (path, where) = Report(), item.listed
+    before = seen.setdefault(str(path), where)
+    if before is not where:
+        report.add("duplicate picture", where, f"{path}: listed before, at {before}")
+    return report
 
 
 def _ahead(
@@ -133,7 +138,7 @@ def _look(item: Item, verify: bool) -> tuple[Sample | None, Report]:
     report, (path, where) = Report(), item.listed
     try:
         width, height = picture_size(path, verify)
-    except FileNotFoundError:
+    except ABSENT:
         report.add("missing picture", where, f"{path}: no such picture")
         return None, report
     except DataError as error:

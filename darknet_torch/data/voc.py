@@ -16,8 +16,7 @@ from xml.etree import ElementTree
 
 from darknet_torch.data.checks import Box, Report, number, plain, shown
 from darknet_torch.data.classes import Classes
-from darknet_torch.data.darknet_labels import find_label
-from darknet_torch.data.places import Listed, is_picture, list_rows
+from darknet_torch.data.places import Listed, first_file, is_picture, list_rows
 from darknet_torch.data.truth import Truth
 from darknet_torch.data.xml_tree import Element, read_xml
 from darknet_torch.errors import DataError
@@ -74,14 +73,14 @@ def annotation_paths(picture: Path, folder: Path | None = None) -> list[Path]:
 
 def has_annotations(pictures: Iterable[Path], folder: Path | None = None) -> bool:
     """Whether any of these pictures has an annotation."""
-    return any(find_label(annotation_paths(picture, folder)) for picture in pictures)
+    return any(first_file(annotation_paths(picture, folder)) for picture in pictures)
 
 
 def read_boxes(
     paths: Sequence[Path], size: tuple[int, int], classes: Classes, report: Report, picture: Path
 ) -> list[Box]:
     """The boxes of a picture of width x height pixels; the file is the first that is there."""
-    path = find_label(paths)
+    path = first_file(paths)
     if path is None:
         report.add("missing label file", str(picture), f"no annotation; looked for {paths[0]}")
         return []
