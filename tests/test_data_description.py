@@ -92,6 +92,7 @@ def test_names_of_a_yaml(text: str, names: tuple[str, ...], photos: Path) -> Non
         ("val: photos\nnc: 99999999", "99999999 classes: 0 to 65536 can be"),
         ("val: photos\nnames: no.names", "names: no.names: no such file or folder"),
         ("val: photos/images\ndifficult: my.names", "difficult: 2 pictures for 3; one each"),
+        ("val: [photos, photos]\ndifficult: my.names", "difficult: goes with a single list"),
         ("- val", "`key: value` lines wanted"),
         ("", "`key: value` lines wanted"),
         ("val: [", "my.yaml:1: no YAML"),

@@ -123,15 +123,19 @@ def _from_yaml(path: Path, split: str) -> Description:
     root = _root(content, path)
     places = tuple(dict.fromkeys((path.parent, root, Path())))
     labels = _of_split(content.get("labels", content.get("annotations")), split, f"{where}: labels")
+    parts = _parts(content, split, where)
+    difficult = _of_split(content.get("difficult"), split, f"{where}: difficult")
+    if difficult is not None and len(parts) > 1:
+        raise DataError(f"{where}: difficult: goes with a single list, not with {len(parts)}")
     return Description(
         where,
         split,
-        _parts(content, split, where),
+        parts,
         places,
         format=_format(content.get("format"), where),
         names=_yaml_names(content, places, where),
         labels=find(labels, places, f"{where}: labels") if labels else None,
-        difficult=_of_split(content.get("difficult"), split, f"{where}: difficult"),
+        difficult=difficult,
         near_list=True,
     )
 

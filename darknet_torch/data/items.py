@@ -15,7 +15,15 @@ from darknet_torch.data import classification, coco, darknet_labels, voc
 from darknet_torch.data.checks import Box, Report
 from darknet_torch.data.classes import Classes
 from darknet_torch.data.description import Description
-from darknet_torch.data.places import Listed, find, first_file, is_folder, is_picture, pictures
+from darknet_torch.data.places import (
+    Listed,
+    find,
+    first_file,
+    in_folder,
+    is_folder,
+    is_picture,
+    pictures,
+)
 from darknet_torch.data.truth import NOTES
 from darknet_torch.errors import DataError
 
@@ -47,21 +55,35 @@ class Run:
 
 def items_of(part: str, run: Run) -> Iterable[Item]:
     """The pictures of one part, in the format that was told, or that it looks like."""
-    told, places = run.description.format, run.description.places
-    source = run.description.source
+    told, places, source = run.description.format, run.description.places, run.description.source
     if told == "coco" or (told is None and part.lower().endswith(".json")):
         return _of_coco(find(part, places, source), run)
     folder = next((place / part for place in places if is_folder(place / part)), None)
-    if folder is not None and told in (None, "voc") and voc.is_layout(folder):
-        return _of_labels(voc.layout(folder, run.description.split), "voc", run)
-    if told in (None, "voc") and Path(part).match("ImageSets/Main/*.txt"):
-        path = find(part, places, source)
-        return _of_labels(voc.layout(path.parents[2], path.stem), "voc", run)
-    if folder is not None:
-        folder = _inside(folder, run.description.split)
-    if folder is not None and _is_tree(folder, told):
+    in_layout = _layout(part, folder, run)
+    if in_layout is not None:
+        return _of_labels(in_layout, "voc", run)
+    if folder is None:
+        return _of_listed(pictures(part, places, source, _near(run)), run)
+    folder = _inside(folder, run.description.split)
+    if _is_tree(folder, told):
         return _of_tree(folder, run)
-    listed = pictures(part if folder is None else str(folder), places, source, _near(run))
+    return _of_listed(in_folder(folder), run)
+
+
+def _layout(part: str, folder: Path | None, run: Run) -> list[Listed] | None:
+    """The pictures of a folder in VOC's layout, or of one of its ImageSets."""
+    if run.description.format not in (None, "voc"):
+        return None
+    if folder is not None and voc.is_layout(folder):
+        return voc.layout(folder, run.description.split)
+    if Path(part).match("ImageSets/Main/*.txt"):
+        path = find(part, run.description.places, run.description.source)
+        return voc.layout(path.parents[2], path.stem)
+    return None
+
+
+def _of_listed(listed: Sequence[Listed], run: Run) -> Iterator[Item]:
+    told = run.description.format
     if told in ("paths", "classification"):
         return _of_paths(listed, run)
     return _of_labels(listed, told or _guessed(listed, run), run)
