@@ -20,12 +20,11 @@ def random_tables(
     most: int = 8,
     *,
     ties: bool = True,
-    pixels: bool = False,
 ) -> tuple[Found, Marked]:
     """Truths, and detections near some of them, with all that can be odd.
 
     Pictures without truth or detections, classes that occur nowhere, equal scores (unless told
-    otherwise), difficult and crowd rows, duplicate truths. pixels: whole numbers.
+    otherwise), difficult and crowd rows, duplicate truths.
     """
     rng = np.random.default_rng(seed)
     used = rng.permutation(classes)[: max(1, classes * 3 // 4)]
@@ -39,10 +38,8 @@ def random_tables(
     xyxy[1::17] = xyxy[0::17][: len(xyxy[1::17])]
     crowd = rng.random(total) < 0.05
     hard = rng.random(total) < 0.1
-    if pixels:
-        xyxy = xyxy.round()
     truth = Marked(picture, class_id, xyxy, hard, crowd, areas(xyxy) * 0.8)
-    return _found(rng, truth, pictures, used, ties, pixels), truth
+    return _found(rng, truth, pictures, used, ties), truth
 
 
 def _found(
@@ -51,7 +48,6 @@ def _found(
     pictures: int,
     used: np.ndarray,
     ties: bool,
-    pixels: bool,
 ) -> Found:
     copies = np.repeat(np.arange(len(truth)), rng.integers(0, 4, len(truth)))
     shake = rng.normal(0, 1, (len(copies), 4)) * SIDE * 0.015
@@ -71,9 +67,8 @@ def _found(
     )
     found = Found(*columns)
     score = found.score.round(1) if ties else found.score
-    xyxy = found.xyxy.round() if pixels else found.xyxy
     order = np.argsort(found.picture, kind="stable")
-    return Found(found.picture, found.class_id, score, xyxy)[order]
+    return Found(found.picture, found.class_id, score, found.xyxy)[order]
 
 
 def recorded() -> tuple[Found, Marked, dict]:
