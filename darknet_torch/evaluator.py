@@ -4,6 +4,7 @@ result = evaluate(load("yolov4-tiny"), "coco.yaml", points=101)
 print(result.mean_average_precision)
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
@@ -18,7 +19,7 @@ from darknet_torch.classifier import Classification, Classifier
 from darknet_torch.data import Dataset, Problem
 from darknet_torch.detections import Detections
 from darknet_torch.detector import Detector
-from darknet_torch.errors import DataError, UsageError
+from darknet_torch.errors import DarknetWarning, DataError, UsageError
 from darknet_torch.evaluation import ClassificationResult, DetectionResult
 from darknet_torch.findings import How, Work, find
 from darknet_torch.metrics import classification
@@ -133,9 +134,12 @@ def _class_numbers(detector: Detector, dataset: Dataset) -> Array | None:
     """
     theirs, ours = dataset.names, detector.names
     if detector.class_count == len(theirs):
-        if sorted(ours) != sorted(theirs) or len(set(ours)) < len(ours) or ours == theirs:
+        if ours == theirs or not ours:
             return None
-        return np.array([theirs.index(name) for name in ours])
+        if set(ours) == set(theirs) and len(set(ours)) == len(ours):
+            return np.array([theirs.index(name) for name in ours])
+        _warn_of_names(ours, theirs, dataset.source)
+        return None
     missing = [name for name in theirs if name not in ours]
     if missing or not theirs:
         raise UsageError(
@@ -144,6 +148,18 @@ def _class_numbers(detector: Detector, dataset: Dataset) -> Array | None:
         )
     places = {name: number for number, name in enumerate(theirs)}
     return np.array([places.get(name, -1) for name in ours])
+
+
+def _warn_of_names(ours: Sequence[str], theirs: Sequence[str], source: str) -> None:
+    for number, (mine, other) in enumerate(zip(ours, theirs, strict=False)):
+        if mine != other:
+            warnings.warn(
+                f"class {number} is {mine!r} in the network, {other!r} in {source or 'the data'};"
+                " numbers decide",
+                DarknetWarning,
+                stacklevel=4,
+            )
+            return
 
 
 def _table(records: Sequence[Record], numbers: Array | None) -> Found:

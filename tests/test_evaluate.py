@@ -18,9 +18,10 @@ from darknet_torch import data
 from darknet_torch.cli import main
 from darknet_torch.data import Dataset, Sample, Truth
 from darknet_torch.detector import Detector
-from darknet_torch.errors import DataError, UsageError
+from darknet_torch.errors import DarknetWarning, DataError, UsageError
 from darknet_torch.evaluation import ClassificationResult, DetectionResult
 from darknet_torch.findings import How, Work, find
+from darknet_torch.outputs import coco_results
 from darknet_torch.ranks import Ranks
 from darknet_torch.records import Record, Records, decode, encode
 
@@ -203,6 +204,13 @@ def test_classes_of_other_numbers_are_told_by_their_names(
     assert only.mean_average_precision == plain.darknet.average_precisions()[1]
     with pytest.raises(UsageError, match="3 classes, the network has 2, and none is called 'wasp'"):
         dt.evaluate(network, replace(plain.dataset, names=("ant", "bee", "wasp")))
+
+
+def test_other_names_of_as_many_classes_are_told(folder: Path, network: dt.Network) -> None:
+    dataset = replace(data.read("data.yaml"), names=("ant", "wasp"))
+    with pytest.warns(DarknetWarning, match="class 1 is 'bee' in the network, 'wasp' in"):
+        result = dt.evaluate(network, dataset)
+    assert result.mean_average_precision == dt.evaluate(network, "data.yaml").mean_average_precision
 
 
 def test_classes_known_by_number_only_are_the_networks(folder: Path, network: dt.Network) -> None:
@@ -440,6 +448,30 @@ def test_the_command_prints_tables_json_and_csv(folder: Path, capsys) -> None:
     rows = json.loads(Path("results/detections.json").read_text())
     assert rows[0].keys() == {"image_id", "category_id", "bbox", "score"}
     assert len(rows) == told["detections"]
+
+
+def test_the_command_draws(folder: Path, capsys) -> None:
+    assert main(["evaluate", "net.cfg", "net.weights", "data.yaml", "--plots"]) == 0
+    written = {line.removeprefix("wrote ") for line in capsys.readouterr().err.splitlines()}
+    names = {path.name for path in Path("evaluation").iterdir()}
+    assert {f"evaluation/{name}" for name in names} <= written
+    assert {"confusion.png", "precision_recall.png", "f1.png", "classes.csv"} <= names
+    assert sum(name[0].isdigit() for name in names) == 7
+    for path in Path("evaluation").glob("*.png"):
+        with Image.open(path) as picture:
+            assert min(picture.size) > 50
+
+
+def test_results_in_cocos_numbers(folder: Path, network: dt.Network) -> None:
+    result = dt.evaluate(network, "data.yaml")
+    numbered = replace(result, dataset=replace(result.dataset, category_ids=(7, 3)))
+    rows = coco_results(numbered)
+    assert {row["category_id"] for row in rows} == {7, 3}
+    left, top, width, height = rows[0]["bbox"]
+    corners = [left, top, left + width, top + height]
+    assert corners == pytest.approx(result.found.xyxy[0].tolist(), abs=1e-3)
+    assert rows[-1]["image_id"] == 7
+    assert {row["category_id"] for row in coco_results(result)} == {0, 1}
 
 
 def test_the_commands_exit_status(folder: Path, capsys) -> None:
