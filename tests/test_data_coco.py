@@ -102,6 +102,11 @@ def test_names_of_darknet_are_those_of_coco(tmp_path: Path) -> None:
     found = read(path, names="coco.names")
     assert found.category_ids == COCO_CATEGORY_IDS
     assert [found.names[each] for each, _ in boxes(found)] == ["sofa"]
+    assert found.counts == {"negative picture": 1, "other spelling": 4}
+    assert "category 63, couch, is taken for sofa" in {each.what for each in found.problems}
+    assert not found.faults
+    strangers = read(path, names=[f"class {number}" for number in range(80)])
+    assert strangers.counts == {"negative picture": 2, "unknown class": 1}
 
 
 WRONG: dict[str, tuple[Any, str]] = {

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import keys
@@ -171,6 +172,10 @@ def test_what_cannot_be_converted(photos: Path) -> None:
     (photos / "file").write_text("")
     with pytest.raises(DataError, match="file: cannot be written"):
         convert(found, photos / "file")
+    for names, message in ((("a", " b"), "class 1: .*blanks"), (("a", "b", "a"), "class 2: a: is")):
+        with pytest.raises(DataError, match=message):
+            convert(replace(found, names=names), out, format="coco")
+    assert convert(replace(found, names=("a", "b", "a")), out)
     lay(photos, {"tree/ant/a.png": ""})
     with pytest.raises(DataError, match="classes of whole pictures"):
         convert(read(photos / "tree"), out)

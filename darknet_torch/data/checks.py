@@ -27,6 +27,7 @@ KINDS = {
     "not a number": "a word, NaN or infinity where a number belongs; the row is left out",
     "class out of range": "a class that has no name; the row is left out",
     "unknown class": "a name that is not among the names; the row is left out",
+    "other spelling": "COCO: a category that is taken for a class of another name; no fault",
     "zero area": "no width or no height; the row is left out",
     "outside the picture": "a box reaches beyond by half a pixel or more; kept as it stands",
     "duplicate row": "the same class and box again; kept, as Darknet counts it twice",

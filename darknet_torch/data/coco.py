@@ -6,7 +6,7 @@
 Classes are numbered in the order of the categories' ids, as Darknet numbers COCO's 80 (whose ids go
 to 90), unless names are given: then by name. Of a file in which some names are spelled otherwise
 (Darknet's sofa is COCO's couch), the categories without a name take the places that are left, if
-there are as many categories as names. `difficult` and `truncated` are ours: kept from VOC.
+there are as many categories as names and most of them match. `difficult` and `truncated` are ours: kept from VOC.
 """
 
 import json
@@ -53,7 +53,7 @@ def read_json(path: Path, names: Sequence[str] | None, report: Report) -> Annota
     content, file = _load(path), str(path)
     rows = {key: list(_rows(content, key, file, report)) for key in _LISTS}
     categories = _categories(rows["categories"], report)
-    classes = _classes(categories, names)
+    classes = _classes(categories, names, file, report)
     pictures = tuple(_pictures(rows["images"], report))
     boxes: dict[int, list[Box]] = {picture.image_id: [] for picture in pictures}
     for where, row in rows["annotations"]:
@@ -110,18 +110,24 @@ def _categories(rows: Sequence[tuple[str, Row]], report: Report) -> dict[int, st
     return found
 
 
-def _classes(categories: Mapping[int, str], names: Sequence[str] | None) -> dict[int, int]:
+def _classes(
+    categories: Mapping[int, str], names: Sequence[str] | None, file: str, report: Report
+) -> dict[int, int]:
     """Category id -> class."""
     ids = sorted(categories)
     if names is None:
         return {each: place for place, each in enumerate(ids)}
     numbers = {name: place for place, name in reversed(list(enumerate(names)))}
     found = {each: numbers[categories[each]] for each in ids if categories[each] in numbers}
-    if len(ids) == len(names):
-        taken = set(found.values())
-        free = (place for place in range(len(names)) if place not in taken)
-        left = [each for each in ids if each not in found]
-        found |= dict(zip(left, free, strict=False))
+    if len(ids) != len(names) or 2 * len(found) <= len(ids):
+        return found
+    taken = set(found.values())
+    free = [place for place in range(len(names)) if place not in taken]
+    left = [each for each in ids if each not in found]
+    for each, place in zip(left, free, strict=False):
+        what = f"category {each}, {shown(categories[each])}, is taken for {names[place]}"
+        report.add("other spelling", f"{file}: categories", what)
+        found[each] = place
     return found
 
 

@@ -57,8 +57,9 @@ def convert(
     Boxes are written as they stand, to the precision of the format: Darknet's rows have ten digits,
     VOC's corners are whole pixels. Crowds become difficult where there are none.
 
-    Raises DataError: classes of whole pictures, other classes than the folder has, two pictures of
-    one name that are neither linked nor copied, or pictures that lie in the place to write to.
+    Raises DataError: blank names (or equal ones, but for Darknet), classes of whole pictures, other
+    classes than the folder has, two pictures of one name that are neither linked nor copied, or
+    pictures that lie in the place to write to.
     """
     _check(dataset, format, copy, split)
     folder = Path(folder)
@@ -90,6 +91,19 @@ def _check(dataset: Dataset, form: str, copy: str, split: str) -> None:
             raise UsageError(f"{name}={shown(given)}: one of {', '.join(known)} wanted")
     if any(sample.label is not None for sample in dataset.samples):
         raise DataError(f"{dataset.source}: classes of whole pictures; boxes wanted")
+    _check_classes(dataset, unique=form != "darknet")
+
+
+def _check_classes(dataset: Dataset, unique: bool) -> None:
+    """Darknet's labels have numbers; the other two formats tell classes by their names."""
+    seen: set[str] = set()
+    for number, name in enumerate(dataset.names):
+        where = f"{dataset.source}: class {number}: {shown(name)}"
+        if not name or name != name.strip():
+            raise DataError(f"{where}: a name without blanks around it wanted")
+        if unique and name in seen:
+            raise DataError(f"{where}: is the name of another class too")
+        seen.add(name)
 
 
 # ---- names and pictures

@@ -20,7 +20,7 @@ __all__ = ["NOTES", "Dataset", "Problem", "Sample", "Truth"]
 
 Array = npt.NDArray[Any]
 
-NOTES = frozenset({"negative picture"})
+NOTES = frozenset({"negative picture", "other spelling"})
 """Kinds of problems that are no faults: worth a look, and right as they stand."""
 
 
