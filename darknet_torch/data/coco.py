@@ -6,7 +6,8 @@
 Classes are numbered in the order of the categories' ids, as Darknet numbers COCO's 80 (whose ids go
 to 90), unless names are given: then by name. Of a file in which some names are spelled otherwise
 (Darknet's sofa is COCO's couch), the categories without a name take the places that are left, if
-there are as many categories as names and most of them match. `difficult` and `truncated` are ours: kept from VOC.
+there are as many categories as names and most of them match. `difficult` and `truncated` are ours:
+kept from VOC.
 """
 
 import json
