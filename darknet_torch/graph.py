@@ -112,8 +112,8 @@ class Plan:
     def stride(self) -> tuple[int, int]:
         """Pixels (vertical, horizontal) of the input for one pixel of the coarsest map."""
         maps = [node.shape for node in self.nodes if not node.shape.is_vector and node.shape.h > 1]
-        rows = max((self.input.h // shape.h for shape in maps), default=1)
-        columns = max((self.input.w // shape.w for shape in maps), default=1)
+        rows = max([1, *(self.input.h // shape.h for shape in maps)])
+        columns = max([1, *(self.input.w // shape.w for shape in maps)])
         return rows, columns
 
     def resized(self, height: int, width: int) -> "Plan":

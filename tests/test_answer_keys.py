@@ -610,6 +610,21 @@ def test_two_strides(bench: Bench, keys_: str, stride: tuple[int, int]) -> None:
     agree(bench.run(text, floats=[biases, weights])[0], want)
 
 
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ("sway=1\nrotate=1\nsize=3", "sway and rotate: only one of them can be"),
+        ("stretch=1\nstretch_sway=1\nsize=3", "stretch and stretch_sway: only one"),
+        ("stretch=1", "stretch=1 needs a size of more than 1"),
+    ],
+)
+def test_ways_of_moving_kernels_that_darknet_refuses(options: str, complaint: str) -> None:
+    text = f"[net]\nwidth=8\nheight=8\nchannels=3\n[convolutional]\n{options}\n"
+    with pytest.raises(CfgError, match=rf"<cfg>:5: \[convolutional\]: {complaint}"):
+        dt.plan(text)
+    dt.plan(text, dialect="pjreddie")  # knows none of them
+
+
 def signed(weights: Array) -> Array:
     """Each filter's signs times its mean magnitude."""
     means = abs(weights.astype(float)).mean((1, 2, 3), keepdims=True)
@@ -732,6 +747,28 @@ def test_reorg_by_three(bench: Bench, reverse: int, fork: str) -> None:
         want[b if reverse else a] = flat[a if reverse else b]
     shape = (c // s**2, h * s, w * s) if reverse else (c * s**2, h // s, w // s)
     agree(bench.run(f"[reorg]\nstride=3\nreverse={reverse}", x, fork=fork)[0], want.reshape(shape))
+
+
+@pytest.mark.parametrize(
+    ("channels", "stride"), [(3, 1), (16, 2), (32, 2), (20, 2), (17, 2), (81, 3)]
+)
+def test_reorg3d_backwards(bench: Bench, channels: int, stride: int) -> None:
+    """Its loop runs over the output's shape, so that even a permutation is another one."""
+    x, s = floats(channels, 3, 2), stride
+    c, h, w = channels // s**2, 3 * s, 2 * s
+    flat, want, oc = x.ravel(), np.zeros(c * h * w), c // s**2
+    for k, j, i in np.ndindex(c, h, w):
+        a = i + w * (j + h * k)
+        b = i * s + k // oc % s + w * s * (j * s + k // oc // s + h * s * (k % oc))
+        want[b] = flat[a]
+    got = bench.run(f"[reorg3d]\nstride={s}\nreverse=1", x)[0]
+    assert np.array_equal(got, want.reshape(c, h, w))
+
+
+@pytest.mark.parametrize("channels", [8, 15])
+def test_reorg3d_backwards_would_divide_by_zero(bench: Bench, channels: int) -> None:
+    with pytest.raises(ShapeError, match="reverse=1: needs at least 16"):
+        bench.run("[reorg3d]\nstride=2\nreverse=1", floats(channels, 1, 1))
 
 
 @pytest.mark.parametrize("fork", ["pjreddie", "alexeyab"])

@@ -85,6 +85,7 @@ class Convolutional(Layer):
         for what, count in (("channels before it", c), ("filters", self.filters)):
             if count % self.used_groups:
                 raise ValueError(f"{self.used_groups} groups do not divide the {count} {what}")
+        self._must_deform_sanely()
         if self.used_dilation > 1 and 2 * self.used_padding != self.size - 1:
             raise ValueError(
                 f"dilation={self.dilation} needs a padding of {(self.size - 1) / 2:g}, half the"
@@ -94,6 +95,15 @@ class Convolutional(Layer):
         if self.antialiasing:
             blurred = Blur.shape(self.antialiasing, *blurred, *self.strides)
         return Shape(self.filters, *blurred)
+
+    def _must_deform_sanely(self) -> None:
+        """Refuse what Darknet refuses, though all this acts in training only."""
+        ways = ("sway", "rotate", "stretch", "stretch_sway")
+        asked = [way for way in ways if getattr(self, way)]
+        if len(asked) > 1:
+            raise ValueError(f"{' and '.join(asked)}: only one of them can be")
+        if asked and self.size == 1:
+            raise ValueError(f"{asked[0]}=1 needs a size of more than 1")
 
     def _product_shape(self, h: int, w: int) -> tuple[int, int]:
         stride_y, stride_x = (1, 1) if self.antialiasing else self.strides

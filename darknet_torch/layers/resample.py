@@ -80,7 +80,7 @@ class Reorg(SpaceToDepth):
         return super().shape(*inputs)
 
     def _last_place(self, c: int, h: int, w: int) -> int:
-        """The largest index that `_moved_by_index` reads, or a bound of it."""
+        """The largest of `_places`, or a bound of it."""
         s, oc = self.stride, c // self.stride**2
         return w * s - 1 + w * s * ((h - 1) * s + (c - 1) // oc // s + h * s * (oc - 1))
 
@@ -122,32 +122,62 @@ class Reorg(SpaceToDepth):
     def _moved_by_index(self, x: Tensor) -> Tensor:
         """As above where s * s does not divide c: the formulas as they stand, place by place."""
         _, c, h, w = x.shape
-        s = self.stride
-        oc = c // (s * s)
-        k, j, i = torch.meshgrid(
-            *(torch.arange(n, device=x.device) for n in (c, h, w)), indexing="ij"
-        )
-        block = k // oc
-        place = (i * s + block % s) + w * s * ((j * s + block // s) + h * s * (k % oc))
-        return x.flatten(1)[:, place.flatten()]
+        return x.flatten(1)[:, _places(c, h, w, self.stride, x.device)]
+
+
+def _places(c: int, h: int, w: int, s: int, device: torch.device) -> Tensor:
+    """For each place of memory (c, h, w), where it stands after depth has gone to space: (n,)."""
+    oc = c // (s * s)
+    k, j, i = torch.meshgrid(*(torch.arange(n, device=device) for n in (c, h, w)), indexing="ij")
+    block = k // oc
+    place = (i * s + block % s) + w * s * ((j * s + block // s) + h * s * (k % oc))
+    return place.flatten()
 
 
 @layer("reorg3d", only=ALEXEYAB)
 class Reorg3d(SpaceToDepth):
-    """[reorg3d]: true space-to-depth, channel (dy * s + dx) * c + ch."""
+    """[reorg3d]: true space-to-depth, channel (dy * s + dx) * c + ch.
+
+    Darknet reverses it with the sizes of the output where those of the input belong: memory is read
+    as (c / s / s, h * s, w * s), goes from depth to space, and is read so again.
+    """
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return the shape; Darknet's reverse form reads outside its memory and is refused."""
-        _, h, w = inputs[0].map()
-        if self.reverse:
-            raise ValueError("reverse=1: Darknet's reversed [reorg3d] reads outside its memory")
-        if h % self.stride or w % self.stride:
-            raise ValueError(f"stride={self.stride}: does not divide {w} x {h} pixels")
+        """Return the shape; ValueError where Darknet could not divide."""
+        c, h, w = inputs[0].map()
+        s = self.stride
+        if not self.reverse and (h % s or w % s):
+            raise ValueError(f"stride={s}: does not divide {w} x {h} pixels")
+        if self.reverse and c < s**4:
+            raise ValueError(f"stride={s}, reverse=1: needs at least {s**4} channels, not {c}")
         return super().shape(*inputs)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Move (B, c, h, w) to (B, c * s * s, h / s, w / s)."""
+        """Move (B, c, h, w) to (B, c * s * s, h / s, w / s), or as told above."""
+        return self._reversed(inputs[0]) if self.reverse else self._moved(inputs[0])
+
+    def _moved(self, x: Tensor) -> Tensor:
         s = self.stride
-        columns = torch.unflatten(inputs[0], 3, (-1, s))
+        columns = torch.unflatten(x, 3, (-1, s))
         blocks = torch.unflatten(columns, 2, (-1, s))  # (B, c, h, dy, w, dx)
         return blocks.permute(0, 3, 5, 1, 2, 4).flatten(1, 3)
+
+    def _reversed(self, x: Tensor) -> Tensor:
+        s = self.stride
+        batch, c, h, w = x.shape[0], x.shape[1] // s**2, x.shape[2] * s, x.shape[3] * s
+        memory = x.flatten(1)[:, : c * h * w]
+        if c % s**2:
+            moved = self._moved_by_index(memory, c, h, w)
+        else:
+            blocks = memory.view(batch, s, s, c // s**2, h, w)
+            moved = blocks.permute(0, 3, 4, 1, 5, 2).flatten(1)
+        return moved.view(batch, c, h, w)
+
+    def _moved_by_index(self, memory: Tensor, c: int, h: int, w: int) -> Tensor:
+        """Where places are written twice the later value stays, where none is written a zero."""
+        places = _places(c, h, w, self.stride, memory.device)
+        order = torch.arange(len(places), device=memory.device)
+        source = torch.full_like(order, len(places)).scatter_reduce(
+            0, places, order, "amax", include_self=False
+        )
+        return F.pad(memory, (0, 1))[:, source]

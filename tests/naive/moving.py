@@ -114,10 +114,27 @@ def reorg(layer: Layer) -> Array:
 @section("reorg3d", fork="alexeyab")
 def reorg3d(layer: Layer) -> Array:
     x, s = layer.map(), layer.integer("stride", 1)
-    _, h, w = x.shape
-    if layer.integer("reverse", 0) or h % s or w % s:
+    c, h, w = x.shape
+    if layer.integer("reverse", 0):
+        return backwards(x.reshape(-1), c // s**2, h * s, w * s, s)
+    if h % s or w % s:
         raise IllegalError("reorg3d")
     return np.concatenate([x[:, dy::s, dx::s] for dy in range(s) for dx in range(s)])
+
+
+def backwards(flat: Array, c: int, h: int, w: int, s: int) -> Array:
+    """[reorg3d] reverse=1: the loop that moves forwards, writing where it reads, in this shape."""
+    out, channels = np.zeros(c * h * w), c // (s * s)
+    if not channels:
+        raise IllegalError("division by zero")
+    for number, (k, j, i) in enumerate(np.ndindex(c, h, w)):
+        dy, dx = divmod(k // channels, s)
+        row, column = j * s + dy, i * s + dx
+        place = column + w * s * (row + h * s * (k % channels))
+        if place >= out.size:
+            raise IllegalError("outside the memory")
+        out[place] = flat[number]
+    return out.reshape(c, h, w)
 
 
 @section("scale_channels", fork="alexeyab")

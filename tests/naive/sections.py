@@ -35,7 +35,7 @@ def _variants(pen: Pen) -> Options:
     if pen.chance(15):
         options |= {"antialiasing": pen.number(1, 2)}
     if pen.chance(10):
-        options |= pen.flags(50, "sway", "reverse", "angle", "coordconv")
+        options |= pen.flags(40, "sway", "rotate", "reverse", "angle", "coordconv")
     return options
 
 
@@ -139,7 +139,7 @@ def reorg(pen: Pen) -> Options:
 
 @kind("reorg3d", fork="alexeyab")
 def reorg3d(pen: Pen) -> Options:
-    return pen.some(stride=range(1, 4))
+    return pen.some(stride=range(1, 4)) | pen.flags(30, "reverse")
 
 
 @kind("shortcut", fork="pjreddie")

@@ -5,6 +5,7 @@ import numpy as np
 from naive.net import IllegalError, Layer, section
 from naive.numbers import Array, activate, blur, correlate, normalize
 
+TRAINED_BY_MOVING = ("sway", "rotate", "stretch", "stretch_sway")
 SIGNS_ARE_NOT_ENOUGH = ("shortcut", "scale_channels", "sam")
 
 
@@ -44,6 +45,9 @@ def convolutional(layer: Layer) -> Array:
         raise IllegalError("groups")
     if dilation > 1 and 2 * pad != k - 1:
         raise IllegalError("dilation")
+    moved = sum(layer.only_alexey(key, 0) != 0 for key in TRAINED_BY_MOVING)
+    if moved > 1 or (moved and k == 1):
+        raise IllegalError("sway")
     biases, bn, weights = _parameters(layer, len(x), groups)
     smooth = layer.only_alexey("antialiasing", 0)
     how = {
