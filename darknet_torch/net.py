@@ -51,8 +51,7 @@ class Net:
     adam: bool = option(False)
     B1: float = option(0.9)
     B2: float = option(0.999)
-    eps: float | None = option(None)
-    """None: Adam's 1e-7 in pjreddie, 1e-6 in AlexeyAB."""
+    eps: float = option(1e-7, in_fork={ALEXEYAB: 1e-6})
     notruth: bool = option(False, only=PJREDDIE)
     ema_alpha: float = option(0.0, only=ALEXEYAB)
     loss_scale: float = option(1.0, only=ALEXEYAB)

@@ -94,6 +94,7 @@ def option(
     key: str | None = None,
     only: Dialect | None = None,
     absent: Any = MISSING,
+    in_fork: Mapping[Dialect, Any] | None = None,
     check: Callable[[Any], bool] | None = None,
     wanted: str = "",
     comment_ends: bool = False,
@@ -103,6 +104,7 @@ def option(
     default: the value where the option is missing; a function of the fields read so far.
     key: the option's name, where it is not the field's.
     only: the fork that knows it; in others the field is `absent` (else the default).
+    in_fork: defaults of forks that have another one.
     check, wanted: what values are legal, as a function and in words for the error.
     comment_ends: the list ends at a `#` in dialects that do so.
     """
@@ -110,6 +112,7 @@ def option(
         "key": key,
         "only": only,
         "absent": absent,
+        "in_fork": in_fork or {},
         "check": check,
         "wanted": wanted,
         "comment_ends": comment_ends,
@@ -157,19 +160,22 @@ class _Spec:
         known = context.dialect.knows(self.metadata["only"])
         found = section.option(self.key) if known else None
         if found is None or found.value is None:
-            return self._default(values, known)
+            return self._default(values, context.dialect)
         value = self._convert(found, section, context)
         if value is None:
-            return self._default(values, known)
+            return self._default(values, context.dialect)
         check = self.metadata["check"]
         if check is not None and not check(value):
             wanted = self.metadata["wanted"]
             raise section.error(f"{self.key}={found.value}: must be {wanted}", line=found.line)
         return value
 
-    def _default(self, values: _Values, known: bool) -> Any:
-        absent = self.metadata["absent"]
-        default = self.metadata["default"] if known or absent is MISSING else absent
+    def _default(self, values: _Values, dialect: Dialect) -> Any:
+        absent, default = self.metadata["absent"], self.metadata["default"]
+        if absent is not MISSING and not dialect.knows(self.metadata["only"]):
+            default = absent
+        for fork, other in self.metadata["in_fork"].items():
+            default = other if dialect.knows(fork) else default
         return default(values) if callable(default) else default
 
     def _convert(self, found: Option, section: Section, context: Context) -> Any:
@@ -276,11 +282,10 @@ def _complain_of_unknown(section: Section, context: Context, specs: Mapping[str,
 
 
 def _unknown(key: str, context: Context, specs: Mapping[str, _Spec]) -> str:
-    known = specs.get(key)
-    if known is None:
+    if key not in specs:
         close = get_close_matches(key, specs, n=1)
         return "unknown option" + (f"; did you mean {close[0]}?" if close else "")
-    only = known.metadata["only"]
+    only = specs[key].metadata["only"]
     if not context.dialect.knows(only):
         return f"only {only.name} has this option, {context.dialect.name} ignores it"
     return ""

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import darknet_torch as dt
 from darknet_torch.c_numbers import atof, atoi
 from darknet_torch.dialect import ALEXEYAB, DIALECTS, HANK_AI, PJREDDIE, Dialect
 from darknet_torch.errors import CfgError, DarknetWarning, UsageError
@@ -182,6 +183,26 @@ def test_defaults() -> None:
     assert thing(given=8).given == 8
     assert thing("size").size == 1  # a line without = is absent
     assert thing("theirs=3", dialect=PJREDDIE).theirs == 3.0
+
+
+def test_defaults_of_forks() -> None:
+    for dialect, wanted in ((PJREDDIE, 90), (ALEXEYAB, 200), (HANK_AI, 200)):
+        absent = {"default": 90, "in_fork": {ALEXEYAB: 200}}
+        declared = dataclass(frozen=True)(
+            type("T", (), {"__annotations__": {"value": int}, "value": option(**absent)})
+        )
+        assert bind(declared, section(), Context(dialect)).value == wanted
+        assert bind(declared, section("value=7"), Context(dialect)).value == 7
+
+
+@pytest.mark.parametrize(
+    ("dialect", "wanted"), [("pjreddie", (90, 30, 0.5, 1e-7)), ("alexeyab", (200, 200, 0.2, 1e-6))]
+)
+def test_defaults_that_differ_in_training(dialect: str, wanted: tuple[float, ...]) -> None:
+    text = "[net]\nwidth=8\nheight=8\nchannels=25\n[yolo]\n[region]\n[dropout]"
+    plan = dt.plan(text, dialect=dialect)
+    yolo, region, dropout = (node.layer for node in plan)
+    assert (yolo.max, region.max, dropout.probability, plan.net.eps) == wanted
 
 
 def test_option_of_the_other_fork() -> None:

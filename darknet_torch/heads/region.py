@@ -31,7 +31,7 @@ class Region(Head):
     # training
     log: bool = option(False)
     sqrt: bool = option(False)
-    max: int = option(30)
+    max: int = option(30, in_fork={ALEXEYAB: 200})
     jitter: float = option(0.2)
     resize: float = option(1.0, only=ALEXEYAB)
     rescore: bool = option(False)

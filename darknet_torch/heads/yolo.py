@@ -33,7 +33,7 @@ class AnchorHead(Head):
     map: FileName | None = option(None)
 
     # training
-    max: int = option(90)
+    max: int = option(90, in_fork={ALEXEYAB: 200})
     jitter: float = option(0.2)
     resize: float = option(1.0, only=ALEXEYAB)
     ignore_thresh: float = option(0.5)

@@ -13,7 +13,7 @@ from darknet_torch.options import option
 class Dropout(Layer):
     """[dropout]: nothing happens at inference."""
 
-    probability: float = option(0.5)
+    probability: float = option(0.5, in_fork={ALEXEYAB: 0.2})
     dropblock: bool = option(False, only=ALEXEYAB)
     dropblock_size_rel: float = option(0.0, only=ALEXEYAB)
     dropblock_size_abs: int = option(0, only=ALEXEYAB)
