@@ -16,7 +16,8 @@ The map, in the order in which the data flows (each file imports only what stand
     detections, detector, draw    pictures -> boxes of objects, on pictures too
     classifier, generator         pictures -> classes; characters -> text
     packed, optimized             faster forward passes
-    exporters, verification       networks as files of other programs, compared on photos
+    exporters                     networks as files of other programs
+    stored, verification          what is in such files, compared on photos
     engine_choice                 the fastest engine here
     data, anchors                 data sets: what is marked in pictures; the sizes that fit it best
     metrics                       detections against that: Darknet's figures, VOC's, COCO's

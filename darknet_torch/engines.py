@@ -73,7 +73,9 @@ class Converted(nn.Module):
 
         raw: as a Network; boxes: (B, N, 4) xyxy in fractions of the input and (B, N, classes);
         detections: (K, 7), number in the batch, box, score, class.
+        Raises UsageError for an input that the file does not take.
         """
+        self._must_take(tuple(x.shape))
         x = x.float().cpu()
         found = [self._outputs(part) for part in (x.split(1) if self.one_by_one else (x,))]
         if self.contents == "detections":
@@ -85,6 +87,13 @@ class Converted(nn.Module):
         found = self._run(x.contiguous().numpy())
         # OpenCV gives None for a tensor without values
         return [torch.zeros(0, 7) if each is None else torch.as_tensor(each) for each in found]
+
+    def _must_take(self, shape: tuple[int, ...]) -> None:
+        wanted = self.plan.input
+        sides = (wanted.c,) if wanted.is_vector else tuple(wanted)
+        free = 1 if self.told.get("size") != "fixed" and not wanted.is_vector else len(sides)
+        if len(shape) != len(sides) + 1 or shape[1 : free + 1] != sides[:free]:
+            raise UsageError(f"input {shape}: {self.path} takes (B, {', '.join(map(str, sides))})")
 
     def _must_suit(self, told: dict[str, str]) -> None:
         if self.engine == "opencv" and told.get("nms_kind", "default") != "default":

@@ -5,7 +5,7 @@ print(report)                                      # one line a check
 assert report.good
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,19 +15,25 @@ from torch import Tensor
 
 from darknet_torch import engines
 from darknet_torch.boxes import iou
+from darknet_torch.checkpoint import ENDINGS, has_ending
 from darknet_torch.detections import Detections
 from darknet_torch.detector import Detector
 from darknet_torch.engines import Converted
+from darknet_torch.errors import UsageError
 from darknet_torch.exporters.graph import prepared
+from darknet_torch.fold import fold
 from darknet_torch.image import read, resize
-from darknet_torch.loading import cfg_folder
+from darknet_torch.loading import cfg_folder, load
 from darknet_torch.network import Network
-from darknet_torch.optional import needs
+from darknet_torch.stored import apart, has_weights, weights_apart
 
-__all__ = ["Check", "Report", "verify"]
+__all__ = ["COMPARED", "Check", "Report", "verify"]
 
 BOUNDS = {"float32": 5e-5, "float16": 2e-2}
 """Largest difference of an output, relative to its largest magnitude, by the file's precision."""
+COMPARED = tuple(dict.fromkeys((*engines.ENDINGS, *ENDINGS, ".weights")))
+"""Endings of the files that can be compared."""
+Runs = Callable[[Tensor], Tensor | tuple[Tensor, ...]]
 SCORE = 1e-3
 """Detections this near to the threshold may be there or not."""
 
@@ -74,61 +80,97 @@ def verify(
 ) -> Report:
     """Run a network and a file that was converted from it on the same photos, and compare.
 
-    images: photos, as for `detect`; none means the sample photo. engine: see `engines.ENGINES`.
+    path: a file for an engine; or one of weights (.safetensors, .pt, .pth with a cfg inside;
+        .weights with its .cfg beside it), which is loaded again.
+    images: photos, as for `detect`; none means the sample photo, or random numbers where the
+        input has not the channels of a photo. engine: see `engines.ENGINES`.
     bound: of the outputs' difference, relative to the largest magnitude; None is the precision's.
-    Compared are the outputs, the detections, and, in ONNX files, the weights themselves. Where the
-    file suppresses in another way than the cfg asks for, the difference is told, without a bound.
-    Raises UsageError where the file cannot be run.
+    Compared are the weights, where the file lets them be read, the outputs and the detections.
+    Where the file suppresses in another way than the cfg asks for, the difference is told, without
+    a bound. Raises UsageError where the file cannot be run or is of another network.
     """
     path = Path(path)
+    photos = list(images) or [_sample(network)]
+    if not engines.is_converted(path):
+        if engine is not None:
+            raise UsageError(f"{path}: no engine runs it; {engine} takes converted files")
+        return _of_weights(network, path, photos, BOUNDS["float32"] if bound is None else bound)
     told = engines.metadata(path)
     converted = Converted(path, network.plan, network.names, engines.engine_for(path, engine), told)
-    photos = list(images) or [cfg_folder() / "sample.jpg"]
     limit = BOUNDS[told.get("dtype", "float32")] if bound is None else bound
-    checks = _weights(network, path, told.get("dtype", "float32"))
+    checks = []
+    if has_weights(path):
+        mine = prepared(network, dtype=told.get("dtype", "float32")).state_dict()
+        checks += [_weights(weights_apart(path, mine), len(mine))]
     if converted.contents != "detections":
-        checks += _outputs(network, converted, photos, limit)
+        plain = prepared(network, converted.contents)
+        names = ("boxes", "scores") if converted.contents == "boxes" else ()
+        checks += _outputs(network, plain, converted, photos, limit, names)
     if network.plan.heads:
         checks += _detections(network, converted, photos, limit)
     return Report(tuple(checks))
 
 
-def _weights(network: Network, path: Path, dtype: str) -> list[Check]:
-    """Compare the weights in an ONNX file with the folded network's: they must be the same.
+def _sample(network: Network) -> Any:
+    """Return what is looked at if no photo is given."""
+    shape = network.plan.input
+    if shape.is_vector or shape.c in (1, 3):
+        return cfg_folder() / "sample.jpg"
+    return torch.rand(tuple(shape), generator=torch.Generator().manual_seed(0))
 
-    One wrong weight of a million is hardly seen in what the network yields.
-    """
-    if path.suffix != ".onnx":
-        return []
-    onnx = needs("onnx", "onnx")
-    mine = prepared(network, dtype=dtype).state_dict()
-    stored = {each.name: each for each in onnx.load(path).graph.initializer}
-    errors = [
-        _difference(torch.from_numpy(onnx.numpy_helper.to_array(stored[name]).copy()), tensor)
-        for name, tensor in mine.items()
-        if name in stored
-    ]
-    return [Check(f"weights, {len(errors)} of {len(mine)} tensors", max(errors, default=0.0), 0.0)]
+
+def _of_weights(network: Network, path: Path, photos: Sequence[Any], bound: float) -> Report:
+    """Load a file of weights again; it may hold the network itself, or be fused."""
+    other = _loaded(network, path)
+    if len(other.plan) != len(network.plan) or other.plan.outputs != network.plan.outputs:
+        raise UsageError(f"{path}: is of another network, of {len(other.plan)} layers")
+    theirs, same = other.state_dict(), network
+    if theirs.keys() != network.state_dict().keys():
+        same = fold(network)
+    pairs = [(theirs[key], mine) for key, mine in same.state_dict().items() if key in theirs]
+    errors = [apart(got.to(want.dtype), want) for got, want in pairs]
+    checks = [_weights(errors, len(same.state_dict()))]
+    checks += _outputs(network, network, other, photos, bound)
+    if network.plan.heads:
+        checks += _compared(Detector(network), Detector(other), photos, max(1e-4, bound))
+    return Report(tuple(checks))
+
+
+def _loaded(network: Network, path: Path) -> Network:
+    context = network.plan.context
+    how: dict[str, Any] = {"dialect": context.dialect, "mode": context.mode}
+    if has_ending(path):
+        return load(path, **how)
+    if path.suffix.lower() != ".weights":
+        raise UsageError(f"{path}: the ending must be one of {', '.join(COMPARED)}")
+    return load(path.with_suffix(".cfg"), path, **how)
+
+
+def _weights(errors: Sequence[float], count: int) -> Check:
+    return Check(f"weights, {len(errors)} of {count} tensors", max(errors, default=0.0), 0.0)
 
 
 def _outputs(
-    network: Network, converted: Converted, photos: Sequence[Any], bound: float
+    network: Network,
+    plain: Runs,
+    other: Runs,
+    photos: Sequence[Any],
+    bound: float,
+    names: Sequence[str] = (),
 ) -> list[Check]:
-    plain = prepared(network, converted.contents)
     worst: dict[int, float] = {}
-    for x in (_input(network, converted, photo) for photo in photos):
+    for x in (_input(network, photo) for photo in photos):
         with torch.inference_mode():
-            pairs = zip(_tuple(converted(x)), _tuple(plain(x)), strict=True)
+            pairs = zip(_tuple(other(x)), _tuple(plain(x)), strict=True)
         for number, (got, want) in enumerate(pairs):
-            worst[number] = max(worst.get(number, 0.0), _difference(got, want))
-    names = ["boxes", "scores"] if converted.contents == "boxes" else None
+            worst[number] = max(worst.get(number, 0.0), apart(got, want))
     return [
         Check(names[number] if names else f"output {number}", error, bound)
         for number, error in worst.items()
     ]
 
 
-def _input(network: Network, converted: Converted, photo: Any) -> Tensor:
+def _input(network: Network, photo: Any) -> Tensor:
     """Return the photo as the network's input, (1, C, H, W) or (1, inputs)."""
     shape = network.plan.input
     if network.plan.heads:
@@ -140,16 +182,6 @@ def _input(network: Network, converted: Converted, photo: Any) -> Tensor:
 
 def _tuple(found: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return found if isinstance(found, tuple) else (found,)
-
-
-def _difference(got: Tensor, want: Tensor) -> float:
-    """Return the largest difference, relative to the largest magnitude wanted."""
-    if got.shape != want.shape:
-        return float("inf")
-    if not want.numel():
-        return 0.0
-    error = (got.double() - want.double()).abs().max() / want.double().abs().max().clamp_min(1e-30)
-    return float(error) if torch.isfinite(error) else float("inf")
 
 
 def _detections(

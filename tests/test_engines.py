@@ -227,6 +227,67 @@ def test_one_weight_changed_by_one_percent_fails(layer: int, network: Network) -
     assert not verify(network, "changed.onnx").good
 
 
+@pytest.mark.parametrize("ending", [".pt2", ".ts", ".xml", ".safetensors", ".pt", ".weights"])
+def test_the_least_weight_changed_by_one_percent_fails(ending: str, network: Network) -> None:
+    """Whatever the format; the outputs alone would hardly show it."""
+    if ending == ".xml":
+        pytest.importorskip("openvino", reason='needs the extra "openvino"')
+    dt.export(network, f"right{ending}")
+    changed = dt.load("net.cfg", "net.weights", names="net.names")
+    weight = changed.layers[1].conv.weight
+    with torch.no_grad():
+        weight.view(-1)[int(weight.abs().argmin())] *= 1.01
+    dt.export(changed, f"wrong{ending}")
+    right, wrong = verify(network, f"right{ending}"), verify(network, f"wrong{ending}")
+    assert right.good, str(right)
+    assert right.checks[0].what.startswith("weights, ")
+    assert [check.good for check in wrong.checks].count(False) >= 1
+    assert not wrong.checks[0].good
+
+
+@pytest.mark.parametrize("ending", [".onnx", ".pt2", ".ts", ".xml"])
+def test_all_weights_of_half_precision_are_compared(ending: str, network: Network) -> None:
+    if ending == ".xml":
+        pytest.importorskip("openvino", reason='needs the extra "openvino"')
+    for name, values in network.named_parameters():
+        if name.endswith("bias"):  # else zeros, of which ONNX keeps one tensor for all
+            torch.nn.init.normal_(values)
+    dt.export(network, f"net{ending}", dtype="float16")
+    report = verify(network, f"net{ending}")
+    assert report.checks[0].what == "weights, 4 of 4 tensors"
+    assert report.good, str(report)
+
+
+def test_files_of_weights_are_compared(network: Network) -> None:
+    for options in ({}, {"fuse": True}):
+        for name in ("again.safetensors", "again.pt", "again.weights"):
+            dt.export(network, name, **options)
+            report = verify(network, name)
+            assert report.good, str(report)
+            assert report.checks[0].what == f"weights, {4 if options else 8} of " + (
+                "4 tensors" if options else "8 tensors"
+            )
+
+
+def test_files_that_cannot_be_compared(network: Network) -> None:
+    dt.export(network, "cut.weights", cutoff=1)
+    with pytest.raises(UsageError, match=r"cut.weights: is of another network, of 1 layers"):
+        verify(network, "cut.weights")
+    Path("net.param").write_text("")
+    with pytest.raises(UsageError, match=r"net.param: the ending must be one of .onnx, .xml"):
+        verify(network, "net.param")
+    with pytest.raises(UsageError, match=r"net.weights: no engine runs it"):
+        verify(network, "net.weights", engine="openvino")
+
+
+def test_networks_of_no_photos_are_verified_on_random_numbers() -> None:
+    network = dt.build("[net]\nwidth=8\nheight=8\nchannels=5\n[conv]\nfilters=2\nsize=3\npad=1\n")
+    dt.export(network, "five.onnx")
+    report = verify(network, "five.onnx")
+    assert report.good, str(report)
+    assert report.checks[1].found > 0
+
+
 def test_another_letterbox_rule_fails(network: Network) -> None:
     dt.export(network, "net.onnx")
     model = onnx.load("net.onnx")
@@ -274,11 +335,36 @@ def test_convert_verifies(capsys: pytest.CaptureFixture[str]) -> None:
     assert "FAIL" in capsys.readouterr().out
 
 
+def test_convert_verifies_what_can_be_read_again(capsys: pytest.CaptureFixture[str]) -> None:
+    convert = ["convert", "net.cfg", "net.weights", "-o"]
+    for words in ("net.safetensors", "again.weights", "fused.weights --fuse --as-detector"):
+        assert main([*convert, *words.split()]) == 0
+        assert capsys.readouterr().out.count("\nok ") >= 4
+    assert main([*convert, "cut.weights", "--cutoff", "1"]) == 0
+    assert capsys.readouterr().out == "wrote cut.weights\n"
+
+
+def test_convert_takes_a_word_for_suppression(capsys: pytest.CaptureFixture[str]) -> None:
+    convert = ["convert", "net.cfg", "net.weights", "-o", "net.onnx", "--nms"]
+    assert main([*convert, "standard"]) == 0
+    told = engines.metadata(Path("net.onnx"))
+    assert [told[key] for key in ("contents", "nms", "nms_kind")] == [
+        "detections",
+        "0.45",
+        "default",
+    ]
+    assert main([*convert, "0.3"]) == 0
+    assert engines.metadata(Path("net.onnx"))["nms"] == "0.3"
+    with pytest.raises(SystemExit):
+        main([*convert, "soft"])
+    assert "argument --nms: soft: must be a number or standard" in capsys.readouterr().err
+
+
 def test_convert_says_when_it_does_not_verify(capsys: pytest.CaptureFixture[str]) -> None:
     convert = ["convert", "net.cfg", "net.weights", "-o"]
     assert main([*convert, "net.onnx", "--no-verify", "--contents", "boxes"]) == 0
     assert capsys.readouterr().out == "wrote net.onnx\n"
-    assert main([*convert, "back.weights"]) == 0
+    assert main([*convert, "back.weights", "--no-verify"]) == 0
     assert Path("back.weights").read_bytes() == Path("net.weights").read_bytes()
     assert main([*convert, "cut.weights", "--cutoff", "1"]) == 0
     assert len(dt.load("cut.cfg", "cut.weights").plan) == 1

@@ -15,7 +15,7 @@ from torch import Tensor
 import darknet_torch as dt
 from darknet_torch import engines
 from darknet_torch.engines import installed
-from darknet_torch.errors import UsageError
+from darknet_torch.errors import DarknetError, UsageError
 from darknet_torch.exporters import FORMATS, format_of
 from darknet_torch.exporters.elsewhere import PYTHON
 from darknet_torch.exporters.graph import prepared
@@ -185,6 +185,20 @@ def test_converted_files_are_not_converted_again(network: Network, tmp_path: Pat
     dt.export(network, tmp_path / "net.torchscript")
     with pytest.raises(UsageError, match="only networks can be exported, not a Converted"):
         dt.export(dt.load(tmp_path / "net.torchscript"), tmp_path / "net.pt2")
+
+
+@pytest.mark.parametrize(
+    "ending", [each for every in FORMATS.values() for each in every.endings[:1]]
+)
+def test_a_folder_that_is_not_there(ending: str, network: Network, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be written: there is no folder"):
+        dt.export(network, tmp_path / "nowhere" / f"net{ending}")
+
+
+@pytest.mark.parametrize("ending", [".onnx", ".pt2", ".ts", ".safetensors", ".weights"])
+def test_a_name_that_cannot_be(ending: str, network: Network, tmp_path: Path) -> None:
+    with pytest.raises(DarknetError, match=r"cannot be written: .*too long"):
+        dt.export(network, tmp_path / f"{'x' * 300}{ending}")
 
 
 # ---- choosing

@@ -184,6 +184,10 @@ def test_opset(opset: int, tmp_path: Path) -> None:
         ({"contents": "pictures"}, "must be raw, boxes or detections"),
         ({"dtype": "int8"}, "must be float32 or float16"),
         ({"contents": "detections", "nms_kind": "soft"}, "must be one of default"),
+        ({"contents": "raw", "threshold": 0.5}, "threshold: is for contents=detections, not raw"),
+        ({"contents": "boxes", "nms": True}, "nms: is for contents=detections, not boxes"),
+        ({"nms": "soft"}, "nms=soft: must be a number or standard"),
+        ({"nms": "standard", "nms_kind": "diounms"}, "nms=standard: must be .* nms_kind the same"),
         ({"nonsense": 1}, "has no option nonsense"),
     ],
 )
@@ -191,6 +195,24 @@ def test_wrong_options(options: dict[str, Any], said: str, tmp_path: Path) -> No
     with pytest.raises(UsageError, match=said):
         dt.export(mini("yolo.alexeyab", tmp_path), tmp_path / "net.onnx", **options)
     assert not (tmp_path / "net.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "contents"),
+    [
+        ({}, "raw"),
+        ({"nms": False}, "raw"),
+        ({"nms": True}, "detections"),
+        ({"nms": "standard"}, "detections"),
+        ({"max_det": 5}, "detections"),
+    ],
+)
+def test_options_of_detections_ask_for_them(
+    options: dict[str, Any], contents: str, tmp_path: Path
+) -> None:
+    dt.export(mini("yolo.alexeyab", tmp_path), tmp_path / "net.onnx", **options)
+    told = engines.metadata(tmp_path / "net.onnx")
+    assert (told["contents"], told.get("nms", "0.45")) == (contents, "0.45")
 
 
 def test_networks_that_cannot_be(tmp_path: Path) -> None:

@@ -20,7 +20,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", required=True, metavar="FILE", help="file to write")
     parser.add_argument("--to", metavar="FORMAT", help="format (default: told by FILE's ending)")
     parser.add_argument("--no-verify", action="store_true", help="do not run what was written")
-    parser.add_argument("--contents", choices=("raw", "boxes", "detections"), help="(raw)")
+    parser.add_argument(
+        "--contents",
+        choices=("raw", "boxes", "detections"),
+        help="maps before the heads, boxes, or detections (raw, unless detections have options)",
+    )
     parser.add_argument("--dtype", choices=("float32", "float16"), help="precision (float32)")
     parser.add_argument("--opset", type=int, help="ONNX: version of the operators (18)")
     parser.add_argument(
@@ -30,7 +34,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--fixed-size", dest="dynamic_size", action="store_false", default=None, help="one H and W"
     )
     parser.add_argument("--threshold", type=float, help="detections: lowest probability")
-    parser.add_argument("--nms", type=float, help="detections: overlap allowed (0.45)")
+    parser.add_argument(
+        "--nms",
+        type=_overlap,
+        help="detections: overlap allowed (0.45); or standard, as --nms-kind standard",
+    )
     parser.add_argument("--nms-kind", help="detections: default, greedynms, diounms or standard")
     parser.add_argument("--max-det", type=int, help="detections: most of a picture and class")
     parser.add_argument("--cutoff", type=int, help="Darknet: only the first N layers")
@@ -38,18 +46,30 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fuse", action="store_true", default=None, help="Darknet: batch norm into the weights"
     )
+    parser.add_argument(
+        "--as-detector",
+        action="store_true",
+        default=None,
+        help="with --fuse: shortcut weights too, as AlexeyAB's detector changes them",
+    )
     parser.add_argument("--python", help="interpreter that has the converter, where it needs one")
 
 
 OPTIONS = (
     *("contents", "dtype", "opset", "dynamic_batch", "dynamic_size", "threshold", "nms"),
-    *("nms_kind", "max_det", "cutoff", "classes", "fuse", "python"),
+    *("nms_kind", "max_det", "cutoff", "classes", "fuse", "as_detector", "python"),
 )
 
 
+def _overlap(text: str) -> float | str:
+    try:
+        return text if text == "standard" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: must be a number or standard") from None
+
+
 def run(options: argparse.Namespace) -> int:
-    """Convert; then verify, if an engine that runs the file is installed."""
-    from darknet_torch.engines import is_converted
+    """Convert; then verify, if the file can be run or read again here."""
     from darknet_torch.exporters import export
 
     network = load_network(options)
@@ -57,13 +77,15 @@ def run(options: argparse.Namespace) -> int:
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     export(network, options.out, to=options.to, **chosen)
     print(f"wrote {options.out}")
-    if options.no_verify or not is_converted(options.out):
-        return 0
-    return _verified(network, options.out)
+    changed = options.cutoff is not None or options.classes is not None
+    return 0 if options.no_verify or changed else _verified(network, options.out)
 
 
 def _verified(network: Any, path: str) -> int:
-    from darknet_torch.verification import verify
+    from darknet_torch.verification import COMPARED, verify
+
+    if not path.lower().endswith(COMPARED):
+        return 0
 
     try:
         report = verify(network, path)

@@ -44,8 +44,8 @@ def export(
 
     to: a name of FORMATS; None is told by the ending of the path.
     options: those of `write` in that format's module, such as `contents="boxes"`.
-    Raises UsageError for an unknown ending or option, a package that is not installed, or a
-    network that the format cannot hold.
+    Raises UsageError for an unknown ending or option, a package that is not installed, a network
+    that the format cannot hold, or a file that cannot be written.
     """
     if not isinstance(network, Network):
         raise UsageError(f"{path}: only networks can be exported, not a {type(network).__name__}")
@@ -57,7 +57,17 @@ def export(
     if unknown := [option for option in options if option not in known]:
         said = f"its options are {', '.join(known)}" if known else "it has no options"
         raise UsageError(f"{path}: {name} has no option {unknown[0]}; {said}")
-    write(network, Path(path), **options)
+    _must_have_folder(Path(path))
+    try:
+        write(network, Path(path), **options)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _must_have_folder(path: Path) -> None:
+    """Refuse a path before the work of converting, not behind it."""
+    if not path.parent.is_dir():
+        raise UsageError(f"{path}: cannot be written: there is no folder {path.parent}")
 
 
 def format_of(path: str | PathLike[str]) -> str:

@@ -25,6 +25,8 @@ from darknet_torch.optional import needs
 
 __all__ = ["model", "write"]
 
+OVERLAP = 0.45
+"""What suppression allows in Darknet's detectors."""
 MAX_BYTES = 2 << 30
 """A protocol buffer holds no more."""
 
@@ -33,13 +35,13 @@ def write(
     network: Network,
     path: Path,
     *,
-    contents: Literal["raw", "boxes", "detections"] = "raw",
+    contents: Literal["raw", "boxes", "detections"] | None = None,
     dtype: str = "float32",
     opset: int = 18,
     dynamic_batch: bool = True,
     dynamic_size: bool | None = None,
     threshold: float | None = None,
-    nms: float = 0.45,
+    nms: float | bool | Literal["standard"] | None = None,
     nms_kind: str | None = None,
     max_det: int | None = None,
 ) -> None:
@@ -48,11 +50,13 @@ def write(
     contents: "raw" gives the maps before the heads (`raw0`, `raw1` ...), or the last layer's
         `output`; "boxes" gives `boxes` (B, N, 4), left, top, right, bottom in fractions of the
         input, and `scores` (B, N, classes); "detections" suppresses too and gives `detections`
-        (K, 7): number in the batch, the box, score, class, the best first of each class.
+        (K, 7): number in the batch, the box, score, class, the best first of each class. None is
+        "detections" where one of their options is given, else "raw".
     dtype: "float32" or "float16", of the weights and of the sums; input and outputs stay float32.
     opset: of the ONNX standard, 18 or more.
     dynamic_size: H and W may vary in multiples of the stride; None: where that is possible.
     threshold, nms, max_det (of a picture and class): for "detections"; None is what Darknet does.
+        nms is the overlap allowed, True for .45; "standard" is .45 with the nms_kind of that name.
     nms_kind: "default" (the operator NonMaxSuppression), "greedynms" or "diounms" (a loop in the
         graph, exact for pictures that are stretched to the input); None is the cfg's own;
         "standard" takes the operator whatever the cfg asks for.
@@ -76,13 +80,13 @@ def write(
 def model(
     network: Network,
     *,
-    contents: str = "raw",
+    contents: str | None = None,
     dtype: str = "float32",
     opset: int = 18,
     dynamic_batch: bool = True,
     dynamic_size: bool | None = None,
     threshold: float | None = None,
-    nms: float = 0.45,
+    nms: float | bool | Literal["standard"] | None = None,
     nms_kind: str | None = None,
     max_det: int | None = None,
 ) -> Any:
@@ -91,8 +95,8 @@ def model(
     needs("onnxscript", "onnx")
     if opset < 18:
         raise UsageError(f"opset={opset}: must be at least 18")
-    if contents not in ("raw", "boxes", "detections"):
-        raise UsageError(f"contents={contents}: must be raw, boxes or detections")
+    overlap, nms_kind = _overlap(nms, nms_kind)
+    contents = _contents(contents, threshold=threshold, nms=nms, nms_kind=nms_kind, max_det=max_det)
     decoded = "boxes" if contents == "detections" else contents
     exported = prepared(network, decoded, dtype)
     traced = program(exported, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size)
@@ -103,14 +107,34 @@ def model(
         kind, beta = _suppression(network, nms_kind)
         from darknet_torch.exporters.onnx_suppression import with_suppression
 
-        result = with_suppression(result, lowest, nms, kind, beta, max_det)
-        told |= {"threshold": str(lowest), "nms": str(nms), "nms_kind": kind}
+        result = with_suppression(result, lowest, overlap, kind, beta, max_det)
+        told |= {"threshold": str(lowest), "nms": str(overlap), "nms_kind": kind}
     for key, value in told.items():
         result.metadata_props.add(key=key, value=value)
     if result.ByteSize() >= MAX_BYTES:
         raise UsageError("the network is larger than the 2 GB that an ONNX file can hold")
     onnx.checker.check_model(result, full_check=True)
     return result
+
+
+def _contents(asked: str | None, **given: object) -> str:
+    """Return the contents asked for, or those that the options given are for."""
+    options = [name for name, value in given.items() if value is not None and value is not False]
+    contents = asked or ("detections" if options else "raw")
+    if contents not in ("raw", "boxes", "detections"):
+        raise UsageError(f"contents={contents}: must be raw, boxes or detections")
+    if options and contents != "detections":
+        raise UsageError(f"{options[0]}: is for contents=detections, not {contents}")
+    return contents
+
+
+def _overlap(nms: float | bool | str | None, kind: str | None) -> tuple[float, str | None]:
+    """Return the overlap that suppression allows, and its kind; True or a word is no number."""
+    if isinstance(nms, str):
+        if nms != "standard" or kind not in (None, nms):
+            raise UsageError(f"nms={nms}: must be a number or standard, and nms_kind the same")
+        return OVERLAP, nms
+    return (OVERLAP if nms is None or isinstance(nms, bool) else nms), kind
 
 
 def _suppression(network: Network, asked: str | None) -> tuple[str, float]:

@@ -1,0 +1,90 @@
+"""The numbers inside a converted file, as its program would read them, but not run.
+
+One wrong weight of a million is hardly seen in what a network yields; here it is.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from darknet_torch.optional import needs
+
+__all__ = ["apart", "has_weights", "weights_apart"]
+
+Named = tuple[str, Tensor]
+
+
+def has_weights(path: Path) -> bool:
+    """Say whether the numbers in a file of that name can be read without running it."""
+    return path.suffix.lower() in READERS and not path.name.lower().endswith(".aoti.pt2")
+
+
+def weights_apart(path: Path, wanted: Mapping[str, Tensor]) -> list[float]:
+    """Return how far each tensor in a file is from the one wanted; of those that it has.
+
+    A tensor is found by its name; in a file without names, such as TorchScript, the nearest of
+    its shape is taken. Differences are relative to the largest magnitude wanted.
+    """
+    found = [each for each in READERS[path.suffix.lower()](path) if each[1].numel()]
+    named = dict(found)
+    errors = []
+    for name, tensor in wanted.items():
+        same = [named[name]] if name in named else _nameless(found, tensor)
+        if same:
+            errors.append(min(apart(each.to(tensor.dtype), tensor) for each in same))
+    return errors
+
+
+def _nameless(found: list[Named], tensor: Tensor) -> list[Tensor]:
+    return [each for name, each in found if not name and each.shape == tensor.shape]
+
+
+def apart(got: Tensor, want: Tensor) -> float:
+    """Return the largest difference, relative to the largest magnitude wanted; infinity for NaN."""
+    if got.shape != want.shape:
+        return float("inf")
+    if not want.numel() or torch.equal(got, want):
+        return 0.0
+    error = (got.double() - want.double()).abs().max() / want.double().abs().max().clamp_min(1e-30)
+    return float(error) if torch.isfinite(error) else float("inf")
+
+
+def _onnx(path: Path) -> Iterator[Named]:
+    onnx = needs("onnx", "onnx")
+    for each in onnx.load(path).graph.initializer:
+        yield each.name, torch.from_numpy(onnx.numpy_helper.to_array(each).copy())
+
+
+def _openvino(path: Path) -> Iterator[Named]:
+    model = needs("openvino", "openvino").Core().read_model(path)
+    for each in model.get_ops():
+        if each.get_type_name() == "Constant":
+            # in float16 files a name goes to what makes it float32 again
+            name = each.get_friendly_name().removesuffix("_compressed")
+            yield name, torch.as_tensor(each.data.copy())
+
+
+def _torch_export(path: Path) -> Iterator[Named]:
+    yield from torch.export.load(path).state_dict.items()
+
+
+def _torchscript(path: Path) -> Iterator[Named]:
+    """Frozen modules have their weights as constants of the graph."""
+    graph = torch.jit.load(str(path)).inlined_graph  # nodes live as long as their graph
+    for node in graph.findAllNodes("prim::Constant"):
+        value: Any = node.output().toIValue()
+        if isinstance(value, Tensor):
+            yield "", value
+
+
+READERS: dict[str, Callable[[Path], Iterator[Named]]] = {
+    ".onnx": _onnx,
+    ".xml": _openvino,
+    ".pt2": _torch_export,
+    ".torchscript": _torchscript,
+    ".ts": _torchscript,
+}
+"""Ending of a file -> what reads its numbers."""
