@@ -161,6 +161,17 @@ def test_a_second_split_joins_the_first(photos: Path) -> None:
         convert(found, out, format="voc")
 
 
+def test_files_have_the_modes_of_new_files(tmp_path: Path) -> None:
+    """They are written in threads, and what mode the system gives belongs to the whole process."""
+    lay(tmp_path, {f"in/{n}.png": "" for n in range(60)} | {f"in/{n}.txt": "" for n in range(60)})
+    (tmp_path / "before").touch()
+    convert(read(tmp_path / "in"), tmp_path / "out", copy="copy")
+    (tmp_path / "after").touch()
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) > 240
+    assert len({path.stat().st_mode for path in files}) == 1
+
+
 def test_what_cannot_be_converted(photos: Path) -> None:
     found, out = read(photos / "my.yaml"), photos / "out"
     with pytest.raises(UsageError, match="format=yolo: one of darknet, voc, coco wanted"):

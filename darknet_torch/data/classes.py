@@ -65,7 +65,7 @@ class Classes:
 
 
 def _largest(sample: Sample) -> int:
-    return int(max(sample.truth.class_id.max(initial=-1), -1 if sample.label is None else 0))
+    return int(sample.truth.class_id.max(initial=-1))
 
 
 def _ordered(names: Iterable[str]) -> tuple[str, ...]:
