@@ -307,7 +307,8 @@ def main() -> None:
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8], help="of speed, folder")
     parser.add_argument("--rounds", type=int, default=9, help="of speed")
     parser.add_argument("--threads", type=int, help="of speed (all cores)")
-    parser.add_argument("--opencv4", help="a Python that has opencv-python-headless<5")
+    parser.add_argument("--opencv4", help="of speed: a Python that has opencv-python-headless<5")
+    parser.add_argument("--libreyolo", help="of speed: a Python that has libreyolo")
     options = parser.parse_args()
     chosen = options.what or list(BENCHES)
     if unknown := set(chosen) - set(BENCHES):

@@ -38,7 +38,10 @@ ENGINES = {
     "openvino bf16": "OpenVINO bfloat16",
     "opencv5": "OpenCV 5, from ONNX",
     "opencv4": "OpenCV 4, from Darknet's files (needs --opencv4 PYTHON)",
+    "libreyolo": "LibreYOLO, the plain network (needs --libreyolo PYTHON)",
 }
+ELSEWHERE = ("opencv4", "libreyolo")
+"""Engines that have an environment of their own, named by the argument of that name."""
 PASSES = 4
 """Passes of one turn; the first, with cold caches, does not count."""
 
@@ -115,7 +118,7 @@ def _measure(
     """Return each engine's milliseconds, one figure a round."""
     workers: dict[str, subprocess.Popen[str]] = {}
     for name in options.engines or ENGINES:
-        python = options.opencv4 if name == "opencv4" else sys.executable
+        python = getattr(options, name) if name in ELSEWHERE else sys.executable
         if python is None:
             continue
         job = json.dumps({"engine": name, "batch": batch, "threads": threads, **files._asdict()})
@@ -165,7 +168,7 @@ def _table(
         spread = f"{min(found[name]):.1f} to {max(found[name]):.1f}"
         print(f"| {ENGINES[name]} | {median:.1f} ({spread}) | {share:.0%} |")
     print(flush=True)
-    rivals = ("opencv4", "opencv5", "onnxruntime", "openvino", "openvino bf16")
+    rivals = ("opencv4", "opencv5", "onnxruntime", "openvino", "openvino bf16", "libreyolo")
     for mine in ("eager", "packed", "compiled", "packed bf16", "compiled bf16"):
         ratios = [
             f"{r} {medians[mine] / medians[r]:.2f}" for r in rivals if {mine, r} <= set(medians)
@@ -204,6 +207,8 @@ def _started(job: dict[str, Any], x: Any) -> Callable[[], Any]:
         return _opencv(job, x)
     if engine == "onnxruntime":
         return _onnxruntime(job, x)
+    if engine == "libreyolo":
+        return _libreyolo(job, x)
     if engine.startswith("openvino"):
         return _openvino(job, x, "bf16" if engine.endswith("bf16") else "f32")
     return _torch(job, x)
@@ -222,6 +227,22 @@ def _torch(job: dict[str, Any], x: Any) -> Callable[[], Any]:
             dtype="bfloat16" if job["engine"].endswith("bf16") else "float32",
             compile=job["engine"].startswith("compiled"),
         )
+    images = torch.from_numpy(x)
+
+    def run() -> None:
+        with torch.inference_mode():
+            network(images)
+
+    return run
+
+
+def _libreyolo(job: dict[str, Any], x: Any) -> Callable[[], Any]:
+    import torch
+    from libreyolo.models.darknet import DarknetNet, load_darknet_weights_file, parse_cfg_file
+
+    torch.set_num_threads(job["threads"])
+    network = DarknetNet(*parse_cfg_file(job["cfg"])).eval()
+    load_darknet_weights_file(network, job["weights"])
     images = torch.from_numpy(x)
 
     def run() -> None:
