@@ -735,6 +735,29 @@ def test_comments_behind_values(bench: Bench, fork: str) -> None:
     agree(got, np.maximum(correlate(X, weights, biases), 0))
 
 
+@pytest.mark.parametrize("mode", ["normal", "darknet"])
+def test_bottleneck_is_for_gpus_only(mode: Any) -> None:
+    text = "[net]\nwidth=7\nheight=6\nchannels=3\n[conv_lstm]\noutput=4\npad=1\nbottleneck=1\n"
+    with pytest.raises(CfgError, match=r"<cfg>:5: \[conv_lstm\]: bottleneck=1"):
+        dt.plan(text, dialect="alexeyab", mode=mode)
+
+
+def test_carriage_returns_in_both_forks() -> None:
+    """Stock pjreddie refuses the file."""
+    path = keys.GOLDEN / "parse_crlf.cfg"
+    assert b"\r\n" in path.read_bytes()
+    plans = [dt.plan(path, dialect=fork) for fork in ("pjreddie", "alexeyab")]
+    assert [node.shape for node in plans[0]] == [node.shape for node in plans[1]]
+    assert plans[0].floats == plans[1].floats > 0
+
+
+def test_iseg_at_inference(bench: Bench) -> None:
+    """Stock pjreddie crashes there, as it reads the truth."""
+    x = floats(5, 3, 2)
+    want = np.concatenate([logistic(x[:3]), x[3:]])
+    agree(bench.run("[iseg]\nclasses=3\nids=2", x, fork="pjreddie")[0], want)
+
+
 @pytest.mark.parametrize("fork", ["pjreddie", "alexeyab"])
 @pytest.mark.parametrize("reverse", [0, 1])
 def test_reorg_by_three(bench: Bench, reverse: int, fork: str) -> None:

@@ -61,6 +61,24 @@ def test_each_fork_prepares_in_its_way(dialect: str, tmp_path: Path) -> None:
     assert not torch.allclose(other.score, found.score)
 
 
+def test_the_command_takes_converted_files(tmp_path: Path, capsys) -> None:
+    """Alone, or with the cfg, like a file of weights."""
+    torch.manual_seed(0)
+    cfg, weights, program = (tmp_path / f"net.{end}" for end in ("cfg", "weights", "torchscript"))
+    cfg.write_text(CFG)
+    network = dt.build(cfg)
+    dt.save(network, weights)
+    dt.export(network, program)
+    picture = str(tmp_path / "photo.png")
+    Image.effect_noise((20, 30), 90).convert("RGB").save(picture)
+    printed = []
+    for words in ((cfg, weights), (cfg, program), (program,)):
+        assert main(["classify", *map(str, words), picture]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1] == printed[2]
+    assert printed[0].startswith(f"{picture}:\n")
+
+
 def test_word_tree(tmp_path: Path) -> None:
     """Probabilities are multiplied down the tree; inner classes count only on request."""
     (tmp_path / "a.tree").write_text("animal -1\nthing -1\ncat 0\ndog 0\n")

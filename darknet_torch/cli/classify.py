@@ -8,7 +8,7 @@ import argparse
 import json
 import sys
 
-from darknet_torch.cli.common import add_cfg, load_network, move, take_weights, with_bar
+from darknet_torch.cli.common import WEIGHTS, add_cfg, load_network, move, take_weights, with_bar
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -35,10 +35,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Classify all pictures; report the broken ones at the end."""
-    take_weights(options)
     from darknet_torch.classifier import Classifier
+    from darknet_torch.engines import ENDINGS
     from darknet_torch.sources import expand
 
+    take_weights(options, (*WEIGHTS, *ENDINGS))
     classifier = Classifier(
         move(load_network(options), options),
         top=options.top,
