@@ -200,10 +200,8 @@ def test_wrong_options(options: dict[str, Any], said: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("options", "contents"),
     [
-        ({}, "raw"),
         ({"nms": False}, "raw"),
         ({"nms": True}, "detections"),
-        ({"nms": "standard"}, "detections"),
         ({"max_det": 5}, "detections"),
     ],
 )
