@@ -495,6 +495,13 @@ def test_no_error_of_this_package_is_a_warning() -> None:
     assert not issubclass(DarknetWarning, DarknetError)
 
 
+def test_stride_of_maps_that_only_grow() -> None:
+    """A pixel of the input is the smallest step that there is."""
+    head = "[net]\nwidth=6\nheight=4\nchannels=3\n"
+    assert dt.plan(f"{head}[upsample]\n").stride == (1, 1)
+    assert dt.plan(f"{head}[upsample]\n[maxpool]\nstride=4\n[upsample]\n").stride == (2, 2)
+
+
 def test_unroll_is_step_after_step() -> None:
     network = dt.build("[net]\ninputs=5\n[rnn]\noutput=3\n[connected]\noutput=2\n")
     x = torch.rand(4, 2, 5)
