@@ -1,22 +1,13 @@
 """Damaged data sets; tools/fuzz.py --subject data makes as many as one likes."""
 
-import importlib
 import random
 from pathlib import Path
-from types import ModuleType
 
+import fuzz_data as fuzz
 import pytest
 
-TOOLS = Path(__file__).parents[1] / "tools"
 
-
-@pytest.fixture
-def fuzz(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(TOOLS))
-    return importlib.import_module("fuzz_data")
-
-
-def test_only_errors_and_reports_come_out(fuzz: ModuleType, tmp_path: Path) -> None:
+def test_only_errors_and_reports_come_out(tmp_path: Path) -> None:
     stages = []
     for number in range(600):
         rng = random.Random(f"1 {number}")
@@ -29,7 +20,7 @@ def test_only_errors_and_reports_come_out(fuzz: ModuleType, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("kind", ["class", "area", "message"])
 def test_broken_promises_are_seen(
-    fuzz: ModuleType, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fuzz.lay_out(tmp_path)
     found = fuzz.read(tmp_path / "my.data")
@@ -46,7 +37,7 @@ def test_broken_promises_are_seen(
         fuzz.examine(found)
 
 
-def test_an_undamaged_data_set_is_clean(fuzz: ModuleType, tmp_path: Path) -> None:
+def test_an_undamaged_data_set_is_clean(tmp_path: Path) -> None:
     fuzz.lay_out(tmp_path)
     for source in fuzz.SOURCES:
         found = fuzz.read(tmp_path / source)
@@ -54,7 +45,7 @@ def test_an_undamaged_data_set_is_clean(fuzz: ModuleType, tmp_path: Path) -> Non
         assert not found.faults
 
 
-def test_all_damages_change_something(fuzz: ModuleType) -> None:
+def test_all_damages_change_something() -> None:
     for damage in fuzz.DAMAGES:
         made = {damage(fuzz.XML.encode(), random.Random(number)) for number in range(40)}
         assert len(made) > 10

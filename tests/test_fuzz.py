@@ -1,10 +1,7 @@
 """A few thousand random cfgs and weights files; tools/fuzz.py runs as many as one likes."""
 
-import importlib.util
 import random
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -12,23 +9,12 @@ import torch
 from darknet_torch.dialect import ALEXEYAB
 from darknet_torch.errors import UsageError
 
-TOOL = Path(__file__).parents[1] / "tools" / "fuzz.py"
-
-
-@pytest.fixture(scope="module")
-def fuzz() -> ModuleType:
-    pytest.importorskip("resource", reason="the tool limits memory as Unix does")
-    spec = importlib.util.spec_from_file_location("fuzz", TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fuzz"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+pytest.importorskip("resource", reason="the tool limits memory as Unix does")
+import fuzz  # noqa: E402
 
 
 @pytest.mark.parametrize("block", range(4))
-def test_only_errors_of_this_package_come_out(fuzz: ModuleType, block: int) -> None:
+def test_only_errors_of_this_package_come_out(block: int) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -45,7 +31,7 @@ def test_only_errors_of_this_package_come_out(fuzz: ModuleType, block: int) -> N
     assert counts["error"] >= 100
 
 
-def test_cases_come_from_their_number_alone(fuzz: ModuleType) -> None:
+def test_cases_come_from_their_number_alone() -> None:
     def made(number: int) -> str:
         return str(fuzz.make_cfg(random.Random(f"1 {number}"), ALEXEYAB))
 
@@ -54,9 +40,7 @@ def test_cases_come_from_their_number_alone(fuzz: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("kind", ["exception", "lines", "hang"])
-def test_failures_are_seen(
-    fuzz: ModuleType, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failures_are_seen(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def plan(*_: object, **__: object) -> None:
         if kind == "exception":
             raise KeyError("x")
