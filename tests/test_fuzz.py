@@ -10,7 +10,7 @@ from darknet_torch.dialect import ALEXEYAB
 from darknet_torch.errors import UsageError
 
 pytest.importorskip("resource", reason="the tool limits memory as Unix does")
-import fuzz  # noqa: E402
+import fuzz
 
 
 @pytest.mark.parametrize("block", range(4))
