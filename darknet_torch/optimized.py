@@ -21,6 +21,7 @@ from darknet_torch.fold import fold
 from darknet_torch.layers.blocks import ConvBlock
 from darknet_torch.network import Network
 from darknet_torch.packed import Cast, packed
+from darknet_torch.winograd import with_winograd
 
 __all__ = ["Optimized", "optimize"]
 
@@ -141,7 +142,7 @@ class Optimized(nn.Module):
         run: Callable[[Tensor], Outputs] = self.network
         if self.compiles:
             try:
-                run = _compiled(self.network, x)
+                run = _compiled(with_winograd(self.network), x)
             except _compiler_errors() as error:
                 first = str(error).strip().splitlines()[0]
                 warnings.warn(f"not compiled: {first}", DarknetWarning, stacklevel=5)

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from darknet_torch.layers.activation import activate
+from darknet_torch.layers.base import Shape
 from darknet_torch.layers.blocks import ConvBlock
 from darknet_torch.network import Network
+from darknet_torch.winograd import WinogradConv, suits
 
 __all__ = ["Cast", "PackedConv", "packed"]
 
@@ -28,7 +30,7 @@ def packed(folded: Network, layout: torch.memory_format) -> Network:
     """Return a network that shares all but its convolutions, which are packed if they can be."""
     result = Network(folded.plan, folded.names)
     for node, module in zip(folded.plan, folded.layers, strict=True):
-        result.layers[node.index] = _packed_layer(module, (1, *node.input_shapes[0]), layout)
+        result.layers[node.index] = _packed_layer(module, node.input_shapes[0], layout)
     return result
 
 
@@ -72,13 +74,13 @@ class PackedConv(nn.Module):
         return x if self.blur is None else self.blur(x)
 
 
-def _packed_layer(
-    layer: nn.Module, shape: tuple[int, ...], layout: torch.memory_format
-) -> nn.Module:
+def _packed_layer(layer: nn.Module, shape: Shape, layout: torch.memory_format) -> nn.Module:
     if isinstance(layer, Cast):
         return Cast(_packed_layer(layer.layer, shape, layout), layer.dtype)
     if isinstance(layer, ConvBlock) and _can_pack(layer):
-        return PackedConv(layer, shape, layout)
+        if suits(layer, shape):
+            return WinogradConv(layer, tiles=-(-shape.h // 2) * -(-shape.w // 2))
+        return PackedConv(layer, (1, *shape), layout)
     return layer
 
 
