@@ -8,6 +8,7 @@ result.voc.map07, result.coco.figures["AP"]
 
 import csv
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -30,8 +31,32 @@ ALL_POINTS: tuple[Points, ...] = (0, 11, 101)
 OVERLAPS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 
 
+class _Result(ABC):
+    """What both kinds of results can say."""
+
+    @abstractmethod
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a class."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Every figure as plain Python values, shares in 0..1."""
+
+    def to_json(self) -> str:
+        """`to_dict` as JSON, on one line."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+    def to_csv(self) -> str:
+        """`rows` as CSV."""
+        content, rows = StringIO(), self.rows()
+        writer = csv.DictWriter(content, list(rows[0]) if rows else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return content.getvalue()
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
-class DetectionResult:
+class DetectionResult(_Result):
     """Detections on a data set, and every figure that they give; each is computed when asked for.
 
     dataset: the pictures that were read, with all problems; found: the detections, in pixels.
@@ -170,14 +195,6 @@ class DetectionResult:
             "classes": self.rows(),
         }
 
-    def to_json(self) -> str:
-        """`to_dict` as JSON, on one line."""
-        return json.dumps(self.to_dict(), ensure_ascii=False)
-
-    def to_csv(self) -> str:
-        """`rows` as CSV."""
-        return _csv(self.rows())
-
     def __str__(self) -> str:
         return "\n".join((*self._table(), "", *self._totals()))
 
@@ -217,7 +234,7 @@ class DetectionResult:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ClassificationResult:
+class ClassificationResult(_Result):
     """What a classifier said of a data set's pictures.
 
     ranked: (N, K) classes, the most probable first; accuracy: the shares that are right.
@@ -247,14 +264,6 @@ class ClassificationResult:
             "classes": self.rows(),
         }
 
-    def to_json(self) -> str:
-        """`to_dict` as JSON, on one line."""
-        return json.dumps(self.to_dict(), ensure_ascii=False)
-
-    def to_csv(self) -> str:
-        """`rows` as CSV."""
-        return _csv(self.rows())
-
     def __str__(self) -> str:
         shares = {f"top {k}": share for k, share in self.accuracy.top.items()}
         return f"{self.accuracy.pictures} pictures: {_percent(shares)}"
@@ -271,11 +280,3 @@ def _known(value: float) -> float | None:
 
 def _percent(figures: dict[str, float]) -> str:
     return ", ".join(f"{name} {100 * value:.2f}" for name, value in figures.items()) + " %"
-
-
-def _csv(rows: list[dict[str, Any]]) -> str:
-    content = StringIO()
-    writer = csv.DictWriter(content, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return content.getvalue()

@@ -223,7 +223,7 @@ def test_yolo_mark() -> None:
     assert found.names == ("air", "bird")
     assert len(found) == 10
     assert [each.kind for each in found.problems] == ["missing picture"]
-    assert found.problems[0].where == f"{release}/train.txt:7"
+    assert found.problems[0].where == f"{release.resolve()}/train.txt:7"
     assert "air7.jpg" in found.problems[0].what
     # its only row: 0 0.498437 0.479861 0.117188 0.168056
     assert found.samples[0].truth.xyxy[0] == pytest.approx(

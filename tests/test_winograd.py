@@ -118,6 +118,7 @@ def test_a_compiler_sees_plain_modules(network: dt.Network) -> None:
     turned = with_winograd(fold(network))
     assert [type(layer) for layer in turned.layers][1] is WinogradConv
     assert turned.layers[0] is not None and isinstance(turned.layers[2].conv, nn.Conv2d)
+    torch.compiler.reset()  # one function is compiled for all networks of a process
     run = torch.compile(turned, backend="eager", fullgraph=True)
     x = torch.rand(1, 3, 44, 52)
     ((got,), (want,)) = run(x), network(x)
