@@ -462,6 +462,12 @@ def test_the_command_draws(folder: Path, capsys) -> None:
             assert min(picture.size) > 50
 
 
+def test_plots_without_matplotlib_fail_first(folder: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["evaluate", "nothing.cfg", "net.weights", "data.yaml", "--plots"]) == 2
+    assert "darknet_torch[plot]" in capsys.readouterr().err
+
+
 def test_results_in_cocos_numbers(folder: Path, network: dt.Network) -> None:
     result = dt.evaluate(network, "data.yaml")
     numbered = replace(result, dataset=replace(result.dataset, category_ids=(7, 3)))

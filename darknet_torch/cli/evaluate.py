@@ -69,7 +69,10 @@ def run(options: argparse.Namespace) -> int:
     """Evaluate; print and write what was asked for; list the problems of the data."""
     from darknet_torch import ranks
     from darknet_torch.engines import ENDINGS
+    from darknet_torch.optional import needs
 
+    if options.plots:
+        needs("matplotlib", "plot")  # now, not when hours of work are done
     take_weights(options, (*WEIGHTS, *ENDINGS), among="data")
     if len(options.data) != 1:
         raise UsageError(f"one DATA wanted, not {len(options.data)}: {' '.join(options.data)}")
