@@ -15,7 +15,7 @@ The map, in the order in which the data flows (each file imports only what stand
     image, sources                pictures, read ahead
     detections, detector, draw    pictures -> boxes of objects, on pictures too
     classifier, generator         pictures -> classes; characters -> text
-    winograd, packed, optimized   faster forward passes
+    onednn, winograd, packed, optimized   faster forward passes
     exporters                     networks as files of other programs
     stored, verification          what is in such files, compared on photos
     engine_choice                 the fastest engine here

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from darknet_torch.errors import UsageError
 from darknet_torch.graph import Plan, Step, schedule
-from darknet_torch.layers.base import Shape
+from darknet_torch.layers.base import Shape, is_traced
 
 __all__ = ["Header", "Network", "Runnable", "State"]
 
@@ -129,7 +129,7 @@ class Network(nn.Module):
     def _run(self, steps: Sequence[Step], x: Tensor, state: State) -> dict[int, Tensor]:
         """Run the layers; `state` is renewed in place."""
         size = (self.plan.input.h, self.plan.input.w)
-        if not _is_traced(x):
+        if not is_traced(x):
             x, size = self.check(x)
         outputs, state_shapes = {-1: x}, self._state_shapes[size]
         for step in steps:
@@ -177,9 +177,3 @@ def _state_of(index: int, x: Tensor, shapes: tuple[Shape, ...], state: State) ->
             f" {found[0]}, not {wanted[0]}; reset() forgets it"
         )
     return state[index]
-
-
-def _is_traced(x: object) -> bool:
-    """Say whether a compiler or tracer looks on: shapes are symbols then, not to be compared."""
-    watched = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
-    return watched or isinstance(x, torch.fx.Proxy)

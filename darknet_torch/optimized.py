@@ -2,16 +2,15 @@
 
 What costs the plain network its time on a CPU: every call brings all weights into the blocked
 layout that oneDNN computes in, and each activation is another pass over memory. Packed weights and
-activations inside the product remedy both without a compiler; Inductor does the same and fuses
-what is left, for some seconds (per size of input) of compiling.
+activations inside the product remedy both without a compiler; Inductor fuses what is left between
+the products, for some seconds (per size of input) of compiling.
 """
 
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from functools import cached_property
 from importlib import import_module, util
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +19,7 @@ from darknet_torch.errors import DarknetWarning, UsageError
 from darknet_torch.fold import fold
 from darknet_torch.layers.blocks import ConvBlock
 from darknet_torch.network import Network
-from darknet_torch.packed import Cast, packed
-from darknet_torch.winograd import with_winograd
+from darknet_torch.packed import packed
 
 __all__ = ["Optimized", "optimize"]
 
@@ -40,7 +38,11 @@ LONG_SUM = 288
 MOSTLY_LONG = 0.9
 """Share of long sums from which on a network is computed in bfloat16 throughout.
 
-In networks of fewer channels the short sums would move the boxes; in float32 they do not."""
+In networks of fewer channels the short sums would move the boxes; in float32 they do not. What
+reads the picture is float32 in all: the error of its few weights is the same everywhere."""
+MOST_READS = 3
+"""What reads more values, such as a maximum of 2 x 2, is computed once for all that need it;
+Inductor's own number is 4."""
 
 
 def optimize(
@@ -69,10 +71,6 @@ def optimize(
         raise UsageError(f"memory_format={memory_format}: must be one of {', '.join(FORMATS)}")
     layout = FORMATS[memory_format or "channels_last"]
     folded = fold(network)
-    if dtype == "bfloat16" and not folded.stateful and _share_of_long_sums(folded) < MOSTLY_LONG:
-        _let_long_sums_be_bfloat16(folded)
-    else:
-        folded.to(DTYPES[dtype])
     for parameter in folded.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=layout)
@@ -92,12 +90,12 @@ class Optimized(nn.Module):
     ) -> None:
         super().__init__()
         self.plan, self.names, self.layout, self.dtype = folded.plan, folded.names, layout, dtype
-        first = next(folded.parameters(), torch.empty(0))
-        self.device, self._takes = first.device, first.dtype
+        self.device = next(folded.parameters(), torch.empty(0)).device
         self.compiles = compiled
-        # Inductor packs by itself: it must see plain convolutions, not those packed already.
-        plain = self.compiles or folded.stateful or self.device.type == "cuda"
-        self.network = folded if plain else packed(folded, layout)
+        if folded.stateful:
+            self.network = folded.to(dtype)
+        else:
+            self.network = packed(folded, _dtypes(folded, dtype), layout, compiled=compiled)
         self._fixed: dict[tuple[int, ...], Callable[[Tensor], Outputs]] = {}
         self._seen: Counter[tuple[int, ...]] = Counter()
         self.eval()
@@ -111,7 +109,7 @@ class Optimized(nn.Module):
     def forward(self, x: Tensor) -> Outputs:
         """Compute what `Network.forward` does: (B, channels, H, W) in 0..1 -> float32 raw maps."""
         x, _ = self.network.check(x)
-        x = x.to(self.device, self._takes)
+        x = x.to(self.device, self.dtype if self.network.stateful else torch.float32)
         if x.dim() == 4:
             x = x.contiguous(memory_format=self.layout)
         found = self._runner(x)(x)
@@ -126,27 +124,22 @@ class Optimized(nn.Module):
         shape = tuple(x.shape)
         wanted = self.compiles or self.device.type == "cuda"
         if not wanted or self.network.stateful or shape in self._fixed:
-            return self._fixed.get(shape, self._any_shape)
+            return self._fixed.get(shape, self.network)
         self._seen[shape] += 1
         due = not self._fixed or self.device.type == "cuda" or self._seen[shape] >= PATIENCE
         if not due or len(self._fixed) >= MOST_SHAPES:
-            return self._any_shape
+            return self.network
         return self._made(x)
-
-    @cached_property
-    def _any_shape(self) -> Network:
-        """What computes the shapes that nothing was made for."""
-        return packed(self.network, self.layout) if self.compiles else self.network
 
     def _made(self, x: Tensor) -> Callable[[Tensor], Outputs]:
         run: Callable[[Tensor], Outputs] = self.network
         if self.compiles:
             try:
-                run = _compiled(with_winograd(self.network), x)
-            except _compiler_errors() as error:
+                run = _compiled(self.network, x)
+            except RuntimeError as error:  # of which all of the compiler's are
                 first = str(error).strip().splitlines()[0]
                 warnings.warn(f"not compiled: {first}", DarknetWarning, stacklevel=5)
-                run, self.compiles = self._any_shape, False
+                self.compiles = False
         self._fixed[tuple(x.shape)] = _CudaGraph(run, x) if x.is_cuda else run
         return self._fixed[tuple(x.shape)]
 
@@ -173,39 +166,34 @@ class _CudaGraph:
         return self.y.clone() if isinstance(self.y, Tensor) else tuple(y.clone() for y in self.y)
 
 
-def _share_of_long_sums(network: Network) -> float:
-    """Return by operations how much of a network's convolutions are long sums."""
-    flops = {True: 0, False: 0}
-    for node, layer in zip(network.plan, network.layers, strict=True):
-        if isinstance(layer, ConvBlock):
-            flops[_is_long(layer)] += node.layer.flops(*node.input_shapes)
-    return flops[True] / max(1, sum(flops.values()))
+def _dtypes(folded: Network, dtype: torch.dtype) -> list[torch.dtype]:
+    """Return what each layer is computed in."""
+    if dtype != torch.bfloat16:
+        return [dtype] * len(folded.plan)
+    long = [_is_long(layer) for layer in folded.layers]
+    flops = [
+        node.layer.flops(*node.input_shapes) if isinstance(layer, ConvBlock) else 0
+        for node, layer in zip(folded.plan, folded.layers, strict=True)
+    ]
+    if sum(n for n, each in zip(flops, long, strict=True) if each) >= MOSTLY_LONG * sum(flops):
+        long = [-1 not in node.inputs for node in folded.plan]
+    return [torch.bfloat16 if each else torch.float32 for each in long]
 
 
 def _is_long(layer: nn.Module) -> bool:
     return isinstance(layer, ConvBlock) and layer.conv.weight[0].numel() >= LONG_SUM
 
 
-def _let_long_sums_be_bfloat16(network: Network) -> None:
-    for index, layer in enumerate(network.layers):
-        if next(layer.parameters(), None) is not None:
-            dtype = torch.bfloat16 if _is_long(layer) else torch.float32
-            network.layers[index] = Cast(layer, dtype)
-
-
 def _compiled(network: Network, x: Tensor) -> Callable[[Tensor], Outputs]:
-    """Compile for x's shape, weights frozen; settings are those of before when it returns."""
-    inductor = import_module("torch._inductor.config")
-    dynamo = import_module("torch._dynamo.config")
-    run: Callable[[Tensor], Outputs] = torch.compile(network, fullgraph=True, dynamic=False)
-    # One function is compiled for all networks of a process, hence the limit.
-    with inductor.patch(freezing=True), dynamo.patch(recompile_limit=1024):
-        run(x)
+    """Compile for x's shape, weights frozen; settings are those of before when it returns.
+
+    What comes out is called without the checks of torch.compile, which take as long as a layer.
+    """
+    inductor, config = import_module("torch._inductor"), import_module("torch._inductor.config")
+    with torch.no_grad(), config.patch(freezing=True, realize_reads_threshold=MOST_READS):
+        graph = torch.export.export(network, (x,)).module()
+        run: Callable[[Tensor], Outputs] = inductor.compile(graph, [x])
     return run
-
-
-def _compiler_errors() -> type[Exception]:
-    return cast(type[Exception], import_module("torch._dynamo.exc").TorchDynamoException)
 
 
 def _can_compile(network: Network) -> bool:

@@ -1,14 +1,22 @@
-"""3 x 3 convolutions with fewer products, by Winograd's minimal filtering F(2 x 2, 3 x 3).
+"""3 x 3 convolutions with fewer products, by Winograd's minimal filtering F(m x m, 3 x 3).
 
-Four outputs of a filter take 16 products instead of 36 (Lavin and Gray, Fast Algorithms for
-Convolutional Neural Networks, 2015, section 4.1): a tile of 4 x 4 inputs and the filter are each
-brought into a space in which the convolution is 16 independent products, which are one grouped
-1 x 1 convolution, and the result is brought back. With many channels the products saved are worth
-the two passes over memory. In float32 the error is about that of the plain sum.
+A tile of m + 2 x m + 2 inputs and the filter are each brought into a space in which the convolution
+is as many independent products, which are one grouped 1 x 1 convolution, and the result is brought
+back to m x m outputs (Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2015,
+section 4). An output takes 4 products instead of 9 with m = 2, 2.25 with m = 4. With many channels
+the products saved are worth the passes over memory.
+
+The spaces are polynomials at some points (Toom and Cook). The error grows with m: in float32 it is
+less than that of oneDNN's plain sum for m = 2 and 1.5 times as large for m = 4, whose points are
+chosen for it (0, 1, -1, 2, -2 have twice that error); in bfloat16 it is 1.8 times that of the plain
+sum for m = 2, and m = 4 would be too coarse.
 """
 
-from typing import Any, cast
+import math
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,121 +24,166 @@ from torch import Tensor, nn
 from darknet_torch.layers.activation import activate
 from darknet_torch.layers.base import Shape
 from darknet_torch.layers.blocks import ConvBlock
-from darknet_torch.network import Network
+from darknet_torch.onednn import Product
 
-__all__ = ["WinogradConv", "suits", "with_winograd"]
+__all__ = ["FOUR", "TWO", "Filtering", "WinogradConv", "filtering"]
 
-SIDE = 4
-"""Of a tile of inputs; tiles are 2 apart."""
-POINTS = SIDE * SIDE
-FILTER = ((1.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0.0, 0.0, 1.0))
-"""What brings a filter's rows, and its columns, into the space of products (G)."""
-CENTRE = 5
-"""The product that goes into all four outputs with the factor 1: it takes the bias along."""
-LEAST_CHANNELS = 80
-"""Inputs x filters / (inputs + filters) from which on it is faster, measured on two cores."""
+TAPS = 3
+"""Of a filter, each way."""
+FEW_TILES = 24
+"""Where there are fewer, time goes into reading the weights, of which larger tiles have more."""
+LEAST_CHANNELS = {
+    (torch.float32, False): 40,
+    (torch.float32, True): 32,
+    (torch.bfloat16, False): 120,
+    (torch.bfloat16, True): 120,
+}
+"""(computed in, compiled) -> inputs x filters / (inputs + filters) from which on it is faster,
+measured on two cores; a compiler fuses the passes over memory."""
 LARGEST_SHARE = 0.6
 """Of the plain convolution's products; more are left at the edges of small maps of odd sides."""
+Matrix = tuple[tuple[float, ...], ...]
+"""Numbers that a compiler takes as they are."""
 
 
-def suits(block: ConvBlock, shape: Shape) -> bool:
-    """Say whether a block's convolution of an input (c, h, w) is one that this makes faster."""
+class Filtering(NamedTuple):
+    """F(m x m, 3 x 3) with n x n points, n = m + 2: three matrices, for rows as for columns.
+
+    tiles (n, n): inputs -> points; filters (n, 3): taps -> points; outputs (m, n): points to
+    outputs.
+    """
+
+    tiles: Matrix
+    filters: Matrix
+    outputs: Matrix
+
+    @property
+    def step(self) -> int:
+        """How far tiles are apart: m."""
+        return len(self.outputs)
+
+    @property
+    def side(self) -> int:
+        """Inputs of a tile each way, and points: n."""
+        return len(self.tiles)
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of tiles that cover a map."""
+        return -(-height // self.step), -(-width // self.step)
+
+
+def _at(*points: float) -> Filtering:
+    """Return the filtering at 0, at some points and their negatives, and at infinity."""
+    finite = np.array([0.0, *(sign * point for point in points for sign in (1, -1))])
+    others = [np.delete(finite, i) for i in range(len(finite))]
+    side, step = len(finite) + 1, len(finite) + 1 - TAPS + 1
+    tiles = np.zeros((side, side))  # coefficients of the polynomials with all the other points
+    for row, roots in zip(tiles, (*others, finite), strict=True):
+        row[: len(roots) + 1] = np.poly(roots)[::-1]
+    scale = np.array([np.prod(finite[i] - roots) for i, roots in enumerate(others)])
+    filters, outputs = np.zeros((side, TAPS)), np.zeros((step, side))
+    filters[:-1] = np.vander(finite, TAPS, increasing=True) / scale[:, None]
+    outputs[:, :-1] = np.vander(finite, step, increasing=True).T
+    filters[-1, -1] = outputs[-1, -1] = 1  # infinity
+    return Filtering(*(tuple(map(tuple, each.tolist())) for each in (tiles, filters, outputs)))
+
+
+TWO, FOUR = _at(1), _at(2 / 3, 3 / 2)
+
+
+def filtering(
+    block: ConvBlock, shape: Shape, dtype: torch.dtype, *, compiled: bool
+) -> Filtering | None:
+    """Return what makes a convolution of an input (c, h, w) faster; None if nothing does."""
     conv, (_, height, width) = block.conv, shape
     plain = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups)
-    if plain != ((3, 3), (1, 1), (1, 1), (1, 1), 1) or block.bn is not None or block.xnor:
-        return False
-    if conv.weight.dtype != torch.float32 or conv.weight.device.type != "cpu":
-        return False
-    share = POINTS * -(-height // 2) * -(-width // 2) / (9 * height * width)
+    if plain != ((3, 3), (1, 1), (1, 1), (1, 1), 1) or (dtype, compiled) not in LEAST_CHANNELS:
+        return None
     channels = conv.in_channels * conv.out_channels / (conv.in_channels + conv.out_channels)
-    return share <= LARGEST_SHARE and channels >= LEAST_CHANNELS
-
-
-def with_winograd(folded: Network) -> Network:
-    """Return a network that shares all but the convolutions that this makes faster."""
-    result = Network(folded.plan, folded.names)
-    for node, module in zip(folded.plan, folded.layers, strict=True):
-        shape = node.input_shapes[0]
-        if isinstance(module, ConvBlock) and suits(module, shape):
-            result.layers[node.index] = WinogradConv(module)
-        else:
-            result.layers[node.index] = module
-    return result
+    if channels < LEAST_CHANNELS[dtype, compiled]:
+        return None
+    coarse = dtype == torch.bfloat16
+    found = TWO if coarse or math.prod(FOUR.grid(height, width)) < FEW_TILES else FOUR
+    products = found.side**2 * math.prod(found.grid(height, width))
+    return found if products <= LARGEST_SHARE * TAPS**2 * height * width else None
 
 
 class WinogradConv(nn.Module):
-    """A ConvBlock without batch norm that `suits`: (B, c, h, w) -> (B, filters, h, w).
+    """A ConvBlock that has a `filtering`: (B, c, h, w) -> (B, filters, h, w).
 
-    tiles: how many of them oneDNN's layout of the weights is chosen for; None: plain weights, for
-    a compiler that packs by itself.
+    shape: (c, h, w) that oneDNN's layout of the weights is chosen for; other sizes are right too.
     """
 
-    def __init__(self, block: ConvBlock, tiles: int | None = None) -> None:
+    def __init__(self, block: ConvBlock, how: Filtering, shape: Shape, dtype: torch.dtype) -> None:
         super().__init__()
-        conv, points = block.conv, torch.tensor(FILTER, dtype=torch.float64)
+        conv, points = block.conv, how.side**2
+        self.how, self.dtype, self.points = how, dtype, points
         self.channels, self.filters = conv.in_channels, conv.out_channels
         self.activation, self.blur = block.activation, getattr(block, "blur", None)
-        turned = torch.einsum("ai,oxij,bj->abox", points, conv.weight.detach().double(), points)
-        weight = turned.float().reshape(POINTS * self.filters, self.channels, 1, 1)
-        weight = weight.contiguous(memory_format=torch.channels_last)
-        bias = torch.zeros(POINTS, self.filters)
-        bias[CENTRE] = 0 if conv.bias is None else conv.bias.detach()
-        self.packed = tiles is not None
-        if tiles is None:
-            self.weight: Tensor = nn.Parameter(weight, requires_grad=False)
-            self.bias: Tensor = nn.Parameter(bias.flatten(), requires_grad=False)
-        else:
-            # Plain attributes: opaque tensors can be neither saved, nor moved, nor copied.
-            shape = [1, POINTS * self.channels, tiles, 1]
-            self.weight = _onednn()._reorder_convolution_weight(weight, *_HOW, shape)
-            self.bias = bias.flatten()
+        turn = torch.tensor(how.filters, dtype=torch.float64)
+        weight = torch.einsum("ai,oxij,bj->abox", turn, conv.weight.detach().double(), turn)
+        weight = weight.to(dtype).reshape(points * self.filters, self.channels, 1, 1)
+        tiles = math.prod(how.grid(shape.h, shape.w))
+        shape_of_all = (1, points * self.channels, tiles, 1)
+        self.product = Product(weight, None, shape_of_all, groups=points)
+        self.bias = torch.zeros(self.filters) if conv.bias is None else conv.bias.detach()
+        self.into, self.out_of = (
+            torch.kron(each, each).to(dtype)
+            for each in (torch.tensor(how.tiles), torch.tensor(how.outputs))
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Bring tiles into the space of products, multiply, bring them back, activate."""
         batch, _, height, width = x.shape
-        rows, columns = (height + 1) // 2, (width + 1) // 2
-        tiles = _turned(x, rows, columns).reshape(1, -1, 1, POINTS * self.channels)
-        products = self._products(tiles.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        y = _back(products.reshape(batch, rows, columns, SIDE, SIDE, self.filters))
+        (rows, columns), step = self.how.grid(height, width), self.how.step
+        right, below = step * columns - width + 1, step * rows - height + 1
+        padded = F.pad(x.to(self.dtype), (1, right, 1, below))
+        by_sums = torch.compiler.is_compiling()  # it fuses them
+        into, out_of = (
+            (self._sums_into, self._sums_out_of) if by_sums else (self._into, self._out_of)
+        )
+        tiles = into(padded, rows, columns).reshape(1, -1, 1, self.points * self.channels)
+        products = self.product(tiles.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        side = self.how.side
+        y = out_of(products.reshape(batch, rows, columns, side, side, self.filters))
         y = activate(self.activation, y, in_place=True)
-        y = y.view(batch, 2 * rows, 2 * columns, self.filters)[:, :height, :width]
+        y = y.view(batch, step * rows, step * columns, self.filters)[:, :height, :width]
         y = y.permute(0, 3, 1, 2)
         return y if self.blur is None else cast(Tensor, self.blur(y))
 
-    def _products(self, tiles: Tensor) -> Tensor:
-        """(1, 16 c, T, 1) -> (1, 16 filters, T, 1): each of the 16 in a group of its own."""
-        if not self.packed:
-            return F.conv2d(tiles, self.weight, self.bias, groups=POINTS)
-        found = _onednn()._convolution_pointwise(
-            tiles, self.weight, self.bias, *_HOW, "none", [], ""
-        )
-        return cast(Tensor, found)
+    def _into(self, x: Tensor, rows: int, columns: int) -> Tensor:
+        """Tiles -> points: padded (B, c, H, W) -> (B, rows, columns, n, n, c)."""
+        side, step = self.how.side, self.how.step
+        tiles = x.unfold(2, side, step).unfold(3, side, step).permute(0, 2, 3, 4, 5, 1)
+        return torch.matmul(self.into, tiles.reshape(-1, self.points, self.channels))
+
+    def _out_of(self, products: Tensor) -> Tensor:
+        """Points -> outputs: (B, rows, columns, n, n, f) -> (B, rows, m, columns, m, f)."""
+        (batch, rows, columns), step = products.shape[:3], self.how.step
+        y = torch.matmul(self.out_of, products.view(-1, self.points, self.filters))
+        y = y.view(batch, rows, columns, step, step, self.filters).transpose(2, 3)
+        return torch.add(y, self.bias, out=y.new_empty(y.shape))
+
+    def _sums_into(self, x: Tensor, rows: int, columns: int) -> Tensor:
+        """As `_into`, written element by element."""
+        side, step = self.how.side, self.how.step
+        high, wide = (step * (count - 1) + 1 for count in (rows, columns))
+        half = _sums(self.how.tiles, [x[:, :, i : i + high : step] for i in range(side)])
+        lines = torch.stack([each.permute(0, 2, 3, 1) for each in half], dim=3)
+        half = [lines[:, :, j : j + wide : step] for j in range(side)]
+        return torch.stack(_sums(self.how.tiles, half), dim=4)
+
+    def _sums_out_of(self, products: Tensor) -> Tensor:
+        """As `_out_of`, written element by element."""
+        half = torch.stack(_sums(self.how.outputs, products.unbind(3)), dim=2)
+        y = torch.stack(_sums(self.how.outputs, half.unbind(4)), dim=4)
+        return (y + self.bias).to(self.dtype)
 
 
-_HOW: tuple[list[int], list[int], list[int], int] = ([0, 0], [1, 1], [1, 1], POINTS)
-
-
-def _turned(x: Tensor, rows: int, columns: int) -> Tensor:
-    """Tiles in the space of products: (B, c, h, w) -> (B, rows, columns, 4, 4, c)."""
-    right, below = 2 * columns - x.shape[3] + 1, 2 * rows - x.shape[2] + 1
-    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, right, 1, below))
-    first = [padded[:, i : i + 2 * rows : 2] for i in range(SIDE)]
-    both = torch.stack(_differences(first), dim=3)
-    then = [both[:, :, j : j + 2 * columns : 2] for j in range(SIDE)]
-    return torch.stack(_differences(then), dim=4)
-
-
-def _differences(x: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return x[0] - x[2], x[1] + x[2], x[2] - x[1], x[1] - x[3]
-
-
-def _back(m: Tensor) -> Tensor:
-    """Sums that are the outputs: (B, rows, columns, 4, 4, f) -> (B, rows, 2, columns, 2, f)."""
-    a, b, c, d = m.unbind(dim=3)
-    both = torch.stack((a + b + c, b - c - d), dim=2)
-    a, b, c, d = both.unbind(dim=4)
-    return torch.stack((a + b + c, b - c - d), dim=4)
-
-
-def _onednn() -> Any:
-    return torch.ops.mkldnn
+def _sums(matrix: Matrix, lines: Sequence[Tensor]) -> list[Tensor]:
+    """Return for each row of a matrix the sum of the tensors, times its numbers."""
+    rows = []
+    for row in matrix:
+        terms = [line if k == 1 else line * k for k, line in zip(row, lines, strict=True) if k]
+        rows.append(sum(terms[1:], terms[0]))
+    return rows

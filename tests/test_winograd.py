@@ -1,21 +1,27 @@
 """Winograd's convolutions against torch's, in double precision where that is the judge."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 import darknet_torch as dt
 from darknet_torch.dialect import ALEXEYAB
-from darknet_torch.fold import fold
 from darknet_torch.layers.base import Shape
 from darknet_torch.layers.blocks import ConvBlock
+from darknet_torch.onednn import available
 from darknet_torch.optimized import optimize
-from darknet_torch.packed import PackedConv, packed
-from darknet_torch.winograd import WinogradConv, suits, with_winograd
+from darknet_torch.packed import PackedConv
+from darknet_torch.winograd import FOUR, TWO, Filtering, WinogradConv, filtering
 
-needs_onednn = pytest.mark.skipif(not torch._C._has_mkldnn, reason="torch without oneDNN")
-WAYS = [pytest.param(True, marks=needs_onednn, id="packed"), pytest.param(False, id="plain")]
+FLOAT, BFLOAT = torch.float32, torch.bfloat16
+CPU = torch.device("cpu")
+HOW = [pytest.param(TWO, id="F2"), pytest.param(FOUR, id="F4")]
+
+pytestmark = pytest.mark.skipif(not available(CPU, FLOAT), reason="torch without oneDNN")
+needs_bfloat16 = pytest.mark.skipif(
+    not available(CPU, BFLOAT), reason="a processor without bfloat16 products"
+)
 
 
 def block(channels: int, filters: int, activation: str = "leaky", **options: int) -> ConvBlock:
@@ -31,20 +37,43 @@ def block(channels: int, filters: int, activation: str = "leaky", **options: int
     ).eval()
 
 
-@pytest.mark.parametrize("packs", WAYS)
+@pytest.mark.parametrize("how", HOW)
+def test_one_dimension_is_exact(how: Filtering) -> None:
+    """The matrices make y[i] = x[i] w[0] + x[i + 1] w[1] + x[i + 2] w[2]."""
+    rng = np.random.default_rng(1)
+    x, w = rng.random(how.side), rng.random(3)
+    tiles, filters, outputs = (np.array(each) for each in how)
+    assert np.allclose(outputs @ ((filters @ w) * (tiles @ x)), np.correlate(x, w), atol=1e-13)
+    assert (how.side, how.step) == (len(tiles), len(outputs)) == (how.step + 2, len(outputs))
+
+
+@pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("size", [(13, 13), (26, 26), (7, 12), (12, 7), (2, 2), (1, 5), (1, 1)])
 @pytest.mark.parametrize("batch", [1, 3])
 @torch.no_grad()
-def test_it_equals_the_convolution(packs: bool, size: tuple[int, int], batch: int) -> None:
+def test_it_equals_the_convolution(how: Filtering, size: tuple[int, int], batch: int) -> None:
     plain = block(24, 40)
     x = torch.randn(batch, 24, *size)
     conv = plain.conv
     want = F.conv2d(x.double(), conv.weight.double(), conv.bias.double(), padding=1)
     want = F.leaky_relu(want, 0.1).float()
+    fast = WinogradConv(plain, how, Shape(24, *size), FLOAT)
     for form in (torch.contiguous_format, torch.channels_last):
-        got = WinogradConv(plain, tiles=49 if packs else None)(x.contiguous(memory_format=form))
+        got = fast(x.contiguous(memory_format=form))
         assert got.shape == want.shape
-        assert (got - want).abs().max() <= 3e-6 * want.abs().max()
+        assert (got - want).abs().max() <= 5e-6 * want.abs().max()
+
+
+@pytest.mark.parametrize("how", HOW)
+@torch.no_grad()
+def test_a_compiler_sees_the_same_sums(how: Filtering) -> None:
+    fast = WinogradConv(block(24, 40), how, Shape(24, 13, 18), FLOAT)
+    x = torch.randn(2, 24, 13, 18).contiguous(memory_format=torch.channels_last)
+    graph = torch.export.export(fast, (x,)).module()
+    assert "darknet_torch.product" in str(graph.graph)
+    assert "matmul" not in str(graph.graph)
+    want = fast(x)
+    assert (graph(x) - want).abs().max() <= 5e-6 * want.abs().max()
 
 
 @pytest.mark.parametrize("activation", ["linear", "mish", "relu", "logistic"])
@@ -52,18 +81,42 @@ def test_it_equals_the_convolution(packs: bool, size: tuple[int, int], batch: in
 def test_activations_come_after_it(activation: str) -> None:
     plain = block(8, 8, activation)
     x = torch.randn(2, 8, 9, 10)
-    assert torch.allclose(WinogradConv(plain)(x), plain(x), atol=1e-5)
+    fast = WinogradConv(plain, TWO, Shape(8, 9, 10), FLOAT)
+    assert torch.allclose(fast(x), plain(x), atol=1e-5)
+
+
+@needs_bfloat16
+@torch.no_grad()
+def test_in_bfloat16_errors_stay_of_its_size() -> None:
+    """1.8 times those of the plain sum; bias and sums are float32."""
+    plain = block(128, 96)
+    plain.conv.bias.fill_(10.003)  # its nearest bfloat16 is 10
+    x = torch.randn(1, 128, 16, 16).to(BFLOAT)
+    want = F.conv2d(x.double(), plain.conv.weight.double(), plain.conv.bias.double(), padding=1)
+    want = F.leaky_relu(want, 0.1)
+    fast = WinogradConv(plain, TWO, Shape(128, 16, 16), BFLOAT)
+    packed = PackedConv(plain, (1, 128, 16, 16), BFLOAT)
+    errors = [fast(x).double() - want, packed(x).double() - want]
+    assert all(error.abs().max() < 2**-8 * want.abs().max() for error in errors)
+    assert all(error.mean().abs() < 1e-3 for error in errors)  # no bias is lost
 
 
 def test_only_what_it_makes_faster() -> None:
     map_ = Shape(256, 26, 26)
-    assert suits(block(256, 256), map_)
-    assert not suits(block(64, 64), Shape(64, 104, 104))
-    assert not suits(block(256, 256), Shape(256, 3, 3))
+
+    def found(plain: ConvBlock, shape: Shape = map_, dtype: torch.dtype = FLOAT) -> object:
+        return filtering(plain, shape, dtype, compiled=False)
+
+    assert found(block(256, 256)) == FOUR
+    assert found(block(256, 256), dtype=BFLOAT) == TWO
+    assert found(block(256, 256), Shape(256, 13, 13)) == TWO  # few tiles
+    assert found(block(64, 64), Shape(64, 104, 104)) is None
+    assert filtering(block(64, 64), Shape(64, 104, 104), FLOAT, compiled=True) == FOUR
+    assert found(block(256, 256), Shape(256, 3, 3)) is None
     for options in ({"strides": (2, 2)}, {"padding": 0}, {"groups": 2}, {"dilation": 2}):
-        assert not suits(block(256, 256, **options), map_)  # type: ignore[arg-type]
-    assert not suits(block(256, 256, size=1, padding=0), map_)
-    assert not suits(block(256, 256).bfloat16(), map_)
+        assert found(block(256, 256, **options)) is None  # type: ignore[arg-type]
+    assert found(block(256, 256, size=1, padding=0)) is None
+    assert found(block(256, 256), dtype=torch.float16) is None
 
 
 CFG = """[net]
@@ -101,32 +154,16 @@ def network() -> dt.Network:
     return dt.build(CFG)
 
 
-@needs_onednn
+@pytest.mark.parametrize("compiles", [False, True])
 @pytest.mark.parametrize("size", [(44, 52), (32, 64), (46, 54)])
 @torch.no_grad()
-def test_an_optimized_network_has_them(network: dt.Network, size: tuple[int, int]) -> None:
-    fast = optimize(network, compile=False)
+def test_an_optimized_network_has_them(
+    network: dt.Network, size: tuple[int, int], compiles: bool
+) -> None:
+    fast = optimize(network, compile=compiles)
     kinds = [type(layer) for layer in fast.network.layers]
     assert kinds[:3] == [PackedConv, WinogradConv, PackedConv]
     x = torch.rand(2, 3, *size)
     ((got,), (want,)) = fast(x), network(x)
+    assert fast.compiles == compiles
     assert (got - want).abs().max() <= 5e-6 * want.abs().max()
-
-
-@torch.no_grad()
-def test_a_compiler_sees_plain_modules(network: dt.Network) -> None:
-    turned = with_winograd(fold(network))
-    assert [type(layer) for layer in turned.layers][1] is WinogradConv
-    assert turned.layers[0] is not None and isinstance(turned.layers[2].conv, nn.Conv2d)
-    torch.compiler.reset()  # one function is compiled for all networks of a process
-    run = torch.compile(turned, backend="eager", fullgraph=True)
-    x = torch.rand(1, 3, 44, 52)
-    ((got,), (want,)) = run(x), network(x)
-    assert (got - want).abs().max() <= 5e-6 * want.abs().max()
-
-
-@needs_onednn
-def test_the_rest_is_shared(network: dt.Network) -> None:
-    folded = fold(network)
-    assert packed(folded, torch.channels_last).layers[3] is folded.layers[3]
-    assert with_winograd(folded).layers[0] is folded.layers[0]

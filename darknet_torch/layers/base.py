@@ -34,6 +34,7 @@ __all__ = [
     "Shape",
     "absolute",
     "find",
+    "is_traced",
     "layer",
     "registered",
     "windows",
@@ -276,3 +277,9 @@ def absolute(number: int, index: int) -> int:
     if not 0 <= source < index:
         raise ValueError(f"layer {number} is not one of the {index} layers before it")
     return source
+
+
+def is_traced(x: object) -> bool:
+    """Say whether a compiler or tracer looks on: shapes are symbols then, not to be compared."""
+    watched = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+    return watched or isinstance(x, torch.fx.Proxy)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darknet_torch.dialect import ALEXEYAB
-from darknet_torch.layers.base import Layer, Shape, layer, windows
+from darknet_torch.layers.base import Layer, Shape, is_traced, layer, windows
 from darknet_torch.layers.blocks import Blur
 from darknet_torch.options import option
 
@@ -93,10 +93,10 @@ class MaxPool(Window):
             return self._over_channels(x)
         before, behind = self.sides
         if before == behind and before <= self.size // 2:
-            return F.max_pool2d(x, self.size, self.strides, before)
+            return _largest(x, self.size, self.strides, before)
         if (before, behind, self.size, *self.strides) == (0, 1, 2, 2, 2):
-            return F.max_pool2d(x, self.size, self.strides, ceil_mode=True)  # no copy of the map
-        return F.max_pool2d(self.pad(x, torch.finfo(x.dtype).min), self.size, self.strides)
+            return _largest(x, self.size, self.strides, ceil_mode=True)  # no copy of the map
+        return _largest(self.pad(x, torch.finfo(x.dtype).min), self.size, self.strides)
 
     def _over_channels(self, x: Tensor) -> Tensor:
         """Largest of the channels g, g + out_channels, g + 2 * out_channels ..."""
@@ -104,6 +104,17 @@ class MaxPool(Window):
         missing = -x.shape[1] % groups
         x = F.pad(x, (0, 0, 0, 0, 0, missing), value=torch.finfo(x.dtype).min)
         return torch.unflatten(x, 1, (-1, groups)).amax(dim=1)
+
+
+def _largest(
+    x: Tensor, size: int, strides: tuple[int, int], padding: int = 0, *, ceil_mode: bool = False
+) -> Tensor:
+    """F.max_pool2d in x's layout; on a CPU channels last, where PyTorch is many times as fast."""
+    inner = x
+    if not is_traced(x) and x.device.type == "cpu":
+        inner = x.contiguous(memory_format=torch.channels_last)
+    y = F.max_pool2d(inner, size, strides, padding, ceil_mode=ceil_mode)
+    return y if inner is x else y.contiguous()
 
 
 @layer("local_avgpool", "local_avg", only=ALEXEYAB)

@@ -1,0 +1,73 @@
+"""Packed products against torch's convolutions, alone and in compiled programs."""
+
+import gc
+import weakref
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from darknet_torch.onednn import FUSED, Product, available
+
+CPU = torch.device("cpu")
+pytestmark = pytest.mark.skipif(not available(CPU, torch.float32), reason="torch without oneDNN")
+WAYS = [
+    {},
+    {"padding": (1, 1)},
+    {"stride": (2, 1), "padding": (1, 2)},
+    {"dilation": (2, 2), "padding": (2, 2)},
+    {"groups": 4, "padding": (1, 0)},
+]
+
+
+@pytest.mark.parametrize("how", WAYS, ids=str)
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=str)
+@torch.no_grad()
+def test_products(how: dict[str, object], layout: torch.memory_format) -> None:
+    torch.manual_seed(1)
+    channels = 8 // how.get("groups", 1)  # type: ignore[operator]
+    weight, bias, x = torch.randn(12, channels, 3, 3), torch.randn(12), torch.randn(2, 8, 9, 11)
+    product = Product(weight, bias, (1, 8, 9, 11), layout=layout, **how)  # type: ignore[arg-type]
+    want = F.conv2d(x, weight, bias, **how)  # type: ignore[arg-type]
+    for each in (x, x.contiguous(memory_format=torch.channels_last)):
+        got = product(each)
+        assert torch.allclose(got, want, atol=1e-5)
+    assert product.empty(x).shape == want.shape
+    assert product.empty(x).is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("activation", FUSED)
+@torch.no_grad()
+def test_activations_inside(activation: str) -> None:
+    from darknet_torch.layers.activation import activate
+
+    weight, x = torch.randn(4, 3, 1, 1), torch.randn(1, 3, 5, 5)
+    got = Product(weight, None, x.shape, activation=activation)(x)
+    assert torch.allclose(got, activate(activation, F.conv2d(x, weight)), atol=1e-6)
+
+
+class Module(torch.nn.Module):
+    def __init__(self, product: Product) -> None:
+        super().__init__()
+        self.product = product
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.product(x) + 1
+
+
+@torch.no_grad()
+def test_a_compiled_program_calls_it_by_number() -> None:
+    module = Module(Product(torch.randn(4, 3, 3, 3), torch.randn(4), (1, 3, 8, 8)))
+    x = torch.randn(1, 3, 8, 8).contiguous(memory_format=torch.channels_last)
+    graph = torch.export.export(module, (x,)).module()
+    assert torch.equal(torch._inductor.compile(graph, [x])(x), module(x))
+
+
+def test_weights_go_with_their_owner() -> None:
+    product = Product(torch.randn(4, 3, 3, 3), None, (1, 3, 8, 8))
+    number, gone = product.key, weakref.ref(product)
+    del product
+    gc.collect()
+    assert gone() is None
+    with pytest.raises(KeyError):
+        torch.ops.darknet_torch.product(torch.randn(1, 3, 8, 8), number)
