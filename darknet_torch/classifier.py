@@ -94,7 +94,8 @@ class Classifier:
 
     def stream(self, sources: Iterable[Any]) -> Outcomes[Classification]:
         """Yield an outcome for every picture, in order; pictures ahead are read meanwhile."""
-        return stream(self.prepare, self.run, sources, self.batch_size, self.workers)
+        batch, workers = self.batch_size, self.workers
+        return stream(self.prepare, self.run, sources, batch, workers, self.network)
 
     def prepare(self, source: Any) -> "_Prepared":
         """Read one picture and bring it to the size of the network's input."""

@@ -64,7 +64,7 @@ class _Options:
     max_det: keep only so many of each picture, the best.
     agnostic: boxes of different classes suppress one another too.
     use_map: with a word tree, score the classes of the section's `map` file, or of another one.
-    batch_size: pictures in one forward pass. workers: threads that read and resize ahead.
+    batch_size: pictures in one forward pass. workers: threads, see `sources.stream`.
     """
 
     threshold: float | None = None
@@ -160,7 +160,7 @@ class Detector:
     def stream(self, sources: Iterable[Any]) -> Outcomes[Detections]:
         """Yield an outcome for every picture, in order; pictures ahead are read meanwhile."""
         batch, workers = self.options.batch_size, self.options.workers
-        return stream(self.prepare, self.run, sources, batch, workers)
+        return stream(self.prepare, self.run, sources, batch, workers, self.network)
 
     def prepare(self, source: Any) -> "_Prepared":
         """Read one picture and bring it to the size of the network's input."""

@@ -75,6 +75,12 @@ class Network(nn.Module):
         """Indices of the layers that remember something from one call to the next."""
         return tuple(self._state_shapes[self.plan.input.h, self.plan.input.w])
 
+    @property
+    def concurrent(self) -> bool:
+        """Whether several threads may call it at once, and gain: on a CPU, without any memory."""
+        first = next(self.parameters(), None)
+        return not self.stateful and (first is None or first.device.type == "cpu")
+
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Compute the raw maps before all heads, or the last layer's output if there is no head.
 

@@ -10,6 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from importlib import import_module, util
+from threading import Lock
 from typing import Literal
 
 import torch
@@ -31,7 +32,7 @@ FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_
 PATIENCE = 16
 """How often another shape of input than the first must come before it is compiled too."""
 MOST_SHAPES = 8
-"""How many shapes are compiled, each with its copy of the weights; others run as without."""
+"""How many shapes are compiled; others run as without."""
 LONG_SUM = 288
 """A sum of so many products is long: 32 channels of 3 x 3. bfloat16's errors of 0.4 % cancel in it.
 """
@@ -96,8 +97,12 @@ class Optimized(nn.Module):
             self.network = folded.to(dtype)
         else:
             self.network = packed(folded, _dtypes(folded, dtype), layout, compiled=compiled)
+        takes = dtype if folded.stateful else torch.float32
+        empty = torch.empty(0, device=self.device, dtype=takes)
+        self.takes = nn.Parameter(empty, requires_grad=False)  # the first one tells, see Runnable
         self._fixed: dict[tuple[int, ...], Callable[[Tensor], Outputs]] = {}
         self._seen: Counter[tuple[int, ...]] = Counter()
+        self._making = Lock()
         self.eval()
 
     @property
@@ -105,14 +110,21 @@ class Optimized(nn.Module):
         """Width and height of the input that the cfg asks for, in pixels."""
         return self.plan.input.w, self.plan.input.h
 
+    @property
+    def concurrent(self) -> bool:
+        """Whether several threads may call it at once, and gain."""
+        return self.device.type == "cpu" and not self.network.stateful
+
     @torch.inference_mode()
     def forward(self, x: Tensor) -> Outputs:
         """Compute what `Network.forward` does: (B, channels, H, W) in 0..1 -> float32 raw maps."""
         x, _ = self.network.check(x)
-        x = x.to(self.device, self.dtype if self.network.stateful else torch.float32)
+        x = x.to(self.takes)
         if x.dim() == 4:
             x = x.contiguous(memory_format=self.layout)
-        found = self._runner(x)(x)
+        with self._making:
+            run = self._runner(x)
+        found = run(x)
         return found.float() if isinstance(found, Tensor) else tuple(y.float() for y in found)
 
     def reset(self) -> None:

@@ -6,11 +6,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from darknet_torch.layers.activation import activate
 from darknet_torch.layers.base import Shape
 from darknet_torch.layers.blocks import ConvBlock
 from darknet_torch.network import Network
-from darknet_torch.onednn import FUSED, Product, available
+from darknet_torch.onednn import FUSED, Product, available, finished
 from darknet_torch.winograd import WinogradConv, filtering
 
 __all__ = ["Cast", "PackedConv", "packed"]
@@ -78,7 +77,7 @@ class PackedConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply, add biases, activate: (B, c, h, w) -> (B, filters, h', w')."""
-        x = activate(self.activation, self.product(x), in_place=True)
+        x = finished(self.activation, self.product(x))
         return x if self.blur is None else self.blur(x)
 
 

@@ -1,7 +1,7 @@
 """What `detect` and `classify` are asked to look at, and the loop that they share."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from glob import has_magic, iglob
@@ -10,6 +10,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import torch
 from torch import Tensor
 
 from darknet_torch.errors import DarknetError, ImageError
@@ -19,6 +20,9 @@ __all__ = ["Outcome", "Outcomes", "collect", "expand", "path_of", "read_ahead", 
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+LONG = 2
+"""Batches for each worker from which on a list is long; a short one gets all cores at once."""
 
 
 class Outcome(NamedTuple, Generic[R]):
@@ -50,20 +54,66 @@ def stream(
     sources: Iterable[Any],
     batch_size: int,
     workers: int,
+    network: object = None,
 ) -> Outcomes[R]:
     """Yield an outcome for every source, in order.
 
-    `prepare` runs in threads, ahead of the batch that `run` works on.
+    `prepare` runs in threads, ahead of the batch that `run` works on. Where `network`, which `run`
+    calls, is `concurrent`, the workers go through a long list side by side: each takes whole
+    batches and its share of the cores, so that none waits for another.
     """
+    tasks = len(sources) // batch_size if isinstance(sources, Sequence) else 0
+    concurrent = workers > 1 and getattr(network, "concurrent", False)
+    if concurrent and tasks >= LONG * workers:
+        yield from _side_by_side(prepare, run, sources, batch_size, workers)
+        return
     ahead = read_ahead(prepare, sources, workers, 2 * batch_size)
     while batch := list(islice(ahead, batch_size)):
-        good = [each for _, each in batch if not isinstance(each, DarknetError)]
-        results = iter(run(good) if good else ())
-        for source, each in batch:
-            if isinstance(each, DarknetError):
-                yield Outcome(source, None, each)
-            else:
-                yield Outcome(source, next(results))
+        yield from _outcomes(batch, run)
+
+
+def _side_by_side(
+    prepare: Callable[[Any], T],
+    run: Callable[[list[T]], list[R]],
+    sources: Iterable[Any],
+    batch_size: int,
+    workers: int,
+) -> Outcomes[R]:
+    def work(batch: list[Any]) -> list[Outcome[R]]:
+        torch.set_num_threads(share)  # of this thread
+        return _outcomes([(source, _tried(prepare, source)) for source in batch], run)
+
+    threads = torch.get_num_threads()
+    share, remaining = max(1, threads // workers), iter(sources)
+    batches = iter(lambda: list(islice(remaining, batch_size)), [])
+    try:
+        for _, outcomes in read_ahead(work, batches, workers, 2 * workers):
+            if isinstance(outcomes, DarknetError):
+                raise outcomes
+            yield from outcomes
+    finally:
+        torch.set_num_threads(threads)  # of threads to come
+
+
+def _tried(prepare: Callable[[Any], T], source: Any) -> T | DarknetError:
+    try:
+        return prepare(source)
+    except DarknetError as error:
+        return error
+
+
+def _outcomes(
+    batch: Sequence[tuple[Any, T | DarknetError]], run: Callable[[list[T]], list[R]]
+) -> list[Outcome[R]]:
+    """Run what could be prepared."""
+    good = [each for _, each in batch if not isinstance(each, DarknetError)]
+    results = iter(run(good) if good else ())
+    return [
+        Outcome(source, None, each)
+        if isinstance(each, DarknetError)
+        else Outcome(source, next(results))
+        for source, each in batch
+    ]
 
 
 def expand(images: Any) -> tuple[Iterable[Any], bool]:

@@ -21,10 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from darknet_torch.layers.activation import activate
 from darknet_torch.layers.base import Shape
 from darknet_torch.layers.blocks import ConvBlock
-from darknet_torch.onednn import Product
+from darknet_torch.onednn import Product, finished
 
 __all__ = ["FOUR", "TWO", "Filtering", "WinogradConv", "filtering"]
 
@@ -138,15 +137,15 @@ class WinogradConv(nn.Module):
         (rows, columns), step = self.how.grid(height, width), self.how.step
         right, below = step * columns - width + 1, step * rows - height + 1
         padded = F.pad(x.to(self.dtype), (1, right, 1, below))
-        by_sums = torch.compiler.is_compiling()  # it fuses them
-        into, out_of = (
-            (self._sums_into, self._sums_out_of) if by_sums else (self._into, self._out_of)
-        )
+        if torch.compiler.is_compiling():  # what is written element by element is fused
+            into, out_of = self._sums_into, self._sums_out_of
+        else:
+            into, out_of = self._into, self._out_of
         tiles = into(padded, rows, columns).reshape(1, -1, 1, self.points * self.channels)
         products = self.product(tiles.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         side = self.how.side
         y = out_of(products.reshape(batch, rows, columns, side, side, self.filters))
-        y = activate(self.activation, y, in_place=True)
+        y = finished(self.activation, y)
         y = y.view(batch, step * rows, step * columns, self.filters)[:, :height, :width]
         y = y.permute(0, 3, 1, 2)
         return y if self.blur is None else cast(Tensor, self.blur(y))

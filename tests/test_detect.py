@@ -1,6 +1,7 @@
 """From pictures to detections: forms of input, options, the broken picture among good ones."""
 
 import io
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,76 @@ def test_a_broken_picture_does_not_stop_the_rest(network, photo, tmp_path) -> No
     assert isinstance(outcomes[1].error, ImageError)
     with pytest.raises(ImageError, match=r"broken\.jpg"):
         dt.detect(network, [photo, broken])
+
+
+def many_photos(folder: Path, count: int) -> list[Path]:
+    rng = np.random.default_rng(1)
+    paths = [folder / f"{number:02}.png" for number in range(count)]
+    for path in paths:
+        size = (*rng.integers(20, 90, 2), 3)
+        Image.fromarray(rng.integers(0, 256, size, dtype=np.uint8)).save(path)
+    return paths
+
+
+@pytest.mark.parametrize("optimized", [False, True])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_long_lists_run_side_by_side(network, tmp_path, optimized, batch_size) -> None:
+    paths = many_photos(tmp_path, 20)
+    paths[7].write_bytes(b"broken")
+    busy, threads = set(), torch.get_num_threads()
+
+    class Watched(Detector):
+        def run(self, pictures):
+            busy.add((threading.get_ident(), torch.get_num_threads()))
+            return super().run(pictures)
+
+    chosen = {"threshold": 0.2, "batch_size": batch_size}
+    runner = dt.optimize(network, compile=False) if optimized else network
+    fast = list(Watched(runner, **chosen, workers=2).stream(paths))
+    assert {each for _, each in busy} == {max(1, threads // 2)}
+    assert threading.get_ident() not in {thread for thread, _ in busy}
+    assert torch.get_num_threads() == threads
+    one_by_one = list(Watched(network, **chosen, workers=1).stream(paths))
+    assert (threading.get_ident(), threads) in busy
+    assert [each.source for each in fast] == [each.source for each in one_by_one] == paths
+    assert [each.error is None for each in fast] == [number != 7 for number in range(20)]
+    assert all(same(a.result, b.result) for a, b in zip(fast, one_by_one, strict=True) if a.result)
+
+
+def test_what_may_not_run_side_by_side(network, tmp_path) -> None:
+    """Short lists and what comes bit by bit want the least delay; recurrent networks remember."""
+    paths, here = many_photos(tmp_path, 12), threading.get_ident()
+    recurrent = dt.build(CFG.replace("[yolo]", "[crnn]\nhidden=16\noutput=16\npad=1\n[yolo]"))
+    assert network.concurrent and not recurrent.concurrent
+    for runner, sources in ((network, paths[:3]), (network, iter(paths)), (recurrent, paths)):
+
+        class Watched(Detector):
+            def run(self, pictures):
+                assert threading.get_ident() == here
+                return super().run(pictures)
+
+        assert all(each.error is None for each in Watched(runner, workers=2).stream(sources))
+
+
+def test_errors_of_a_pass_come_through(network, tmp_path) -> None:
+    class Broken(Detector):
+        def run(self, pictures):
+            raise UsageError("no")
+
+    threads = torch.get_num_threads()
+    with pytest.raises(UsageError, match="no"):
+        list(Broken(network, workers=2).stream(many_photos(tmp_path, 12)))
+    assert torch.get_num_threads() == threads
+
+
+def test_one_compilation_for_all_threads(network, tmp_path, monkeypatch) -> None:
+    from darknet_torch import optimized
+
+    made = []
+    monkeypatch.setattr(optimized, "_compiled", lambda run, x: made.append(x.shape) or run)
+    monkeypatch.setattr(optimized, "_can_compile", lambda network: True)
+    list(Detector(dt.optimize(network), workers=2).stream(many_photos(tmp_path, 12)))
+    assert made == [(1, 3, 48, 64)]
 
 
 def test_classes_and_limits(network, photo) -> None:

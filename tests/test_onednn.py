@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from darknet_torch.onednn import FUSED, Product, available
+from darknet_torch.onednn import FUSED, Product, available, finished
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.skipif(not available(CPU, torch.float32), reason="torch without oneDNN")
@@ -71,3 +71,14 @@ def test_weights_go_with_their_owner() -> None:
     assert gone() is None
     with pytest.raises(KeyError):
         torch.ops.darknet_torch.product(torch.randn(1, 3, 8, 8), number)
+
+
+@torch.no_grad()
+def test_mish_with_one_exponential(monkeypatch: pytest.MonkeyPatch) -> None:
+    y = torch.linspace(-100, 100, 20001)
+    want = F.mish(y.double())
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    got = finished("mish", y)
+    assert (got - want).abs().max() <= 1e-6 * 100
+    small = y.abs() < 5
+    assert ((got - want)[small].abs() <= 1e-6 * want[small].abs() + 1e-9).all()

@@ -76,10 +76,10 @@ warnings.simplefilter("ignore")
 import torch, darknet_torch as dt
 from darknet_torch.exporters import export
 from darknet_torch.verification import verify
-what, weights = sys.argv[1:]
+what = sys.argv[1]
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-network, base = dt.load("yolov4-tiny", weights), peak()
+network, base = dt.load("yolov4-tiny"), peak()
 with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
     start, path = time.perf_counter(), folder + "/net.onnx"
     if what == "bare":
@@ -151,15 +151,10 @@ def bench_import(_: argparse.Namespace) -> None:
 
 def bench_convert(_: argparse.Namespace) -> None:
     """yolov4-tiny to ONNX and verified, against torch.onnx.export alone; fresh processes."""
-    import darknet_torch as dt
-
-    with tempfile.TemporaryDirectory() as folder:
-        weights = str(Path(folder) / "net.weights")
-        dt.save(dt.build("yolov4-tiny"), weights)
-        rows: dict[str, list[dict[str, Any]]] = {"bare": [], "ours": []}
-        for _round in range(ROUNDS):
-            for what, found in rows.items():
-                found.append(fresh(CONVERT, what, weights))
+    rows: dict[str, list[dict[str, Any]]] = {"bare": [], "ours": []}
+    for _round in range(ROUNDS):
+        for what, found in rows.items():
+            found.append(fresh(CONVERT, what))
     ours, bare = median(rows["ours"], "seconds"), median(rows["bare"], "seconds")
     print(
         f"convert and verify yolov4-tiny: {ours:.1f} s = {ours / bare:.2f} x torch.onnx.export"
