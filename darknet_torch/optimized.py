@@ -21,8 +21,9 @@ from darknet_torch.fold import fold
 from darknet_torch.layers.blocks import ConvBlock
 from darknet_torch.network import Network
 from darknet_torch.packed import packed
+from darknet_torch.winograd import WinogradConv
 
-__all__ = ["Optimized", "optimize"]
+__all__ = ["Optimized", "compiled_for", "optimize"]
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 Outputs = Tensor | tuple[Tensor, ...]
@@ -83,7 +84,8 @@ class Optimized(nn.Module):
     """A network that only computes; make it with `optimize`. It stands wherever a Network does.
 
     plan, names, input_size: those of the network; dtype: what it computes in; compiles: whether
-    Inductor compiles it.
+    Inductor compiles it. one_by_one: whether it takes the pictures of a batch one at a time, as
+    Winograd's convolutions of a single one stay in the cache.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Optimized(nn.Module):
             self.network = folded.to(dtype)
         else:
             self.network = packed(folded, _dtypes(folded, dtype), layout, compiled=compiled)
+        self.one_by_one = any(isinstance(each, WinogradConv) for each in self.network.layers)
         takes = dtype if folded.stateful else torch.float32
         empty = torch.empty(0, device=self.device, dtype=takes)
         self.takes = nn.Parameter(empty, requires_grad=False)  # the first one tells, see Runnable
@@ -122,10 +125,15 @@ class Optimized(nn.Module):
         x = x.to(self.takes)
         if x.dim() == 4:
             x = x.contiguous(memory_format=self.layout)
+        found = [self._outputs(part) for part in (x.split(1) if self.one_by_one else (x,))]
+        joined = tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+        return joined if self.plan.heads else joined[0]
+
+    def _outputs(self, x: Tensor) -> tuple[Tensor, ...]:
         with self._making:
             run = self._runner(x)
         found = run(x)
-        return found.float() if isinstance(found, Tensor) else tuple(y.float() for y in found)
+        return tuple(y.float() for y in ((found,) if isinstance(found, Tensor) else found))
 
     def reset(self) -> None:
         """Forget the state of recurrent layers."""
@@ -147,7 +155,7 @@ class Optimized(nn.Module):
         run: Callable[[Tensor], Outputs] = self.network
         if self.compiles:
             try:
-                run = _compiled(self.network, x)
+                run = compiled_for(self.network, x)
             except RuntimeError as error:  # of which all of the compiler's are
                 first = str(error).strip().splitlines()[0]
                 warnings.warn(f"not compiled: {first}", DarknetWarning, stacklevel=5)
@@ -196,10 +204,11 @@ def _is_long(layer: nn.Module) -> bool:
     return isinstance(layer, ConvBlock) and layer.conv.weight[0].numel() >= LONG_SUM
 
 
-def _compiled(network: Network, x: Tensor) -> Callable[[Tensor], Outputs]:
+def compiled_for(network: nn.Module, x: Tensor) -> Callable[[Tensor], Outputs]:
     """Compile for x's shape, weights frozen; settings are those of before when it returns.
 
-    What comes out is called without the checks of torch.compile, which take as long as a layer.
+    What comes out is called without the checks of torch.compile, which take as long as a layer. It
+    knows packed weights by number only: keep `network` as long as it.
     """
     inductor, config = import_module("torch._inductor"), import_module("torch._inductor.config")
     with torch.no_grad(), config.patch(freezing=True, realize_reads_threshold=MOST_READS):

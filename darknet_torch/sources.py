@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from glob import has_magic, iglob
 from itertools import islice
 from os import PathLike, fspath
@@ -62,32 +63,34 @@ def stream(
     calls, is `concurrent`, the workers go through a long list side by side: each takes whole
     batches and its share of the cores, so that none waits for another.
     """
-    tasks = len(sources) // batch_size if isinstance(sources, Sequence) else 0
     concurrent = workers > 1 and getattr(network, "concurrent", False)
-    if concurrent and tasks >= LONG * workers:
-        yield from _side_by_side(prepare, run, sources, batch_size, workers)
-        return
+    if concurrent and isinstance(sources, Sequence):
+        batches = [sources[i : i + batch_size] for i in range(0, len(sources), batch_size)]
+        if len(batches) >= LONG * workers:
+            tried = partial(_tried, prepare)
+            yield from _side_by_side(
+                lambda batch: _outcomes(map(tried, batch), run), batches, workers
+            )
+            return
     ahead = read_ahead(prepare, sources, workers, 2 * batch_size)
     while batch := list(islice(ahead, batch_size)):
         yield from _outcomes(batch, run)
 
 
 def _side_by_side(
-    prepare: Callable[[Any], T],
-    run: Callable[[list[T]], list[R]],
-    sources: Iterable[Any],
-    batch_size: int,
+    work: Callable[[Sequence[Any]], list[Outcome[R]]],
+    batches: Sequence[Sequence[Any]],
     workers: int,
 ) -> Outcomes[R]:
-    def work(batch: list[Any]) -> list[Outcome[R]]:
-        torch.set_num_threads(share)  # of this thread
-        return _outcomes([(source, _tried(prepare, source)) for source in batch], run)
+    """Work on batches in threads, each on its share of the cores; yield all outcomes in order."""
+
+    def work_alone(batch: Sequence[Any]) -> list[Outcome[R]]:
+        torch.set_num_threads(max(1, threads // workers))  # of this thread
+        return work(batch)
 
     threads = torch.get_num_threads()
-    share, remaining = max(1, threads // workers), iter(sources)
-    batches = iter(lambda: list(islice(remaining, batch_size)), [])
     try:
-        for _, outcomes in read_ahead(work, batches, workers, 2 * workers):
+        for _, outcomes in read_ahead(work_alone, batches, workers, 2 * workers):
             if isinstance(outcomes, DarknetError):
                 raise outcomes
             yield from outcomes
@@ -95,17 +98,18 @@ def _side_by_side(
         torch.set_num_threads(threads)  # of threads to come
 
 
-def _tried(prepare: Callable[[Any], T], source: Any) -> T | DarknetError:
+def _tried(prepare: Callable[[Any], T], source: Any) -> tuple[Any, T | DarknetError]:
     try:
-        return prepare(source)
+        return source, prepare(source)
     except DarknetError as error:
-        return error
+        return source, error
 
 
 def _outcomes(
-    batch: Sequence[tuple[Any, T | DarknetError]], run: Callable[[list[T]], list[R]]
+    prepared: Iterable[tuple[Any, T | DarknetError]], run: Callable[[list[T]], list[R]]
 ) -> list[Outcome[R]]:
-    """Run what could be prepared."""
+    """Run what could be prepared of a batch."""
+    batch = list(prepared)
     good = [each for _, each in batch if not isinstance(each, DarknetError)]
     results = iter(run(good) if good else ())
     return [

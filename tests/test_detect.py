@@ -213,7 +213,7 @@ def test_one_compilation_for_all_threads(network, tmp_path, monkeypatch) -> None
     from darknet_torch import optimized
 
     made = []
-    monkeypatch.setattr(optimized, "_compiled", lambda run, x: made.append(x.shape) or run)
+    monkeypatch.setattr(optimized, "compiled_for", lambda run, x: made.append(x.shape) or run)
     monkeypatch.setattr(optimized, "_can_compile", lambda network: True)
     list(Detector(dt.optimize(network), workers=2).stream(many_photos(tmp_path, 12)))
     assert made == [(1, 3, 48, 64)]

@@ -76,6 +76,20 @@ def test_a_compiler_sees_the_same_sums(how: Filtering) -> None:
     assert (graph(x) - want).abs().max() <= 5e-6 * want.abs().max()
 
 
+@pytest.mark.parametrize("how", HOW)
+@torch.no_grad()
+def test_as_many_tiles_at_a_time_as_the_layout_is_for(how: Filtering) -> None:
+    """Any other number would have all weights brought into another layout, at every call."""
+    plain = block(24, 40)
+    fast = WinogradConv(plain, how, Shape(24, 13, 13), FLOAT)
+    seen, compute = [], fast.product.compute
+    fast.product.compute = lambda x: seen.append(x.shape[2]) or compute(x)  # type: ignore[method-assign]
+    for batch, height, width in ((1, 13, 13), (3, 13, 13), (1, 20, 27), (2, 5, 9)):
+        x = torch.randn(batch, 24, height, width)
+        assert (fast(x) - plain(x)).abs().max() <= 5e-6 * plain(x).abs().max()
+    assert set(seen) == {fast.tiles}
+
+
 @pytest.mark.parametrize("activation", ["linear", "mish", "relu", "logistic"])
 @torch.no_grad()
 def test_activations_come_after_it(activation: str) -> None:
@@ -88,7 +102,7 @@ def test_activations_come_after_it(activation: str) -> None:
 @needs_bfloat16
 @torch.no_grad()
 def test_in_bfloat16_errors_stay_of_its_size() -> None:
-    """1.8 times those of the plain sum; bias and sums are float32."""
+    """About twice those of the plain sum; bias and sums are float32."""
     plain = block(128, 96)
     plain.conv.bias.fill_(10.003)  # its nearest bfloat16 is 10
     x = torch.randn(1, 128, 16, 16).to(BFLOAT)
@@ -161,6 +175,7 @@ def test_an_optimized_network_has_them(
     network: dt.Network, size: tuple[int, int], compiles: bool
 ) -> None:
     fast = optimize(network, compile=compiles)
+    assert fast.one_by_one
     kinds = [type(layer) for layer in fast.network.layers]
     assert kinds[:3] == [PackedConv, WinogradConv, PackedConv]
     x = torch.rand(2, 3, *size)

@@ -21,6 +21,7 @@ from typing import Any
 
 from bench_evaluate import bench_evaluate
 from bench_folder import bench_folder
+from bench_optimize import bench_boxes, bench_layers
 from bench_speed import ENGINES, NETWORKS, bench_speed
 
 ROUNDS = 5
@@ -291,6 +292,8 @@ BENCHES = {
     "folder": bench_folder,
     "evaluate": bench_evaluate,
     "speed": bench_speed,
+    "layers": bench_layers,
+    "boxes": bench_boxes,
 }
 
 

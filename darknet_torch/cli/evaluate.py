@@ -57,7 +57,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--map", metavar="FILE", help="word tree: the classes to score")
     add_fit(parser)
     add_engine(parser)
-    parser.add_argument("--workers", type=int, default=2, help="reading ahead (%(default)s)")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="threads, side by side on a CPU (%(default)s)"
+    )
     parser.add_argument("--cache", metavar="FOLDER", help="keep findings, go on where it stopped")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--csv", action="store_true", help="print the classes as CSV")

@@ -5,6 +5,7 @@ what the entries mean: `boxes`, `objectness`, `scores`. From them come `decode` 
 and `select` (only boxes that a threshold leaves, sparse and fast).
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, NamedTuple
@@ -33,7 +34,7 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Head(Layer):
+class Head(Layer, ABC):
     """Base of the heads; subclasses are layers with an `activate` of their own.
 
     `tree`, `map`: word tree and class map where the section has them.
@@ -45,13 +46,13 @@ class Head(Layer):
     tree: FileName | None = None
     map: FileName | None = None
 
+    @abstractmethod
     def maps(self, raw: Tensor) -> Tensor:
         """View the raw map as (B, A, E, H, W)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def boxes(self, entries: Tensor, place: Place) -> Tensor:
         """Return cxcywh (..., 4) in fractions of the network input from raw entries (..., E)."""
-        raise NotImplementedError
 
     def objectness_entry(self) -> int:
         """Return the number of the entry that is the objectness."""
@@ -65,9 +66,9 @@ class Head(Layer):
         """Return the objectness that a detection carries."""
         return objectness
 
+    @abstractmethod
     def scores(self, entries: Tensor, objectness: Tensor) -> Tensor:
         """Return the probability of each class (..., C) from raw entries (..., E)."""
-        raise NotImplementedError
 
     def tree_scores(
         self, entries: Tensor, objectness: Tensor, hier_threshold: float, *, use_map: bool = False

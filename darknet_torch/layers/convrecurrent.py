@@ -1,5 +1,6 @@
 """[crnn], [conv_lstm]: recurrent layers whose products are convolutions."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from darknet_torch.options import Activation, option
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvRecurrent(Layer):
+class ConvRecurrent(Layer, ABC):
     """A layer made of convolutions that keep height and width.
 
     `convolutions` gives their names in file order, with the channels before and behind each.
@@ -29,9 +30,9 @@ class ConvRecurrent(Layer):
     groups: int = option(1, only=ALEXEYAB, check=lambda n: n > 0, wanted="at least 1")
     xnor: bool = option(False, only=ALEXEYAB)
 
+    @abstractmethod
     def convolutions(self, channels: int) -> Iterable[tuple[str, int, int]]:
         """Yield (name, channels before, channels behind) in file order."""
-        raise NotImplementedError
 
     @property
     def used_groups(self) -> int:
@@ -98,9 +99,9 @@ class ConvElman(ConvRecurrent):
     shortcut: bool = option(False)
 
     @property
+    @abstractmethod
     def channels(self) -> tuple[int, int]:
         """Channels of state and output."""
-        raise NotImplementedError
 
     def convolutions(self, channels: int) -> Iterable[tuple[str, int, int]]:
         """Yield the convolutions of input, state and output."""

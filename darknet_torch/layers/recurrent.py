@@ -2,6 +2,7 @@
 order of the file, and in whether the output is a vector or a map of one pixel.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,7 +18,7 @@ from darknet_torch.options import Activation, option
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recurrent(Layer):
+class Recurrent(Layer, ABC):
     """A layer made of matrices, each with biases and perhaps batch norm of its own.
 
     `matrices` gives their names in file order, with the number of inputs and outputs of each.
@@ -26,9 +27,9 @@ class Recurrent(Layer):
     output: int = option(1, check=lambda n: n > 0, wanted="at least 1")
     batch_normalize: bool = option(False)
 
+    @abstractmethod
     def matrices(self, inputs: int) -> Iterable[tuple[str, int, int]]:
         """Yield (name, inputs, outputs) in file order."""
-        raise NotImplementedError
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return a vector."""
@@ -59,9 +60,9 @@ class Elman(Recurrent):
     shortcut: bool = option(False)
 
     @property
+    @abstractmethod
     def hidden_size(self) -> int:
         """Length of the state."""
-        raise NotImplementedError
 
     @property
     def self_activation(self) -> str:

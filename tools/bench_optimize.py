@@ -1,0 +1,151 @@
+"""What `optimize` does to single layers, and to boxes; `tools/bench.py layers boxes` runs this."""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+LAYERS = (
+    (64, 64, 104),
+    (64, 128, 104),
+    (64, 64, 52),
+    (128, 128, 52),
+    (128, 256, 52),
+    (128, 128, 26),
+    (256, 256, 26),
+    (384, 256, 26),
+    (256, 512, 13),
+    (512, 512, 13),
+    (1024, 1024, 13),
+    (512, 512, 19),
+)
+"""Channels before and behind a 3 x 3 convolution, and the side of its map."""
+REAL = ("yolo-fastest-1.1", "mobilenetv2-nano-coco", "yoloface-50k", "yolo-lite-voc-trial3")
+"""Models of ../shared/models; yolov4-tiny comes before them."""
+ROUNDS = 15
+THRESHOLD = 0.3
+NEAR = (0.02, 0.98)
+"""Largest difference of probability, and least overlap, of a box that stayed where it was."""
+
+
+def bench_layers(_: argparse.Namespace) -> None:
+    """Time and error of Winograd's convolutions, as multiples of those of the plain product."""
+    import torch
+
+    from darknet_torch.winograd import FOUR, TWO
+
+    hows = {"F2": TWO, "F4": FOUR}
+    print("| layer | computed in | compiled | " + " | ".join(f"{h}: time, error" for h in hows))
+    print("|---|---|---|" + "---|" * len(hows))
+    for channels, filters, side in LAYERS:
+        for dtype in (torch.float32, torch.bfloat16):
+            for compiled in (False, True):
+                row = _layer(channels, filters, side, dtype, compiled, hows)
+                name = str(dtype).removeprefix("torch.")
+                print(f"| {channels} to {filters} at {side} | {name} | {compiled} | {row} |")
+
+
+def _layer(
+    channels: int, filters: int, side: int, dtype: Any, compiled: bool, hows: dict[str, Any]
+) -> str:
+    import torch
+    import torch.nn.functional as F
+
+    from darknet_torch.dialect import ALEXEYAB
+    from darknet_torch.layers.base import Shape
+    from darknet_torch.layers.blocks import ConvBlock
+    from darknet_torch.optimized import compiled_for
+    from darknet_torch.packed import PackedConv
+    from darknet_torch.winograd import WinogradConv
+
+    torch.manual_seed(0)
+    options: dict[str, Any] = {"dialect": ALEXEYAB, "activation": "leaky", "padding": 1}
+    block = ConvBlock(channels, filters, 3, **options).eval()
+    torch.nn.init.normal_(block.conv.weight, std=(2 / 9 / channels) ** 0.5)
+    x = F.leaky_relu(torch.randn(1, channels, side, side), 0.1).to(dtype)
+    x = x.contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        want = F.leaky_relu(block.conv.double()(x.double()), 0.1)
+        block.float()
+        shape = Shape(channels, side, side)
+        runs: dict[str, Any] = {"plain": PackedConv(block, (1, *shape), dtype)}
+        runs |= {name: WinogradConv(block, how, shape, dtype) for name, how in hows.items()}
+        owners = list(runs.values())  # of the weights that compiled programs know by number
+        if compiled:
+            runs = {name: compiled_for(run, x) for name, run in runs.items()}
+        errors = {name: float((run(x) - want).square().mean().sqrt()) for name, run in runs.items()}
+        seconds = _in_turns({name: partial(run, x) for name, run in runs.items()})
+    del owners
+    ratios = [(seconds[n] / seconds["plain"], errors[n] / errors["plain"]) for n in hows]
+    return " | ".join(f"{time_:.2f}, {error:.1f}" for time_, error in ratios)
+
+
+def _in_turns(runs: dict[str, Callable[[], Any]]) -> dict[str, float]:
+    """Return the median of the seconds that each takes, of turns of all."""
+    found: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(ROUNDS):
+        for name, run in runs.items():
+            run()
+            start = time.perf_counter()
+            run()
+            found[name].append(time.perf_counter() - start)
+    return {name: statistics.median(each) for name, each in found.items()}
+
+
+def bench_boxes(_: argparse.Namespace) -> None:
+    """How far boxes move from where the plain network has them, before suppression."""
+    import darknet_torch as dt
+
+    folders = ("photos", "datasets/coco128/images")
+    pictures = {name: sorted(SHARED.joinpath(name).rglob("*.jpg")) for name in folders}
+    if not all(pictures.values()):
+        print("boxes: the photos (../shared) are not here")
+        return
+    for name in ("yolov4-tiny", *REAL):
+        network = dt.load(name) if name == "yolov4-tiny" else _real(name)
+        for dtype in ("float32", "bfloat16"):
+            for compiled in (False, True):
+                fast = dt.optimize(network, dtype=dtype, compile=compiled)
+                for where, paths in pictures.items():
+                    told = _moved(network, fast, paths)
+                    way = "compiled" if compiled else "compile=False"
+                    print(f"boxes of {name}, {dtype}, {way}, {where}: {told}", flush=True)
+
+
+def _real(name: str) -> Any:
+    import darknet_torch as dt
+
+    folder = SHARED / "models" / name
+    (cfg,), (weights,) = (list(folder.glob(f"*.{end}")) for end in ("cfg", "weights"))
+    return dt.load(cfg, weights)
+
+
+def _moved(network: Any, fast: Any, paths: list[Path]) -> str:
+    import torch
+
+    import darknet_torch as dt
+    from darknet_torch.boxes import iou
+
+    moves = []
+    found = (dt.detect(each, paths, threshold=THRESHOLD, nms=0) for each in (network, fast))
+    for want, got in zip(*found, strict=True):
+        for number in (want.score > THRESHOLD + NEAR[0]).nonzero()[:, 0].tolist():
+            same = got.class_id == want.class_id[number]
+            if not same.any():
+                moves.append((1.0, 0.0))
+                continue
+            overlaps = iou(want.xyxy[number], got.xyxy[same])
+            score = got.score[same][overlaps.argmax()]
+            moves.append((float((score - want.score[number]).abs()), float(overlaps.max())))
+    if not moves:
+        return "no boxes"
+    probability, overlap = torch.tensor(moves).unbind(dim=1)
+    far = int(((probability >= NEAR[0]) | (overlap <= NEAR[1])).sum())
+    return (
+        f"{len(moves)} boxes, probability by at most {probability.max():.2g}, least overlap"
+        f" {overlap.min():.4f}; {far} moved by {NEAR[0]} or to {NEAR[1]}"
+    )
