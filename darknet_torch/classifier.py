@@ -94,8 +94,7 @@ class Classifier:
 
     def stream(self, sources: Iterable[Any]) -> Outcomes[Classification]:
         """Yield an outcome for every picture, in order; pictures ahead are read meanwhile."""
-        batch, workers = self.batch_size, self.workers
-        return stream(self.prepare, self.run, sources, batch, workers, self.network)
+        return stream(self, sources, self.batch_size, self.workers)
 
     def prepare(self, source: Any) -> "_Prepared":
         """Read one picture and bring it to the size of the network's input."""
@@ -107,13 +106,23 @@ class Classifier:
             pixels = image.center_crop(image.resize_min(picture, shape.w), shape.w, shape.h)
         return _Prepared(pixels, path_of(source))
 
-    @torch.inference_mode()
     def run(self, pictures: Sequence["_Prepared"]) -> list[Classification]:
         """Classify prepared pictures, one forward pass for all."""
+        return self.find(self.forward(pictures), pictures)
+
+    @torch.inference_mode()
+    def forward(self, pictures: Sequence["_Prepared"]) -> tuple[Tensor]:
+        """Return what the network yields for prepared pictures."""
         parameter = next(self.network.parameters(), torch.empty(0))
         x = torch.stack([picture.pixels for picture in pictures])
-        output = self.network(x.to(parameter.device, parameter.dtype))
-        scores = self._probabilities(output.flatten(1).float()).cpu()
+        return (self.network(x.to(parameter.device, parameter.dtype)).flatten(1).float(),)
+
+    @torch.inference_mode()
+    def find(
+        self, outputs: Sequence[Tensor], pictures: Sequence["_Prepared"]
+    ) -> list[Classification]:
+        """Turn what the network yields into the best classes of each picture."""
+        scores = self._probabilities(outputs[0]).cpu()
         best, ids = scores.topk(min(self.top, scores.shape[1]), dim=1)
         return [
             Classification(ids[number], best[number], self.network.names, picture.path)

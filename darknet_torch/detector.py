@@ -159,8 +159,7 @@ class Detector:
 
     def stream(self, sources: Iterable[Any]) -> Outcomes[Detections]:
         """Yield an outcome for every picture, in order; pictures ahead are read meanwhile."""
-        batch, workers = self.options.batch_size, self.options.workers
-        return stream(self.prepare, self.run, sources, batch, workers, self.network)
+        return stream(self, sources, self.options.batch_size, self.options.workers)
 
     def prepare(self, source: Any) -> "_Prepared":
         """Read one picture and bring it to the size of the network's input."""
@@ -170,14 +169,18 @@ class Detector:
         placement = Placement(picture.shape[2], picture.shape[1], shape.w, shape.h, self.letterbox)
         return _Prepared(fit(picture, shape.w, shape.h), placement, path_of(source))
 
-    @torch.inference_mode()
     def run(self, pictures: Sequence["_Prepared"]) -> list[Detections]:
         """Detect on prepared pictures, one forward pass for all."""
+        return self.find(self.forward(pictures), pictures)
+
+    @torch.inference_mode()
+    def forward(self, pictures: Sequence["_Prepared"]) -> tuple[Tensor, ...]:
+        """Return what the network yields for prepared pictures."""
         parameter = next(self.network.parameters(), torch.empty(0))
         found = self.network(torch.stack([each.pixels for each in pictures]).to(parameter))
-        outputs = found if isinstance(found, tuple) else (found,)
-        return self.find([each.float() for each in outputs], pictures)
+        return tuple(each.float() for each in (found if isinstance(found, tuple) else (found,)))
 
+    @torch.inference_mode()
     def find(self, outputs: Sequence[Tensor], pictures: Sequence["_Prepared"]) -> list[Detections]:
         """Turn what the network yields into detections: decode, suppress, sort by picture."""
         contents = getattr(self.network, "contents", "raw")

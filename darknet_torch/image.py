@@ -228,7 +228,7 @@ def _pixels(picture: Image.Image) -> Array:
         return _upper_bits(np.asarray(picture))
     if picture.mode == "P":  # straight to RGB, Pillow warns about the transparency it drops
         picture = picture.convert("RGBA")
-    return np.asarray(picture.convert("RGB"))
+    return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
 def _upper_bits(grey: Array) -> Array:

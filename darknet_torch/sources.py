@@ -4,12 +4,11 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from functools import partial
 from glob import has_magic, iglob
 from itertools import islice
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,6 +23,8 @@ R = TypeVar("R")
 
 LONG = 2
 """Batches for each worker from which on a list is long; a short one gets all cores at once."""
+MOST_AT_ONCE = 8
+"""Pictures that a worker takes at once, unless a batch has more."""
 
 
 class Outcome(NamedTuple, Generic[R]):
@@ -49,48 +50,68 @@ def collect(run: Callable[[Iterable[Any]], Outcomes[R]], images: Any) -> R | lis
     return found if many else found[0]
 
 
-def stream(
-    prepare: Callable[[Any], T],
-    run: Callable[[list[T]], list[R]],
-    sources: Iterable[Any],
-    batch_size: int,
-    workers: int,
-    network: object = None,
-) -> Outcomes[R]:
+class Task(Protocol[T, R]):
+    """What is done with a picture: read, sent through the network in a batch, made a result."""
+
+    @property
+    def network(self) -> object:
+        """What `forward` calls; if it is `concurrent`, several threads may."""
+
+    def prepare(self, source: Any, /) -> T:
+        """Read one picture; raises DarknetError."""
+
+    def forward(self, pictures: Sequence[T], /) -> Sequence[Tensor]:
+        """Run one batch; each tensor has its pictures in the first dimension."""
+
+    def find(self, outputs: Sequence[Tensor], pictures: Sequence[T], /) -> list[R]:
+        """Return a result for each picture from what came out of the network for all of them."""
+
+
+def stream(task: Task[T, R], sources: Iterable[Any], batch_size: int, workers: int) -> Outcomes[R]:
     """Yield an outcome for every source, in order.
 
-    `prepare` runs in threads, ahead of the batch that `run` works on. Where `network`, which `run`
-    calls, is `concurrent`, the workers go through a long list side by side: each takes whole
-    batches and its share of the cores, so that none waits for another.
+    Pictures are prepared in threads, ahead of the batch that the network works on. Where that is
+    `concurrent`, the workers go through a long list side by side: each takes some whole batches
+    and its share of the cores, so that none waits for another.
     """
-    concurrent = workers > 1 and getattr(network, "concurrent", False)
+    concurrent = workers > 1 and getattr(task.network, "concurrent", False)
     if concurrent and isinstance(sources, Sequence):
-        batches = [sources[i : i + batch_size] for i in range(0, len(sources), batch_size)]
-        if len(batches) >= LONG * workers:
-            tried = partial(_tried, prepare)
-            yield from _side_by_side(
-                lambda batch: _outcomes(map(tried, batch), run), batches, workers
-            )
+        shares = _shares(sources, batch_size, workers)
+        if len(shares) >= LONG * workers:
+            yield from _side_by_side(task, shares, batch_size, workers)
             return
-    ahead = read_ahead(prepare, sources, workers, 2 * batch_size)
+    ahead = read_ahead(task.prepare, sources, workers, 2 * batch_size)
     while batch := list(islice(ahead, batch_size)):
-        yield from _outcomes(batch, run)
+        yield from _outcomes(task, batch, batch_size)
+
+
+def _shares(sources: Sequence[T], batch_size: int, workers: int) -> list[Sequence[T]]:
+    """Cut a list into whole batches, several of them where many are left, fewer at the end.
+
+    To find the boxes of several pictures at once takes little longer than of one.
+    """
+    shares, start = [], 0
+    while start < len(sources):
+        fair = (len(sources) - start) // (LONG * workers)
+        size = max(1, min(fair, MOST_AT_ONCE) // batch_size) * batch_size
+        shares.append(sources[start : start + size])
+        start += size
+    return shares
 
 
 def _side_by_side(
-    work: Callable[[Sequence[Any]], list[Outcome[R]]],
-    batches: Sequence[Sequence[Any]],
-    workers: int,
+    task: Task[T, R], shares: Sequence[Sequence[Any]], batch_size: int, workers: int
 ) -> Outcomes[R]:
-    """Work on batches in threads, each on its share of the cores; yield all outcomes in order."""
+    """Work in threads, each on its share of the cores; yield all outcomes in order."""
 
-    def work_alone(batch: Sequence[Any]) -> list[Outcome[R]]:
+    def work(share: Sequence[Any]) -> list[Outcome[R]]:
         torch.set_num_threads(max(1, threads // workers))  # of this thread
-        return work(batch)
+        prepared = [(source, _tried(task.prepare, source)) for source in share]
+        return _outcomes(task, prepared, batch_size)
 
     threads = torch.get_num_threads()
     try:
-        for _, outcomes in read_ahead(work_alone, batches, workers, 2 * workers):
+        for _, outcomes in read_ahead(work, shares, workers, 2 * workers):
             if isinstance(outcomes, DarknetError):
                 raise outcomes
             yield from outcomes
@@ -98,25 +119,26 @@ def _side_by_side(
         torch.set_num_threads(threads)  # of threads to come
 
 
-def _tried(prepare: Callable[[Any], T], source: Any) -> tuple[Any, T | DarknetError]:
+def _tried(prepare: Callable[[Any], T], source: Any) -> T | DarknetError:
     try:
-        return source, prepare(source)
+        return prepare(source)
     except DarknetError as error:
-        return source, error
+        return error
 
 
 def _outcomes(
-    prepared: Iterable[tuple[Any, T | DarknetError]], run: Callable[[list[T]], list[R]]
+    task: Task[T, R], prepared: Sequence[tuple[Any, T | DarknetError]], batch_size: int
 ) -> list[Outcome[R]]:
-    """Run what could be prepared of a batch."""
-    batch = list(prepared)
-    good = [each for _, each in batch if not isinstance(each, DarknetError)]
-    results = iter(run(good) if good else ())
+    """Run what could be prepared, in batches; find the results of all at once."""
+    good = [each for _, each in prepared if not isinstance(each, DarknetError)]
+    parts = [task.forward(good[i : i + batch_size]) for i in range(0, len(good), batch_size)]
+    outputs = [torch.cat(each) for each in zip(*parts, strict=True)]
+    results = iter(task.find(outputs, good) if good else ())
     return [
         Outcome(source, None, each)
         if isinstance(each, DarknetError)
         else Outcome(source, next(results))
-        for source, each in batch
+        for source, each in prepared
     ]
 
 

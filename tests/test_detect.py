@@ -166,9 +166,9 @@ def test_long_lists_run_side_by_side(network, tmp_path, optimized, batch_size) -
     busy, threads = set(), torch.get_num_threads()
 
     class Watched(Detector):
-        def run(self, pictures):
+        def forward(self, pictures):
             busy.add((threading.get_ident(), torch.get_num_threads()))
-            return super().run(pictures)
+            return super().forward(pictures)
 
     chosen = {"threshold": 0.2, "batch_size": batch_size}
     runner = dt.optimize(network, compile=False) if optimized else network
@@ -191,16 +191,16 @@ def test_what_may_not_run_side_by_side(network, tmp_path) -> None:
     for runner, sources in ((network, paths[:3]), (network, iter(paths)), (recurrent, paths)):
 
         class Watched(Detector):
-            def run(self, pictures):
+            def forward(self, pictures):
                 assert threading.get_ident() == here
-                return super().run(pictures)
+                return super().forward(pictures)
 
         assert all(each.error is None for each in Watched(runner, workers=2).stream(sources))
 
 
 def test_errors_of_a_pass_come_through(network, tmp_path) -> None:
     class Broken(Detector):
-        def run(self, pictures):
+        def forward(self, pictures):
             raise UsageError("no")
 
     threads = torch.get_num_threads()

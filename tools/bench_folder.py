@@ -1,7 +1,7 @@
 """A folder of photos from files to boxes, beside what its parts take; `tools/bench.py folder`.
 
 The bound is what the cores could do at best: all of them busy with reading, resizing, the forward
-pass and decoding, each of these measured on one core.
+pass and decoding as a worker does them, measured on one core.
 """
 
 import argparse
@@ -17,7 +17,7 @@ SUBJECTS = (("yolov4-tiny", 416, "forward", 0.85), ("models/yolo-fastest-1.1", 3
 """Network, side of its input, what its throughput is compared with, and the share promised."""
 ROUNDS = 5
 SAMPLE = 32
-"""Photos of the serial run, and of the forward pass alone; batches must divide it."""
+"""Pictures of the forward pass alone; batches must divide it."""
 
 
 def bench_folder(options: argparse.Namespace) -> None:
@@ -43,8 +43,9 @@ def _rates(name: str, side: int, photos: list[str], batch: int) -> dict[str, flo
 
     import darknet_torch as dt
     from darknet_torch.detector import Detector
+    from darknet_torch.sources import MOST_AT_ONCE
 
-    cores = os.cpu_count() or 1
+    cores, group = os.cpu_count() or 1, max(batch, MOST_AT_ONCE)
     network = _network(name, side)
     fast = dt.optimize(network)
     detector = Detector(fast, batch_size=batch, workers=cores)
@@ -60,8 +61,11 @@ def _rates(name: str, side: int, photos: list[str], batch: int) -> dict[str, flo
             assert outcome.error is None
 
     def serial() -> None:
-        for start in range(0, SAMPLE, batch):
-            detector.run([detector.prepare(photo) for photo in photos[start : start + batch]])
+        for start in range(0, len(photos), group):
+            pictures = [detector.prepare(photo) for photo in photos[start : start + group]]
+            batches = [pictures[i : i + batch] for i in range(0, len(pictures), batch)]
+            outputs = zip(*(detector.forward(each) for each in batches), strict=True)
+            detector.find([torch.cat(each) for each in outputs], pictures)
 
     for warm in (forward, serial, folder):
         warm()
@@ -71,7 +75,7 @@ def _rates(name: str, side: int, photos: list[str], batch: int) -> dict[str, flo
         found["folder"].append(len(photos) / _seconds(folder))
         found["forward"].append(SAMPLE / _seconds(forward, SAMPLE // batch))
         torch.set_num_threads(1)
-        found["bound"].append(cores * SAMPLE / _seconds(serial))
+        found["bound"].append(cores * len(photos) / _seconds(serial))
     torch.set_num_threads(cores)
     return {what: statistics.median(each) for what, each in found.items()}
 
