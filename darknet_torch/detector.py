@@ -46,8 +46,7 @@ def detect(network: Runnable, images: Any, **options: Any) -> Detections | list[
         max_det, agnostic, batch_size.
     Raises ImageError for a picture that cannot be read; `Detector.stream` goes on instead.
     """
-    detector = Detector(network, **options)
-    return collect(detector.stream, images)
+    return collect(Detector(network, **options).stream, images)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,15 +193,10 @@ class Detector:
     def _decoded(self, *raw: Tensor) -> Candidates:
         """Decode the raw maps of all heads."""
         shape, options = self.network.plan.input, self.options
+        size, deep, mapped = (shape.h, shape.w), options.hier_threshold, bool(options.use_map)
         return join(
             [
-                head.select(
-                    each,
-                    (shape.h, shape.w),
-                    self.threshold,
-                    hier_threshold=options.hier_threshold,
-                    use_map=bool(options.use_map),
-                )
+                head.select(each, size, self.threshold, hier_threshold=deep, use_map=mapped)
                 for head, each in zip(self.heads, raw, strict=True)
                 if isinstance(head, Head)
             ]

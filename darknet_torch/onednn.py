@@ -1,6 +1,8 @@
 """Convolutions by oneDNN: weights in its layout, the activation inside, known to compilers."""
 
 from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
 from itertools import count
 from typing import Any, cast
 from weakref import WeakValueDictionary
@@ -10,7 +12,7 @@ from torch import Tensor
 
 from darknet_torch.layers.activation import activate
 
-__all__ = ["FUSED", "Product", "available", "finished"]
+__all__ = ["FUSED", "Product", "available", "finished", "teach_inductor"]
 
 FUSED: dict[str, tuple[str, list[float]]] = {
     "linear": ("none", []),
@@ -82,19 +84,15 @@ class Product:
     def __call__(self, x: Tensor) -> Tensor:
         """Multiply, add biases, activate."""
         x = x.to(self.dtype)
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling():  # see `teach_inductor`
             return cast(Tensor, torch.ops.darknet_torch.product(x, self.key))
-        return self.compute(x)
-
-    def compute(self, x: Tensor) -> Tensor:
-        """Do it now."""
         y = _onednn()._convolution_pointwise(
             x, self.weight, self.bias, *self.how, *self.activation, ""
         )
         return cast(Tensor, y)
 
     def empty(self, x: Tensor) -> Tensor:
-        """Return what `compute` returns without any values, for compilers."""
+        """Return the product of x without any values, for compilers."""
         padding, stride, dilation, _ = self.how
         sides = (
             (side + 2 * p - d * (k - 1) - 1) // s + 1
@@ -107,12 +105,27 @@ class Product:
 
 _KEYS = count()
 _PRODUCTS: WeakValueDictionary[int, Product] = WeakValueDictionary()
-"""Compiled programs take tensors and numbers: opaque weights they know by a number."""
+"""Traces hold plain tensors and numbers: opaque weights they know by a number."""
 
 
-def _product(x: Tensor, key: int) -> Tensor:
-    product = _PRODUCTS[key]
-    return product.compute(x).contiguous(memory_format=product.layout)
+@cache
+def teach_inductor() -> None:
+    """Let Inductor put oneDNN's operator and the weights where a trace has a product's number.
+
+    Its programs are C++ throughout then, which runs without the interpreter's lock.
+    """
+    names = ("lowering", "mkldnn_ir", "ir", "virtualized")
+    lowering, mkldnn, ir, virtualized = (import_module(f"torch._inductor.{n}") for n in names)
+
+    @lowering.register_lowering(torch.ops.darknet_torch.product, type_promotion_kind=None)  # type: ignore[untyped-decorator]
+    def lowered(x: Any, key: int) -> Any:
+        product, graph = _PRODUCTS[key], virtualized.V.graph
+        weight, bias = (
+            None if each is None else graph.add_tensor_constant(each, f"product_{key}_{name}")
+            for name, each in (("weight", product.weight), ("bias", product.bias))
+        )
+        how = (*product.how, *product.activation, "")
+        return ir.TensorBox.create(mkldnn.ConvolutionUnary.create(x, weight, bias, *how))
 
 
 def _empty_product(x: Tensor, key: int) -> Tensor:
@@ -121,7 +134,6 @@ def _empty_product(x: Tensor, key: int) -> Tensor:
 
 _LIBRARY = torch.library.Library("darknet_torch", "DEF")
 _LIBRARY.define("product(Tensor x, int key) -> Tensor")
-_LIBRARY.impl("product", _product, "CPU")
 torch.library.register_fake("darknet_torch::product", _empty_product, lib=_LIBRARY)
 
 

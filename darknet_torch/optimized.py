@@ -20,6 +20,7 @@ from darknet_torch.errors import DarknetWarning, UsageError
 from darknet_torch.fold import fold
 from darknet_torch.layers.blocks import ConvBlock
 from darknet_torch.network import Network
+from darknet_torch.onednn import teach_inductor
 from darknet_torch.packed import packed
 from darknet_torch.winograd import WinogradConv
 
@@ -207,11 +208,18 @@ def _is_long(layer: nn.Module) -> bool:
 def compiled_for(network: nn.Module, x: Tensor) -> Callable[[Tensor], Outputs]:
     """Compile for x's shape, weights frozen; settings are those of before when it returns.
 
-    What comes out is called without the checks of torch.compile, which take as long as a layer. It
-    knows packed weights by number only: keep `network` as long as it.
+    What comes out is called without the checks of torch.compile, which take as long as a layer.
+    On a CPU it is one call into C++, during which other threads may run.
     """
     inductor, config = import_module("torch._inductor"), import_module("torch._inductor.config")
-    with torch.no_grad(), config.patch(freezing=True, realize_reads_threshold=MOST_READS):
+    settings = {
+        "freezing": True,
+        "realize_reads_threshold": MOST_READS,
+        "cpp_wrapper": x.device.type == "cpu",
+        "fx_graph_cache": False,  # its keys know packed weights by number only
+    }
+    teach_inductor()
+    with torch.no_grad(), config.patch(settings):
         graph = torch.export.export(network, (x,)).module()
         run: Callable[[Tensor], Outputs] = inductor.compile(graph, [x])
     return run

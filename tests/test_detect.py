@@ -158,9 +158,16 @@ def many_photos(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-@pytest.mark.parametrize("optimized", [False, True])
+RUNNERS = {
+    "plain": lambda network: network,
+    "packed": lambda network: dt.optimize(network, compile=False),
+    "compiled": dt.optimize,
+}
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_long_lists_run_side_by_side(network, tmp_path, optimized, batch_size) -> None:
+def test_long_lists_run_side_by_side(network, tmp_path, runner, batch_size) -> None:
     paths = many_photos(tmp_path, 20)
     paths[7].write_bytes(b"broken")
     busy, threads = set(), torch.get_num_threads()
@@ -171,8 +178,7 @@ def test_long_lists_run_side_by_side(network, tmp_path, optimized, batch_size) -
             return super().forward(pictures)
 
     chosen = {"threshold": 0.2, "batch_size": batch_size}
-    runner = dt.optimize(network, compile=False) if optimized else network
-    fast = list(Watched(runner, **chosen, workers=2).stream(paths))
+    fast = list(Watched(RUNNERS[runner](network), **chosen, workers=2).stream(paths))
     assert {each for _, each in busy} == {max(1, threads // 2)}
     assert threading.get_ident() not in {thread for thread, _ in busy}
     assert torch.get_num_threads() == threads

@@ -2,12 +2,15 @@
 
 import gc
 import weakref
+from itertools import count
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from darknet_torch.onednn import FUSED, Product, available, finished
+from darknet_torch import onednn
+from darknet_torch.onednn import _PRODUCTS, FUSED, Product, available, finished
+from darknet_torch.optimized import compiled_for
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.skipif(not available(CPU, torch.float32), reason="torch without oneDNN")
@@ -55,22 +58,39 @@ class Module(torch.nn.Module):
         return self.product(x) + 1
 
 
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=str)
+@pytest.mark.parametrize("bias", [torch.randn(4), None], ids=["bias", "none"])
 @torch.no_grad()
-def test_a_compiled_program_calls_it_by_number() -> None:
-    module = Module(Product(torch.randn(4, 3, 3, 3), torch.randn(4), (1, 3, 8, 8)))
+def test_compiled_programs(bias: torch.Tensor | None, layout: torch.memory_format) -> None:
+    weight = torch.randn(4, 3, 3, 3)
+    module = Module(Product(weight, bias, (1, 3, 8, 8), activation="leaky", layout=layout))
     x = torch.randn(1, 3, 8, 8).contiguous(memory_format=torch.channels_last)
-    graph = torch.export.export(module, (x,)).module()
-    assert torch.equal(torch._inductor.compile(graph, [x])(x), module(x))
+    run, want = compiled_for(module, x), module(x)
+    del module  # the program keeps the weights
+    gc.collect()
+    assert torch.allclose(run(x), want, atol=1e-6)
+
+
+@torch.no_grad()
+def test_programs_of_other_weights_are_not_taken_from_a_cache(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another process may have given the same number to other weights of the same shape."""
+    x = torch.randn(1, 3, 8, 8).contiguous(memory_format=torch.channels_last)
+    for _ in range(2):
+        monkeypatch.setattr(onednn, "_KEYS", count(1_000_000))
+        module = Module(Product(torch.randn(4, 3, 3, 3), torch.randn(4), (1, 3, 8, 8)))
+        assert torch.allclose(compiled_for(module, x)(x), module(x), atol=1e-6)
 
 
 def test_weights_go_with_their_owner() -> None:
     product = Product(torch.randn(4, 3, 3, 3), None, (1, 3, 8, 8))
     number, gone = product.key, weakref.ref(product)
+    assert number in _PRODUCTS
     del product
     gc.collect()
     assert gone() is None
-    with pytest.raises(KeyError):
-        torch.ops.darknet_torch.product(torch.randn(1, 3, 8, 8), number)
+    assert number not in _PRODUCTS
 
 
 @torch.no_grad()
