@@ -106,13 +106,9 @@ class Classifier:
             pixels = image.center_crop(image.resize_min(picture, shape.w), shape.w, shape.h)
         return _Prepared(pixels, path_of(source))
 
-    def run(self, pictures: Sequence["_Prepared"]) -> list[Classification]:
-        """Classify prepared pictures, one forward pass for all."""
-        return self.find(self.forward(pictures), pictures)
-
     @torch.inference_mode()
     def forward(self, pictures: Sequence["_Prepared"]) -> tuple[Tensor]:
-        """Return what the network yields for prepared pictures."""
+        """Run a batch of prepared pictures: ((B, classes),)."""
         parameter = next(self.network.parameters(), torch.empty(0))
         x = torch.stack([picture.pixels for picture in pictures])
         return (self.network(x.to(parameter.device, parameter.dtype)).flatten(1).float(),)

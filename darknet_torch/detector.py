@@ -168,13 +168,9 @@ class Detector:
         placement = Placement(picture.shape[2], picture.shape[1], shape.w, shape.h, self.letterbox)
         return _Prepared(fit(picture, shape.w, shape.h), placement, path_of(source))
 
-    def run(self, pictures: Sequence["_Prepared"]) -> list[Detections]:
-        """Detect on prepared pictures, one forward pass for all."""
-        return self.find(self.forward(pictures), pictures)
-
     @torch.inference_mode()
     def forward(self, pictures: Sequence["_Prepared"]) -> tuple[Tensor, ...]:
-        """Return what the network yields for prepared pictures."""
+        """Run a batch of prepared pictures: the raw maps (B, c, h, w), or what a file yields."""
         parameter = next(self.network.parameters(), torch.empty(0))
         found = self.network(torch.stack([each.pixels for each in pictures]).to(parameter))
         return tuple(each.float() for each in (found if isinstance(found, tuple) else (found,)))
@@ -193,10 +189,15 @@ class Detector:
     def _decoded(self, *raw: Tensor) -> Candidates:
         """Decode the raw maps of all heads."""
         shape, options = self.network.plan.input, self.options
-        size, deep, mapped = (shape.h, shape.w), options.hier_threshold, bool(options.use_map)
         return join(
             [
-                head.select(each, size, self.threshold, hier_threshold=deep, use_map=mapped)
+                head.select(
+                    each,
+                    (shape.h, shape.w),
+                    self.threshold,
+                    hier_threshold=options.hier_threshold,
+                    use_map=bool(options.use_map),
+                )
                 for head, each in zip(self.heads, raw, strict=True)
                 if isinstance(head, Head)
             ]

@@ -16,7 +16,17 @@ from torch import Tensor
 from darknet_torch.errors import DarknetError, ImageError
 from darknet_torch.files import PICTURES
 
-__all__ = ["Outcome", "Outcomes", "collect", "expand", "path_of", "read_ahead", "stream"]
+__all__ = [
+    "Outcome",
+    "Outcomes",
+    "Task",
+    "collect",
+    "expand",
+    "path_of",
+    "read_ahead",
+    "run_batches",
+    "stream",
+]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -61,10 +71,20 @@ class Task(Protocol[T, R]):
         """Read one picture; raises DarknetError."""
 
     def forward(self, pictures: Sequence[T], /) -> Sequence[Tensor]:
-        """Run one batch; each tensor has its pictures in the first dimension."""
+        """Run one batch. If `concurrent`, a tensor's first dimension is that of the pictures."""
 
     def find(self, outputs: Sequence[Tensor], pictures: Sequence[T], /) -> list[R]:
         """Return a result for each picture from what came out of the network for all of them."""
+
+
+def run_batches(task: Task[T, R], pictures: Sequence[T], batch_size: int = 1) -> list[R]:
+    """Send prepared pictures through the network in batches; find the results of all at once.
+
+    To find the boxes of several pictures takes little longer than of one.
+    """
+    batches = [pictures[i : i + batch_size] for i in range(0, len(pictures), batch_size)]
+    outputs = zip(*map(task.forward, batches), strict=True)
+    return task.find([torch.cat(each) for each in outputs], pictures)
 
 
 def stream(task: Task[T, R], sources: Iterable[Any], batch_size: int, workers: int) -> Outcomes[R]:
@@ -86,10 +106,7 @@ def stream(task: Task[T, R], sources: Iterable[Any], batch_size: int, workers: i
 
 
 def _shares(sources: Sequence[T], batch_size: int, workers: int) -> list[Sequence[T]]:
-    """Cut a list into whole batches, several of them where many are left, fewer at the end.
-
-    To find the boxes of several pictures at once takes little longer than of one.
-    """
+    """Cut a list into whole batches: several of them while many are left, one at the end."""
     shares, start = [], 0
     while start < len(sources):
         fair = (len(sources) - start) // (LONG * workers)
@@ -119,9 +136,9 @@ def _side_by_side(
         torch.set_num_threads(threads)  # of threads to come
 
 
-def _tried(prepare: Callable[[Any], T], source: Any) -> T | DarknetError:
+def _tried(work: Callable[[Any], T], source: Any) -> T | DarknetError:
     try:
-        return prepare(source)
+        return work(source)
     except DarknetError as error:
         return error
 
@@ -129,11 +146,9 @@ def _tried(prepare: Callable[[Any], T], source: Any) -> T | DarknetError:
 def _outcomes(
     task: Task[T, R], prepared: Sequence[tuple[Any, T | DarknetError]], batch_size: int
 ) -> list[Outcome[R]]:
-    """Run what could be prepared, in batches; find the results of all at once."""
+    """Run what could be prepared."""
     good = [each for _, each in prepared if not isinstance(each, DarknetError)]
-    parts = [task.forward(good[i : i + batch_size]) for i in range(0, len(good), batch_size)]
-    outputs = [torch.cat(each) for each in zip(*parts, strict=True)]
-    results = iter(task.find(outputs, good) if good else ())
+    results = iter(run_batches(task, good, batch_size) if good else ())
     return [
         Outcome(source, None, each)
         if isinstance(each, DarknetError)
@@ -176,19 +191,16 @@ def read_ahead(
     work: Callable[[Any], T], sources: Iterable[Any], workers: int, most: int
 ) -> Iterator[tuple[Any, T | DarknetError]]:
     """Work on sources in threads, at most so many ahead; yield them in order."""
-    waiting: deque[tuple[Any, Future[T]]] = deque()
+    waiting: deque[tuple[Any, Future[T | DarknetError]]] = deque()
     remaining = iter(sources)
     with ThreadPoolExecutor(workers) as pool:
         while True:
             for source in islice(remaining, max(0, most - len(waiting))):
-                waiting.append((source, pool.submit(work, source)))
+                waiting.append((source, pool.submit(_tried, work, source)))
             if not waiting:
                 return
             source, future = waiting.popleft()
-            try:
-                yield source, future.result()
-            except DarknetError as error:
-                yield source, error
+            yield source, future.result()
 
 
 def path_of(source: Any) -> str | None:

@@ -25,6 +25,7 @@ from darknet_torch.fold import fold
 from darknet_torch.image import read, resize
 from darknet_torch.loading import cfg_folder, load
 from darknet_torch.network import Network
+from darknet_torch.sources import run_batches
 from darknet_torch.stored import apart, has_weights, weights_apart
 
 __all__ = ["COMPARED", "Check", "Report", "verify"]
@@ -209,7 +210,7 @@ def _compared(
 ) -> list[Check]:
     scores = boxes = 0.0
     for photo in photos:
-        (a,), (b,) = (each.run([each.prepare(photo)]) for each in (mine, theirs))
+        (a,), (b,) = (run_batches(each, [each.prepare(photo)]) for each in (mine, theirs))
         score, box = _apart(a, b, mine.threshold + SCORE)
         scores, boxes = max(scores, score), max(boxes, box)
     return [

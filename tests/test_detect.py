@@ -12,6 +12,7 @@ from PIL import Image
 import darknet_torch as dt
 from darknet_torch.detector import Detector
 from darknet_torch.errors import ImageError, UsageError
+from darknet_torch.sources import MOST_AT_ONCE, _shares
 
 CFG = """
 [net]
@@ -170,16 +171,23 @@ RUNNERS = {
 def test_long_lists_run_side_by_side(network, tmp_path, runner, batch_size) -> None:
     paths = many_photos(tmp_path, 20)
     paths[7].write_bytes(b"broken")
-    busy, threads = set(), torch.get_num_threads()
+    busy, at_once, threads = set(), [], torch.get_num_threads()
 
     class Watched(Detector):
         def forward(self, pictures):
             busy.add((threading.get_ident(), torch.get_num_threads()))
+            assert len(pictures) <= batch_size
             return super().forward(pictures)
+
+        def find(self, outputs, pictures):
+            at_once.append(len(pictures))
+            return super().find(outputs, pictures)
 
     chosen = {"threshold": 0.2, "batch_size": batch_size}
     fast = list(Watched(RUNNERS[runner](network), **chosen, workers=2).stream(paths))
     assert {each for _, each in busy} == {max(1, threads // 2)}
+    assert sum(at_once) == 19
+    assert max(at_once) > batch_size or batch_size > 1
     assert threading.get_ident() not in {thread for thread, _ in busy}
     assert torch.get_num_threads() == threads
     one_by_one = list(Watched(network, **chosen, workers=1).stream(paths))
@@ -187,6 +195,18 @@ def test_long_lists_run_side_by_side(network, tmp_path, runner, batch_size) -> N
     assert [each.source for each in fast] == [each.source for each in one_by_one] == paths
     assert [each.error is None for each in fast] == [number != 7 for number in range(20)]
     assert all(same(a.result, b.result) for a, b in zip(fast, one_by_one, strict=True) if a.result)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8, 20])
+@pytest.mark.parametrize("count", [0, 1, 7, 64, 129])
+def test_shares_of_the_workers(count, batch_size) -> None:
+    shares = _shares(range(count), batch_size, 2)
+    assert [number for share in shares for number in share] == list(range(count))
+    sizes = [len(share) for share in shares]
+    assert sizes == sorted(sizes, reverse=True)
+    assert all(size % batch_size == 0 for size in sizes[:-1])
+    assert all(size <= max(MOST_AT_ONCE, batch_size) for size in sizes)
+    assert sizes[-1:] in ([], [1]) or batch_size > 1
 
 
 def test_what_may_not_run_side_by_side(network, tmp_path) -> None:

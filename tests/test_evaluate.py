@@ -145,9 +145,8 @@ def test_a_classifier_reads_digits() -> None:
 
 def test_the_detections_are_those_of_detect(folder: Path, network: dt.Network) -> None:
     result = dt.evaluate(network, "data.yaml", batch_size=3)
-    alone = Detector(network, threshold=0.005)
     for number, sample in enumerate(result.dataset.samples):
-        (want,) = alone.run([alone.prepare(sample.path)])
+        want = dt.detect(network, sample.path, threshold=0.005)
         mine = result.found[result.found.picture == number]
         assert mine.class_id.tolist() == want.class_id.tolist()
         assert mine.score == pytest.approx(want.score.numpy(), abs=1e-6)

@@ -43,7 +43,7 @@ def _rates(name: str, side: int, photos: list[str], batch: int) -> dict[str, flo
 
     import darknet_torch as dt
     from darknet_torch.detector import Detector
-    from darknet_torch.sources import MOST_AT_ONCE
+    from darknet_torch.sources import MOST_AT_ONCE, run_batches
 
     cores, group = os.cpu_count() or 1, max(batch, MOST_AT_ONCE)
     network = _network(name, side)
@@ -63,9 +63,7 @@ def _rates(name: str, side: int, photos: list[str], batch: int) -> dict[str, flo
     def serial() -> None:
         for start in range(0, len(photos), group):
             pictures = [detector.prepare(photo) for photo in photos[start : start + group]]
-            batches = [pictures[i : i + batch] for i in range(0, len(pictures), batch)]
-            outputs = zip(*(detector.forward(each) for each in batches), strict=True)
-            detector.find([torch.cat(each) for each in outputs], pictures)
+            run_batches(detector, pictures, batch)
 
     for warm in (forward, serial, folder):
         warm()
