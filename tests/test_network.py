@@ -513,3 +513,18 @@ def test_unroll_is_step_after_step() -> None:
     again, _ = network.unroll(x[:1], state)
     torch.testing.assert_close(again[0], network(x[0]))
     assert not torch.allclose(again[0], results[0])
+
+
+@pytest.mark.parametrize("side", [2, 5])
+@torch.no_grad()
+def test_maxpool_keeps_the_layout(side: int) -> None:
+    """A map of one cell has the strides of either layout; convolutions behind it go by them."""
+    net = f"[net]\nwidth={side}\nheight={side}\nchannels=4\n"
+    network = dt.build(f"{net}[maxpool]\nsize=2\nstride=2")
+    x = torch.rand(2, 4, side, side)
+    for each in (x, x.contiguous(memory_format=torch.channels_last)):
+        want = F.max_pool2d(each, 2, 2, ceil_mode=True)
+        got = network(each)
+        assert isinstance(got, torch.Tensor)
+        assert torch.equal(got, want)
+        assert got.stride() == want.stride()

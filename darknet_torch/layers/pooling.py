@@ -109,12 +109,12 @@ class MaxPool(Window):
 def _largest(
     x: Tensor, size: int, strides: tuple[int, int], padding: int = 0, *, ceil_mode: bool = False
 ) -> Tensor:
-    """F.max_pool2d in x's layout; on a CPU channels last, where PyTorch is many times as fast."""
+    """F.max_pool2d in x's layout (even of one cell); on a CPU channels last, many times as fast."""
     inner = x
     if not is_traced(x) and x.device.type == "cpu":
         inner = x.contiguous(memory_format=torch.channels_last)
     y = F.max_pool2d(inner, size, strides, padding, ceil_mode=ceil_mode)
-    return y if inner is x else y.contiguous()
+    return y if inner is x else y.clone(memory_format=torch.contiguous_format)
 
 
 @layer("local_avgpool", "local_avg", only=ALEXEYAB)
