@@ -1,9 +1,10 @@
-"""Convolutions by oneDNN: weights in its layout, the activation inside, known to compilers."""
+"""Convolutions by oneDNN: weights in its layout, the activation inside."""
 
-from collections.abc import Sequence
-from functools import cache
-from importlib import import_module
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import count
+from threading import Lock
 from typing import Any, cast
 from weakref import WeakValueDictionary
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from darknet_torch.layers.activation import activate
 
-__all__ = ["FUSED", "Product", "available", "finished", "teach_inductor"]
+__all__ = ["FUSED", "PRODUCTS", "Product", "available", "finished", "multiplies", "tracing"]
 
 FUSED: dict[str, tuple[str, list[float]]] = {
     "linear": ("none", []),
@@ -38,6 +39,11 @@ def available(device: torch.device, dtype: torch.dtype) -> bool:
     return bool(asked.get(dtype, lambda: True)())
 
 
+def multiplies(device: torch.device, dtype: torch.dtype) -> bool:
+    """Say whether a device has products of this type; only oneDNN tells what a CPU has."""
+    return available(device, dtype) or device.type != "cpu" or not torch._C._has_mkldnn
+
+
 def finished(activation: str, y: Tensor) -> Tensor:
     """Activate what came out of a product, in its place; mish with one exponential if compiled."""
     if activation != "mish" or not torch.compiler.is_compiling():
@@ -52,8 +58,10 @@ class Product:
 
     weight: (filters, c / groups, kh, kw), its type is what is computed in; bias: (filters,) or
     None, it stays float32 in bfloat16, as it is the same error at all pixels otherwise.
-    shape: (B, c, h, w) that the layout is chosen for; other sizes are right too, if slower.
-    activation: a key of FUSED. layout: of what comes out.
+    shape: (B, c, h, w) that weights are packed for at once. The layout that oneDNN wants depends on
+    it and on the number of threads, and weights of another one it would reorder at every call, for
+    up to 50 times the product's time; hence they are packed anew for what else comes.
+    activation: a key of FUSED. layout: of what comes out. size: of weight.
     """
 
     def __init__(
@@ -71,25 +79,45 @@ class Product:
     ) -> None:
         self.dtype, self.layout = weight.dtype, layout
         self.how = (list(padding), list(stride), list(dilation), groups)
+        self.size = weight.shape
         self.filters, _, *self.kernel = weight.shape
-        weight = weight.detach().contiguous(memory_format=layout)
-        self.weight = _onednn()._reorder_convolution_weight(weight, *self.how, list(shape))
+        self._packed: dict[tuple[int, tuple[int, ...]], Tensor] = {}
+        self._pack(weight.detach(), shape)
         if bias is not None:
             bias = bias.detach().to(torch.float32 if self.dtype == torch.bfloat16 else self.dtype)
         self.bias = bias
         self.activation = FUSED[activation]
-        self.key = next(_KEYS)
-        _PRODUCTS[self.key] = self
+        self.key, self.traced = next(_KEYS), tuple(shape)
+        PRODUCTS[self.key] = self
 
     def __call__(self, x: Tensor) -> Tensor:
         """Multiply, add biases, activate."""
         x = x.to(self.dtype)
-        if torch.compiler.is_compiling():  # see `teach_inductor`
-            return cast(Tensor, torch.ops.darknet_torch.product(x, self.key))
+        if (stand_ins := _TRACED.get()) is not None:
+            self.traced = tuple(x.shape)
+            product = torch.ops.darknet_torch.product(x, stand_ins[self.key], self.key)
+            return cast(Tensor, product)
         y = _onednn()._convolution_pointwise(
-            x, self.weight, self.bias, *self.how, *self.activation, ""
+            x, self.weight(x.shape), self.bias, *self.how, *self.activation, ""
         )
         return cast(Tensor, y)
+
+    def weight(self, shape: Sequence[int]) -> Tensor:
+        """Return the weights as oneDNN wants them for this input and the present threads."""
+        found = self._packed.get((torch.get_num_threads(), tuple(shape)))
+        if found is None:
+            with _PACKING:
+                dense = next(iter(self._packed.values())).to_dense()
+                found = self._pack(dense.view(self.size), shape)
+        return found
+
+    def _pack(self, dense: Tensor, shape: Sequence[int]) -> Tensor:
+        """Keep the weights for this input; of those of the same layout, one."""
+        dense = dense.contiguous(memory_format=self.layout)
+        made = _onednn()._reorder_convolution_weight(dense, *self.how, list(shape))
+        alike = (each for each in self._packed.values() if _layout(each) == _layout(made))
+        kept: Tensor = next(alike, made)
+        return self._packed.setdefault((torch.get_num_threads(), tuple(shape)), kept)
 
     def empty(self, x: Tensor) -> Tensor:
         """Return the product of x without any values, for compilers."""
@@ -104,37 +132,28 @@ class Product:
 
 
 _KEYS = count()
-_PRODUCTS: WeakValueDictionary[int, Product] = WeakValueDictionary()
-"""Traces hold plain tensors and numbers: opaque weights they know by a number."""
+_PACKING = Lock()
+PRODUCTS: WeakValueDictionary[int, Product] = WeakValueDictionary()
+"""By their keys, which stand in traces for what no tensor tells."""
+_TRACED: ContextVar[dict[int, Tensor] | None] = ContextVar("_TRACED", default=None)
 
 
-@cache
-def teach_inductor() -> None:
-    """Let Inductor put oneDNN's operator and the weights where a trace has a product's number.
+@contextmanager
+def tracing(stand_ins: dict[int, Tensor]) -> Iterator[None]:
+    """Let products be traced in this thread, with plain tensors for their weights, by key.
 
-    Its programs are C++ throughout then, which runs without the interpreter's lock.
+    Afterwards `Product.traced` is the shape of the input that it had.
     """
-    names = ("lowering", "mkldnn_ir", "ir", "virtualized")
-    lowering, mkldnn, ir, virtualized = (import_module(f"torch._inductor.{n}") for n in names)
-
-    @lowering.register_lowering(torch.ops.darknet_torch.product, type_promotion_kind=None)  # type: ignore[untyped-decorator]
-    def lowered(x: Any, key: int) -> Any:
-        product, graph = _PRODUCTS[key], virtualized.V.graph
-        weight, bias = (
-            None if each is None else graph.add_tensor_constant(each, f"product_{key}_{name}")
-            for name, each in (("weight", product.weight), ("bias", product.bias))
-        )
-        how = (*product.how, *product.activation, "")
-        return ir.TensorBox.create(mkldnn.ConvolutionUnary.create(x, weight, bias, *how))
+    token = _TRACED.set(stand_ins)
+    try:
+        yield
+    finally:
+        _TRACED.reset(token)
 
 
-def _empty_product(x: Tensor, key: int) -> Tensor:
-    return _PRODUCTS[key].empty(x)
-
-
-_LIBRARY = torch.library.Library("darknet_torch", "DEF")
-_LIBRARY.define("product(Tensor x, int key) -> Tensor")
-torch.library.register_fake("darknet_torch::product", _empty_product, lib=_LIBRARY)
+def _layout(packed: Tensor) -> bytes:
+    """Return what oneDNN calls the memory descriptor of opaque weights."""
+    return bytes(_onednn()._get_mkldnn_serialized_md(packed).tolist())
 
 
 def _onednn() -> Any:

@@ -16,18 +16,18 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from darknet_torch.compiled import Outputs, compiled_for
 from darknet_torch.errors import DarknetWarning, UsageError
 from darknet_torch.fold import fold
 from darknet_torch.layers.blocks import ConvBlock
 from darknet_torch.network import Network
-from darknet_torch.onednn import teach_inductor
+from darknet_torch.onednn import multiplies
 from darknet_torch.packed import packed
 from darknet_torch.winograd import WinogradConv
 
-__all__ = ["Optimized", "compiled_for", "optimize"]
+__all__ = ["Optimized", "optimize"]
 
 Dtype = Literal["float32", "bfloat16", "float16"]
-Outputs = Tensor | tuple[Tensor, ...]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
@@ -43,9 +43,6 @@ MOSTLY_LONG = 0.9
 
 In networks of fewer channels the short sums would move the boxes; in float32 they do not. What
 reads the picture is float32 in all: the error of its few weights is the same everywhere."""
-MOST_READS = 3
-"""What reads more values, such as a maximum of 2 x 2, is computed once for all that need it;
-Inductor's own number is 4."""
 
 
 def optimize(
@@ -57,9 +54,10 @@ def optimize(
 ) -> "Optimized":
     """Return a copy of a network for inference only, faster, with the same raw maps in float32.
 
-    dtype: what is computed in; float16 and bfloat16 want a processor that has them. In networks of
-        few channels, such as mobilenets, bfloat16 is for long sums only, the rest is float32.
-    compile: let Inductor compile, at the first call (5 to 40 s); where no C++ compiler is
+    dtype: what is computed in. Where the processor does not multiply float16 or bfloat16 there is
+        one DarknetWarning, and it is float32, which is faster there than what imitates them. In
+        networks of few channels, such as mobilenets, bfloat16 is for long sums only.
+    compile: let Inductor compile, at the first call (5 to 50 s); where no C++ compiler is
         installed there is one DarknetWarning, and all is as with False. The first shape of input
         is compiled at once, another when it has come often, the rest runs as with False.
     memory_format: None is the faster one, channels_last.
@@ -78,7 +76,7 @@ def optimize(
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=layout)
     compiled = compile and not folded.stateful and _can_compile(folded)
-    return Optimized(folded, layout, DTYPES[dtype], compiled=compiled)
+    return Optimized(folded, layout, _computed_in(folded, DTYPES[dtype]), compiled=compiled)
 
 
 class Optimized(nn.Module):
@@ -131,8 +129,10 @@ class Optimized(nn.Module):
         return joined if self.plan.heads else joined[0]
 
     def _outputs(self, x: Tensor) -> tuple[Tensor, ...]:
-        with self._making:
-            run = self._runner(x)
+        run = self._fixed.get(tuple(x.shape))
+        if run is None:
+            makes = not self.network.stateful and (self.compiles or self.device.type == "cuda")
+            run = self._alone if makes else self.network
         found = run(x)
         return tuple(y.float() for y in ((found,) if isinstance(found, Tensor) else found))
 
@@ -140,12 +140,16 @@ class Optimized(nn.Module):
         """Forget the state of recurrent layers."""
         self.network.reset()
 
+    def _alone(self, x: Tensor) -> Outputs:
+        """Run what has no program yet, or make one; see `compiled_for` for why alone."""
+        with self._making:
+            return self._runner(x)(x)
+
     def _runner(self, x: Tensor) -> Callable[[Tensor], Outputs]:
         """Return what computes inputs of this shape, made now if its time has come."""
         shape = tuple(x.shape)
-        wanted = self.compiles or self.device.type == "cuda"
-        if not wanted or self.network.stateful or shape in self._fixed:
-            return self._fixed.get(shape, self.network)
+        if shape in self._fixed:  # by the thread before
+            return self._fixed[shape]
         self._seen[shape] += 1
         due = not self._fixed or self.device.type == "cuda" or self._seen[shape] >= PATIENCE
         if not due or len(self._fixed) >= MOST_SHAPES:
@@ -205,24 +209,15 @@ def _is_long(layer: nn.Module) -> bool:
     return isinstance(layer, ConvBlock) and layer.conv.weight[0].numel() >= LONG_SUM
 
 
-def compiled_for(network: nn.Module, x: Tensor) -> Callable[[Tensor], Outputs]:
-    """Compile for x's shape, weights frozen; settings are those of before when it returns.
-
-    What comes out is called without the checks of torch.compile, which take as long as a layer.
-    On a CPU it is one call into C++, during which other threads may run.
-    """
-    inductor, config = import_module("torch._inductor"), import_module("torch._inductor.config")
-    settings = {
-        "freezing": True,
-        "realize_reads_threshold": MOST_READS,
-        "cpp_wrapper": x.device.type == "cpu",
-        "fx_graph_cache": False,  # its keys know packed weights by number only
-    }
-    teach_inductor()
-    with torch.no_grad(), config.patch(settings):
-        graph = torch.export.export(network, (x,)).module()
-        run: Callable[[Tensor], Outputs] = inductor.compile(graph, [x])
-    return run
+def _computed_in(network: Network, dtype: torch.dtype) -> torch.dtype:
+    """Return the type asked for, or float32 and DarknetWarning if the processor lacks it."""
+    device = next(network.parameters(), torch.empty(0)).device
+    if multiplies(device, dtype):
+        return dtype
+    name = str(dtype).removeprefix("torch.")
+    told = f"{name}: this processor does not multiply it; float32 is computed in"
+    warnings.warn(told, DarknetWarning, stacklevel=3)
+    return torch.float32
 
 
 def _can_compile(network: Network) -> bool:

@@ -110,9 +110,7 @@ def filtering(
 class WinogradConv(nn.Module):
     """A ConvBlock that has a `filtering`: (B, c, h, w) -> (B, filters, h, w).
 
-    shape: (c, h, w) that oneDNN's layout of the weights is chosen for. Of other numbers of tiles it
-    would want another layout, made anew at every call for many times the product's own time; hence
-    they are always multiplied as many at a time as one picture of this shape has.
+    shape: (c, h, w) that the weights are packed for at once, see `Product`.
     """
 
     def __init__(self, block: ConvBlock, how: Filtering, shape: Shape, dtype: torch.dtype) -> None:
@@ -124,8 +122,7 @@ class WinogradConv(nn.Module):
         turn = torch.tensor(how.filters, dtype=torch.float64)
         weight = torch.einsum("ai,oxij,bj->abox", turn, conv.weight.detach().double(), turn)
         weight = weight.to(dtype).reshape(points * self.filters, self.channels, 1, 1)
-        self.tiles = math.prod(how.grid(shape.h, shape.w))
-        shape_of_all = (1, points * self.channels, self.tiles, 1)
+        shape_of_all = (1, points * self.channels, math.prod(how.grid(shape.h, shape.w)), 1)
         self.product = Product(weight, None, shape_of_all, groups=points)
         self.bias = torch.zeros(self.filters) if conv.bias is None else conv.bias.detach()
         self.into, self.out_of = (
@@ -144,22 +141,13 @@ class WinogradConv(nn.Module):
         else:
             into, out_of = self._into, self._out_of
         tiles = into(padded, rows, columns).reshape(1, -1, 1, self.points * self.channels)
-        products = self._products(tiles.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        products = self.product(tiles.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         side = self.how.side
         y = out_of(products.reshape(batch, rows, columns, side, side, self.filters))
         y = finished(self.activation, y)
         y = y.view(batch, step * rows, step * columns, self.filters)[:, :height, :width]
         y = y.permute(0, 3, 1, 2)
         return y if self.blur is None else cast(Tensor, self.blur(y))
-
-    def _products(self, tiles: Tensor) -> Tensor:
-        """Multiply at each point: (1, n n c, T, 1) -> (1, n n filters, T, 1)."""
-        count = tiles.shape[2]
-        if count == self.tiles:
-            return self.product(tiles)
-        tiles = F.pad(tiles, (0, 0, 0, -count % self.tiles))
-        parts = [self.product(part) for part in tiles.split(self.tiles, dim=2)]
-        return torch.cat(parts, dim=2)[:, :, :count]
 
     def _into(self, x: Tensor, rows: int, columns: int) -> Tensor:
         """Tiles -> points: padded (B, c, H, W) -> (B, rows, columns, n, n, c)."""

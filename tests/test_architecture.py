@@ -31,7 +31,7 @@ ORDER = (
     " image sources"
     " detections detector draw"
     " classifier generator"
-    " onednn winograd packed optimized exporters stored verification engine_choice"
+    " onednn compiled winograd packed optimized exporters stored verification engine_choice"
     " data anchors metrics records ranks findings evaluation evaluator plots outputs"
     " cli"
 ).split()

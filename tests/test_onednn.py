@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from collections.abc import Iterator
 from itertools import count
 
 import pytest
@@ -9,8 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from darknet_torch import onednn
-from darknet_torch.onednn import _PRODUCTS, FUSED, Product, available, finished
-from darknet_torch.optimized import compiled_for
+from darknet_torch.compiled import compiled_for
+from darknet_torch.onednn import FUSED, PRODUCTS, Product, _layout, available, finished
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.skipif(not available(CPU, torch.float32), reason="torch without oneDNN")
@@ -68,7 +69,8 @@ def test_compiled_programs(bias: torch.Tensor | None, layout: torch.memory_forma
     run, want = compiled_for(module, x), module(x)
     del module  # the program keeps the weights
     gc.collect()
-    assert torch.allclose(run(x), want, atol=1e-6)
+    (got,) = run(x)
+    assert torch.allclose(got, want, atol=1e-6)
 
 
 @torch.no_grad()
@@ -80,17 +82,63 @@ def test_programs_of_other_weights_are_not_taken_from_a_cache(
     for _ in range(2):
         monkeypatch.setattr(onednn, "_KEYS", count(1_000_000))
         module = Module(Product(torch.randn(4, 3, 3, 3), torch.randn(4), (1, 3, 8, 8)))
-        assert torch.allclose(compiled_for(module, x)(x), module(x), atol=1e-6)
+        (got,) = compiled_for(module, x)(x)
+        assert torch.allclose(got, module(x), atol=1e-6)
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """Numbers of threads may be set; they are those of before afterwards."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+SHAPES = [(1, 512, 13, 13), (8, 512, 13, 13), (1, 512, 5, 9), (1, 512, 26, 26)]
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("filters", [256, 40])
+@pytest.mark.usefixtures("threads")
+@torch.no_grad()
+def test_weights_have_the_layout_that_threads_and_input_want(filters: int, size: int) -> None:
+    """In any other, oneDNN would reorder them at every call."""
+    weight = torch.randn(filters, 512, size, size)
+    product = Product(weight, None, SHAPES[0])
+    for count_ in (2, 1, 3):
+        torch.set_num_threads(count_)
+        for shape in SHAPES:
+            fresh, mine = Product(weight, None, shape).weight(shape), product.weight(shape)
+            assert _layout(mine) == _layout(fresh)
+            assert torch.equal(mine.to_dense(), fresh.to_dense())
+    kept = product._packed.values()
+    assert len(kept) == 3 * len(SHAPES)
+    assert len({id(each) for each in kept}) == len({_layout(each) for each in kept})
+
+
+@pytest.mark.usefixtures("threads")
+@torch.no_grad()
+def test_programs_take_the_weights_of_their_callers_threads() -> None:
+    torch.set_num_threads(2)
+    shape = SHAPES[0]
+    product = Product(torch.randn(256, 512, 1, 1) / 20, torch.randn(256), shape)
+    x = torch.randn(shape).contiguous(memory_format=torch.channels_last)
+    run, want = compiled_for(Module(product), x), F.conv2d(x, product.weight(shape).to_dense())
+    want += 1 + product.bias[:, None, None]  # type: ignore[index]
+    for count_ in (2, 1):
+        torch.set_num_threads(count_)
+        assert torch.allclose(run(x)[0], want, atol=1e-5)
+        assert (count_, shape) in product._packed
 
 
 def test_weights_go_with_their_owner() -> None:
     product = Product(torch.randn(4, 3, 3, 3), None, (1, 3, 8, 8))
     number, gone = product.key, weakref.ref(product)
-    assert number in _PRODUCTS
+    assert number in PRODUCTS
     del product
     gc.collect()
     assert gone() is None
-    assert number not in _PRODUCTS
+    assert number not in PRODUCTS
 
 
 @torch.no_grad()

@@ -1,6 +1,8 @@
 """Optimised networks: the same numbers from faster programs."""
 
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import darknet_torch as dt
 from darknet_torch.boxes import iou
 from darknet_torch.errors import DarknetError, DarknetWarning, UsageError
 from darknet_torch.network import Network
+from darknet_torch.onednn import available
 from darknet_torch.optimized import PATIENCE, Optimized, optimize
 from darknet_torch.packed import PackedConv
 
@@ -24,6 +27,10 @@ MINIS = ("conv_batchnorm.pjreddie", "route_groups.alexeyab", "yolo_new_coords.al
 
 needs_shared = pytest.mark.skipif(
     not MODELS.is_dir() or not PHOTOS, reason=f"{keys.SHARED} is not there: real models and photos"
+)
+needs_bfloat16 = pytest.mark.skipif(
+    not available(torch.device("cpu"), torch.bfloat16),
+    reason="a processor without bfloat16 products",
 )
 
 
@@ -82,6 +89,7 @@ def test_compiled(small: Network, memory_format: Any) -> None:
         assert worst(fast, small, pictures(small, batch)) < 5e-6
 
 
+@needs_bfloat16
 @pytest.mark.parametrize("compiles", [False, True])
 def test_short_sums_are_not_bfloat16(compiles: bool) -> None:
     """Of 27 products; where hardly any are short, only what reads the picture is float32."""
@@ -101,6 +109,7 @@ def test_short_sums_are_not_bfloat16(compiles: bool) -> None:
         assert [each.product.dtype for each in packed] == wanted
 
 
+@needs_bfloat16
 @needs_shared
 @pytest.mark.parametrize("name", REAL)
 def test_boxes_in_bfloat16(name: str) -> None:
@@ -128,6 +137,7 @@ def test_wrong_shapes_are_refused_before_anything_runs(small: Network) -> None:
             fast(torch.zeros(1, 7, 4, 4))
 
 
+@needs_bfloat16
 def test_the_original_stays_as_it_was(small: Network) -> None:
     before = {name: tensor.clone() for name, tensor in small.state_dict().items()}
     optimize(small, dtype="bfloat16", compile=False)(pictures(small))
@@ -171,6 +181,48 @@ def test_a_shape_is_compiled_once_it_has_come_often(small: Network) -> None:
     for number in range(PATIENCE + 1):
         assert (tuple(x.shape) in fast._fixed) == (number >= PATIENCE)
         assert worst(fast, small, x) < 5e-6
+
+
+def test_nothing_else_runs_while_a_program_is_made(
+    small: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tracing changes how modules are called, in all threads."""
+    fast, running, made = optimize(small), [], []
+
+    def compiled(*_: Any) -> Any:
+        made.append(len(running))
+        time.sleep(0.02)
+        made.append(len(running))
+        return lambda x: x
+
+    def begin(*_: Any) -> None:
+        running.append(1)
+        time.sleep(0.002)
+
+    monkeypatch.setattr("darknet_torch.optimized.compiled_for", compiled)
+    fast.network.layers[0].register_forward_pre_hook(begin)
+    fast.network.layers[1].register_forward_hook(lambda *_: running.pop() and None)
+
+    def work(batch: int) -> None:
+        for _ in range(PATIENCE + batch):
+            fast(pictures(small, batch))
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(work, (1, 2, 3)))
+    assert made == 6 * [0]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_type_that_the_processor_lacks(
+    dtype: Any, small: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("darknet_torch.onednn.available", lambda _, asked: asked == torch.float32)
+    with pytest.warns(DarknetWarning, match=f"{dtype}: this processor") as found:
+        fast = optimize(small, dtype=dtype, compile=False)
+    assert [each.filename for each in found] == [__file__]
+    assert fast.dtype == torch.float32
+    x = pictures(small)
+    assert torch.equal(fast(x)[0], optimize(small, compile=False)(x)[0])
 
 
 def test_without_a_compiler_one_warning(small: Network, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,11 +42,20 @@ def bench_layers(_: argparse.Namespace) -> None:
     print("| layer | computed in | compiled | " + " | ".join(f"{h}: time, error" for h in hows))
     print("|---|---|---|" + "---|" * len(hows))
     for channels, filters, side in LAYERS:
-        for dtype in (torch.float32, torch.bfloat16):
+        for name in _types():
             for compiled in (False, True):
-                row = _layer(channels, filters, side, dtype, compiled, hows)
-                name = str(dtype).removeprefix("torch.")
+                row = _layer(channels, filters, side, getattr(torch, name), compiled, hows)
                 print(f"| {channels} to {filters} at {side} | {name} | {compiled} | {row} |")
+
+
+def _types() -> list[str]:
+    """Return what the processor multiplies, of the types that matter."""
+    import torch
+
+    from darknet_torch.onednn import multiplies
+
+    cpu, names = torch.device("cpu"), ("float32", "bfloat16")
+    return [name for name in names if multiplies(cpu, getattr(torch, name))]
 
 
 def _layer(
@@ -55,10 +64,10 @@ def _layer(
     import torch
     import torch.nn.functional as F
 
+    from darknet_torch.compiled import compiled_for
     from darknet_torch.dialect import ALEXEYAB
     from darknet_torch.layers.base import Shape
     from darknet_torch.layers.blocks import ConvBlock
-    from darknet_torch.optimized import compiled_for
     from darknet_torch.packed import PackedConv
     from darknet_torch.winograd import WinogradConv
 
@@ -74,12 +83,11 @@ def _layer(
         shape = Shape(channels, side, side)
         runs: dict[str, Any] = {"plain": PackedConv(block, (1, *shape), dtype)}
         runs |= {name: WinogradConv(block, how, shape, dtype) for name, how in hows.items()}
-        owners = list(runs.values())  # of the weights that compiled programs know by number
         if compiled:
             runs = {name: compiled_for(run, x) for name, run in runs.items()}
-        errors = {name: float((run(x) - want).square().mean().sqrt()) for name, run in runs.items()}
+        outputs = {name: run(x)[0] if compiled else run(x) for name, run in runs.items()}
+        errors = {name: float((y - want).square().mean().sqrt()) for name, y in outputs.items()}
         seconds = _in_turns({name: partial(run, x) for name, run in runs.items()})
-    del owners
     ratios = [(seconds[n] / seconds["plain"], errors[n] / errors["plain"]) for n in hows]
     return " | ".join(f"{time_:.2f}, {error:.1f}" for time_, error in ratios)
 
@@ -107,7 +115,7 @@ def bench_boxes(_: argparse.Namespace) -> None:
         return
     for name in ("yolov4-tiny", *REAL):
         network = dt.load(name) if name == "yolov4-tiny" else _real(name)
-        for dtype in ("float32", "bfloat16"):
+        for dtype in _types():
             for compiled in (False, True):
                 fast = dt.optimize(network, dtype=dtype, compile=compiled)
                 for where, paths in pictures.items():

@@ -27,6 +27,8 @@ NETWORKS = {
     "yolov4": ("yolov4", 416),
 }
 """Name -> the cfg (of the package, or a folder of ../shared) and the side of its input."""
+DOWNLOADED = ("yolov4-tiny",)
+"""Of the package's those with trained weights; the others have random values."""
 ENGINES = {
     "eager": "torch, the plain network",
     "packed": "optimize(compile=False)",
@@ -60,10 +62,8 @@ def bench_speed(options: argparse.Namespace) -> None:
     """Print a table for each network and batch size."""
     threads = options.threads or os.cpu_count() or 1
     peaks = _peaks(threads)
-    print(
-        f"{threads} threads; matrix products reach {peaks[0]:.0f} GFLOP/s in float32,"
-        f" {peaks[1]:.0f} in bfloat16"
-    )
+    reached = ", ".join(f"{peak:.0f} GFLOP/s in {name}" for name, peak in peaks.items())
+    print(f"{threads} threads; matrix products reach {reached}")
     for name in options.networks or NETWORKS:
         with tempfile.TemporaryDirectory() as folder:
             try:
@@ -72,24 +72,29 @@ def bench_speed(options: argparse.Namespace) -> None:
                 print(f"{name}: {error}")
                 continue
             for batch in options.batches:
-                seconds = _measure(files, batch, threads, options)
+                seconds = _measure(files, batch, threads, peaks, options)
                 _table(f"{name} {files.side}, batch {batch}", seconds, flops * batch, peaks)
 
 
-def _peaks(threads: int) -> tuple[float, float]:
+def _peaks(threads: int) -> dict[str, float]:
+    """Return the GFLOP/s of matrix products in each type that the processor multiplies."""
     import torch
 
+    from darknet_torch.onednn import multiplies
+
     torch.set_num_threads(threads)
-    found = []
+    found = {}
     for dtype in (torch.float32, torch.bfloat16):
-        a = torch.ones(2048, 2048, dtype=dtype)
-        run = partial(torch.mm, a, a)
-        found.append(2 * 2048**3 / min(_seconds(run) for _ in range(8)) / 1e9)
-    return found[0], found[1]
+        if multiplies(torch.device("cpu"), dtype):
+            a = torch.ones(2048, 2048, dtype=dtype)
+            run = partial(torch.mm, a, a)
+            seconds = min(_seconds(run) for _ in range(8))
+            found[str(dtype).removeprefix("torch.")] = 2 * 2048**3 / seconds / 1e9
+    return found
 
 
 def _files(name: str, folder: Path) -> tuple[Files, int]:
-    """Write a network with random values (real ones where they lie in ../shared)."""
+    """Write a network for all engines; FileNotFoundError where its weights are not here."""
     import torch
 
     import darknet_torch as dt
@@ -104,7 +109,8 @@ def _files(name: str, folder: Path) -> tuple[Files, int]:
         (source,), (weights,) = (list(real.glob(f"*.{end}")) for end in ("cfg", "weights"))
         network = dt.load(source, weights, width=side, height=side)
     else:
-        network = dt.build(cfg, width=side, height=side)
+        make = dt.load if cfg in DOWNLOADED else dt.build
+        network = make(cfg, width=side, height=side)
     dt.export(network, folder / "net.weights")
     dt.export(network, folder / "net.onnx", dynamic_size=False)
     files = [str(folder / f"net.{ending}") for ending in ("cfg", "weights", "onnx")]
@@ -113,11 +119,13 @@ def _files(name: str, folder: Path) -> tuple[Files, int]:
 
 
 def _measure(
-    files: Files, batch: int, threads: int, options: argparse.Namespace
+    files: Files, batch: int, threads: int, peaks: dict[str, float], options: argparse.Namespace
 ) -> dict[str, list[float]]:
     """Return each engine's milliseconds, one figure a round."""
     workers: dict[str, subprocess.Popen[str]] = {}
     for name in options.engines or ENGINES:
+        if name.endswith("bf16") and "bfloat16" not in peaks:
+            continue
         python = getattr(options, name) if name in ELSEWHERE else sys.executable
         if python is None:
             continue
@@ -157,14 +165,13 @@ def _turn(worker: "subprocess.Popen[str]") -> float | None:
 
 
 def _table(
-    title: str, found: dict[str, list[float]], flops: float, peaks: tuple[float, float]
+    title: str, found: dict[str, list[float]], flops: float, peaks: dict[str, float]
 ) -> None:
     medians = {name: statistics.median(each) for name, each in found.items() if each}
     print(f"\n{title} ({flops / 1e9:.1f} GFLOP)\n")
     print("| engine | ms, median (least to most) | of the peak |\n|---|---|---|")
     for name, median in sorted(medians.items(), key=lambda item: item[1]):
-        peak = peaks[1] if name.endswith("bf16") else peaks[0]
-        share = flops / median / 1e6 / peak
+        share = flops / median / 1e6 / peaks["bfloat16" if name.endswith("bf16") else "float32"]
         spread = f"{min(found[name]):.1f} to {max(found[name]):.1f}"
         print(f"| {ENGINES[name]} | {median:.1f} ({spread}) | {share:.0%} |")
     print(flush=True)
