@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -257,7 +258,12 @@ def scene(name: str) -> tuple[Any, Any]:
     from darknet_torch.heads.base import Head
 
     torch.manual_seed(0)
-    network = dt.load(name) if name != "yolo9000" else dt.build(name, dialect="pjreddie")
+    if name == "yolo9000":
+        trees = SHARED / "names"
+        with chdir(trees if trees.is_dir() else "."):
+            network = dt.build(name, dialect="pjreddie")
+    else:
+        network = dt.load(name)
     picture = torch.randint(0, 256, (3, 576, 768), dtype=torch.uint8)
     detector = Detector(network, threshold=0.5)
     prepared = detector.prepare(picture)
