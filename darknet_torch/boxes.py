@@ -158,7 +158,7 @@ def _overlapping_block(
     overlap = iou(a, b)
     if beta is not None:
         overlap = overlap - _distance(a, b, beta)
-    hit = overlap > threshold
+    hit = (overlap > threshold).nonzero()[:, 0]
     return better[hit], worse[hit]
 
 

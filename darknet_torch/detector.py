@@ -248,18 +248,19 @@ class Detector:
         alive = suppress(
             pairs.boxes, pairs.score, group, self.options.nms, kinds.get(kind, "default"), beta
         )
-        return _Pairs(*(each[alive] for each in pairs))
+        kept = alive.nonzero()[:, 0]
+        return _Pairs(*(each[kept] for each in pairs))
 
     def _detections(self, pairs: "_Pairs", number: int, picture: "_Prepared") -> Detections:
-        mine = pairs.picture == number
-        score = pairs.score[mine]
-        order = score.argsort(descending=True, stable=True)[: self.options.max_det]
+        mine = (pairs.picture == number).nonzero()[:, 0]
+        order = pairs.score[mine].argsort(descending=True, stable=True)
+        mine = mine[order[: self.options.max_det]]
         width, height = picture.placement.image_w, picture.placement.image_h
-        size = torch.tensor((width, height, width, height), device=score.device)
+        size = torch.tensor((width, height, width, height), device=mine.device)
         return Detections(
-            xyxy=(pairs.boxes[mine][order] * size).cpu(),
-            score=score[order].cpu(),
-            class_id=pairs.class_id[mine][order].cpu(),
+            xyxy=(pairs.boxes[mine] * size).cpu(),
+            score=pairs.score[mine].cpu(),
+            class_id=pairs.class_id[mine].cpu(),
             names=self.names,
             width=width,
             height=height,
