@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
+Type = Literal["float32", "bfloat16"]
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 LAYERS = (
     (64, 64, 104),
@@ -48,13 +49,13 @@ def bench_layers(_: argparse.Namespace) -> None:
                 print(f"| {channels} to {filters} at {side} | {name} | {compiled} | {row} |")
 
 
-def _types() -> list[str]:
+def _types() -> list[Type]:
     """Return what the processor multiplies, of the types that matter."""
     import torch
 
     from darknet_torch.onednn import multiplies
 
-    cpu, names = torch.device("cpu"), ("float32", "bfloat16")
+    cpu, names = torch.device("cpu"), get_args(Type)
     return [name for name in names if multiplies(cpu, getattr(torch, name))]
 
 
