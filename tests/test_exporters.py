@@ -1,6 +1,7 @@
 """Other formats: PyTorch's programs run without this package; what cannot be here says so."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from darknet_torch import engines
 from darknet_torch.engines import installed
 from darknet_torch.errors import DarknetError, UsageError
 from darknet_torch.exporters import FORMATS, format_of
-from darknet_torch.exporters.elsewhere import PYTHON
+from darknet_torch.exporters.elsewhere import PYTHON, run
 from darknet_torch.exporters.graph import prepared
 from darknet_torch.network import Network
 
@@ -174,6 +175,26 @@ def test_a_converter_that_fails(name: str, network: Network, tmp_path: Path) -> 
     with pytest.raises(UsageError, match=f"No module named '{ELSEWHERE[name]}'|No module"):
         dt.export(network, folder / name, python=sys.executable)
     assert not list(folder.iterdir())
+
+
+def test_the_error_of_a_converter_is_told_without_the_hints_after_it() -> None:
+    with pytest.raises(UsageError, match=r"RuntimeError: no such operator$"):
+        run(sys.executable, fails)
+
+
+def fails() -> None:
+    import sys
+
+    sys.stderr.write("Traceback\nRuntimeError: no such operator\nUse a debugger to see more\n")
+    sys.exit(1)
+
+
+@pytest.mark.skipif(PYTHON not in os.environ, reason=f"{PYTHON} names no Python with litert_torch")
+@pytest.mark.parametrize("contents", ["raw", "boxes"])
+def test_tflite(contents: str, network: Network, tmp_path: Path) -> None:
+    """LiteRT runs what it made and compares."""
+    dt.export(network, tmp_path / "net.tflite", contents=contents)
+    assert [each.name for each in tmp_path.iterdir() if each.suffix == ".tflite"] == ["net.tflite"]
 
 
 def test_an_interpreter_that_is_none(network: Network, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,8 @@ __all__ = ["PYTHON", "run", "suitable_python"]
 
 PYTHON = "DARKNET_TORCH_CONVERTER_PYTHON"
 """Environment variable: the Python that has the converters, if it is not this one."""
+
+ERROR = re.compile(r"[\w.]+(Error|Exception): ")
 
 
 def suitable_python(package: str, extra: str, python: str | None = None) -> str:
@@ -35,7 +38,7 @@ def run(python: str, function: Callable[..., None], **arguments: Any) -> None:
     """Call a function in another interpreter, where this package need not be.
 
     function: imports all that it uses inside itself, and tells its result in files.
-    Raises UsageError with the last line that the process wrote as an error.
+    Raises UsageError with the last error that the process wrote, or its last line.
     """
     script = (
         f"import json, sys\n{getsource(function)}\n{function.__name__}(**json.loads(sys.argv[1]))"
@@ -47,5 +50,6 @@ def run(python: str, function: Callable[..., None], **arguments: Any) -> None:
         raise UsageError(f"{python}: cannot be run: {error.strerror or error}") from error
     except subprocess.CalledProcessError as error:
         lines = [line.strip() for line in error.stderr.splitlines() if line.strip()]
+        lines = [line for line in lines if ERROR.match(line)] or lines  # torch adds hints
         reason = lines[-1] if lines else f"ended with status {error.returncode}"
         raise UsageError(f"{function.__module__.rpartition('.')[2]}: {reason}") from error

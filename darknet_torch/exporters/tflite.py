@@ -12,6 +12,9 @@ from darknet_torch.network import Network
 
 __all__ = ["write"]
 
+TOLERANCE = 1e-4
+"""Of the largest value of an output."""
+
 
 def write(
     network: Network, path: Path, *, contents: str = "raw", python: str | None = None
@@ -20,8 +23,9 @@ def write(
 
     Input (1, C, H, W) in 0..1, RGB, or (1, inputs); outputs as of ONNX, in that order. Metadata
     are metadata.json in a zip archive at the file's end, where TensorFlow Lite has such files.
-    python: an interpreter that has litert_torch; see `elsewhere`.
-    Raises UsageError for what cannot be, and where litert_torch is not installed.
+    python: an interpreter that has litert_torch; see `elsewhere`. LiteRT runs what was made.
+    Raises UsageError for what cannot be, where LiteRT's numbers are others, and where litert_torch
+    is not installed.
     """
     python = suitable_python("litert_torch", "tflite", python)
     with made_beside(path) as folder:
@@ -30,17 +34,29 @@ def write(
             network, source, contents=contents, dynamic_batch=False, dynamic_size=False
         )
         shape = list(example(network, batch=1).shape)
-        run(python, convert, source=str(source), target=str(target), shape=shape)
+        files = {"source": str(source), "target": str(target)}
+        run(python, convert, **files, shape=shape, tolerance=TOLERANCE)
         source.unlink()
         told = metadata(network, contents, dynamic_batch=False, dynamic_size=False)
         with zipfile.ZipFile(target, "a") as archive:
             archive.writestr("metadata.json", json.dumps(told))
 
 
-def convert(source: str, target: str, shape: list[int]) -> None:
-    """Convert a .pt2 file; runs in the other Python."""
+def convert(source: str, target: str, shape: list[int], tolerance: float) -> None:
+    """Convert a .pt2 file, and check; runs in the other Python."""
     import litert_torch
     import torch
 
-    module = torch.export.load(source).module()
-    litert_torch.convert(module, (torch.zeros(shape),)).export(target)
+    program = torch.export.load(source).run_decompositions({})  # without operators for training
+    module = program.module()
+    images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    made = litert_torch.convert(module, (images,))
+    made.export(target)
+    wanted, found = module(images), made(images)
+    if isinstance(wanted, torch.Tensor):
+        wanted, found = [wanted], [found]
+    for number, (want, got) in enumerate(zip(wanted, found, strict=True)):
+        want = want.detach().numpy()
+        error = abs(got - want).max() / max(abs(want).max(), 1e-6)
+        if not error <= tolerance:
+            raise SystemExit(f"output {number} of LiteRT is {error:.1%} off from torch's")
