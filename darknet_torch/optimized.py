@@ -124,8 +124,11 @@ class Optimized(nn.Module):
         x = x.to(self.takes)
         if x.dim() == 4:
             x = x.contiguous(memory_format=self.layout)
-        found = [self._outputs(part) for part in (x.split(1) if self.one_by_one else (x,))]
-        joined = tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+        if self.one_by_one and len(x) > 1:
+            found = [self._outputs(picture) for picture in x.split(1)]
+            joined = tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+        else:
+            joined = self._outputs(x)
         return joined if self.plan.heads else joined[0]
 
     def _outputs(self, x: Tensor) -> tuple[Tensor, ...]:
