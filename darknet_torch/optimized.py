@@ -218,7 +218,7 @@ def _computed_in(network: Network, dtype: torch.dtype) -> torch.dtype:
     if multiplies(device, dtype):
         return dtype
     name = str(dtype).removeprefix("torch.")
-    told = f"{name}: this processor does not multiply it; float32 is computed in"
+    told = f"{name}: this processor does not multiply it; computing in float32"
     warnings.warn(told, DarknetWarning, stacklevel=3)
     return torch.float32
 
