@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from darknet_torch.onednn import PRODUCTS, Product, tracing
 
-__all__ = ["Outputs", "compiled_for"]
+__all__ = ["Outputs", "compiled_for", "trace"]
 
 Outputs = Tensor | tuple[Tensor, ...]
 
@@ -36,7 +36,7 @@ def compiled_for(network: nn.Module, x: Tensor) -> Callable[[Tensor], tuple[Tens
     called everywhere: no other thread may call this network meanwhile.
     """
     inductor, config = import_module("torch._inductor"), import_module("torch._inductor.config")
-    products = products_of(network)
+    products = _products_of(network)
     inputs = (x, *(_stand_in(each, x.device) for each in products))
     _teach_inductor()
     with torch.no_grad(), config.patch(SETTINGS | {"cpp_wrapper": x.device.type == "cpu"}):
@@ -52,7 +52,7 @@ def compiled_for(network: nn.Module, x: Tensor) -> Callable[[Tensor], tuple[Tens
     return call
 
 
-def products_of(network: nn.Module) -> list[Product]:
+def _products_of(network: nn.Module) -> list[Product]:
     """Return the products that a network consists of, in its order."""
     found = (getattr(each, "product", None) for each in network.modules())
     return [each for each in found if isinstance(each, Product)]

@@ -137,7 +137,6 @@ def test_wrong_shapes_are_refused_before_anything_runs(small: Network) -> None:
             fast(torch.zeros(1, 7, 4, 4))
 
 
-@needs_bfloat16
 def test_the_original_stays_as_it_was(small: Network) -> None:
     before = {name: tensor.clone() for name, tensor in small.state_dict().items()}
     optimize(small, dtype="bfloat16", compile=False)(pictures(small))
