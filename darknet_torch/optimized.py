@@ -165,8 +165,8 @@ class Optimized(nn.Module):
             try:
                 run = compiled_for(self.network, x)
             except RuntimeError as error:  # of which all of the compiler's are
-                first = str(error).strip().splitlines()[0]
-                warnings.warn(f"not compiled: {first}", DarknetWarning, stacklevel=6)
+                first = (str(error).strip() or type(error).__name__).splitlines()[0]
+                warnings.warn(f"not compiled: {first}", DarknetWarning, stacklevel=9)
                 self.compiles = False
         self._fixed[tuple(x.shape)] = _CudaGraph(run, x) if x.is_cuda else run
         return self._fixed[tuple(x.shape)]

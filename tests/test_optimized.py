@@ -239,6 +239,26 @@ def test_without_a_compiler_one_warning(small: Network, monkeypatch: pytest.Monk
     assert not fast.compiles
 
 
+@pytest.mark.parametrize(
+    ("said", "told"), [("\nno space left\nat line 3", "no space left"), ("", "RuntimeError")]
+)
+def test_where_compiling_fails_one_warning(
+    said: str, told: str, small: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr("darknet_torch.optimized.compiled_for", fails)
+    fast = optimize(small)
+    with pytest.warns(DarknetWarning, match="not compiled") as found:
+        assert worst(fast, small, pictures(small)) < 2e-6
+    for _ in range(PATIENCE + 1):  # would be compiled now
+        assert worst(fast, small, pictures(small, 3)) < 2e-6
+    assert [str(each.message) for each in found] == [f"not compiled: {told}"]
+    assert found[0].filename == __file__
+    assert not fast.compiles
+
+
 def test_recurrent_networks_keep_their_state(tmp_path: Path) -> None:
     network = mini("gru_pass1.pjreddie", tmp_path)
     fast = optimize(network)
