@@ -166,10 +166,14 @@ class Optimized(nn.Module):
                 run = compiled_for(self.network, x)
             except RuntimeError as error:  # of which all of the compiler's are
                 first = (str(error).strip() or type(error).__name__).splitlines()[0]
-                warnings.warn(f"not compiled: {first}", DarknetWarning, stacklevel=9)
+                warnings.warn(f"not compiled: {first}", DarknetWarning, stacklevel=_CALLER)
                 self.compiles = False
         self._fixed[tuple(x.shape)] = _CudaGraph(run, x) if x.is_cuda else run
         return self._fixed[tuple(x.shape)]
+
+
+_CALLER = 9
+"""How many frames above `Optimized._made` the line is that calls the network, torch's included."""
 
 
 class _CudaGraph:
