@@ -1,4 +1,4 @@
-"""The second evaluator (tests/naive) against Darknet's own numbers: it must earn its trust."""
+"""The second evaluator (support/naive) against Darknet's own numbers: it must earn its trust."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Random legal cfgs: the package against the second evaluator (tests/naive), and against itself.
+"""Random legal cfgs: the package against the second evaluator (support/naive) and against itself.
 
 DARKNET_TORCH_EXAMPLES=N draws N new cfgs for each property; without it the same few are drawn
 every time.

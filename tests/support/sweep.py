@@ -32,7 +32,7 @@ SHOWN = 5
 class Sweep:
     """What to do: `measure(job, threads)` for all jobs; `files(job)` is what its results depend on.
 
-    modules: names of the modules in tests/ that the results depend on besides the package.
+    modules: names of the modules in tests/support/ that the results depend on besides the package.
     """
 
     path: Path
@@ -73,7 +73,7 @@ class Sweep:
     def source(self) -> bytes:
         """Digest of the package, of the comparison, and of the version of torch."""
         total = hashlib.sha256(torch.__version__.encode())
-        mine = [ROOT / "tests" / f"{name}.py" for name in self.modules]
+        mine = [ROOT / "tests" / "support" / f"{name}.py" for name in self.modules]
         for path in (*sorted((ROOT / "darknet_torch").rglob("*.py")), *mine):
             total.update(path.read_bytes())
         return total.digest()

@@ -16,7 +16,7 @@ from naive.net import Drawn, IllegalError, Net
 from naive.numbers import ALEXEY, COMMON, Array
 
 Options = dict[str, Any]
-GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 """Where the word tree is that the cfgs name."""
 LARGEST = 1e6
 """Values above this make every comparison in float32 a matter of luck."""

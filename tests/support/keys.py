@@ -38,7 +38,7 @@ from darknet_torch.options import Mode
 
 Array = npt.NDArray[Any]
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"
 SHARED = ROOT.parent / "shared"
 OFFICIAL = SHARED / "oracle" / "golden"
