@@ -3,6 +3,7 @@
 The map, in the order in which the data flows (each file imports only what stands before it):
 
     errors, files, optional       the tree of errors; whole files or none; packages of extras
+    images                        pictures: reading, Darknet's resizing, drawing
     parser, c_numbers             text -> sections; numbers as C reads them
     dialect, options              the forks as data; sections -> typed options
     boxes, tree, layers, heads    what sections mean: shapes, sums, weights, boxes
@@ -12,8 +13,8 @@ The map, in the order in which the data flows (each file imports only what stand
     surgery                       fewer layers, other classes
     summary, zoo                  tables, known models
     engines, loading              converted files; names and paths -> networks
-    image, sources                pictures, read ahead
-    detections, detector, draw    pictures -> boxes of objects, on pictures too
+    sources                       pictures, read ahead
+    detections, detector          pictures -> boxes of objects, on pictures too
     classifier, generator         pictures -> classes; characters -> text
     onednn, winograd, packed, optimized   faster forward passes
     exporters                     networks as files of other programs

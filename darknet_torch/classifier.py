@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from darknet_torch import image
 from darknet_torch.errors import UsageError
+from darknet_torch.images import reading, resizing
 from darknet_torch.layers.softmax import Softmax
 from darknet_torch.network import Runnable
 from darknet_torch.sources import Outcomes, collect, path_of, stream
@@ -99,11 +99,11 @@ class Classifier:
     def prepare(self, source: Any) -> "_Prepared":
         """Read one picture and bring it to the size of the network's input."""
         shape = self.network.plan.input
-        picture = image.read(source, channels=shape.c)
+        picture = reading.read(source, channels=shape.c)
         if self.letterbox:
-            pixels = image.letterbox(picture, shape.w, shape.h)
+            pixels = resizing.letterbox(picture, shape.w, shape.h)
         else:
-            pixels = image.center_crop(image.resize_min(picture, shape.w), shape.w, shape.h)
+            pixels = resizing.center_crop(resizing.resize_min(picture, shape.w), shape.w, shape.h)
         return _Prepared(pixels, path_of(source))
 
     @torch.inference_mode()

@@ -11,18 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
 import torch
+from PIL import Image
 
 from darknet_torch.errors import UsageError
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-    from darknet_torch.image import Source
+from darknet_torch.images.drawing import class_color, crop_boxes, draw_boxes, open_image
+from darknet_torch.images.reading import Source
 
 __all__ = ["COCO_CATEGORY_IDS", "Detection", "Detections", "are_coco"]
 
@@ -238,14 +236,36 @@ class Detections:
             data={"class_name": names},
         )
 
-    def draw(self, image: "Source | None" = None) -> "Image.Image":
-        """The picture (default: `path`) with the boxes on it; see `darknet_torch.draw`."""
-        from darknet_torch.draw import draw
+    def draw(self, image: Source | None = None) -> Image.Image:
+        """Return the image with the boxes, their classes and scores on it.
 
-        picture = self.path if image is None else image
-        if picture is None:
+        Args:
+            image: the image that the boxes are of; None is the file `path`.
+
+        Raises:
+            UsageError: no path is known, or the image has another size.
+        """
+        drawn = self.clip().sort()
+        return draw_boxes(
+            self._image(image),
+            [d.box for d in drawn],
+            [f"{d.name} {d.score:.2f}" for d in drawn],
+            [class_color(d.class_id) for d in drawn],
+        )
+
+    def crops(self, image: Source | None = None) -> list[Image.Image]:
+        """Return what is inside each box; a box without a whole pixel is skipped. See `draw`."""
+        return crop_boxes(self._image(image), [d.box for d in self.clip()])
+
+    def _image(self, source: Source | None) -> Image.Image:
+        source = self.path if source is None else source
+        if source is None:
             raise UsageError("draw: which picture? these detections know no path")
-        return draw(picture, self)
+        image = open_image(source)
+        if image.size != (self.width, self.height):
+            wanted, size = (f"{w}x{h}" for w, h in ((self.width, self.height), image.size))
+            raise UsageError(f"these detections belong to a picture of {wanted} pixels, not {size}")
+        return image
 
 
 def are_coco(names: Sequence[str]) -> bool:

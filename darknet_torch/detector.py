@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from darknet_torch import image
 from darknet_torch.boxes import (
     Candidates,
     NmsKind,
@@ -27,7 +26,8 @@ from darknet_torch.heads.base import Head
 from darknet_torch.heads.detection import Detection
 from darknet_torch.heads.region import Region
 from darknet_torch.heads.yolo import AnchorHead
-from darknet_torch.image import Placement
+from darknet_torch.images import reading, resizing
+from darknet_torch.images.resizing import Placement
 from darknet_torch.layers.base import Layer
 from darknet_torch.network import Runnable
 from darknet_torch.options import FileName
@@ -163,8 +163,8 @@ class Detector:
     def prepare(self, source: Any) -> "_Prepared":
         """Read one picture and bring it to the size of the network's input."""
         shape = self.network.plan.input
-        picture = image.read(source, channels=shape.c)
-        fit = image.letterbox if self.letterbox else image.resize
+        picture = reading.read(source, channels=shape.c)
+        fit = resizing.letterbox if self.letterbox else resizing.resize
         placement = Placement(picture.shape[2], picture.shape[1], shape.w, shape.h, self.letterbox)
         return _Prepared(fit(picture, shape.w, shape.h), placement, path_of(source))
 

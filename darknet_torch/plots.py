@@ -21,7 +21,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from darknet_torch.data import Sample
 from darknet_torch.detections import Detections
-from darknet_torch.draw import draw
 from darknet_torch.errors import UsageError
 from darknet_torch.files import write_atomically
 
@@ -247,7 +246,7 @@ def _side_by_side(sample: Sample, found: Detections, errors: int) -> Image.Image
         found.width,
         found.height,
     )
-    left, right = (_smaller(draw(sample.path, each)) for each in (marked, found))
+    left, right = (_smaller(each.draw(sample.path)) for each in (marked, found))
     letters = ImageFont.load_default(size=16)
     head = 28
     width = max(2 * left.width + _GAP, 2 * 260)

@@ -22,7 +22,8 @@ from darknet_torch.engines import Converted
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters.graph import prepared
 from darknet_torch.fold import fold
-from darknet_torch.image import read, resize
+from darknet_torch.images.reading import read
+from darknet_torch.images.resizing import resize
 from darknet_torch.loading import cfg_folder, load
 from darknet_torch.network import Network
 from darknet_torch.sources import run_batches

@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 
 import darknet_torch as dt
-from darknet_torch import image
 from darknet_torch.cli import main
 from darknet_torch.errors import UsageError
+from darknet_torch.images import resizing
 
 MODELS = Path(__file__).resolve().parents[2] / "shared" / "models"
 needs_shared = pytest.mark.skipif(not MODELS.is_dir(), reason="../shared is missing")
@@ -49,9 +49,9 @@ def test_each_fork_prepares_in_its_way(dialect: str, tmp_path: Path) -> None:
     network = dt.build(CFG, dialect=dialect)
     picture = torch.randint(0, 256, (3, 30, 50), dtype=torch.uint8)
     if dialect == "pjreddie":
-        x = image.letterbox(picture, 9, 7)
+        x = resizing.letterbox(picture, 9, 7)
     else:
-        x = image.center_crop(image.resize_min(picture, 9), 9, 7)
+        x = resizing.center_crop(resizing.resize_min(picture, 9), 9, 7)
     with torch.no_grad():
         want = network(x[None])[0]
     found = dt.classify(network, picture, top=4)

@@ -64,14 +64,14 @@ def same(a: dt.Detections, b: dt.Detections, bound: float = 1e-4) -> bool:
 
 def naive(network: dt.Network, photo: Path, threshold: float, nms: float, letterbox: bool):
     """The whole way by hand: loops over cells, anchors, classes and boxes."""
-    from darknet_torch import image
+    from darknet_torch.images import reading, resizing
 
-    picture = image.read(photo)
-    fit = image.letterbox if letterbox else image.resize
+    picture = reading.read(photo)
+    fit = resizing.letterbox if letterbox else resizing.resize
     with torch.no_grad():
         (raw,) = network(fit(picture, 64, 48)[None])
     raw = raw[0].numpy()
-    new_w, new_h = image.fit(130, 90, 64, 48) if letterbox else (64, 48)
+    new_w, new_h = resizing.fit(130, 90, 64, 48) if letterbox else (64, 48)
     anchors, rows = ((10, 12), (30, 20)), []
     for j in range(6):
         for i in range(8):

@@ -179,12 +179,10 @@ class _Folder:
     def _pictures(
         self, stem: str, source: str, found: "Detections"
     ) -> Iterator[tuple[Path, bytes]]:
-        from darknet_torch.draw import crops
-
         if "picture" in self.kinds:
             yield self.path / f"{stem}.jpg", _jpeg(found.draw(source))
         if "crops" in self.kinds:
-            for number, crop in enumerate(crops(source, found)):
+            for number, crop in enumerate(found.crops(source)):
                 yield self.path / f"{stem}-crops" / f"{number:03}.jpg", _jpeg(crop)
 
 

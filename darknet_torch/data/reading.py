@@ -13,9 +13,9 @@ from darknet_torch.data.classes import Classes
 from darknet_torch.data.darknet_labels import RULES
 from darknet_torch.data.description import FORMATS, Names, describe, to_names
 from darknet_torch.data.items import Item, Run, items_of
-from darknet_torch.data.pictures import ABSENT, picture_size
 from darknet_torch.data.truth import NOTES, Dataset, Sample
 from darknet_torch.errors import DataError, UsageError
+from darknet_torch.images.size import ABSENT, image_size
 
 __all__ = ["read"]
 
@@ -137,7 +137,7 @@ def _raise_first(problems: Sequence[Any], strict: bool) -> None:
 def _look(item: Item, verify: bool) -> tuple[Sample | None, Report]:
     report, (path, where) = Report(), item.listed
     try:
-        width, height = picture_size(path, verify)
+        width, height = image_size(path, verify)
     except ABSENT:
         report.add("missing picture", where, f"{path}: no such picture")
         return None, report

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darknet_torch.errors import UsageError
-from darknet_torch.image import Placement, center_crop, fit, letterbox, read, resize, resize_min
+from darknet_torch.images.reading import read
+from darknet_torch.images.resizing import Placement, center_crop, fit, letterbox, resize, resize_min
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+SHARED = Path(__file__).resolve().parents[3] / "shared"
 ORACLE = SHARED / "oracle"
 KEYS = ORACLE / "golden" / "image" / "image.npz"
 needs_keys = pytest.mark.skipif(not KEYS.exists(), reason="the answer keys are not here")

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from darknet_torch.detections import Detections
-from darknet_torch.draw import color, crops, draw
 from darknet_torch.errors import UsageError
+from darknet_torch.images.drawing import class_color as color
 
 GREY = (120, 120, 120)
 
@@ -31,7 +31,7 @@ def mask(picture, rgb):
 
 
 def test_the_outline_is_where_the_box_is():
-    picture = draw(grey(), found([[100, 100, 300, 250]]))
+    picture = found([[100, 100, 300, 250]]).draw(grey())
     assert picture.size == (400, 300)
     ours = mask(picture, color(0))
     assert ours[100:251, 100].all()
@@ -43,13 +43,13 @@ def test_the_outline_is_where_the_box_is():
 
 def test_the_source_stays_and_the_result_is_always_the_same():
     source, d = grey(), found([[10, 10, 90, 90], [50, 50, 200, 200]])
-    assert draw(source, d).tobytes() == draw(source, d).tobytes()
+    assert d.draw(source).tobytes() == d.draw(source).tobytes()
     assert source.getcolors() == [(400 * 300, GREY)]
 
 
 def letters(*boxes):
     d = found(boxes, [0] * len(boxes), names=("a rather long name",))
-    return (np.asarray(draw(grey(), d)) > 200).all(axis=2).sum()
+    return (np.asarray(d.draw(grey())) > 200).all(axis=2).sum()
 
 
 @pytest.mark.parametrize(
@@ -68,19 +68,19 @@ def test_nothing_to_draw():
     source = grey()
     outside = found([[500, 500, 600, 600], [10, 10, 10, 50]])
     for d in (Detections.empty((), 400, 300), outside):
-        assert draw(source, d).tobytes() == source.tobytes()
+        assert d.draw(source).tobytes() == source.tobytes()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (8, 8), (64, 48), (3000, 20)])
 def test_odd_sizes(size):
     box = [0, 0, size[0], size[1]]
-    picture = draw(grey(*size), found([box], width=size[0], height=size[1]))
+    picture = found([box], width=size[0], height=size[1]).draw(grey(*size))
     assert picture.size == size
 
 
 def test_lines_and_letters_grow_with_the_picture():
     def painted(n):
-        picture = draw(grey(n, n), found([[n / 4, n / 4, n / 2, n / 2]], width=n, height=n))
+        picture = found([[n / 4, n / 4, n / 2, n / 2]], width=n, height=n).draw(grey(n, n))
         return 1 - mask(picture, GREY).mean()
 
     assert painted(2000) == pytest.approx(painted(800), rel=0.2)
@@ -97,18 +97,18 @@ def test_colours_are_well_spread_and_stable():
 def test_floats_and_tensors_are_pictures_too():
     d = found([[100, 100, 300, 250]])
     image = torch.full((3, 300, 400), 120, dtype=torch.uint8)
-    assert draw(image / 255, d).tobytes() == draw(image, d).tobytes() == draw(grey(), d).tobytes()
+    assert d.draw(image / 255).tobytes() == d.draw(image).tobytes() == d.draw(grey()).tobytes()
 
 
 def test_boxes_of_another_picture():
     with pytest.raises(UsageError, match="400x300 pixels, not 40x30"):
-        draw(grey(40, 30), found([[1, 1, 9, 9]]))
+        found([[1, 1, 9, 9]]).draw(grey(40, 30))
 
 
 def test_crops():
     image = torch.arange(300 * 400).reshape(1, 300, 400).remainder(251).byte().repeat(3, 1, 1)
     boxes = [[10, 20, 40, 60], [390, -5, 450, 10], [500, 500, 600, 600], [10, 10, 10.2, 90]]
-    first, second = crops(image, found(boxes, [0, 1, 2, 3]))
+    first, second = found(boxes, [0, 1, 2, 3]).crops(image)
     wanted = image[:, 20:60, 10:40].permute(1, 2, 0).numpy()
     np.testing.assert_array_equal(np.asarray(first), wanted)
     assert second.size == (10, 10)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from darknet_torch.errors import ImageError, UsageError
-from darknet_torch.image import read
+from darknet_torch.images.reading import read
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 

@@ -1,0 +1,138 @@
+"""Images from anywhere, as tensors: files, bytes, PIL images, arrays.
+
+image = read("dog.jpg")                            # uint8 (3, 576, 768)
+"""
+
+import os
+from io import BytesIO
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from PIL import Image
+
+from darknet_torch.errors import ImageError, UsageError
+from darknet_torch.images.size import check_pixels, reason, turned
+
+__all__ = ["Source", "read"]
+
+Array = np.ndarray[Any, Any]
+Source = str | os.PathLike[str] | bytes | bytearray | BinaryIO | Image.Image | Array | torch.Tensor
+
+
+def read(source: Source, channels: int = 3) -> torch.Tensor:
+    """A picture as (channels, H, W), RGB, uint8; float tensors and arrays in 0..1 stay float32.
+
+    `source` is a path, the bytes of a file, an open binary file, a PIL image, a numpy array
+    (H, W, C) or (H, W), or a tensor (C, H, W). Photographs are turned as their EXIF note says,
+    transparency is dropped, of 16 bits the upper 8 are kept, of an animation the first frame.
+    `channels=1` gives the grey of stb_image: (77 R + 150 G + 29 B) / 256.
+
+    Raises ImageError: not there, not a picture, damaged, empty, or more pixels than
+    `PIL.Image.MAX_IMAGE_PIXELS` (a small file can unpack to gigabytes).
+    """
+    name = _name(source)
+    if isinstance(source, torch.Tensor):
+        image = _from_tensor(source, name)
+    elif isinstance(source, np.ndarray):
+        image = _from_array(source, name)
+    else:
+        image = _from_pillow(source, name)
+    if image.numel() == 0:
+        raise ImageError(f"{name}: a picture without pixels: {list(image.shape)}")
+    return _with_channels(image, channels, name)
+
+
+def _name(source: Source) -> str:
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    name = getattr(source, "filename", None) or getattr(source, "name", None)
+    return name if isinstance(name, str) and name else f"<{type(source).__name__}>"
+
+
+def _from_pillow(source: Any, name: str) -> torch.Tensor:
+    known = isinstance(source, str | os.PathLike | bytes | bytearray | Image.Image)
+    if not known and not hasattr(source, "read"):
+        raise UsageError(f"a picture is a path, bytes, file, image, array or tensor, not {name}")
+    try:
+        if isinstance(source, Image.Image):
+            return _from_array(_pixels(source), name)
+        with _open(source) as picture:
+            return _from_array(_pixels(picture), name)
+    except Exception as error:  # a damaged file makes a decoder raise nearly anything
+        raise ImageError(f"{name}: {reason(error)}") from error
+
+
+def _open(source: str | os.PathLike[str] | bytes | bytearray | BinaryIO) -> Image.Image:
+    picture = Image.open(BytesIO(source) if isinstance(source, bytes | bytearray) else source)
+    try:
+        check_pixels(*picture.size)
+    except ValueError:
+        picture.close()
+        raise
+    return picture
+
+
+def _pixels(picture: Image.Image) -> Array:
+    """(H, W, 3) or (H, W), uint8."""
+    picture.load()  # first, because of TIFF: Pillow turns it while loading
+    picture = turned(picture)
+    if picture.mode.startswith(("I", "F")):
+        return _upper_bits(np.asarray(picture))
+    if picture.mode == "P":  # straight to RGB, Pillow warns about the transparency it drops
+        picture = picture.convert("RGBA")
+    return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
+
+
+def _upper_bits(grey: Array) -> Array:
+    """Any grey values -> uint8. Integers above 255 are 16-bit values, floats up to 1 fractions."""
+    if grey.dtype.kind == "f":
+        grey = np.nan_to_num(grey)
+        grey = grey * 255 if grey.max(initial=0) <= 1 else grey
+    elif grey.dtype.itemsize == 2 or grey.max(initial=0) > 255:
+        grey = grey >> 8
+    return grey.clip(0, 255).astype(np.uint8)
+
+
+def _from_array(array: Array, name: str) -> torch.Tensor:
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.dtype.kind == "u" and array.dtype.itemsize == 2:
+        array = _upper_bits(array)
+    # Copied: the source may be read-only, run backwards, or change later.
+    if array.ndim == 3 and array.dtype.kind == "f":
+        return torch.from_numpy(array.astype(np.float32, order="C")).permute(2, 0, 1)
+    if array.ndim == 3 and array.dtype == np.uint8:
+        return torch.from_numpy(array.copy()).permute(2, 0, 1)
+    raise ImageError(
+        f"{name}: an array {list(array.shape)} of {array.dtype}; (H, W, C) of uint8 or float wanted"
+    )
+
+
+def _from_tensor(image: torch.Tensor, name: str) -> torch.Tensor:
+    if image.ndim == 2:
+        image = image[None]
+    if image.ndim == 3 and image.dtype == torch.uint8:
+        return image
+    if image.ndim == 3 and image.is_floating_point():
+        return image.float()
+    raise ImageError(
+        f"{name}: a tensor {list(image.shape)} of {image.dtype}; (C, H, W) of uint8 or float wanted"
+    )
+
+
+def _with_channels(image: torch.Tensor, channels: int, name: str) -> torch.Tensor:
+    if image.shape[0] == channels:
+        return image
+    colours = image[:-1] if image.shape[0] in (2, 4) else image  # without the transparency
+    if colours.shape[0] == 1:
+        return colours.repeat(channels, 1, 1)
+    if colours.shape[0] == 3 and channels == 1:
+        return _grey(colours)
+    raise ImageError(f"{name}: {image.shape[0]} channels (shape C, H, W), {channels} wanted")
+
+
+def _grey(image: torch.Tensor) -> torch.Tensor:
+    red, green, blue = image if image.is_floating_point() else image.int()
+    grey: torch.Tensor = 77 * red + 150 * green + 29 * blue
+    return (grey / 256 if image.is_floating_point() else (grey >> 8).to(torch.uint8))[None]

@@ -1,0 +1,85 @@
+"""What an image file says of itself before it is decoded: its size, and how it is to be turned."""
+
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from darknet_torch.errors import DataError
+
+__all__ = ["ABSENT", "check_pixels", "image_size", "reason", "turned"]
+
+ABSENT = (FileNotFoundError, NotADirectoryError)
+ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF's orientation -> what puts the image upright."""
+SIDEWAYS = {5, 6, 7, 8}
+"""Orientations that exchange width and height."""
+
+
+def turned(image: Image.Image) -> Image.Image:
+    """Return a loaded image upright, as its EXIF orientation says."""
+    orientation = image.getexif().get(ORIENTATION)
+    return image.transpose(TURNS[orientation]) if orientation in TURNS else image
+
+
+def image_size(path: Path, verify: bool = False) -> tuple[int, int]:
+    """Return (width, height) in pixels, turned as the EXIF orientation says.
+
+    verify: decode the whole image as `reading.read` does, instead of only its header.
+    Raises one of ABSENT, or DataError: damaged, or more pixels than PIL.Image.MAX_IMAGE_PIXELS.
+    """
+    if verify:
+        return _decoded(path)
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            # Image's own method: that of PNG decodes all pixels to look behind them
+            sideways = Image.Image.getexif(image).get(ORIENTATION) in SIDEWAYS
+            sideways = sideways and image.format != "TIFF"  # Pillow has turned it already
+        check_pixels(width, height)
+    except ABSENT:
+        raise
+    except Exception as error:  # a damaged file makes a decoder raise nearly anything
+        raise DataError(reason(error)) from error
+    return (height, width) if sideways else (width, height)
+
+
+def check_pixels(width: int, height: int) -> None:
+    """Raise ValueError for more pixels than PIL.Image.MAX_IMAGE_PIXELS.
+
+    Pillow itself refuses from twice the limit on, and only warns below that.
+    """
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and width * height > limit:
+        raise ValueError(
+            f"{width}x{height} pixels are more than PIL.Image.MAX_IMAGE_PIXELS ({limit})"
+        )
+
+
+def reason(error: Exception) -> str:
+    """Say in one line why an image could not be read."""
+    if isinstance(error, UnidentifiedImageError):
+        return "empty, or not a picture that Pillow can read"
+    return getattr(error, "strerror", None) or " ".join(str(error).split()) or repr(error)
+
+
+def _decoded(path: Path) -> tuple[int, int]:
+    # torch is imported only by those who decode
+    from darknet_torch.errors import ImageError
+    from darknet_torch.images.reading import read
+
+    try:
+        shape = read(path).shape
+    except ImageError as error:
+        if isinstance(error.__cause__, ABSENT):
+            raise error.__cause__ from error
+        raise DataError(str(error).removeprefix(f"{path}: ")) from error
+    return shape[2], shape[1]
