@@ -2,30 +2,24 @@
 
 The map, in the order in which the data flows (each file imports only what stands before it):
 
-    errors, files, optional       the tree of errors; whole files or none; packages of extras
-    images                        pictures: reading, Darknet's resizing, drawing
-    parser, c_numbers             text -> sections; numbers as C reads them
-    dialect, options              the forks as data; sections -> typed options
-    boxes, tree, layers, heads    what sections mean: shapes, sums, weights, boxes
-    net, graph, network, weights   layers in their places, the nn.Module, the weights file
-    fold                          batch norm becomes part of the weights
-    matching, checkpoint          tensors in other files, those of other ports too
-    surgery                       fewer layers, other classes
-    summary, zoo                  tables, known models
-    engines, loading              converted files; names and paths -> networks
-    sources                       pictures, read ahead
-    detections, detector          pictures -> boxes of objects, on pictures too
-    classifier, generator         pictures -> classes; characters -> text
-    onednn, winograd, packed, optimized   faster forward passes
-    exporters                     networks as files of other programs
-    stored, verification          what is in such files, compared on photos
-    engine_choice                 the fastest engine here
-    data, anchors                 data sets: what is marked in pictures; the sizes that fit it best
-    metrics                       detections against that: Darknet's figures, VOC's, COCO's
-    records, ranks, findings      all pictures of a data set: kept, shared out, gone through
-    evaluation, evaluator         networks measured
-    plots, outputs                the figures as pictures and files
-    cli                           the command
+    errors, version, files, extras    the tree of errors; whole files or none; packages of extras
+    distributed, progress             several processes; what callers are told meanwhile
+    parsing                           text <-> sections -> typed options; the forks as data
+    images                            images: reading, Darknet's resizing, drawing
+    transfer, packages, download, zoo known models
+    data, anchors                     labelled images; the anchors that fit them best
+    tree, layers                      what sections mean: shapes, sums, weights
+    boxes, heads                      and boxes
+    metrics                           detections against ground truth: Darknet, VOC, COCO
+    net, graph, network, weights, fold  layers in their places, the nn.Module, its files
+    matching, checkpoint, surgery, summary  tensors in other files; changed networks; tables
+    sources, detections, detector     pictures, read ahead -> boxes of objects
+    classifier, generator, engines    classes; text; converted files
+    loading                           the front door: names and paths -> plans and networks
+    records, findings, evaluation, plots, outputs, evaluator  networks measured
+    exporters, stored, verification   files of other programs, verified
+    onednn, compiled, winograd, packed, optimized, engine_choice  faster forward passes
+    cli                               the command, one file a verb
 
 Names are loaded when they are first used, so that importing this package does not import torch.
 No file has the name of a public function, else importing the file would hide the function.
@@ -40,23 +34,23 @@ if TYPE_CHECKING:
     from darknet_torch.classifier import classify
     from darknet_torch.detections import Detections
     from darknet_torch.detector import detect
-    from darknet_torch.dialect import ALEXEYAB, HANK_AI, PJREDDIE
     from darknet_torch.errors import DarknetError
     from darknet_torch.evaluator import evaluate
     from darknet_torch.exporters import export
     from darknet_torch.loading import build, list_cfgs, load, parse_cfg, plan, save
     from darknet_torch.network import Network
     from darknet_torch.optimized import optimize
+    from darknet_torch.parsing.dialect import ALEXEYAB, HANK_AI, PJREDDIE
     from darknet_torch.verification import verify
     from darknet_torch.zoo import list_models
 
 _HOMES = {
-    "ALEXEYAB": "dialect",
+    "ALEXEYAB": "parsing.dialect",
     "DarknetError": "errors",
     "Detections": "detections",
-    "HANK_AI": "dialect",
+    "HANK_AI": "parsing.dialect",
     "Network": "network",
-    "PJREDDIE": "dialect",
+    "PJREDDIE": "parsing.dialect",
     "build": "loading",
     "classify": "classifier",
     "detect": "detector",

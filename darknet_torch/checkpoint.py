@@ -29,7 +29,7 @@ from darknet_torch.errors import UsageError, WeightsError
 from darknet_torch.files import atomic
 from darknet_torch.matching import float32, match, places
 from darknet_torch.network import Header, Network
-from darknet_torch.options import Mode
+from darknet_torch.parsing.options import Mode
 
 __all__ = ["Checkpoint", "Origin", "fill", "has_ending", "open_file", "read", "read_cfg", "write"]
 

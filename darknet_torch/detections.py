@@ -18,15 +18,13 @@ import numpy as np
 import torch
 from PIL import Image
 
+from darknet_torch.data.coco_classes import COCO_CATEGORY_IDS, are_coco
 from darknet_torch.errors import UsageError
 from darknet_torch.images.drawing import class_color, crop_boxes, draw_boxes, open_image
 from darknet_torch.images.reading import Source
 
-__all__ = ["COCO_CATEGORY_IDS", "Detection", "Detections", "are_coco"]
+__all__ = ["Detection", "Detections"]
 
-_UNUSED_IN_COCO = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
-# COCO numbers its 80 classes 1 to 90, with holes; at place i the number of Darknet's class i.
-COCO_CATEGORY_IDS = tuple(i for i in range(1, 91) if i not in _UNUSED_IN_COCO)
 
 _SHOWN = 10
 
@@ -266,12 +264,6 @@ class Detections:
             wanted, size = (f"{w}x{h}" for w, h in ((self.width, self.height), image.size))
             raise UsageError(f"these detections belong to a picture of {wanted} pixels, not {size}")
         return image
-
-
-def are_coco(names: Sequence[str]) -> bool:
-    """Say whether names are those of COCO's 80 classes."""
-    # The lists that circulate differ in the spelling of some names between these two.
-    return len(names) == 80 and (names[0], names[-1]) == ("person", "toothbrush")
 
 
 def _short(value: float) -> float:

@@ -30,7 +30,7 @@ from darknet_torch.images import reading, resizing
 from darknet_torch.images.resizing import Placement
 from darknet_torch.layers.base import Layer
 from darknet_torch.network import Runnable
-from darknet_torch.options import FileName
+from darknet_torch.parsing.options import FileName
 from darknet_torch.sources import Outcomes, collect, path_of, stream
 
 __all__ = ["Detector", "detect"]

@@ -18,7 +18,8 @@ from typing import IO
 
 from darknet_torch.errors import DownloadError
 from darknet_torch.packages import PackageFile, extract
-from darknet_torch.transfer import Progress, fetch_url
+from darknet_torch.progress import Progress
+from darknet_torch.transfer import fetch_url
 
 __all__ = ["Source", "download", "is_whole"]
 

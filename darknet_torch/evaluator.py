@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from darknet_torch import data, ranks
+from darknet_torch import data, distributed
 from darknet_torch.classifier import Classification, Classifier
 from darknet_torch.data import Dataset, Problem
 from darknet_torch.detections import Detections
@@ -26,8 +26,8 @@ from darknet_torch.metrics import classification
 from darknet_torch.metrics.curves import check_points
 from darknet_torch.metrics.table import Found
 from darknet_torch.network import Runnable
+from darknet_torch.progress import Progress
 from darknet_torch.records import WIDTH, Record
-from darknet_torch.transfer import Progress
 
 __all__ = ["evaluate"]
 
@@ -185,7 +185,7 @@ def _records(
     strict: bool,
 ) -> tuple[list[Record], Dataset]:
     """The findings, and the data set of the pictures that could be read; others are problems."""
-    with ranks.joined() as group:
+    with distributed.joined() as group:
         records = find(work, dataset, How(cache, progress, group))
     problems = tuple(
         Problem("unreadable picture", str(dataset.samples[record.picture].path), record.error)

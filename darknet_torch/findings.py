@@ -12,11 +12,11 @@ import numpy.typing as npt
 import torch
 
 from darknet_torch.data import Dataset
+from darknet_torch.distributed import Ranks
 from darknet_torch.network import Runnable
-from darknet_torch.ranks import Ranks
+from darknet_torch.progress import Progress
 from darknet_torch.records import WIDTH, Record, Records, decode, encode
 from darknet_torch.sources import Outcomes
-from darknet_torch.transfer import Progress
 
 __all__ = ["How", "Work", "find"]
 

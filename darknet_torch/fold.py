@@ -7,7 +7,7 @@ from torch import nn
 from darknet_torch.errors import UsageError
 from darknet_torch.graph import Plan
 from darknet_torch.network import Network
-from darknet_torch.parser import Section
+from darknet_torch.parsing.parser import Section
 
 __all__ = ["fold"]
 

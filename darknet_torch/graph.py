@@ -6,13 +6,13 @@ from functools import cached_property
 
 import darknet_torch.heads
 import darknet_torch.layers  # noqa: F401 (both register their layer types)
-from darknet_torch import parser
 from darknet_torch.errors import ShapeError, UsageError
 from darknet_torch.heads.base import Head
 from darknet_torch.layers.base import Layer, Segment, Shape, find
 from darknet_torch.net import NET_SECTIONS, Net
-from darknet_torch.options import Context, bind
-from darknet_torch.parser import Option, Section
+from darknet_torch.parsing import parser
+from darknet_torch.parsing.options import Context, bind
+from darknet_torch.parsing.parser import Option, Section
 
 __all__ = ["Node", "Plan", "Step", "make_plan", "schedule"]
 

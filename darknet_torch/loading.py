@@ -8,17 +8,18 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from darknet_torch import checkpoint, engines, parser, weights, zoo
-from darknet_torch import dialect as dialects
-from darknet_torch.dialect import Dialect
+from darknet_torch import checkpoint, engines, weights, zoo
 from darknet_torch.errors import UsageError
 from darknet_torch.files import cfg_folder, is_file
 from darknet_torch.graph import Plan, make_plan
 from darknet_torch.heads.base import Head
 from darknet_torch.network import Network
-from darknet_torch.options import Context, FileName, Mode
-from darknet_torch.parser import Section
-from darknet_torch.transfer import Progress
+from darknet_torch.parsing import dialect as dialects
+from darknet_torch.parsing import parser
+from darknet_torch.parsing.dialect import Dialect
+from darknet_torch.parsing.options import Context, FileName, Mode
+from darknet_torch.parsing.parser import Section
+from darknet_torch.progress import Progress
 
 __all__ = ["build", "cfg_folder", "list_cfgs", "load", "parse_cfg", "plan", "save"]
 

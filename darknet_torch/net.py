@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from darknet_torch.dialect import ALEXEYAB, PJREDDIE
 from darknet_torch.errors import ShapeError
 from darknet_torch.layers.base import Shape
-from darknet_torch.options import option
-from darknet_torch.parser import Section
+from darknet_torch.parsing.dialect import ALEXEYAB, PJREDDIE
+from darknet_torch.parsing.options import option
+from darknet_torch.parsing.parser import Section
 
 __all__ = ["NET_SECTIONS", "Net"]
 

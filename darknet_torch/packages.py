@@ -25,7 +25,8 @@ from typing import IO
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 from darknet_torch.errors import DownloadError
-from darknet_torch.transfer import Progress, fetch_url, open_url, pour
+from darknet_torch.progress import Progress
+from darknet_torch.transfer import fetch_url, open_url, pour
 
 __all__ = ["PackageFile", "extract"]
 

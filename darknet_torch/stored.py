@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from darknet_torch.optional import needs
+from darknet_torch.extras import needs
 
 __all__ = ["apart", "has_weights", "weights_apart"]
 

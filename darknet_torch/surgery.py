@@ -15,7 +15,7 @@ from darknet_torch.errors import UsageError
 from darknet_torch.graph import Node, Plan
 from darknet_torch.heads.base import Head
 from darknet_torch.network import Network
-from darknet_torch.parser import Option, Section
+from darknet_torch.parsing.parser import Option, Section
 
 __all__ = ["cut", "with_classes"]
 

@@ -8,27 +8,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
-from typing import IO, Protocol, cast
+from typing import IO, cast
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from darknet_torch.errors import DownloadError
+from darknet_torch.progress import Progress
 
-__all__ = ["Progress", "fetch_url", "open_url", "pour"]
+__all__ = ["fetch_url", "open_url", "pour"]
 
 TIMEOUT = 30.0
 """Seconds without a single byte before a connection counts as dead."""
 CHUNK = 1 << 18
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _AGENT = "darknet-torch"  # pjreddie.com answers 403 to the name that urllib gives itself
-
-
-class Progress(Protocol):
-    """Called after every chunk with the bytes that are there and the bytes wanted."""
-
-    def __call__(self, done: int, total: int, /) -> object:
-        """Take note; the answer is not looked at."""
 
 
 def fetch_url(url: str, part: Path, sizes: Sequence[int], progress: Progress | None = None) -> None:

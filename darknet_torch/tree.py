@@ -16,7 +16,7 @@ from torch import Tensor
 
 from darknet_torch.errors import CfgError
 from darknet_torch.files import is_file
-from darknet_torch.parser import read_lines
+from darknet_torch.parsing.parser import read_lines
 
 __all__ = ["Tree", "read_map", "read_tree"]
 

@@ -20,7 +20,7 @@ import yaml
 from darknet_torch.download import Source, download, is_whole
 from darknet_torch.errors import UsageError
 from darknet_torch.packages import PackageFile
-from darknet_torch.transfer import Progress
+from darknet_torch.progress import Progress
 
 __all__ = [
     "Model",

@@ -22,21 +22,26 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Reading order: a file imports only what stands above it. Folders stand here by their name.
 ORDER = (
-    "version errors files optional"
+    " errors version files extras"
+    " distributed progress"
+    " parsing"
     " images"
-    " parser c_numbers dialect options"
-    " boxes tree layers heads"
+    " transfer packages download zoo"
+    " data anchors"
+    " tree layers"
+    " boxes heads"
+    " metrics"
     " net graph network weights fold"
-    " matching checkpoint surgery"
-    " summary transfer packages download zoo engines loading"
-    " sources"
-    " detections detector"
-    " classifier generator"
-    " onednn compiled winograd packed optimized exporters stored verification engine_choice"
-    " data anchors metrics records ranks findings evaluation evaluator plots outputs"
+    " matching checkpoint surgery summary"
+    " sources detections detector"
+    " classifier generator engines"
+    " loading"
+    " records findings evaluation plots outputs evaluator"
+    " exporters stored verification"
+    " onednn compiled winograd packed optimized engine_choice"
     " cli"
 ).split()
-LAYERS_MAY = {"errors", "parser", "dialect", "options", "tree"}
+LAYERS_MAY = {"errors", "parsing.parser", "parsing.dialect", "parsing.options", "tree"}
 LAYERS_SHARE = {"layers.base", "layers.blocks", "layers.activation"}
 
 
@@ -141,7 +146,7 @@ def test_only_the_command_knows_the_command(path: Path) -> None:
     assert not [line for line, name in imports(path) if name.partition(".")[0] == "cli"]
 
 
-@each(r"(?!dialect|cli).+")
+@each(r"(?!parsing.dialect|cli).+")
 def test_forks_are_facts_not_ifs(path: Path) -> None:
     """`dialect is ALEXEYAB`, `dialect.name == "pjreddie"` and the like stand nowhere."""
     for node in ast.walk(ast.parse(path.read_text())):
@@ -264,7 +269,7 @@ def test_every_error_is_in_the_tree() -> None:
         "import darknet_torch",
         "import darknet_torch; darknet_torch.ALEXEYAB; darknet_torch.DarknetError",
         "import darknet_torch.cli",
-        "import darknet_torch.parser, darknet_torch.options",
+        "import darknet_torch.parsing.parser, darknet_torch.parsing.options",
     ],
 )
 def test_torch_is_not_imported_before_it_is_needed(code: str) -> None:
@@ -276,7 +281,7 @@ def test_a_layer_type_from_outside_is_found_without_being_listed() -> None:
     code = """
 import torch, darknet_torch as dt
 from darknet_torch.layers.base import Layer, layer
-from darknet_torch.options import option
+from darknet_torch.parsing.options import option
 @layer("double")
 class Double(Layer):
     factor: float = option(2.0)

@@ -9,10 +9,10 @@ import pytest
 from datasets import boxes, lay, problems
 
 from darknet_torch.data import convert, read
-from darknet_torch.detections import COCO_CATEGORY_IDS
+from darknet_torch.data.coco_classes import COCO_CATEGORY_IDS
 from darknet_torch.errors import DataError
 from darknet_torch.files import cfg_folder
-from darknet_torch.parser import read_names
+from darknet_torch.parsing.parser import read_names
 
 CATEGORIES = [{"id": 7, "name": "bee"}, {"id": 3, "name": "ant"}, {"id": 20, "name": "wasp"}]
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from darknet_torch.detections import COCO_CATEGORY_IDS, Detection, Detections
+from darknet_torch.data.coco_classes import COCO_CATEGORY_IDS
+from darknet_torch.detections import Detection, Detections
 from darknet_torch.errors import UsageError
 
 NAMES = ("bicycle", "dog", "truck")

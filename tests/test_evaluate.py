@@ -18,11 +18,11 @@ from darknet_torch import data
 from darknet_torch.cli import main
 from darknet_torch.data import Dataset, Sample, Truth
 from darknet_torch.detector import Detector
+from darknet_torch.distributed import Ranks
 from darknet_torch.errors import DarknetWarning, DataError, UsageError
 from darknet_torch.evaluation import ClassificationResult, DetectionResult
 from darknet_torch.findings import How, Work, find
 from darknet_torch.outputs import coco_results
-from darknet_torch.ranks import Ranks
 from darknet_torch.records import Record, Records, decode, encode
 
 MODELS = SHARED / "models"

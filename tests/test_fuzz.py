@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from darknet_torch.dialect import ALEXEYAB
 from darknet_torch.errors import UsageError
+from darknet_torch.parsing.dialect import ALEXEYAB
 
 pytest.importorskip("resource", reason="the tool limits memory as Unix does")
 import fuzz

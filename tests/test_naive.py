@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from keys import LIMIT, Array, Key, relative_error
 
-from darknet_torch import parser
-from darknet_torch.dialect import ALEXEYAB, PJREDDIE
 from darknet_torch.layers.base import registered
+from darknet_torch.parsing import parser
+from darknet_torch.parsing.dialect import ALEXEYAB, PJREDDIE
 
 KEYS = [keys.mini(name) for name in keys.mini_names()]
 NAMES = [key.name for key in KEYS]

@@ -7,12 +7,12 @@ import torch.nn.functional as F
 
 import darknet_torch as dt
 from darknet_torch.compiled import compiled_for, trace
-from darknet_torch.dialect import ALEXEYAB
 from darknet_torch.layers.base import Shape
 from darknet_torch.layers.blocks import ConvBlock
 from darknet_torch.onednn import available
 from darknet_torch.optimized import optimize
 from darknet_torch.packed import PackedConv
+from darknet_torch.parsing.dialect import ALEXEYAB
 from darknet_torch.winograd import FOUR, TWO, Filtering, WinogradConv, filtering
 
 FLOAT, BFLOAT = torch.float32, torch.bfloat16

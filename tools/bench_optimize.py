@@ -66,10 +66,10 @@ def _layer(
     import torch.nn.functional as F
 
     from darknet_torch.compiled import compiled_for
-    from darknet_torch.dialect import ALEXEYAB
     from darknet_torch.layers.base import Shape
     from darknet_torch.layers.blocks import ConvBlock
     from darknet_torch.packed import PackedConv
+    from darknet_torch.parsing.dialect import ALEXEYAB
     from darknet_torch.winograd import WinogradConv
 
     torch.manual_seed(0)

@@ -42,12 +42,12 @@ import fuzz_data
 import torch
 
 import darknet_torch as dt
-from darknet_torch.dialect import DIALECTS, Dialect
 from darknet_torch.errors import DarknetError
 from darknet_torch.graph import Plan
 from darknet_torch.layers.base import Shape, registered
 from darknet_torch.net import Net
 from darknet_torch.network import Network
+from darknet_torch.parsing.dialect import DIALECTS, Dialect
 
 CFGS = Path(__file__).resolve().parents[1] / "cfg"
 MAX_SECTIONS = 30

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from darknet_torch.dialect import DIALECTS
 from darknet_torch.errors import UsageError
-from darknet_torch.transfer import Progress
+from darknet_torch.parsing.dialect import DIALECTS
+from darknet_torch.progress import Progress
 
 if TYPE_CHECKING:
     from tqdm import tqdm

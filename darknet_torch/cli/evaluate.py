@@ -69,9 +69,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate; print and write what was asked for; list the problems of the data."""
-    from darknet_torch import ranks
+    from darknet_torch import distributed
     from darknet_torch.engines import ENDINGS
-    from darknet_torch.optional import needs
+    from darknet_torch.extras import needs
 
     if options.plots:
         needs("matplotlib", "plot")  # now, not when hours of work are done
@@ -79,8 +79,8 @@ def run(options: argparse.Namespace) -> int:
     if len(options.data) != 1:
         raise UsageError(f"one DATA wanted, not {len(options.data)}: {' '.join(options.data)}")
     if options.device == "cuda":
-        options.device = f"cuda:{ranks.local_rank()}"
-    with ranks.joined() as group:
+        options.device = f"cuda:{distributed.local_rank()}"
+    with distributed.joined() as group:
         result = _evaluate(options)
     if group.rank == 0:
         _show(result, options)

@@ -10,7 +10,7 @@ from darknet_torch.data.checks import plain, shown
 from darknet_torch.data.truth import Sample
 from darknet_torch.errors import DataError
 from darknet_torch.files import cfg_folder
-from darknet_torch.parser import read_names
+from darknet_torch.parsing.parser import read_names
 
 __all__ = ["MAX_CLASSES", "Classes", "numbered"]
 

@@ -234,7 +234,7 @@ def category_numbers(dataset: Dataset) -> tuple[int, ...]:
     names = dataset.names
     if len(names) == 80 and (names[0], names[-1]) == ("person", "toothbrush"):
         # here, because it brings torch
-        from darknet_torch.detections import COCO_CATEGORY_IDS
+        from darknet_torch.data.coco_classes import COCO_CATEGORY_IDS
 
         return COCO_CATEGORY_IDS
     return tuple(range(1, len(names) + 1))

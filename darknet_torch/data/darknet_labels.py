@@ -18,7 +18,7 @@ from darknet_torch.data.classes import Classes
 from darknet_torch.data.places import first_file
 from darknet_torch.data.truth import Truth
 from darknet_torch.errors import DataError
-from darknet_torch.parser import read_text
+from darknet_torch.parsing.parser import read_text
 
 __all__ = ["RULES", "has_labels", "label_paths", "read_boxes", "write_rows"]
 

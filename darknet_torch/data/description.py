@@ -18,7 +18,7 @@ from darknet_torch.data.classes import numbered
 from darknet_torch.data.places import find, with_parents
 from darknet_torch.errors import DataError
 from darknet_torch.files import cfg_folder, is_file
-from darknet_torch.parser import read_data, read_names, read_text
+from darknet_torch.parsing.parser import read_data, read_names, read_text
 
 __all__ = ["FORMATS", "Description", "describe", "load_yaml", "to_names"]
 

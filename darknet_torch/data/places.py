@@ -9,7 +9,7 @@ from typing import NamedTuple
 from darknet_torch.data.checks import plain, shown
 from darknet_torch.errors import DataError
 from darknet_torch.files import PICTURES, is_file
-from darknet_torch.parser import read_text
+from darknet_torch.parsing.parser import read_text
 
 __all__ = [
     "Listed",

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from darknet_torch import parser, weights
+from darknet_torch import weights
 from darknet_torch.errors import UsageError
 from darknet_torch.files import is_file, write_atomically
 from darknet_torch.fold import fold
 from darknet_torch.graph import Plan
 from darknet_torch.network import Network
+from darknet_torch.parsing import parser
 from darknet_torch.surgery import cut, with_classes
 
 __all__ = ["write"]

@@ -18,10 +18,10 @@ from darknet_torch.exporters.graph import (
     program,
     varying,
 )
+from darknet_torch.extras import needs
 from darknet_torch.files import write_atomically
 from darknet_torch.heads.yolo import AnchorHead
 from darknet_torch.network import Network
-from darknet_torch.optional import needs
 
 __all__ = ["model", "write"]
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from darknet_torch.exporters import onnx
 from darknet_torch.exporters.beside import made_beside
+from darknet_torch.extras import needs
 from darknet_torch.network import Network
-from darknet_torch.optional import needs
 
 __all__ = ["write"]
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from darknet_torch.heads.base import Head, Place
 from darknet_torch.layers.base import Shape, layer
-from darknet_torch.options import option
+from darknet_torch.parsing.options import option
 
 
 @layer("detection")

@@ -5,10 +5,10 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from darknet_torch.dialect import ALEXEYAB, PJREDDIE
 from darknet_torch.heads.base import Head, Place, anchor_pairs
 from darknet_torch.layers.base import Shape, layer
-from darknet_torch.options import FileName, option
+from darknet_torch.parsing.dialect import ALEXEYAB, PJREDDIE
+from darknet_torch.parsing.options import FileName, option
 
 
 @layer("region")

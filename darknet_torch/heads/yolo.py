@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from darknet_torch.boxes import NmsKind
-from darknet_torch.dialect import ALEXEYAB
 from darknet_torch.heads.base import Head, Place, anchor_pairs
 from darknet_torch.layers.base import Shape, layer
-from darknet_torch.options import FileName, option
+from darknet_torch.parsing.dialect import ALEXEYAB
+from darknet_torch.parsing.options import FileName, option
 
 IOU_KINDS = Literal["mse", "iou", "giou", "diou", "ciou"]
 

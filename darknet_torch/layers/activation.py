@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_torch.dialect import PJREDDIE
 from darknet_torch.layers.base import Layer, layer
-from darknet_torch.options import Activation, option
+from darknet_torch.parsing.dialect import PJREDDIE
+from darknet_torch.parsing.options import Activation, option
 
 __all__ = ["activate"]
 

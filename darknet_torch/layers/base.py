@@ -22,10 +22,10 @@ from typing import NamedTuple, TypeVar, dataclass_transform
 import torch
 from torch import Tensor, nn
 
-from darknet_torch.dialect import ALEXEYAB, DIALECTS, PJREDDIE, Dialect
 from darknet_torch.errors import UsageError
-from darknet_torch.options import option
-from darknet_torch.parser import Section
+from darknet_torch.parsing.dialect import ALEXEYAB, DIALECTS, PJREDDIE, Dialect
+from darknet_torch.parsing.options import option
+from darknet_torch.parsing.parser import Section
 
 __all__ = [
     "Function",

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from darknet_torch.dialect import Dialect
 from darknet_torch.layers.activation import activate
 from darknet_torch.layers.base import Segment, windows
+from darknet_torch.parsing.dialect import Dialect
 
 __all__ = [
     "BatchNorm",

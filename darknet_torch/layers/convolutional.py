@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from darknet_torch.dialect import ALEXEYAB
 from darknet_torch.layers.base import Layer, Segment, Shape, absolute, layer, windows
 from darknet_torch.layers.blocks import Blur, ConvBlock, conv_segments, fold_norm
-from darknet_torch.options import Activation, option
+from darknet_torch.parsing.dialect import ALEXEYAB
+from darknet_torch.parsing.options import Activation, option
 
 NEEDS_ACTIVATION = {"route", "shortcut", "scale_channels", "sam"}
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from darknet_torch.dialect import ALEXEYAB, PJREDDIE
 from darknet_torch.layers.base import Layer, Segment, Shape, layer
 from darknet_torch.layers.blocks import ConvBlock, conv_segments
-from darknet_torch.options import Activation, option
+from darknet_torch.parsing.dialect import ALEXEYAB, PJREDDIE
+from darknet_torch.parsing.options import Activation, option
 
 
 @dataclass(frozen=True, kw_only=True)

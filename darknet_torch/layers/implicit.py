@@ -5,9 +5,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from darknet_torch.dialect import ALEXEYAB
 from darknet_torch.layers.base import Layer, Segment, Shape, layer
-from darknet_torch.options import option
+from darknet_torch.parsing.dialect import ALEXEYAB
+from darknet_torch.parsing.options import option
 
 
 @layer("implicit", only=ALEXEYAB)

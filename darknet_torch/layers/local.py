@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from darknet_torch.layers.activation import activate
 from darknet_torch.layers.base import Layer, Segment, Shape, layer, windows
-from darknet_torch.options import Activation, option
+from darknet_torch.parsing.options import Activation, option
 
 
 @layer("local")

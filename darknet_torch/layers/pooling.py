@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from darknet_torch.dialect import ALEXEYAB
 from darknet_torch.layers.base import Layer, Shape, is_traced, layer, windows
 from darknet_torch.layers.blocks import Blur
-from darknet_torch.options import option
+from darknet_torch.parsing.dialect import ALEXEYAB
+from darknet_torch.parsing.options import option
 
 PADDED_MAX = 1 << 26
 """Values of a padded map, in all its channels; more is an error unless the map itself is large."""

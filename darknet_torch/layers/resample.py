@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_torch.dialect import ALEXEYAB, PJREDDIE
 from darknet_torch.layers.base import Layer, Shape, layer
-from darknet_torch.options import option
+from darknet_torch.parsing.dialect import ALEXEYAB, PJREDDIE
+from darknet_torch.parsing.options import option
 
 
 @layer("upsample")

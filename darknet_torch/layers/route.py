@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from darknet_torch.dialect import ALEXEYAB
 from darknet_torch.layers.base import Function, Layer, Shape, absolute, layer
-from darknet_torch.options import option
+from darknet_torch.parsing.dialect import ALEXEYAB
+from darknet_torch.parsing.options import option
 
 
 @layer("route")

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from darknet_torch.dialect import ALEXEYAB
 from darknet_torch.layers.activation import activate
 from darknet_torch.layers.base import Layer, Shape, absolute, layer
-from darknet_torch.options import Activation, option
+from darknet_torch.parsing.dialect import ALEXEYAB
+from darknet_torch.parsing.options import Activation, option
 
 
 @dataclass(frozen=True, kw_only=True)

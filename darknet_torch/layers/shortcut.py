@@ -6,11 +6,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from darknet_torch.dialect import ALEXEYAB, PJREDDIE
 from darknet_torch.layers.activation import activate
 from darknet_torch.layers.base import Function, Layer, Segment, Shape, absolute, layer
-from darknet_torch.options import Activation, option
-from darknet_torch.parser import Section
+from darknet_torch.parsing.dialect import ALEXEYAB, PJREDDIE
+from darknet_torch.parsing.options import Activation, option
+from darknet_torch.parsing.parser import Section
 
 
 @layer("shortcut", only=PJREDDIE)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from darknet_torch.layers.base import Layer, Shape, layer
-from darknet_torch.options import FileName, option
+from darknet_torch.parsing.options import FileName, option
 from darknet_torch.tree import Tree, read_tree
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from darknet_torch.extras import needs
 from darknet_torch.metrics.table import Found, Marked, check_classes
-from darknet_torch.optional import needs
 
 __all__ = ["FIGURES", "Coco", "evaluate", "installed"]
 

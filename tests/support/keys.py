@@ -34,7 +34,7 @@ from darknet_torch.errors import DarknetWarning
 from darknet_torch.graph import Plan
 from darknet_torch.layers.base import Shape
 from darknet_torch.network import Network
-from darknet_torch.options import Mode
+from darknet_torch.parsing.options import Mode
 
 Array = npt.NDArray[Any]
 

@@ -24,7 +24,7 @@ import darknet_torch as dt
 from darknet_torch.errors import DarknetWarning, ShapeError
 from darknet_torch.graph import Node, Plan
 from darknet_torch.network import Network
-from darknet_torch.options import Mode
+from darknet_torch.parsing.options import Mode
 
 MODELS = SHARED / "models"
 PHOTOS = SHARED / "photos"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from darknet_torch.parser import Option, Section, parse
+from darknet_torch.parsing.parser import Option, Section, parse
 from naive.net import Drawn, IllegalError, Net
 from naive.numbers import ALEXEY, COMMON, Array
 

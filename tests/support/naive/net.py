@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from darknet_torch.parser import Section
+from darknet_torch.parsing.parser import Section
 from naive.numbers import Array, activate, atof, atoi
 
 

@@ -18,11 +18,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from darknet_torch.c_numbers import atof, atoi
-from darknet_torch.dialect import DIALECTS, Dialect
 from darknet_torch.errors import DarknetWarning, UsageError
 from darknet_torch.files import is_file
-from darknet_torch.parser import Option, Section
+from darknet_torch.parsing.c_numbers import atof, atoi
+from darknet_torch.parsing.dialect import DIALECTS, Dialect
+from darknet_torch.parsing.parser import Option, Section
 
 __all__ = [
     "Activation",

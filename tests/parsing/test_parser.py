@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darknet_torch import parser
 from darknet_torch.errors import CfgError
 from darknet_torch.loading import plan
-from darknet_torch.parser import Option, Section
+from darknet_torch.parsing import parser
+from darknet_torch.parsing.parser import Option, Section
 
 LAYER = "[net]\nwidth=8\nheight=8\nchannels=3\n"
 
