@@ -6,7 +6,7 @@ The map, in the order in which the data flows (each file imports only what stand
     distributed, progress             several processes; what callers are told meanwhile
     parsing                           text <-> sections -> typed options; the forks as data
     images                            images: reading, Darknet's resizing, drawing
-    transfer, packages, download, zoo known models
+    zoo                               known models: catalogue and downloads
     data, anchors                     labelled images; the anchors that fit them best
     tree, layers                      what sections mean: shapes, sums, weights
     boxes, heads                      and boxes

@@ -26,7 +26,7 @@ ORDER = (
     " distributed progress"
     " parsing"
     " images"
-    " transfer packages download zoo"
+    " zoo"
     " data anchors"
     " tree layers"
     " boxes heads"

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from webserver import CONTENT, DIGEST, Server, left_in, serve  # noqa: F401
 
-from darknet_torch.download import Source, download
 from darknet_torch.errors import DownloadError
-from darknet_torch.packages import PackageFile
+from darknet_torch.zoo.download import Source, download
+from darknet_torch.zoo.package_index import PackageFile
 
 NAME = "tinyzoo"
 METADATA = f"Metadata-Version: 2.1\nName: {NAME}\nVersion: 1.0\n".encode()

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import IO
 
 from darknet_torch.errors import DownloadError
-from darknet_torch.packages import PackageFile, extract
 from darknet_torch.progress import Progress
-from darknet_torch.transfer import fetch_url
+from darknet_torch.zoo.http import fetch_url
+from darknet_torch.zoo.package_index import PackageFile, extract
 
 __all__ = ["Source", "download", "is_whole"]
 

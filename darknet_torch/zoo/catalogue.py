@@ -17,10 +17,10 @@ from typing import Any
 
 import yaml
 
-from darknet_torch.download import Source, download, is_whole
 from darknet_torch.errors import UsageError
-from darknet_torch.packages import PackageFile
 from darknet_torch.progress import Progress
+from darknet_torch.zoo.download import Source, download, is_whole
+from darknet_torch.zoo.package_index import PackageFile
 
 __all__ = [
     "Model",
@@ -172,7 +172,7 @@ def _download(entry: RemoteFile, progress: Progress | None, hint: str = "") -> P
 
 @cache
 def _read() -> Mapping[str, Any]:
-    text = resources.files("darknet_torch").joinpath("zoo.yaml").read_text(encoding="utf-8")
+    text = resources.files("darknet_torch.zoo").joinpath("zoo.yaml").read_text(encoding="utf-8")
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where there is one: 10 x faster
     content: Mapping[str, Any] = yaml.load(text, loader)
     return content

@@ -14,11 +14,11 @@ from urllib.request import Request
 import pytest
 from webserver import CONTENT, DIGEST, Server, left_in, serve  # noqa: F401
 
-from darknet_torch.download import download
 from darknet_torch.errors import DownloadError
-from darknet_torch.transfer import _Redirects
+from darknet_torch.zoo.download import download
+from darknet_torch.zoo.http import _Redirects
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 OTHER = "sha256:" + "0" * 64
 
 
@@ -175,7 +175,7 @@ def test_folder_that_cannot_be_written(server: Server, tmp_path: Path) -> None:
 
 def child(server: Server, path: Path) -> subprocess.Popen[bytes]:
     code = (
-        "import sys, pathlib; from darknet_torch.download import download;"
+        "import sys, pathlib; from darknet_torch.zoo.download import download;"
         "download([sys.argv[1]], pathlib.Path(sys.argv[2]),"
         " size=int(sys.argv[3]), digest=sys.argv[4])"
     )

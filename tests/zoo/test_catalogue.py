@@ -11,9 +11,9 @@ import pytest
 
 from darknet_torch import zoo
 from darknet_torch.errors import DownloadError, UsageError
-from darknet_torch.packages import PackageFile
+from darknet_torch.zoo.package_index import PackageFile
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"
 ENTRIES = [zoo.find_model(name) for name in zoo.list_models()]
 FILES = [zoo.find_file(name) for name in zoo.list_files()]
@@ -191,6 +191,6 @@ def test_offline_says_what_to_do(offline_cache: Path, name: str) -> None:
 def test_needs_neither_torch_nor_numpy() -> None:
     code = (
         "import sys; sys.modules['torch'] = sys.modules['numpy'] = None;"
-        "import darknet_torch.zoo as zoo; zoo.find_model('yolov3')"
+        "import darknet_torch.zoo.catalogue as zoo; zoo.find_model('yolov3')"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

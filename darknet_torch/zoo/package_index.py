@@ -26,7 +26,7 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 from darknet_torch.errors import DownloadError
 from darknet_torch.progress import Progress
-from darknet_torch.transfer import fetch_url, open_url, pour
+from darknet_torch.zoo.http import fetch_url, open_url, pour
 
 __all__ = ["PackageFile", "extract"]
 

@@ -1,0 +1,27 @@
+"""Known models: their catalogue, and how their files come here."""
+
+from darknet_torch.zoo.catalogue import (
+    Model,
+    RemoteFile,
+    cache_dir,
+    cached,
+    fetch,
+    fetch_file,
+    find_file,
+    find_model,
+    list_files,
+    list_models,
+)
+
+__all__ = [
+    "Model",
+    "RemoteFile",
+    "cache_dir",
+    "cached",
+    "fetch",
+    "fetch_file",
+    "find_file",
+    "find_model",
+    "list_files",
+    "list_models",
+]
