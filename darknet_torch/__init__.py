@@ -7,7 +7,7 @@ The map, in the order in which the data flows (each file imports only what stand
     parsing                           text <-> sections -> typed options; the forks as data
     images                            images: reading, Darknet's resizing, drawing
     zoo                               known models: catalogue and downloads
-    data, anchors                     labelled images; the anchors that fit them best
+    data                              labelled images: reading, checking, converting; anchors
     tree, layers                      what sections mean: shapes, sums, weights
     boxes, heads                      and boxes
     metrics                           detections against ground truth: Darknet, VOC, COCO

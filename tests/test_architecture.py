@@ -27,7 +27,7 @@ ORDER = (
     " parsing"
     " images"
     " zoo"
-    " data anchors"
+    " data"
     " tree layers"
     " boxes heads"
     " metrics"

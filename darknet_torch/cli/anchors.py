@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from darknet_torch.anchors import Anchors
+    from darknet_torch.data.anchors import Anchors
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -34,8 +34,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the lines of a cfg, what they are worth as comments."""
-    from darknet_torch.anchors import cfg_lines, find
     from darknet_torch.data import read
+    from darknet_torch.data.anchors import cfg_lines, find
 
     found = find(
         read(options.data, split=options.split),

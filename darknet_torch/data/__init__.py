@@ -11,11 +11,11 @@ format each, `classification` reads two; `items` and `reading` put it together, 
 it again, `counting` counts.
 """
 
-from darknet_torch.data.checks import KINDS
-from darknet_torch.data.conversion import convert
-from darknet_torch.data.counting import statistics
+from darknet_torch.data.dataset import NOTES, Dataset, Problem, Sample, Truth
+from darknet_torch.data.problems import KINDS
 from darknet_torch.data.reading import read
-from darknet_torch.data.truth import NOTES, Dataset, Problem, Sample, Truth
+from darknet_torch.data.statistics import statistics
+from darknet_torch.data.writing import convert
 
 __all__ = [
     "KINDS",

@@ -6,8 +6,8 @@ from itertools import count
 
 import numpy as np
 
-from darknet_torch.data.checks import plain, shown
-from darknet_torch.data.truth import Sample
+from darknet_torch.data.dataset import Sample
+from darknet_torch.data.messages import plain, shown
 from darknet_torch.errors import DataError
 from darknet_torch.files import cfg_folder
 from darknet_torch.parsing.parser import read_names

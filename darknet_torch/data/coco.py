@@ -15,9 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
-from darknet_torch.data.checks import Box, Report, number, plain, shown
-from darknet_torch.data.places import exists
-from darknet_torch.data.truth import Dataset, Sample
+from darknet_torch.data.dataset import Dataset, Sample
+from darknet_torch.data.messages import number, plain, shown
+from darknet_torch.data.paths import exists
+from darknet_torch.data.problems import Box, Report
 from darknet_torch.errors import DataError
 from darknet_torch.files import read_bytes, write_atomically
 

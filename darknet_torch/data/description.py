@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
-from darknet_torch.data.checks import plain, shown
 from darknet_torch.data.classes import numbered
-from darknet_torch.data.places import find, with_parents
+from darknet_torch.data.messages import plain, shown
+from darknet_torch.data.paths import find, with_parents
 from darknet_torch.errors import DataError
 from darknet_torch.files import cfg_folder, is_file
 from darknet_torch.parsing.parser import read_data, read_names, read_text

@@ -8,12 +8,13 @@ from itertools import islice
 from os import PathLike
 from typing import Any
 
-from darknet_torch.data.checks import Report, check_boxes, plain, shown
 from darknet_torch.data.classes import Classes
-from darknet_torch.data.darknet_labels import RULES
+from darknet_torch.data.darknet import RULES
+from darknet_torch.data.dataset import NOTES, Dataset, Sample
 from darknet_torch.data.description import FORMATS, Names, describe, to_names
-from darknet_torch.data.items import Item, Run, items_of
-from darknet_torch.data.truth import NOTES, Dataset, Sample
+from darknet_torch.data.listing import Item, Run, items_of
+from darknet_torch.data.messages import plain, shown
+from darknet_torch.data.problems import Report, check_boxes
 from darknet_torch.errors import DataError, UsageError
 from darknet_torch.images.size import ABSENT, image_size
 

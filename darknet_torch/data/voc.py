@@ -14,11 +14,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from darknet_torch.data.checks import Box, Report, number, plain, shown
 from darknet_torch.data.classes import Classes
-from darknet_torch.data.places import Listed, first_file, is_picture, list_rows
-from darknet_torch.data.truth import Truth
-from darknet_torch.data.xml_tree import Element, read_xml
+from darknet_torch.data.dataset import Truth
+from darknet_torch.data.messages import number, plain, shown
+from darknet_torch.data.paths import Listed, first_file, is_picture, list_rows
+from darknet_torch.data.problems import Box, Report
+from darknet_torch.data.safe_xml import Element, read_xml
 from darknet_torch.errors import DataError
 
 __all__ = ["annotation_paths", "has_annotations", "is_layout", "layout", "read_boxes", "write_xml"]

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from darknet_torch.data.truth import Truth
+from darknet_torch.data.dataset import Truth
 from darknet_torch.errors import UsageError
 
 __all__ = ["Found", "Marked", "areas", "check_classes"]

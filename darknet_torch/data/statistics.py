@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from darknet_torch.data.truth import Dataset
+from darknet_torch.data.dataset import Dataset
 
 __all__ = ["statistics"]
 

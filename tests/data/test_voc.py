@@ -7,7 +7,7 @@ import pytest
 from datasets import boxes, lay, problems, voc
 
 from darknet_torch.data import read
-from darknet_torch.data.xml_tree import read_xml
+from darknet_torch.data.safe_xml import read_xml
 from darknet_torch.errors import DataError
 
 BCCD = keys.SHARED / "datasets" / "bccd" / "BCCD"

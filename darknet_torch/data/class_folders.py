@@ -7,9 +7,10 @@ paths      Darknet's way: the class is the name that occurs in the path, `n02109
 from collections.abc import Sequence
 from pathlib import Path
 
-from darknet_torch.data.checks import Report, shown
 from darknet_torch.data.classes import Classes
-from darknet_torch.data.places import Listed, is_picture
+from darknet_torch.data.messages import shown
+from darknet_torch.data.paths import Listed, is_picture
+from darknet_torch.data.problems import Report
 from darknet_torch.errors import DataError
 
 __all__ = ["class_of", "in_class_folders", "is_tree"]

@@ -6,7 +6,7 @@ from glob import has_magic, iglob
 from pathlib import Path
 from typing import NamedTuple
 
-from darknet_torch.data.checks import plain, shown
+from darknet_torch.data.messages import plain, shown
 from darknet_torch.errors import DataError
 from darknet_torch.files import PICTURES, is_file
 from darknet_torch.parsing.parser import read_text

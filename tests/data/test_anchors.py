@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from keys import SHARED
 
 import darknet_torch.data
-from darknet_torch.anchors import best_iou, cfg_lines, cluster, find, sizes
 from darknet_torch.cli import main
 from darknet_torch.data import Dataset, Sample, Truth
+from darknet_torch.data.anchors import best_iou, cfg_lines, cluster, find, sizes
 from darknet_torch.errors import DarknetWarning, DataError, UsageError
 
 TRAIN = SHARED / "oracle" / "train"
@@ -103,7 +103,7 @@ def test_iou_is_that_of_a_plain_loop(boxes, anchors) -> None:
 
 def test_iou_of_more_boxes_than_are_computed_at_once(monkeypatch) -> None:
     boxes = np.random.default_rng(3).uniform(1, 9, (50, 2))
-    monkeypatch.setattr("darknet_torch.anchors._CHUNK", 7)
+    monkeypatch.setattr("darknet_torch.data.anchors._CHUNK", 7)
     assert best_iou(boxes, boxes[:4])[0].mean() == pytest.approx(naive_mean(boxes, boxes[:4]))
 
 

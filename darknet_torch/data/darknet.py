@@ -13,10 +13,11 @@ file lies, each fork tells by a rule of its own (`fill_truth_detection`, `replac
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from darknet_torch.data.checks import Box, Report, number, shown
 from darknet_torch.data.classes import Classes
-from darknet_torch.data.places import first_file
-from darknet_torch.data.truth import Truth
+from darknet_torch.data.dataset import Truth
+from darknet_torch.data.messages import number, shown
+from darknet_torch.data.paths import first_file
+from darknet_torch.data.problems import Box, Report
 from darknet_torch.errors import DataError
 from darknet_torch.parsing.parser import read_text
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from darknet_torch.data import classification, coco, darknet_labels, voc
-from darknet_torch.data.checks import Box, Report
+from darknet_torch.data import class_folders, coco, darknet, voc
 from darknet_torch.data.classes import Classes
+from darknet_torch.data.dataset import NOTES
 from darknet_torch.data.description import Description
-from darknet_torch.data.places import (
+from darknet_torch.data.paths import (
     Listed,
     find,
     first_file,
@@ -24,7 +24,7 @@ from darknet_torch.data.places import (
     is_picture,
     pictures,
 )
-from darknet_torch.data.truth import NOTES
+from darknet_torch.data.problems import Box, Report
 from darknet_torch.errors import DataError
 
 __all__ = ["Item", "Run", "items_of"]
@@ -105,15 +105,13 @@ def _inside(folder: Path, split: str) -> Path:
 
 
 def _is_tree(folder: Path, told: str | None) -> bool:
-    return told in ("folders", "classification") or (
-        told is None and classification.is_tree(folder)
-    )
+    return told in ("folders", "classification") or (told is None and class_folders.is_tree(folder))
 
 
 def _guessed(listed: Sequence[Listed], run: Run) -> str:
     first = [each.path for each in listed[:20]]
     folder = run.description.labels
-    if darknet_labels.has_labels(first, folder):
+    if darknet.has_labels(first, folder):
         return "darknet"
     return "voc" if voc.has_annotations(first, folder) else "darknet"
 
@@ -126,7 +124,7 @@ def _of_labels(listed: Sequence[Listed], form: str, run: Run) -> Iterator[Item]:
             paths = voc.annotation_paths(each.path, folder)
             boxes = partial(_voc_boxes, paths, each.path, run)
         else:
-            paths = darknet_labels.label_paths(each.path, run.label_rule, folder)
+            paths = darknet.label_paths(each.path, run.label_rule, folder)
             hard = difficult[index] if difficult else None
             boxes = partial(_darknet_boxes, paths, each.path, hard, run)
         yield Item(each, boxes)
@@ -147,12 +145,12 @@ def _darknet_boxes(
     report: Report,
 ) -> Sequence[Box]:
     """Those of the label file, and as difficult those of the parallel list's label file."""
-    boxes = darknet_labels.read_boxes(paths, size, run.classes, report, picture)
-    hard = darknet_labels.label_paths(difficult, run.label_rule) if difficult else []
+    boxes = darknet.read_boxes(paths, size, run.classes, report, picture)
+    hard = darknet.label_paths(difficult, run.label_rule) if difficult else []
     if first_file(hard) is None:
         return boxes
     notes = Report()
-    more = darknet_labels.read_boxes(hard, size, run.classes, notes, picture)
+    more = darknet.read_boxes(hard, size, run.classes, notes, picture)
     report += [note for note in notes if note.kind not in NOTES]
     return [*boxes, *(box._replace(difficult=True) for box in more)]
 
@@ -164,7 +162,7 @@ def _difficult(listed: Sequence[Listed], run: Run) -> list[Path]:
         return []
 
     def there(path: Path) -> bool:  # the labels alone: no picture is needed
-        paths = darknet_labels.label_paths(path, run.label_rule)
+        paths = darknet.label_paths(path, run.label_rule)
         return first_file(paths) is not None
 
     found = pictures(name, run.description.places, f"{source}: difficult", _near(run), there)
@@ -175,7 +173,7 @@ def _difficult(listed: Sequence[Listed], run: Run) -> list[Path]:
 
 
 def _of_tree(folder: Path, run: Run) -> Iterator[Item]:
-    for listed, label in classification.in_class_folders(folder, run.classes, run.report):
+    for listed, label in class_folders.in_class_folders(folder, run.classes, run.report):
         yield Item(listed, label=label)
 
 
@@ -184,7 +182,7 @@ def _of_paths(listed: Sequence[Listed], run: Run) -> Iterator[Item]:
     if names is None:
         raise DataError(f"{run.description.source}: which names occur in the paths? give names")
     for each in listed:
-        yield Item(each, label=classification.class_of(each, names, run.report))
+        yield Item(each, label=class_folders.class_of(each, names, run.report))
 
 
 def _of_coco(path: Path, run: Run) -> Iterator[Item]:

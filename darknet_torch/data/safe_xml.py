@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from xml.parsers import expat
 
-from darknet_torch.data.checks import plain, shown
+from darknet_torch.data.messages import plain, shown
 from darknet_torch.errors import DataError
 from darknet_torch.files import read_bytes
 

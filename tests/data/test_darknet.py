@@ -10,7 +10,7 @@ from datasets import boxes, lay, picture, problems
 from PIL import Image
 
 from darknet_torch.data import KINDS, NOTES, Dataset, Problem, Sample, Truth, read, statistics
-from darknet_torch.data.darknet_labels import label_paths
+from darknet_torch.data.darknet import label_paths
 from darknet_torch.errors import DarknetError, DataError, UsageError
 
 DATASETS = keys.SHARED / "datasets"

@@ -4,16 +4,15 @@ A kind of problem is one of KINDS. Nothing is changed to make it right: a row is
 or left out.
 """
 
-import math
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from darknet_torch.data.truth import Problem, Truth
-from darknet_torch.errors import DataError
+from darknet_torch.data.dataset import Problem, Truth
+from darknet_torch.data.messages import _cut
 
-__all__ = ["KINDS", "Box", "Report", "check_boxes", "number", "plain", "shown"]
+__all__ = ["KINDS", "Box", "Report", "check_boxes"]
 
 KINDS = {
     "missing picture": "it is listed and not there; no sample",
@@ -37,7 +36,6 @@ KINDS = {
 }
 """Kind -> what it means and what becomes of it."""
 
-_LONGEST = 200
 _FARTHEST = 1e9
 
 
@@ -59,43 +57,6 @@ class Report(list[Problem]):
     def add(self, kind: str, where: str, what: str) -> None:
         """Note a problem; what files hold is made printable, and not longer than a screen."""
         self.append(Problem(kind, _cut(where), _cut(what)))
-
-
-def plain(text: str) -> str:
-    """Text from anywhere on one line that can be printed."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def _cut(text: str) -> str:
-    """A path may have thousands of letters; the line stands at its end."""
-    text = text if len(text) <= 1000 else f"{text[:500]}...{text[-400:]}"
-    return plain(text)
-
-
-def shown(value: Any) -> str:
-    """A value from a file, for a message: not longer than a line."""
-    text = value[: _LONGEST + 1] if isinstance(value, str) else _word(value)
-    return plain(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
-
-
-def _word(value: Any) -> str:
-    """Of a list its kind alone: it may be long, and hold others."""
-    simple = isinstance(value, float | None) or (isinstance(value, int) and abs(value) < 1 << 64)
-    return str(value) if simple else f"a {type(value).__name__}"
-
-
-def number(value: Any) -> float:
-    """A finite number, of a text too; raises DataError that says what is there instead."""
-    allowed = isinstance(value, int | float | str) and not isinstance(value, bool)
-    try:
-        found = float(value) if allowed and "_" not in str(value)[:_LONGEST] else math.nan
-    except (ValueError, OverflowError):
-        found = math.nan
-    if not math.isfinite(found):
-        raise DataError(f"{shown(value)}: a finite number wanted")
-    return found
 
 
 def check_boxes(boxes: Iterable[Box], width: int, height: int, report: Report) -> Truth:

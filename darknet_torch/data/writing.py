@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import yaml
 
 from darknet_torch.data import coco, voc
-from darknet_torch.data.checks import plain, shown
-from darknet_torch.data.darknet_labels import write_rows
+from darknet_torch.data.darknet import write_rows
+from darknet_torch.data.dataset import Dataset, Sample
 from darknet_torch.data.description import load_yaml
-from darknet_torch.data.truth import Dataset, Sample
+from darknet_torch.data.messages import plain, shown
 from darknet_torch.errors import DataError, UsageError
 from darknet_torch.files import atomic, write_atomically
 
