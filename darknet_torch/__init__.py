@@ -8,7 +8,7 @@ The map, in the order in which the data flows (each file imports only what stand
     images                            images: reading, Darknet's resizing, drawing
     zoo                               known models: catalogue and downloads
     data                              labelled images: reading, checking, converting; anchors
-    tree, layers                      what sections mean: shapes, sums, weights
+    layers                            the layer types: shapes, computation, weights
     boxes, heads                      and boxes
     metrics                           detections against ground truth: Darknet, VOC, COCO
     net, graph, network, weights, fold  layers in their places, the nn.Module, its files

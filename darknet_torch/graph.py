@@ -8,7 +8,8 @@ import darknet_torch.heads
 import darknet_torch.layers  # noqa: F401 (both register their layer types)
 from darknet_torch.errors import ShapeError, UsageError
 from darknet_torch.heads.base import Head
-from darknet_torch.layers.base import Layer, Segment, Shape, find
+from darknet_torch.layers.base import Layer, Segment, Shape
+from darknet_torch.layers.registry import find
 from darknet_torch.net import NET_SECTIONS, Net
 from darknet_torch.parsing import parser
 from darknet_torch.parsing.options import Context, bind

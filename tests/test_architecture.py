@@ -15,7 +15,8 @@ import darknet_torch
 import darknet_torch.graph  # (registers every layer type)
 from darknet_torch.errors import DarknetError, DarknetWarning
 from darknet_torch.heads.base import Head
-from darknet_torch.layers.base import Layer, registered
+from darknet_torch.layers.base import Layer
+from darknet_torch.layers.registry import registered
 
 PACKAGE = Path(darknet_torch.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -28,7 +29,7 @@ ORDER = (
     " images"
     " zoo"
     " data"
-    " tree layers"
+    " layers"
     " boxes heads"
     " metrics"
     " net graph network weights fold"
@@ -41,8 +42,16 @@ ORDER = (
     " onednn compiled winograd packed optimized engine_choice"
     " cli"
 ).split()
-LAYERS_MAY = {"errors", "parsing.parser", "parsing.dialect", "parsing.options", "tree"}
-LAYERS_SHARE = {"layers.base", "layers.blocks", "layers.activation"}
+LAYERS_MAY = {"errors", "parsing.parser", "parsing.dialect", "parsing.options"}
+LAYERS_SHARE = {"layers.base", "layers.registry", "layers.blocks", "layers.activation"}
+LAYERS_SHARE |= {"layers.word_tree"}
+FOUNDATIONS = {
+    "layers": {"layers.base", "layers.registry"},  # hands them on
+    "layers.base": LAYERS_MAY,
+    "layers.registry": LAYERS_MAY | {"layers.base"},
+    "layers.word_tree": LAYERS_MAY | {"files"},
+    "layers.activation": LAYERS_MAY | {"layers.base", "layers.registry"},
+}
 
 
 def module_name(path: Path) -> str:
@@ -118,9 +127,7 @@ def test_a_file_imports_only_what_stands_above_it(path: Path) -> None:
 @each(r"layers\..+")
 def test_layer_types_do_not_know_one_another(path: Path) -> None:
     mine = module_name(path)
-    allowed = {"layers.base": LAYERS_MAY, "layers.activation": LAYERS_MAY | {"layers.base"}}.get(
-        mine, LAYERS_MAY | LAYERS_SHARE
-    )
+    allowed = FOUNDATIONS.get(mine, LAYERS_MAY | LAYERS_SHARE)
     for line, name in imports(path):
         assert name in allowed - {mine}, f"{path}:{line}: {name}"
 
@@ -136,9 +143,13 @@ def test_heads_know_layers_by_their_base(path: Path) -> None:
 def test_the_graph_knows_no_layer_type(path: Path) -> None:
     for line, name in imports(path):
         inside = name.partition(".")[0] in ("layers", "heads")
-        assert not inside or name in {"layers", "heads", "layers.base", "heads.base"}, (
-            f"{path}:{line}: {name}"
-        )
+        assert not inside or name in {
+            "layers",
+            "heads",
+            "layers.base",
+            "layers.registry",
+            "heads.base",
+        }, f"{path}:{line}: {name}"
 
 
 @each(r"(?!cli).+")
@@ -280,8 +291,7 @@ def test_torch_is_not_imported_before_it_is_needed(code: str) -> None:
 def test_a_layer_type_from_outside_is_found_without_being_listed() -> None:
     code = """
 import torch, darknet_torch as dt
-from darknet_torch.layers.base import Layer, layer
-from darknet_torch.parsing.options import option
+from darknet_torch.layers import Layer, layer, option
 @layer("double")
 class Double(Layer):
     factor: float = option(2.0)

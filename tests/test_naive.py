@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keys import LIMIT, Array, Key, relative_error
 
-from darknet_torch.layers.base import registered
+from darknet_torch.layers.registry import registered
 from darknet_torch.parsing import parser
 from darknet_torch.parsing.dialect import ALEXEYAB, PJREDDIE
 

@@ -44,7 +44,8 @@ import torch
 import darknet_torch as dt
 from darknet_torch.errors import DarknetError
 from darknet_torch.graph import Plan
-from darknet_torch.layers.base import Shape, registered
+from darknet_torch.layers.base import Shape
+from darknet_torch.layers.registry import registered
 from darknet_torch.net import Net
 from darknet_torch.network import Network
 from darknet_torch.parsing.dialect import DIALECTS, Dialect

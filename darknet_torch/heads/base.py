@@ -15,8 +15,8 @@ from torch import Tensor
 
 from darknet_torch.boxes import Candidates, Predictions
 from darknet_torch.layers.base import Layer
+from darknet_torch.layers.word_tree import Tree, read_map, read_tree
 from darknet_torch.parsing.options import FileName, option
-from darknet_torch.tree import Tree, read_map, read_tree
 
 __all__ = ["Head", "Place", "anchor_pairs"]
 

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from darknet_torch.heads.base import Head, Place
-from darknet_torch.layers.base import Shape, layer
+from darknet_torch.layers.base import Shape
+from darknet_torch.layers.registry import layer
 from darknet_torch.parsing.options import option
 
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from darknet_torch.heads.base import Head, Place, anchor_pairs
-from darknet_torch.layers.base import Shape, layer
+from darknet_torch.layers.base import Shape
+from darknet_torch.layers.registry import layer
 from darknet_torch.parsing.dialect import ALEXEYAB, PJREDDIE
 from darknet_torch.parsing.options import FileName, option
 

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_torch.layers.base import Layer, layer
+from darknet_torch.layers.base import Layer
+from darknet_torch.layers.registry import layer
 from darknet_torch.parsing.dialect import PJREDDIE
 from darknet_torch.parsing.options import Activation, option
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from darknet_torch.layers.base import Layer, Segment, Shape, absolute, layer, windows
+from darknet_torch.layers.base import Layer, Segment, Shape, absolute, windows
 from darknet_torch.layers.blocks import Blur, ConvBlock, conv_segments, fold_norm
+from darknet_torch.layers.registry import layer
 from darknet_torch.parsing.dialect import ALEXEYAB
 from darknet_torch.parsing.options import Activation, option
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from darknet_torch.layers.base import Layer, Segment, Shape, layer
+from darknet_torch.layers.base import Layer, Segment, Shape
 from darknet_torch.layers.blocks import ConvBlock, conv_segments
+from darknet_torch.layers.registry import layer
 from darknet_torch.parsing.dialect import ALEXEYAB, PJREDDIE
 from darknet_torch.parsing.options import Activation, option
 

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 
 from darknet_torch.layers.activation import activate
-from darknet_torch.layers.base import Layer, Segment, Shape, layer
+from darknet_torch.layers.base import Layer, Segment, Shape
 from darknet_torch.layers.blocks import batch_norm, fold_norm, norm_segments
+from darknet_torch.layers.registry import layer
 from darknet_torch.parsing.dialect import PJREDDIE
 from darknet_torch.parsing.options import Activation, option
 

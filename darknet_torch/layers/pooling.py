@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from darknet_torch.layers.base import Layer, Shape, is_traced, layer, windows
+from darknet_torch.layers.base import Layer, Shape, is_traced, windows
 from darknet_torch.layers.blocks import Blur
+from darknet_torch.layers.registry import layer
 from darknet_torch.parsing.dialect import ALEXEYAB
 from darknet_torch.parsing.options import option
 

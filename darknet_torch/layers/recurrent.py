@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from darknet_torch.layers.activation import activate
-from darknet_torch.layers.base import Layer, Segment, Shape, layer
+from darknet_torch.layers.base import Layer, Segment, Shape
 from darknet_torch.layers.blocks import Linear, linear_segments
+from darknet_torch.layers.registry import layer
 from darknet_torch.parsing.dialect import ALEXEYAB, PJREDDIE
 from darknet_torch.parsing.options import Activation, option
 

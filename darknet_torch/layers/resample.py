@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_torch.layers.base import Layer, Shape, layer
+from darknet_torch.layers.base import Layer, Shape
+from darknet_torch.layers.registry import layer
 from darknet_torch.parsing.dialect import ALEXEYAB, PJREDDIE
 from darknet_torch.parsing.options import option
 

@@ -5,9 +5,10 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from darknet_torch.layers.base import Layer, Shape, layer
+from darknet_torch.layers.base import Layer, Shape
+from darknet_torch.layers.registry import layer
+from darknet_torch.layers.word_tree import Tree, read_tree
 from darknet_torch.parsing.options import FileName, option
-from darknet_torch.tree import Tree, read_tree
 
 
 @layer("softmax", "soft")

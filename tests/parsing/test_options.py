@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import darknet_torch as dt
 from darknet_torch.errors import CfgError, DarknetWarning, UsageError
 from darknet_torch.layers.activation import activate
-from darknet_torch.layers.base import registered
+from darknet_torch.layers.registry import registered
 from darknet_torch.parsing.c_numbers import atof, atoi
 from darknet_torch.parsing.dialect import ALEXEYAB, DIALECTS, HANK_AI, PJREDDIE, Dialect
 from darknet_torch.parsing.options import Activation, Context, FileName, bind, option

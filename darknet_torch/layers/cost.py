@@ -1,9 +1,10 @@
-"""[cost], [contrastive], [iseg]: layers that Darknet trains with."""
+"""[cost], [contrastive]: losses that Darknet trains with."""
 
 import torch
 from torch import Tensor
 
-from darknet_torch.layers.base import Layer, Shape, layer
+from darknet_torch.layers.base import Layer, Shape
+from darknet_torch.layers.registry import layer
 from darknet_torch.parsing.dialect import ALEXEYAB, PJREDDIE
 from darknet_torch.parsing.options import option
 
@@ -45,27 +46,3 @@ class Contrastive(Layer):
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return zeros (B, n)."""
         return torch.zeros_like(inputs[0].flatten(1))
-
-
-@layer("iseg", only=PJREDDIE)
-class Iseg(Layer):
-    """[iseg]: instance segmentation, (B, classes + ids, h, w), the classes' channels squashed."""
-
-    classes: int = option(20, check=lambda n: n > 0, wanted="at least 1")
-    ids: int = option(32, check=lambda n: n >= 0, wanted="at least 0")
-    max: int = option(90)
-
-    def shape(self, *inputs: Shape) -> Shape:
-        """Return the map's shape; ValueError if its channels are not classes + ids."""
-        c, _, _ = inputs[0].map()
-        if c != self.classes + self.ids:
-            raise ValueError(
-                f"{self.classes} classes and {self.ids} ids need {self.classes + self.ids} filters"
-                f" before them, not {c}"
-            )
-        return inputs[0]
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Squash the classes, keep the ids."""
-        x = inputs[0]
-        return torch.cat((torch.sigmoid(x[:, : self.classes]), x[:, self.classes :]), dim=1)

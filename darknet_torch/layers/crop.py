@@ -1,27 +1,11 @@
-"""[dropout], [silence], [crop], [history]: layers that pass their input on, or a part of it."""
+"""[crop]: the centre of the image."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_torch.layers.base import Layer, Shape, layer
-from darknet_torch.parsing.dialect import ALEXEYAB
+from darknet_torch.layers.base import Layer, Shape
+from darknet_torch.layers.registry import layer
 from darknet_torch.parsing.options import option
-
-
-@layer("dropout")
-class Dropout(Layer):
-    """[dropout]: nothing happens at inference."""
-
-    probability: float = option(0.5, in_fork={ALEXEYAB: 0.2})
-    dropblock: bool = option(False, only=ALEXEYAB)
-    dropblock_size_rel: float = option(0.0, only=ALEXEYAB)
-    dropblock_size_abs: int = option(0, only=ALEXEYAB)
-
-
-@layer("silence", "empty", "blank", only=ALEXEYAB)
-class Silence(Layer):
-    """[silence], [empty]: nothing happens."""
 
 
 @layer("crop")
@@ -53,23 +37,3 @@ class Crop(Layer):
         columns = torch.arange(self.crop_width, device=x.device) + left
         x = x[:, :, rows[:, None], columns]  # a slice would tie exported programs to one size
         return x if self.noadjust else x * 2 - 1
-
-
-@layer("history", only=ALEXEYAB)
-class History(Layer):
-    """[history]: (B, c, h, w) -> (B, c * history_size, h, w).
-
-    With one time step, as at inference, Darknet fills the first c channels; the rest is 0.
-    """
-
-    history_size: int = option(4, check=lambda n: n > 0, wanted="at least 1")
-
-    def shape(self, *inputs: Shape) -> Shape:
-        """Return (c * history_size, h, w)."""
-        c, h, w = inputs[0].map()
-        return Shape(c * self.history_size, h, w)
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Append zeros."""
-        x = inputs[0]
-        return F.pad(x, (0, 0, 0, 0, 0, x.shape[1] * (self.history_size - 1)))

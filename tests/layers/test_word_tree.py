@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darknet_torch.errors import CfgError
-from darknet_torch.tree import Tree, read_map, read_tree
+from darknet_torch.layers.word_tree import Tree, read_map, read_tree
 
 Numbers = list[float]
 

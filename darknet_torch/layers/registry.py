@@ -1,0 +1,69 @@
+"""Section name -> layer type: the classes that the decorator `layer` has registered."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import NamedTuple, TypeVar, dataclass_transform
+
+from darknet_torch.errors import UsageError
+from darknet_torch.layers.base import Layer
+from darknet_torch.parsing.dialect import DIALECTS, Dialect
+from darknet_torch.parsing.options import option
+from darknet_torch.parsing.parser import Section
+
+__all__ = ["find", "layer", "registered"]
+
+T = TypeVar("T", bound="Layer")
+
+
+class _Entry(NamedTuple):
+    cls: type[Layer]
+    only: Dialect | None
+
+
+_registry: dict[str, list[_Entry]] = {}
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(option, field))
+def layer(*names: str, only: Dialect | None = None) -> Callable[[type[T]], type[T]]:
+    """Register a class as the layer type of sections of these names, in one fork's family or all.
+
+    Raises UsageError where the name is taken.
+    """
+
+    def register(cls: type[T]) -> type[T]:
+        cls = dataclass(frozen=True, kw_only=True)(cls)
+        for name in names:
+            entries = _registry.setdefault(name, [])
+            if any(entry.only in (None, only) or only is None for entry in entries):
+                raise UsageError(f"[{name}] is already the layer type {entries[0].cls.__name__}")
+            entries.append(_Entry(cls, only))
+        return cls
+
+    return register
+
+
+def registered() -> dict[str, list[tuple[type[Layer], Dialect | None]]]:
+    """Return the layer types by section name, each with the only fork that has it, if any."""
+    return {name: [(e.cls, e.only) for e in entries] for name, entries in _registry.items()}
+
+
+def find(section: Section, dialect: Dialect) -> type[Layer]:
+    """Return the layer type of a section; CfgError names the dialect that would take it."""
+    entries = _registry.get(section.name, [])
+    for entry in entries:
+        if dialect.knows(entry.only) and section.name not in dialect.lacks:
+            return entry.cls
+    raise section.error(_not_found(section.name, entries, dialect))
+
+
+def _not_found(name: str, entries: list[_Entry], dialect: Dialect) -> str:
+    takers = [
+        d.name
+        for d in DIALECTS.values()
+        if any(d.knows(entry.only) for entry in entries) and name not in d.lacks
+    ]
+    if takers:
+        return f"{dialect.name} has no such section; dialect {' or '.join(takers)} takes it"
+    close = get_close_matches(name.strip("[]#").lower(), _registry, n=1, cutoff=0.5)
+    return "unknown section" + (f"; did you mean [{close[0]}]?" if close else "")
