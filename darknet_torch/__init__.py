@@ -9,7 +9,7 @@ The map, in the order in which the data flows (each file imports only what stand
     zoo                               known models: catalogue and downloads
     data                              labelled images: reading, checking, converting; anchors
     layers                            the layer types: shapes, computation, weights
-    boxes, heads                      and boxes
+    heads                             raw maps -> boxes and scores; NMS
     metrics                           detections against ground truth: Darknet, VOC, COCO
     net, graph, network, weights, fold  layers in their places, the nn.Module, its files
     matching, checkpoint, surgery, summary  tensors in other files; changed networks; tables

@@ -12,18 +12,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from darknet_torch.boxes import (
-    Candidates,
-    NmsKind,
-    cxcywh_to_xyxy,
-    join,
-    suppress,
-    xyxy_to_cxcywh,
-)
 from darknet_torch.detections import Detections
 from darknet_torch.errors import UsageError
 from darknet_torch.heads.base import Head
+from darknet_torch.heads.boxes import Candidates, cxcywh_to_xyxy, join, xyxy_to_cxcywh
 from darknet_torch.heads.detection import Detection
+from darknet_torch.heads.nms import NmsKind, suppress
 from darknet_torch.heads.region import Region
 from darknet_torch.heads.yolo import AnchorHead
 from darknet_torch.images import reading, resizing

@@ -30,7 +30,7 @@ ORDER = (
     " zoo"
     " data"
     " layers"
-    " boxes heads"
+    " heads"
     " metrics"
     " net graph network weights fold"
     " matching checkpoint surgery summary"
@@ -134,7 +134,9 @@ def test_layer_types_do_not_know_one_another(path: Path) -> None:
 
 @each(r"heads\..+")
 def test_heads_know_layers_by_their_base(path: Path) -> None:
-    allowed = (LAYERS_MAY | LAYERS_SHARE | {"boxes", "heads.base"}) - {module_name(path)}
+    allowed = (LAYERS_MAY | LAYERS_SHARE | {"heads.boxes", "heads.nms", "heads.base"}) - {
+        module_name(path)
+    }
     for line, name in imports(path):
         assert name in allowed, f"{path}:{line}: {name}"
 

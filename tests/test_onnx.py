@@ -11,10 +11,10 @@ from keys import relative_error
 from torch import Tensor
 
 import darknet_torch as dt
-from darknet_torch.boxes import suppress
 from darknet_torch.engines import Converted, installed
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters.graph import prepared
+from darknet_torch.heads.nms import suppress
 from darknet_torch.network import Network
 
 onnx = pytest.importorskip("onnx", reason='needs the extra "onnx"')

@@ -13,8 +13,8 @@ from keys import relative_error
 from torch import Tensor
 
 import darknet_torch as dt
-from darknet_torch.boxes import iou
 from darknet_torch.errors import DarknetError, DarknetWarning, UsageError
+from darknet_torch.heads.boxes import iou
 from darknet_torch.network import Network
 from darknet_torch.onednn import available
 from darknet_torch.optimized import PATIENCE, Optimized, optimize

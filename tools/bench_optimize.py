@@ -137,7 +137,7 @@ def _moved(network: Any, fast: Any, paths: list[Path]) -> str:
     import torch
 
     import darknet_torch as dt
-    from darknet_torch.boxes import iou
+    from darknet_torch.heads.boxes import iou
 
     moves = []
     found = (dt.detect(each, paths, threshold=THRESHOLD, nms=0) for each in (network, fast))

@@ -13,7 +13,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from darknet_torch.boxes import Candidates, Predictions
+from darknet_torch.heads.boxes import Candidates, Predictions
 from darknet_torch.layers.base import Layer
 from darknet_torch.layers.word_tree import Tree, read_map, read_tree
 from darknet_torch.parsing.options import FileName, option

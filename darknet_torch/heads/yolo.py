@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from darknet_torch.boxes import NmsKind
 from darknet_torch.heads.base import Head, Place, anchor_pairs
+from darknet_torch.heads.nms import NmsKind
 from darknet_torch.layers.base import Shape
 from darknet_torch.layers.registry import layer
 from darknet_torch.parsing.dialect import ALEXEYAB

@@ -1,91 +1,16 @@
-"""Boxes: formats, overlaps, and Darknet's four kinds of non-maximum suppression, on any device.
+"""Darknet's kinds of non-maximum suppression (NMS), on any device."""
 
-A box is (x, y, w, h): centre and size, in fractions of the picture or in pixels (`cxcywh`), or
-its corners (left, top, right, bottom) (`xyxy`).
-"""
-
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = [
-    "Candidates",
-    "NmsKind",
-    "Predictions",
-    "cxcywh_to_xyxy",
-    "enclosing_diagonal",
-    "iou",
-    "join",
-    "suppress",
-    "xyxy_to_cxcywh",
-]
+from darknet_torch.heads.boxes import enclosing_diagonal, iou, xyxy_to_cxcywh
+
+__all__ = ["NmsKind", "suppress"]
 
 NmsKind = Literal["default", "greedynms", "diounms"]
 PAIRS_AT_ONCE = 1 << 21
-
-
-class Predictions(NamedTuple):
-    """All boxes of a head, thresholds not applied.
-
-    boxes: (B, N, 4) cxcywh in fractions of the network's input; objectness: (B, N);
-    scores: (B, N, C) probability of each class, objectness included.
-    """
-
-    boxes: Tensor
-    objectness: Tensor
-    scores: Tensor
-
-
-class Candidates(NamedTuple):
-    """The boxes of a batch that may become detections.
-
-    picture: (M,) number in the batch; boxes: (M, 4) cxcywh in fractions of the network's input;
-    objectness: (M,); scores: (M, C), zero where not above the threshold.
-    """
-
-    picture: Tensor
-    boxes: Tensor
-    objectness: Tensor
-    scores: Tensor
-
-
-def join(parts: Sequence[Candidates]) -> Candidates:
-    """Put the candidates of several heads behind one another; heads may differ in classes."""
-    most = max(part.scores.shape[1] for part in parts)
-    padded = [
-        part._replace(scores=F.pad(part.scores, (0, most - part.scores.shape[1]))) for part in parts
-    ]
-    return Candidates(*(torch.cat(each) for each in zip(*padded, strict=True)))
-
-
-def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
-    """Centre and size to corners, (..., 4)."""
-    centre, half = boxes[..., :2], boxes[..., 2:] / 2
-    return torch.cat((centre - half, centre + half), dim=-1)
-
-
-def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
-    """Corners to centre and size, (..., 4)."""
-    low, high = boxes[..., :2], boxes[..., 2:]
-    return torch.cat(((low + high) / 2, high - low), dim=-1)
-
-
-def iou(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union of corner boxes (..., 4), pair by pair; 0 where there is no area."""
-    low, high = torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])
-    intersection = (high - low).clamp_min(0).prod(dim=-1)
-    area_a, area_b = ((box[..., 2:] - box[..., :2]).prod(dim=-1) for box in (a, b))
-    union = area_a + area_b - intersection
-    return torch.where(union == 0, torch.zeros_like(union), intersection / union)
-
-
-def enclosing_diagonal(a: Tensor, b: Tensor) -> Tensor:
-    """Squared diagonal of the smallest box around both corner boxes, (..., 4) -> (...)."""
-    low, high = torch.minimum(a[..., :2], b[..., :2]), torch.maximum(a[..., 2:], b[..., 2:])
-    return (high - low).square().sum(dim=-1)
 
 
 def suppress(

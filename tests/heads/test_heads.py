@@ -16,14 +16,15 @@ import torch
 from torch import Tensor
 
 import darknet_torch as dt
-from darknet_torch.boxes import Candidates, cxcywh_to_xyxy, suppress
 from darknet_torch.errors import CfgError, ShapeError
 from darknet_torch.heads.base import Head
+from darknet_torch.heads.boxes import Candidates, cxcywh_to_xyxy
+from darknet_torch.heads.nms import suppress
 from darknet_torch.heads.yolo import AnchorHead
 from darknet_torch.network import Network
 
-GOLDEN = Path(__file__).parent / "golden" / "decode"
-ORACLE = Path(__file__).parents[2] / "shared" / "oracle"
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "decode"
+ORACLE = Path(__file__).parents[3] / "shared" / "oracle"
 GRID = (3, 4)  # cells (vertical, horizontal)
 NET = (48, 64)  # network input (height, width)
 TREE = "a -1\nb -1\nc 0\nd 0\ne 0\nf 1\ng 1\nh 4\ni 4\n"

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from darknet_torch import boxes as module
-from darknet_torch.boxes import cxcywh_to_xyxy, enclosing_diagonal, iou, suppress, xyxy_to_cxcywh
+from darknet_torch.heads import nms as module
+from darknet_torch.heads.boxes import cxcywh_to_xyxy, enclosing_diagonal, iou, xyxy_to_cxcywh
+from darknet_torch.heads.nms import suppress
 
 Array = np.ndarray
 
