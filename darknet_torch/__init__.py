@@ -11,8 +11,7 @@ The map, in the order in which the data flows (each file imports only what stand
     layers                            the layer types: shapes, computation, weights
     heads                             raw maps -> boxes and scores; NMS
     metrics                           detections against ground truth: Darknet, VOC, COCO
-    net, graph, network, weights, fold  layers in their places, the nn.Module, its files
-    matching, checkpoint, surgery, summary  tensors in other files; changed networks; tables
+    network                           layers in their places, the nn.Module, its files
     sources, detections, detector     pictures, read ahead -> boxes of objects
     classifier, generator, engines    classes; text; converted files
     loading                           the front door: names and paths -> plans and networks

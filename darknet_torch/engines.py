@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from darknet_torch.errors import UsageError
 from darknet_torch.files import is_file
-from darknet_torch.graph import Plan
+from darknet_torch.network.plan import Plan
 
 __all__ = [
     "ENDINGS",

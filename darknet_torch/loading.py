@@ -8,12 +8,12 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from darknet_torch import checkpoint, engines, weights, zoo
+from darknet_torch import engines, zoo
 from darknet_torch.errors import UsageError
 from darknet_torch.files import cfg_folder, is_file
-from darknet_torch.graph import Plan, make_plan
 from darknet_torch.heads.base import Head
-from darknet_torch.network import Network
+from darknet_torch.network import Network, checkpoint_file, weights_file
+from darknet_torch.network.plan import Plan, make_plan
 from darknet_torch.parsing import dialect as dialects
 from darknet_torch.parsing import parser
 from darknet_torch.parsing.dialect import Dialect
@@ -78,7 +78,7 @@ def build(
 ) -> Network:
     """Return a network with random start values; arguments as in `plan` and `load`."""
     network = _skeleton(cfg, _How(dialect, width, height, names, mode))
-    weights.initialize(network)
+    weights_file.initialize(network)
     return network
 
 
@@ -120,7 +120,7 @@ def load(
             _must_be_plain(source, partial=partial, cutoff=cutoff is not None)
             return cast(Network, _converted(cfg, source, inside, engine, how))
         _must_be_plain(source, engine=engine is not None)
-        if checkpoint.has_ending(source):
+        if checkpoint_file.has_ending(source):
             _must_be_plain(source, partial=partial, cutoff=cutoff is not None)
             return _from_checkpoint(cfg, source, inside, how)
         network = _skeleton(cfg, how)
@@ -133,7 +133,7 @@ def save(network: Network, path: str | PathLike[str], *, cutoff: int | None = No
 
     cutoff: only the first so many layers (a backbone, as `darknet partial` cuts it).
     """
-    weights.write(network, path, cutoff=cutoff)
+    weights_file.write(network, path, cutoff=cutoff)
 
 
 @contextmanager
@@ -153,7 +153,7 @@ def _without_collection() -> Iterator[None]:
 
 
 def _read_weights(network: Network, path: Path, cutoff: int | None, partial: bool) -> None:
-    weights.read(network, path, cutoff=cutoff, partial=partial)
+    weights_file.read(network, path, cutoff=cutoff, partial=partial)
 
 
 class _How(NamedTuple):
@@ -180,7 +180,7 @@ def _skeleton(cfg: PathOrText, how: _How) -> Network:
     return network
 
 
-def _skeleton_inside(path: Path, origin: checkpoint.Origin | None, how: _How) -> Network:
+def _skeleton_inside(path: Path, origin: checkpoint_file.Origin | None, how: _How) -> Network:
     """Return a network on the meta device, of the cfg inside a file."""
     if origin is None:
         raise UsageError(f"{path}: no cfg inside; load(cfg, {path.name!r}) takes one beside it")
@@ -193,9 +193,9 @@ def _skeleton_inside(path: Path, origin: checkpoint.Origin | None, how: _How) ->
 
 
 def _from_checkpoint(cfg: PathOrText, path: Path, inside: bool, how: _How) -> Network:
-    found = checkpoint.open_file(path)
+    found = checkpoint_file.open_file(path)
     network = _skeleton_inside(path, found.origin, how) if inside else _skeleton(cfg, how)
-    checkpoint.fill(network, found)
+    checkpoint_file.fill(network, found)
     if how.names is None and found.origin is not None and found.origin.names:
         network.names = found.origin.names
     return network
@@ -208,7 +208,7 @@ def _converted(
     chosen = engines.engine_for(path, engine)
     names = tuple(told["names"].split("\n")) if told.get("names") else ()
     known = {"cfg", "dialect"} <= told.keys()
-    origin = checkpoint.Origin(told["cfg"], told["dialect"], names) if known else None
+    origin = checkpoint_file.Origin(told["cfg"], told["dialect"], names) if known else None
     network = _skeleton_inside(path, origin, how) if inside else _skeleton(cfg, how)
     if how.names is not None or not names:
         names = network.names
@@ -246,7 +246,7 @@ def _weights_path(cfg: PathOrText, given: PathOrText | None, progress: Progress 
     if given is not None:
         return Path(given)
     name = fspath(cfg)
-    if "\n" not in name and (checkpoint.has_ending(name) or engines.is_converted(name)):
+    if "\n" not in name and (checkpoint_file.has_ending(name) or engines.is_converted(name)):
         return Path(name)
     entry = _zoo_entry(cfg)
     if entry is None:

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from darknet_torch.compiled import Outputs, compiled_for
 from darknet_torch.errors import DarknetWarning, UsageError
-from darknet_torch.fold import fold
 from darknet_torch.layers.blocks import ConvBlock
 from darknet_torch.network import Network
+from darknet_torch.network.folding import fold
 from darknet_torch.onednn import multiplies
 from darknet_torch.packed import packed
 from darknet_torch.winograd import WinogradConv

@@ -14,18 +14,18 @@ import torch
 from torch import Tensor
 
 from darknet_torch import engines
-from darknet_torch.checkpoint import ENDINGS, has_ending
 from darknet_torch.detections import Detections
 from darknet_torch.detector import Detector
 from darknet_torch.engines import Converted
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters.graph import prepared
-from darknet_torch.fold import fold
 from darknet_torch.heads.boxes import iou
 from darknet_torch.images.reading import read
 from darknet_torch.images.resizing import resize
 from darknet_torch.loading import cfg_folder, load
 from darknet_torch.network import Network
+from darknet_torch.network.checkpoint_file import ENDINGS, has_ending
+from darknet_torch.network.folding import fold
 from darknet_torch.sources import run_batches
 from darknet_torch.stored import apart, has_weights, weights_apart
 

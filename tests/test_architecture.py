@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import darknet_torch
-import darknet_torch.graph  # (registers every layer type)
+import darknet_torch.network.plan  # (registers every layer type)
 from darknet_torch.errors import DarknetError, DarknetWarning
 from darknet_torch.heads.base import Head
 from darknet_torch.layers.base import Layer
@@ -32,8 +32,7 @@ ORDER = (
     " layers"
     " heads"
     " metrics"
-    " net graph network weights fold"
-    " matching checkpoint surgery summary"
+    " network"
     " sources detections detector"
     " classifier generator engines"
     " loading"

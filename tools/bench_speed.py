@@ -98,7 +98,7 @@ def _files(name: str, folder: Path) -> tuple[Files, int]:
     import torch
 
     import darknet_torch as dt
-    from darknet_torch.summary import summarize
+    from darknet_torch.network.summary import summarize
 
     cfg, side = NETWORKS[name]
     torch.manual_seed(0)

@@ -17,10 +17,10 @@ sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 import keys  # noqa: E402 (a neighbour's module, found by the line above)
 
-import darknet_torch.graph  # noqa: E402, F401 (registers the layer types)
+import darknet_torch.network.plan  # noqa: E402, F401 (registers the layer types)
 from darknet_torch.layers.base import Layer  # noqa: E402
 from darknet_torch.layers.registry import registered  # noqa: E402
-from darknet_torch.net import Net  # noqa: E402
+from darknet_torch.network.net_section import Net  # noqa: E402
 from darknet_torch.parsing import options, parser  # noqa: E402
 from darknet_torch.parsing.dialect import ALEXEYAB, PJREDDIE, Dialect  # noqa: E402
 

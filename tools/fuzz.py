@@ -43,11 +43,11 @@ import torch
 
 import darknet_torch as dt
 from darknet_torch.errors import DarknetError
-from darknet_torch.graph import Plan
 from darknet_torch.layers.base import Shape
 from darknet_torch.layers.registry import registered
-from darknet_torch.net import Net
 from darknet_torch.network import Network
+from darknet_torch.network.net_section import Net
+from darknet_torch.network.plan import Plan
 from darknet_torch.parsing.dialect import DIALECTS, Dialect
 
 CFGS = Path(__file__).resolve().parents[1] / "cfg"

@@ -18,7 +18,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the table."""
     from darknet_torch.loading import plan
-    from darknet_torch.summary import summarize
+    from darknet_torch.network.summary import summarize
 
     summary = summarize(plan(options.cfg, **plan_options(options)))  # type: ignore[arg-type]
     print(json.dumps(summary.to_dict()) if options.json else summary)

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from darknet_torch import checkpoint
 from darknet_torch.exporters.graph import metadata, size_varies
-from darknet_torch.fold import fold
-from darknet_torch.network import Network
+from darknet_torch.network import Network, checkpoint_file
+from darknet_torch.network.folding import fold
 
 __all__ = ["write"]
 
@@ -18,4 +17,4 @@ def write(network: Network, path: Path, *, fuse: bool = False) -> None:
     """
     network = fold(network) if fuse else network
     told = metadata(network, dynamic_batch=True, dynamic_size=size_varies(network))
-    checkpoint.write(network, path, metadata=told)
+    checkpoint_file.write(network, path, metadata=told)

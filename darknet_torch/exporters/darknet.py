@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-from darknet_torch import weights
 from darknet_torch.errors import UsageError
 from darknet_torch.files import is_file, write_atomically
-from darknet_torch.fold import fold
-from darknet_torch.graph import Plan
-from darknet_torch.network import Network
+from darknet_torch.network import Network, weights_file
+from darknet_torch.network.editing import cut, with_classes
+from darknet_torch.network.folding import fold
+from darknet_torch.network.plan import Plan
 from darknet_torch.parsing import parser
-from darknet_torch.surgery import cut, with_classes
 
 __all__ = ["write"]
 
@@ -37,7 +36,7 @@ def write(
     network = fold(network, as_detector=as_detector) if fuse else network
     network = cut(network, cutoff) if cutoff is not None else network
     described = _must_not_overwrite(network.plan, path.with_suffix(".cfg"))
-    weights.write(network, path)
+    weights_file.write(network, path)
     if not described:
         _write_text(path.with_suffix(".cfg"), network.plan.text)
     if network.names:

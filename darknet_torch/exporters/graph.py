@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darknet_torch.errors import ShapeError, UsageError
-from darknet_torch.fold import fold
 from darknet_torch.heads.base import Head
 from darknet_torch.heads.boxes import cxcywh_to_xyxy
 from darknet_torch.heads.detection import Detection
 from darknet_torch.network import Network
+from darknet_torch.network.folding import fold
 from darknet_torch.version import __version__
 
 __all__ = [

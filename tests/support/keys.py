@@ -31,9 +31,9 @@ import torch
 
 import darknet_torch as dt
 from darknet_torch.errors import DarknetWarning
-from darknet_torch.graph import Plan
 from darknet_torch.layers.base import Shape
 from darknet_torch.network import Network
+from darknet_torch.network.plan import Plan
 from darknet_torch.parsing.options import Mode
 
 Array = npt.NDArray[Any]

@@ -22,8 +22,8 @@ from torch import Tensor
 
 import darknet_torch as dt
 from darknet_torch.errors import DarknetWarning, ShapeError
-from darknet_torch.graph import Node, Plan
 from darknet_torch.network import Network
+from darknet_torch.network.plan import Node, Plan
 from darknet_torch.parsing.options import Mode
 
 MODELS = SHARED / "models"

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from darknet_torch.errors import UsageError
-from darknet_torch.graph import Plan, Step, schedule
 from darknet_torch.layers.base import Shape, is_traced
+from darknet_torch.network.plan import Plan, Step, schedule
 
 __all__ = ["Header", "Network", "Runnable", "State"]
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from darknet_torch.errors import UsageError
-from darknet_torch.graph import Node, Plan
 from darknet_torch.heads.base import Head
-from darknet_torch.network import Network
+from darknet_torch.network.network import Network
+from darknet_torch.network.plan import Node, Plan
 from darknet_torch.parsing.parser import Option, Section
 
 __all__ = ["cut", "with_classes"]

@@ -13,7 +13,7 @@ import darknet_torch as dt
 from darknet_torch.errors import UsageError
 from darknet_torch.heads.base import Head
 from darknet_torch.network import Header, Network
-from darknet_torch.surgery import cut, with_classes
+from darknet_torch.network.editing import cut, with_classes
 
 NET = "[net]\nwidth=32\nheight=32\nchannels=3\n"
 CONV = "[convolutional]\nfilters={}\nsize=1\nactivation=linear\n"
@@ -153,7 +153,9 @@ OFFICIAL = {  # cfg: filters for 2 classes, by the formulas of Darknet's manual
 def test_official_cfgs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lines that change are those that Darknet's manual tells to change; no values needed."""
     old = dt.plan(name)
-    monkeypatch.setattr("darknet_torch.surgery._rebuilt", lambda network, plan, changes: Bare(plan))
+    monkeypatch.setattr(
+        "darknet_torch.network.editing._rebuilt", lambda network, plan, changes: Bare(plan)
+    )
     new = with_classes(Bare(old), 2).plan  # type: ignore[arg-type]
     changed = []
     for mine, theirs in zip(new.sections[1:], old.sections[1:], strict=True):

@@ -11,8 +11,8 @@ from torch import nn
 
 import darknet_torch as dt
 from darknet_torch.errors import UsageError
-from darknet_torch.fold import fold
 from darknet_torch.network import Network
+from darknet_torch.network.folding import fold
 
 MINIS = keys.mini_names()
 NORMALIZED = [

@@ -5,8 +5,8 @@ from dataclasses import replace
 from torch import nn
 
 from darknet_torch.errors import UsageError
-from darknet_torch.graph import Plan
-from darknet_torch.network import Network
+from darknet_torch.network.network import Network
+from darknet_torch.network.plan import Plan
 from darknet_torch.parsing.parser import Section
 
 __all__ = ["fold"]

@@ -25,9 +25,9 @@ from torch import Tensor, nn
 
 from darknet_torch.errors import WeightsError
 from darknet_torch.files import atomic
-from darknet_torch.graph import Node, Plan
 from darknet_torch.layers.base import Segment
-from darknet_torch.network import Header, Network
+from darknet_torch.network.network import Header, Network
+from darknet_torch.network.plan import Node, Plan
 from darknet_torch.parsing.dialect import Dialect
 
 __all__ = ["initialize", "read", "read_header", "write"]

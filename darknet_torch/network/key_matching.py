@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 
 from darknet_torch.errors import WeightsError
-from darknet_torch.graph import Node
 from darknet_torch.layers.base import Segment
-from darknet_torch.network import Network
+from darknet_torch.network.network import Network
+from darknet_torch.network.plan import Node
 
 __all__ = ["Place", "float32", "match", "places"]
 

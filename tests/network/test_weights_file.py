@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import darknet_torch as dt
-from darknet_torch import weights as module
 from darknet_torch.errors import CfgError, DarknetError, WeightsError
 from darknet_torch.network import Header, Network
+from darknet_torch.network import weights_file as module
 
 CFG = """[net]
 width=8

@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from darknet_torch.graph import Node, Plan, schedule
 from darknet_torch.layers.base import Shape
+from darknet_torch.network.plan import Node, Plan, schedule
 
 __all__ = ["Row", "Summary", "summarize"]
 

@@ -18,9 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import darknet_torch as dt
-from darknet_torch import checkpoint
 from darknet_torch.errors import DarknetError, UsageError, WeightsError
-from darknet_torch.network import Header, Network
+from darknet_torch.network import Header, Network, checkpoint_file
 
 CFG = """[net]
 width=8
@@ -81,7 +80,7 @@ def test_every_kind_of_layer_comes_back(
     key, weights = keys.mini(name), tmp_path / "a.weights"
     key.write_weights(weights)
     network = key.load(weights)
-    checkpoint.write(network, tmp_path / f"a{ending}")
+    checkpoint_file.write(network, tmp_path / f"a{ending}")
     for again in (dt.load(tmp_path / f"a{ending}"), key.load(tmp_path / f"a{ending}")):
         dt.save(again, tmp_path / "b.weights")
         assert (tmp_path / "b.weights").read_bytes() == weights.read_bytes()
@@ -95,7 +94,7 @@ def test_the_numbers_are_the_same(tmp_path: Path) -> None:
         key = keys.mini(name)
         key.write_weights(tmp_path / "w")
         network = key.load(tmp_path / "w")
-        checkpoint.write(network, tmp_path / "x.safetensors")
+        checkpoint_file.write(network, tmp_path / "x.safetensors")
         again = dt.load(tmp_path / "x.safetensors")
         for mine, theirs in zip(key.compute(again), key.compute(network), strict=True):
             assert (mine == theirs).all()
@@ -106,7 +105,7 @@ def test_what_a_file_says_of_its_network(ending: str, network: Network, tmp_path
     path = tmp_path / f"my{ending}"
     network.names = ("cat", "große Ente", "x=1")
     dt.export(network, path)
-    origin = checkpoint.read_cfg(path)
+    origin = checkpoint_file.read_cfg(path)
     assert origin is not None
     assert origin.cfg == network.plan.text
     assert origin[1:] == ("alexeyab", network.names, network.header, "normal")
@@ -157,7 +156,7 @@ def test_fused(network: Network, tmp_path: Path) -> None:
 def test_other_precisions_become_float32(ending: str, network: Network, tmp_path: Path) -> None:
     for dtype in (torch.float16, torch.bfloat16, torch.float64):
         path = tmp_path / f"x{ending}"
-        checkpoint.write(dt.load(CFG, saved(network, tmp_path)).to(dtype), path)
+        checkpoint_file.write(dt.load(CFG, saved(network, tmp_path)).to(dtype), path)
         again = dt.load(path)
         assert all(p.dtype == torch.float32 for p in again.parameters())
         wanted = {k: v.to(dtype).float() for k, v in network.state_dict().items()}
@@ -177,21 +176,21 @@ def test_a_part_is_not_written_with_the_whole_buffer(network: Network, tmp_path:
     small.layers.load_state_dict(
         {k: v[:3] if k[0] == "4" else v for k, v in loaded.layers.state_dict().items()}, assign=True
     )
-    checkpoint.write(small, tmp_path / "x.pt")
+    checkpoint_file.write(small, tmp_path / "x.pt")
     assert (tmp_path / "x.pt").stat().st_size < 20_000
 
 
 def test_loading_keeps_nothing_of_the_file(network: Network, tmp_path: Path) -> None:
     for ending in ENDINGS:
         path = tmp_path / f"x{ending}"
-        checkpoint.write(network, path)
+        checkpoint_file.write(network, path)
         again = dt.load(path)
         path.write_bytes(b"\xff" * path.stat().st_size)
         assert same(again, network)
 
 
 def test_parameters_can_be_trained(network: Network, tmp_path: Path) -> None:
-    checkpoint.write(network, tmp_path / "x.pt")
+    checkpoint_file.write(network, tmp_path / "x.pt")
     again = dt.load(tmp_path / "x.pt")
     assert all(parameter.requires_grad for parameter in again.parameters())
     again(torch.rand(1, 3, 8, 8)).sum().backward()
@@ -342,7 +341,7 @@ def test_wrappings(scheme: str, wrap: Callable[[State], object], tmp_path: Path)
     x = torch.rand(2, 3, 8, 8)
     got = dt.load(CFG, path)(x).flatten(1)
     torch.testing.assert_close(got, port(x), rtol=0.03, atol=0.03)
-    assert checkpoint.read_cfg(path) is None
+    assert checkpoint_file.read_cfg(path) is None
     with pytest.raises(UsageError, match=r"no cfg inside; load\(cfg, 'port.pth'\)"):
         dt.load(path)
 
@@ -402,7 +401,7 @@ def test_layers_that_share(tmp_path: Path) -> None:
     assert again.get_parameter("layers.1.conv.weight") is again.get_parameter(
         "layers.0.conv.weight"
     )
-    checkpoint.read(network, path)  # into one that has values
+    checkpoint_file.read(network, path)  # into one that has values
     assert network.layers[1].bn is network.layers[0].bn
     state = {k: v.clone() for k, v in network.state_dict().items()}
     state["layers.1.bn.bias"] += 1
@@ -432,7 +431,7 @@ def refused(
     network.header = Header(0, 2, 5, 9)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     with pytest.raises(kind) as caught:
-        checkpoint.read(network, path)
+        checkpoint_file.read(network, path)
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
     assert "\n" not in message
@@ -578,7 +577,7 @@ def test_no_tensors(content: object, tmp_path: Path) -> None:
 
 def test_a_packed_archive(network: Network, tmp_path: Path) -> None:
     """Torch would take packed bytes for numbers."""
-    checkpoint.write(network, tmp_path / "x.pt")
+    checkpoint_file.write(network, tmp_path / "x.pt")
     with (
         zipfile.ZipFile(tmp_path / "x.pt") as old,
         zipfile.ZipFile(tmp_path / "y.pt", "w", zipfile.ZIP_DEFLATED) as new,
@@ -631,7 +630,7 @@ def test_no_such_file(ending: str, tmp_path: Path) -> None:
 def test_damaged_files(ending: str, network: Network, tmp_path: Path) -> None:
     """Whatever byte is wrong or missing: it is read, or refused in one line."""
     path = tmp_path / f"x{ending}"
-    checkpoint.write(network, path)
+    checkpoint_file.write(network, path)
     whole = path.read_bytes()
     generator = torch.Generator().manual_seed(1)
     for number in range(120):
@@ -643,14 +642,14 @@ def test_damaged_files(ending: str, network: Network, tmp_path: Path) -> None:
             damaged[place % (len(whole) if number % 3 == 1 else 1200)] = byte % 256
         path.write_bytes(damaged)
         try:
-            checkpoint.read(dt.build(CFG), path)
+            checkpoint_file.read(dt.build(CFG), path)
         except DarknetError as error:
             assert "\n" not in str(error)
 
 
 def test_metadata_that_cannot_be(network: Network, tmp_path: Path) -> None:
     path = tmp_path / "x.pt"
-    checkpoint.write(network, path)
+    checkpoint_file.write(network, path)
     content = torch.load(path, weights_only=True)
     for key, value, wanted in (
         ("header", [0, 2, 5], "header [0, 2, 5]: must be major, minor, revision and seen"),
@@ -677,7 +676,7 @@ def test_metadata_that_cannot_be(network: Network, tmp_path: Path) -> None:
 
 
 def test_options_that_are_for_weights_files(network: Network, tmp_path: Path) -> None:
-    checkpoint.write(network, tmp_path / "x.pt")
+    checkpoint_file.write(network, tmp_path / "x.pt")
     for options in ({"cutoff": 2}, {"partial": True}):
         with pytest.raises(UsageError, match=rf"x.pt: {next(iter(options))} is for .weights"):
             dt.load(tmp_path / "x.pt", **options)
@@ -690,28 +689,28 @@ def test_options_that_are_for_weights_files(network: Network, tmp_path: Path) ->
 
 def test_endings(network: Network, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"must be one of .safetensors, .pt, .pth"):
-        checkpoint.write(network, tmp_path / "x.bin")
-    assert checkpoint.has_ending("X.SafeTensors")
-    assert not checkpoint.has_ending("x.weights")
+        checkpoint_file.write(network, tmp_path / "x.bin")
+    assert checkpoint_file.has_ending("X.SafeTensors")
+    assert not checkpoint_file.has_ending("x.weights")
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_no_values_yet(ending: str, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"layer 0 \[convolutional\] weights: has no values yet"):
-        checkpoint.write(Network(dt.plan(CFG)), tmp_path / f"x{ending}")
+        checkpoint_file.write(Network(dt.plan(CFG)), tmp_path / f"x{ending}")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_where_nothing_can_be_written(ending: str, network: Network, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="cannot be written: No such file"):
-        checkpoint.write(network, tmp_path / "no" / f"x{ending}")
+        checkpoint_file.write(network, tmp_path / "no" / f"x{ending}")
 
 
 def test_safetensors_is_not_installed(
     network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checkpoint.write(network, tmp_path / "x.safetensors")
+    checkpoint_file.write(network, tmp_path / "x.safetensors")
     monkeypatch.setitem(sys.modules, "safetensors", None)
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)
     for use in (

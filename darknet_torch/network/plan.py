@@ -10,7 +10,7 @@ from darknet_torch.errors import ShapeError, UsageError
 from darknet_torch.heads.base import Head
 from darknet_torch.layers.base import Layer, Segment, Shape
 from darknet_torch.layers.registry import find
-from darknet_torch.net import NET_SECTIONS, Net
+from darknet_torch.network.net_section import NET_SECTIONS, Net
 from darknet_torch.parsing import parser
 from darknet_torch.parsing.options import Context, bind
 from darknet_torch.parsing.parser import Option, Section

@@ -24,11 +24,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from darknet_torch import weights
 from darknet_torch.errors import UsageError, WeightsError
 from darknet_torch.files import atomic
-from darknet_torch.matching import float32, match, places
-from darknet_torch.network import Header, Network
+from darknet_torch.network import weights_file
+from darknet_torch.network.key_matching import float32, match, places
+from darknet_torch.network.network import Header, Network
 from darknet_torch.parsing.options import Mode
 
 __all__ = ["Checkpoint", "Origin", "fill", "has_ending", "open_file", "read", "read_cfg", "write"]
@@ -126,7 +126,9 @@ def fill(network: Network, found: Checkpoint) -> None:
         for place, tensor in pairs
     }
     network.layers.load_state_dict(values, strict=False, assign=True)
-    weights.initialize(network, only_missing=True)  # what layers share, and batch norm's counters
+    weights_file.initialize(
+        network, only_missing=True
+    )  # what layers share, and batch norm's counters
     network.header = found.origin.header if found.origin else Header()
     network.loaded = len(network.plan)
 
