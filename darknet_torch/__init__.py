@@ -12,8 +12,7 @@ The map, in the order in which the data flows (each file imports only what stand
     heads                             raw maps -> boxes and scores; NMS
     metrics                           detections against ground truth: Darknet, VOC, COCO
     network                           layers in their places, the nn.Module, its files
-    sources, detections, detector     pictures, read ahead -> boxes of objects
-    classifier, generator, engines    classes; text; converted files
+    inference                         images -> detections, classes; converted files
     loading                           the front door: names and paths -> plans and networks
     records, findings, evaluation, plots, outputs, evaluator  networks measured
     exporters, stored, verification   files of other programs, verified
@@ -30,12 +29,12 @@ from typing import TYPE_CHECKING, Any
 from darknet_torch.version import __version__
 
 if TYPE_CHECKING:
-    from darknet_torch.classifier import classify
-    from darknet_torch.detections import Detections
-    from darknet_torch.detector import detect
     from darknet_torch.errors import DarknetError
     from darknet_torch.evaluator import evaluate
     from darknet_torch.exporters import export
+    from darknet_torch.inference.classifier import classify
+    from darknet_torch.inference.detections import Detections
+    from darknet_torch.inference.detector import detect
     from darknet_torch.loading import build, list_cfgs, load, parse_cfg, plan, save
     from darknet_torch.network import Network
     from darknet_torch.optimized import optimize
@@ -46,13 +45,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "ALEXEYAB": "parsing.dialect",
     "DarknetError": "errors",
-    "Detections": "detections",
+    "Detections": "inference.detections",
     "HANK_AI": "parsing.dialect",
     "Network": "network",
     "PJREDDIE": "parsing.dialect",
     "build": "loading",
-    "classify": "classifier",
-    "detect": "detector",
+    "classify": "inference.classifier",
+    "detect": "inference.detector",
     "evaluate": "evaluator",
     "export": "exporters",
     "list_cfgs": "loading",

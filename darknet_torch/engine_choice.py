@@ -15,11 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from darknet_torch import engines, zoo
-from darknet_torch.engines import ENGINES, Converted
+from darknet_torch import zoo
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters import export
 from darknet_torch.files import is_file, write_atomically
+from darknet_torch.inference import converted, engines
+from darknet_torch.inference.converted import Converted
+from darknet_torch.inference.engines import ENGINES
 from darknet_torch.network import Network
 
 __all__ = ["choose", "with_engine"]
@@ -93,7 +95,7 @@ def _converted(network: Network, engine: str) -> Converted:
     path = _folder() / f"{_digest(network)}.onnx"
     if not is_file(path):
         export(network, path)
-    return Converted(path, network.plan, network.names, engine, engines.metadata(path))
+    return Converted(path, network.plan, network.names, engine, converted.metadata(path))
 
 
 def _folder() -> Path:

@@ -15,13 +15,13 @@ import numpy.typing as npt
 import torch
 
 from darknet_torch import data, distributed
-from darknet_torch.classifier import Classification, Classifier
 from darknet_torch.data import Dataset, Problem
-from darknet_torch.detections import Detections
-from darknet_torch.detector import Detector
 from darknet_torch.errors import DarknetWarning, DataError, UsageError
 from darknet_torch.evaluation import ClassificationResult, DetectionResult
 from darknet_torch.findings import How, Work, find
+from darknet_torch.inference.classifier import Classification, Classifier
+from darknet_torch.inference.detections import Detections
+from darknet_torch.inference.detector import Detector
 from darknet_torch.metrics import classification
 from darknet_torch.metrics.curves import check_points
 from darknet_torch.metrics.table import Found

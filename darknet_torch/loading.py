@@ -8,10 +8,11 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from darknet_torch import engines, zoo
+from darknet_torch import zoo
 from darknet_torch.errors import UsageError
 from darknet_torch.files import cfg_folder, is_file
 from darknet_torch.heads.base import Head
+from darknet_torch.inference import converted, engines
 from darknet_torch.network import Network, checkpoint_file, weights_file
 from darknet_torch.network.plan import Plan, make_plan
 from darknet_torch.parsing import dialect as dialects
@@ -203,8 +204,8 @@ def _from_checkpoint(cfg: PathOrText, path: Path, inside: bool, how: _How) -> Ne
 
 def _converted(
     cfg: PathOrText, path: Path, inside: bool, engine: str | None, how: _How
-) -> engines.Converted:
-    told = engines.metadata(path)
+) -> converted.Converted:
+    told = converted.metadata(path)
     chosen = engines.engine_for(path, engine)
     names = tuple(told["names"].split("\n")) if told.get("names") else ()
     known = {"cfg", "dialect"} <= told.keys()
@@ -212,7 +213,7 @@ def _converted(
     network = _skeleton_inside(path, origin, how) if inside else _skeleton(cfg, how)
     if how.names is not None or not names:
         names = network.names
-    return engines.Converted(path, network.plan, names, chosen, told)
+    return converted.Converted(path, network.plan, names, chosen, told)
 
 
 def _folders() -> tuple[Path, ...]:

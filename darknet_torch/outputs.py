@@ -18,10 +18,10 @@ import torch
 
 from darknet_torch.data import Sample
 from darknet_torch.data.coco_classes import COCO_CATEGORY_IDS, are_coco
-from darknet_torch.detections import Detections
 from darknet_torch.errors import UsageError
 from darknet_torch.evaluation import ClassificationResult, DetectionResult
 from darknet_torch.files import write_atomically
+from darknet_torch.inference.detections import Detections
 from darknet_torch.metrics.table import Found
 
 __all__ = ["coco_results", "write"]

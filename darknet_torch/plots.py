@@ -20,9 +20,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from darknet_torch.data import Sample
-from darknet_torch.detections import Detections
 from darknet_torch.errors import UsageError
 from darknet_torch.files import write_atomically
+from darknet_torch.inference.detections import Detections
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,20 +13,20 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from darknet_torch import engines
-from darknet_torch.detections import Detections
-from darknet_torch.detector import Detector
-from darknet_torch.engines import Converted
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters.graph import prepared
 from darknet_torch.heads.boxes import iou
 from darknet_torch.images.reading import read
 from darknet_torch.images.resizing import resize
+from darknet_torch.inference import engines
+from darknet_torch.inference.converted import Converted, metadata
+from darknet_torch.inference.detections import Detections
+from darknet_torch.inference.detector import Detector
+from darknet_torch.inference.streaming import run_batches
 from darknet_torch.loading import cfg_folder, load
 from darknet_torch.network import Network
 from darknet_torch.network.checkpoint_file import ENDINGS, has_ending
 from darknet_torch.network.folding import fold
-from darknet_torch.sources import run_batches
 from darknet_torch.stored import apart, has_weights, weights_apart
 
 __all__ = ["COMPARED", "Check", "Report", "verify"]
@@ -97,7 +97,7 @@ def verify(
         if engine is not None:
             raise UsageError(f"{path}: no engine runs it; {engine} takes converted files")
         return _of_weights(network, path, photos, BOUNDS["float32"] if bound is None else bound)
-    told = engines.metadata(path)
+    told = metadata(path)
     converted = Converted(path, network.plan, network.names, engines.engine_for(path, engine), told)
     limit = BOUNDS[told.get("dtype", "float32")] if bound is None else bound
     checks = []

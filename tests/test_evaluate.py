@@ -17,11 +17,11 @@ import darknet_torch as dt
 from darknet_torch import data
 from darknet_torch.cli import main
 from darknet_torch.data import Dataset, Sample, Truth
-from darknet_torch.detector import Detector
 from darknet_torch.distributed import Ranks
 from darknet_torch.errors import DarknetWarning, DataError, UsageError
 from darknet_torch.evaluation import ClassificationResult, DetectionResult
 from darknet_torch.findings import How, Work, find
+from darknet_torch.inference.detector import Detector
 from darknet_torch.outputs import coco_results
 from darknet_torch.records import Record, Records, decode, encode
 
@@ -420,7 +420,7 @@ def test_what_the_others_found_arrives_whole() -> None:
             return [content, other.encode()]
 
     def stream(paths):
-        from darknet_torch.sources import Outcome
+        from darknet_torch.inference.streaming import Outcome
 
         yield from (Outcome(path, int(path.name)) for path in paths)
 

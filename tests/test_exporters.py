@@ -14,12 +14,12 @@ from keys import relative_error
 from torch import Tensor
 
 import darknet_torch as dt
-from darknet_torch import engines
-from darknet_torch.engines import installed
 from darknet_torch.errors import DarknetError, UsageError
 from darknet_torch.exporters import FORMATS, format_of
 from darknet_torch.exporters.elsewhere import PYTHON, run
 from darknet_torch.exporters.graph import prepared
+from darknet_torch.inference import converted
+from darknet_torch.inference.engines import installed
 from darknet_torch.network import Network
 
 PROGRAMS = {
@@ -124,7 +124,7 @@ def test_openvino_keeps_boxes_and_metadata(network: Network, tmp_path: Path) -> 
     dt.export(network, tmp_path / "net.xml", contents="boxes")
     assert (tmp_path / "net.bin").is_file()
     assert sorted(path.name for path in tmp_path.glob("net.*")) == ["net.bin", "net.xml"]
-    told = engines.metadata(tmp_path / "net.xml")
+    told = converted.metadata(tmp_path / "net.xml")
     assert (told["contents"], told["names"], told["letterbox"]) == ("boxes", "ant\nbee", "false")
     run: Any = dt.load(tmp_path / "net.xml")
     x = images(network, 3)

@@ -11,19 +11,20 @@ from keys import relative_error
 from torch import Tensor
 
 import darknet_torch as dt
-from darknet_torch.engines import Converted, installed
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters.graph import prepared
 from darknet_torch.heads.nms import suppress
+from darknet_torch.inference.converted import Converted
+from darknet_torch.inference.engines import installed
 from darknet_torch.network import Network
 
 onnx = pytest.importorskip("onnx", reason='needs the extra "onnx"')
 pytest.importorskip("onnxscript", reason='needs the extra "onnx"')
 onnxruntime = pytest.importorskip("onnxruntime", reason="runs what was exported")
 
-from darknet_torch import engines  # noqa: E402 (after what may skip)
 from darknet_torch.exporters import onnx as exporter  # noqa: E402
 from darknet_torch.exporters.onnx_suppression import with_suppression  # noqa: E402
+from darknet_torch.inference import converted  # noqa: E402 (after what may skip)
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::darknet_torch.errors.DarknetWarning"),
@@ -70,7 +71,7 @@ def pictures(network: Network, batch: int, more: int = 0) -> Tensor:
 
 
 def opened(network: Network, path: Path, engine: str = "onnxruntime") -> Converted:
-    return Converted(path, network.plan, network.names, engine, engines.metadata(path))
+    return Converted(path, network.plan, network.names, engine, converted.metadata(path))
 
 
 @torch.no_grad()
@@ -133,7 +134,7 @@ def test_fixed_batch_and_size(tmp_path: Path) -> None:
     assert worst(opened(network, path), network, pictures(network, 3)) < 5e-5  # one by one
     other = dt.plan(network.plan.text, width=network.plan.input.w * 2)
     with pytest.raises(UsageError, match="for an input of"):
-        Converted(path, other, (), "onnxruntime", engines.metadata(path))
+        Converted(path, other, (), "onnxruntime", converted.metadata(path))
 
 
 HALF = "[convolutional]\nfilters=4\nsize=3\nstride=2\npad=1\nactivation=leaky\n"
@@ -163,7 +164,7 @@ def test_a_file_whose_size_cannot_vary_says_so(tmp_path: Path) -> None:
 def test_metadata_makes_the_plan_again(tmp_path: Path) -> None:
     network = mini("yolo.alexeyab", tmp_path)
     dt.export(network, tmp_path / "net.onnx")
-    told = engines.metadata(tmp_path / "net.onnx")
+    told = converted.metadata(tmp_path / "net.onnx")
     again = dt.plan(told["cfg"], dialect=told["dialect"])
     assert [node.shape for node in again] == [node.shape for node in network.plan]
     assert (told["contents"], told["batch"], told["dialect"]) == ("raw", "dynamic", "alexeyab")
@@ -209,7 +210,7 @@ def test_options_of_detections_ask_for_them(
     options: dict[str, Any], contents: str, tmp_path: Path
 ) -> None:
     dt.export(mini("yolo.alexeyab", tmp_path), tmp_path / "net.onnx", **options)
-    told = engines.metadata(tmp_path / "net.onnx")
+    told = converted.metadata(tmp_path / "net.onnx")
     assert (told["contents"], told.get("nms", "0.45")) == (contents, "0.45")
 
 

@@ -12,9 +12,9 @@ from PIL import Image
 
 from darknet_torch import plots
 from darknet_torch.data import Sample, Truth
-from darknet_torch.detections import Detections
 from darknet_torch.errors import ImageError, UsageError
 from darknet_torch.images.drawing import class_color as color
+from darknet_torch.inference.detections import Detections
 
 
 def opened(path: Path) -> np.ndarray:

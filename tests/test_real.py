@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import darknet_torch as dt
-from darknet_torch.detections import Detection
+from darknet_torch.inference.detections import Detection
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 REAL = SHARED / "oracle" / "real"

@@ -222,7 +222,7 @@ def detect_overhead(name: str, bound: float) -> None:
     import torch
 
     import darknet_torch as dt
-    from darknet_torch.detector import Detector
+    from darknet_torch.inference.detector import Detector
 
     try:
         detector, picture = scene(name)
@@ -254,8 +254,8 @@ def scene(name: str) -> tuple[Any, Any]:
     import torch
 
     import darknet_torch as dt
-    from darknet_torch.detector import Detector
     from darknet_torch.heads.base import Head
+    from darknet_torch.inference.detector import Detector
 
     torch.manual_seed(0)
     if name == "yolo9000":

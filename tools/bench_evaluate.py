@@ -64,7 +64,7 @@ def _memory() -> None:
 def _folder() -> None:
     """Pictures a second of `evaluate` and of `detect`'s stream, in turns."""
     import darknet_torch as dt
-    from darknet_torch.detector import Detector
+    from darknet_torch.inference.detector import Detector
 
     photos = SHARED / "datasets/coco128/images/val2017"
     if not photos.is_dir():

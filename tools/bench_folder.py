@@ -42,8 +42,8 @@ def _rates(name: str, side: int, photos: list[str], batch: int) -> dict[str, flo
     import torch
 
     import darknet_torch as dt
-    from darknet_torch.detector import Detector
-    from darknet_torch.sources import MOST_AT_ONCE, run_batches
+    from darknet_torch.inference.detector import Detector
+    from darknet_torch.inference.streaming import MOST_AT_ONCE, run_batches
 
     cores, group = os.cpu_count() or 1, max(batch, MOST_AT_ONCE)
     network = _network(name, side)

@@ -35,9 +35,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Classify all pictures; report the broken ones at the end."""
-    from darknet_torch.classifier import Classifier
-    from darknet_torch.engines import ENDINGS
-    from darknet_torch.sources import expand
+    from darknet_torch.inference.classifier import Classifier
+    from darknet_torch.inference.engines import ENDINGS
+    from darknet_torch.inference.streaming import expand
 
     take_weights(options, (*WEIGHTS, *ENDINGS))
     classifier = Classifier(

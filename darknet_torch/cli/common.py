@@ -107,7 +107,7 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
 
 def load_runnable(options: argparse.Namespace) -> "Runnable":
     """Return a network, or a file that an engine runs: given as such, or made for it."""
-    from darknet_torch.engines import is_converted
+    from darknet_torch.inference.engines import is_converted
 
     if is_converted(options.weights or options.cfg):
         if options.half or options.device != "cpu":

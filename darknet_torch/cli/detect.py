@@ -27,7 +27,7 @@ from darknet_torch.errors import UsageError
 if TYPE_CHECKING:
     from PIL import Image
 
-    from darknet_torch.detections import Detections
+    from darknet_torch.inference.detections import Detections
 
 KINDS = ("picture", "crops", "txt", "json", "voc", "none")
 
@@ -62,7 +62,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Detect on all pictures; report the broken ones at the end."""
-    from darknet_torch.engines import ENDINGS
+    from darknet_torch.inference.engines import ENDINGS
 
     kinds = _kinds(options.save)
     take_weights(options, (*WEIGHTS, *ENDINGS))
@@ -94,7 +94,7 @@ def _kinds(text: str) -> set[str]:
 
 
 def _detector(options: argparse.Namespace) -> Any:
-    from darknet_torch.detector import Detector
+    from darknet_torch.inference.detector import Detector
 
     return Detector(
         load_runnable(options),
@@ -117,8 +117,8 @@ def _classes(text: str | None) -> list[str | int] | None:
 
 
 def _sources(pictures: list[str]) -> list[str]:
+    from darknet_torch.inference.streaming import expand
     from darknet_torch.loading import cfg_folder
-    from darknet_torch.sources import expand
 
     return list(expand(pictures or [str(cfg_folder() / "sample.jpg")])[0])
 

@@ -70,8 +70,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Evaluate; print and write what was asked for; list the problems of the data."""
     from darknet_torch import distributed
-    from darknet_torch.engines import ENDINGS
     from darknet_torch.extras import needs
+    from darknet_torch.inference.engines import ENDINGS
 
     if options.plots:
         needs("matplotlib", "plot")  # now, not when hours of work are done

@@ -25,7 +25,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the text as it comes."""
     network = load_network(options)
-    from darknet_torch.generator import generate
+    from darknet_torch.inference.generator import generate
 
     seed = options.seed.encode()
     sys.stdout.buffer.write(seed)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from darknet_torch.detections import Detections
 from darknet_torch.errors import UsageError
 from darknet_torch.images.drawing import class_color as color
+from darknet_torch.inference.detections import Detections
 
 GREY = (120, 120, 120)
 

@@ -557,9 +557,11 @@ def test_nothing_in_a_file_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_whole_modules(tmp_path: Path) -> None:
     path = tmp_path / "x.pt"
     torch.save(trained(by_words), path)
-    refused(path, "test_checkpoint.Port", "which is not run", "torch.save(model.state_dict(), ...)")
+    refused(
+        path, "test_checkpoint_file.Port", "which is not run", "torch.save(model.state_dict(), ...)"
+    )
     torch.save({"model": trained(by_words), "epoch": 1}, path)
-    refused(path, "test_checkpoint.Port", "torch.save(model.state_dict(), ...)")
+    refused(path, "test_checkpoint_file.Port", "torch.save(model.state_dict(), ...)")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -20,10 +20,10 @@ from variants import (
 )
 from variants import measure as measure_variants
 
-from darknet_torch import engines
-from darknet_torch.engines import Converted
 from darknet_torch.exporters import export
 from darknet_torch.exporters.graph import prepared
+from darknet_torch.inference import converted, engines
+from darknet_torch.inference.converted import Converted
 from darknet_torch.optimized import optimize
 
 BOXES = 1e-4
@@ -57,7 +57,7 @@ def onnx(subject: Subject, contents: str, names: Sequence[str]) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="darknet-torch-onnx-") as folder:
         path = Path(folder) / "net.onnx"
         export(subject.network, path, contents=contents)
-        told = engines.metadata(path)
+        told = converted.metadata(path)
         for name in (name for name in names if engines.installed(name)):
             # OpenCV is for detectors
             if name == "opencv" and not subject.plan.heads:

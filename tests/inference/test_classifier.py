@@ -11,7 +11,7 @@ from darknet_torch.cli import main
 from darknet_torch.errors import UsageError
 from darknet_torch.images import resizing
 
-MODELS = Path(__file__).resolve().parents[2] / "shared" / "models"
+MODELS = Path(__file__).resolve().parents[3] / "shared" / "models"
 needs_shared = pytest.mark.skipif(not MODELS.is_dir(), reason="../shared is missing")
 CFG = "[net]\nwidth=9\nheight=7\nchannels=3\n[convolutional]\nfilters=4\n[avgpool]\n[softmax]\n"
 

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 import darknet_torch as dt
-from darknet_torch import engine_choice, engines
+from darknet_torch import engine_choice
 from darknet_torch.cli import main
 from darknet_torch.engine_choice import choose, with_engine
-from darknet_torch.engines import Converted
 from darknet_torch.errors import UsageError
+from darknet_torch.inference import converted, engines
+from darknet_torch.inference.converted import Converted
 from darknet_torch.network import Network
 from darknet_torch.verification import Check, verify
 
@@ -347,14 +348,14 @@ def test_convert_verifies_what_can_be_read_again(capsys: pytest.CaptureFixture[s
 def test_convert_takes_a_word_for_suppression(capsys: pytest.CaptureFixture[str]) -> None:
     convert = ["convert", "net.cfg", "net.weights", "-o", "net.onnx", "--nms"]
     assert main([*convert, "standard"]) == 0
-    told = engines.metadata(Path("net.onnx"))
+    told = converted.metadata(Path("net.onnx"))
     assert [told[key] for key in ("contents", "nms", "nms_kind")] == [
         "detections",
         "0.45",
         "default",
     ]
     assert main([*convert, "0.3"]) == 0
-    assert engines.metadata(Path("net.onnx"))["nms"] == "0.3"
+    assert converted.metadata(Path("net.onnx"))["nms"] == "0.3"
     with pytest.raises(SystemExit):
         main([*convert, "soft"])
     assert "argument --nms: soft: must be a number or standard" in capsys.readouterr().err

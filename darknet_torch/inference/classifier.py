@@ -9,9 +9,9 @@ from torch import Tensor
 
 from darknet_torch.errors import UsageError
 from darknet_torch.images import reading, resizing
+from darknet_torch.inference.streaming import Outcomes, collect, path_of, stream
 from darknet_torch.layers.softmax import Softmax
 from darknet_torch.network import Runnable
-from darknet_torch.sources import Outcomes, collect, path_of, stream
 
 __all__ = ["Classification", "Classifier", "classify"]
 

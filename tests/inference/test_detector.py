@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 import darknet_torch as dt
-from darknet_torch.detector import Detector
 from darknet_torch.errors import ImageError, UsageError
-from darknet_torch.sources import MOST_AT_ONCE, _shares
+from darknet_torch.inference.detector import Detector
+from darknet_torch.inference.streaming import MOST_AT_ONCE, _shares
 
 CFG = """
 [net]

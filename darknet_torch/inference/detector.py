@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from darknet_torch.detections import Detections
 from darknet_torch.errors import UsageError
 from darknet_torch.heads.base import Head
 from darknet_torch.heads.boxes import Candidates, cxcywh_to_xyxy, join, xyxy_to_cxcywh
@@ -22,10 +21,11 @@ from darknet_torch.heads.region import Region
 from darknet_torch.heads.yolo import AnchorHead
 from darknet_torch.images import reading, resizing
 from darknet_torch.images.resizing import Placement
+from darknet_torch.inference.detections import Detections
+from darknet_torch.inference.streaming import Outcomes, collect, path_of, stream
 from darknet_torch.layers.base import Layer
 from darknet_torch.network import Runnable
 from darknet_torch.parsing.options import FileName
-from darknet_torch.sources import Outcomes, collect, path_of, stream
 
 __all__ = ["Detector", "detect"]
 

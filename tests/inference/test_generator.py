@@ -6,7 +6,7 @@ import torch
 import darknet_torch as dt
 from darknet_torch.cli import main
 from darknet_torch.errors import UsageError
-from darknet_torch.generator import generate
+from darknet_torch.inference.generator import generate
 
 CFG = """[net]
 inputs=128

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from darknet_torch.data.coco_classes import COCO_CATEGORY_IDS
-from darknet_torch.detections import Detection, Detections
 from darknet_torch.errors import UsageError
+from darknet_torch.inference.detections import Detection, Detections
 
 NAMES = ("bicycle", "dog", "truck")
 BOXES = [[131.0, 219.0, 310.0, 541.0], [473.0, 86.0, 695.0, 170.0], [-20.0, 125.5, 570.0, 600.0]]
