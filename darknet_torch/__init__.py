@@ -15,7 +15,7 @@ The map, in the order in which the data flows (each file imports only what stand
     inference                         images -> detections, classes; converted files
     loading                           the front door: names and paths -> plans and networks
     records, findings, evaluation, plots, outputs, evaluator  networks measured
-    exporters, stored, verification   files of other programs, verified
+    exporters                         files of other programs, verified
     onednn, compiled, winograd, packed, optimized, engine_choice  faster forward passes
     cli                               the command, one file a verb
 
@@ -31,7 +31,8 @@ from darknet_torch.version import __version__
 if TYPE_CHECKING:
     from darknet_torch.errors import DarknetError
     from darknet_torch.evaluator import evaluate
-    from darknet_torch.exporters import export
+    from darknet_torch.exporters.export import export
+    from darknet_torch.exporters.verification import verify
     from darknet_torch.inference.classifier import classify
     from darknet_torch.inference.detections import Detections
     from darknet_torch.inference.detector import detect
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from darknet_torch.network import Network
     from darknet_torch.optimized import optimize
     from darknet_torch.parsing.dialect import ALEXEYAB, HANK_AI, PJREDDIE
-    from darknet_torch.verification import verify
     from darknet_torch.zoo import list_models
 
 _HOMES = {
@@ -53,7 +53,7 @@ _HOMES = {
     "classify": "inference.classifier",
     "detect": "inference.detector",
     "evaluate": "evaluator",
-    "export": "exporters",
+    "export": "exporters.export",
     "list_cfgs": "loading",
     "list_models": "zoo",
     "load": "loading",
@@ -61,7 +61,7 @@ _HOMES = {
     "parse_cfg": "loading",
     "plan": "loading",
     "save": "loading",
-    "verify": "verification",
+    "verify": "exporters.verification",
 }
 
 __all__ = [

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from darknet_torch import zoo
 from darknet_torch.errors import UsageError
-from darknet_torch.exporters import export
+from darknet_torch.exporters.export import export
 from darknet_torch.files import is_file, write_atomically
 from darknet_torch.inference import converted, engines
 from darknet_torch.inference.converted import Converted

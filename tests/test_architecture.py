@@ -36,7 +36,7 @@ ORDER = (
     " inference"
     " loading"
     " records findings evaluation plots outputs evaluator"
-    " exporters stored verification"
+    " exporters"
     " onednn compiled winograd packed optimized engine_choice"
     " cli"
 ).split()

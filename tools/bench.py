@@ -77,7 +77,7 @@ from contextlib import redirect_stdout
 warnings.simplefilter("ignore")
 import torch, darknet_torch as dt
 from darknet_torch.exporters import export
-from darknet_torch.verification import verify
+from darknet_torch.exporters.verification import verify
 what = sys.argv[1]
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

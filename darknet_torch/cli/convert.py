@@ -70,7 +70,7 @@ def _overlap(text: str) -> float | str:
 
 def run(options: argparse.Namespace) -> int:
     """Convert; then verify, if the file can be run or read again here."""
-    from darknet_torch.exporters import export
+    from darknet_torch.exporters.export import export
 
     network = load_network(options)
     given = {name: getattr(options, name) for name in OPTIONS}
@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _verified(network: Any, path: str) -> int:
-    from darknet_torch.verification import COMPARED, verify
+    from darknet_torch.exporters.verification import COMPARED, verify
 
     if not path.lower().endswith(COMPARED):
         return 0

@@ -27,7 +27,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print one line a comparison."""
     from darknet_torch.errors import UsageError
-    from darknet_torch.verification import verify
+    from darknet_torch.exporters.verification import verify
 
     take_weights(options)
     if not options.pictures:

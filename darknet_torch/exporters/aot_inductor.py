@@ -9,8 +9,8 @@ from torch._inductor.exc import CppCompileError, InductorError, InvalidCxxCompil
 from torch.export.passes import move_to_device_pass
 
 from darknet_torch.errors import UsageError
-from darknet_torch.exporters.beside import made_beside
-from darknet_torch.exporters.graph import metadata, prepared, program, varying
+from darknet_torch.exporters.staging import made_beside
+from darknet_torch.exporters.tracing import metadata, prepared, program, varying
 from darknet_torch.network import Network
 
 __all__ = ["write"]

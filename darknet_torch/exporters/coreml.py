@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from darknet_torch.exporters.beside import made_beside
-from darknet_torch.exporters.elsewhere import run, suitable_python
-from darknet_torch.exporters.graph import example, metadata, output_names, prepared
+from darknet_torch.exporters.other_python import run, suitable_python
+from darknet_torch.exporters.staging import made_beside
 from darknet_torch.exporters.torchscript import traced_at_one_size
+from darknet_torch.exporters.tracing import example, metadata, output_names, prepared
 from darknet_torch.network import Network
 
 __all__ = ["write"]

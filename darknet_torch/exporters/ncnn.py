@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from darknet_torch.errors import UsageError
-from darknet_torch.exporters.beside import made_beside
-from darknet_torch.exporters.elsewhere import run, suitable_python
-from darknet_torch.exporters.graph import Exported, example, prepared
+from darknet_torch.exporters.other_python import run, suitable_python
+from darknet_torch.exporters.staging import made_beside
 from darknet_torch.exporters.torchscript import traced_at_one_size
+from darknet_torch.exporters.tracing import Exported, example, prepared
 from darknet_torch.network import Network
 
 __all__ = ["write"]

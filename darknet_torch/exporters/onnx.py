@@ -11,13 +11,7 @@ from typing import Any, Literal
 import torch
 
 from darknet_torch.errors import UsageError
-from darknet_torch.exporters.graph import (
-    metadata,
-    output_names,
-    prepared,
-    program,
-    varying,
-)
+from darknet_torch.exporters.tracing import metadata, output_names, prepared, program, varying
 from darknet_torch.extras import needs
 from darknet_torch.files import write_atomically
 from darknet_torch.heads.yolo import AnchorHead

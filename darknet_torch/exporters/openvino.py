@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from darknet_torch.exporters import onnx
-from darknet_torch.exporters.beside import made_beside
+from darknet_torch.exporters.staging import made_beside
 from darknet_torch.extras import needs
 from darknet_torch.network import Network
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters import onnx
-from darknet_torch.exporters.beside import made_beside
-from darknet_torch.exporters.elsewhere import run, suitable_python
-from darknet_torch.exporters.graph import example
+from darknet_torch.exporters.other_python import run, suitable_python
+from darknet_torch.exporters.staging import made_beside
+from darknet_torch.exporters.tracing import example
 from darknet_torch.network import Network
 
 __all__ = ["write"]

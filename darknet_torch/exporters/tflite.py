@@ -5,9 +5,9 @@ import zipfile
 from pathlib import Path
 
 from darknet_torch.exporters import torch_export
-from darknet_torch.exporters.beside import made_beside
-from darknet_torch.exporters.elsewhere import run, suitable_python
-from darknet_torch.exporters.graph import example, metadata
+from darknet_torch.exporters.other_python import run, suitable_python
+from darknet_torch.exporters.staging import made_beside
+from darknet_torch.exporters.tracing import example, metadata
 from darknet_torch.network import Network
 
 __all__ = ["write"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from darknet_torch.exporters.graph import metadata, prepared, program, varying
+from darknet_torch.exporters.tracing import metadata, prepared, program, varying
 from darknet_torch.files import atomic
 from darknet_torch.network import Network
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from darknet_torch.exporters.graph import (
+from darknet_torch.exporters.tracing import (
     Exported,
     example,
     metadata,

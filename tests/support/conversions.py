@@ -20,8 +20,8 @@ from variants import (
 )
 from variants import measure as measure_variants
 
-from darknet_torch.exporters import export
-from darknet_torch.exporters.graph import prepared
+from darknet_torch.exporters.export import export
+from darknet_torch.exporters.tracing import prepared
 from darknet_torch.inference import converted, engines
 from darknet_torch.inference.converted import Converted
 from darknet_torch.optimized import optimize

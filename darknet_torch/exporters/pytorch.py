@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from darknet_torch.exporters.graph import metadata, size_varies
+from darknet_torch.exporters.tracing import metadata, size_varies
 from darknet_torch.network import Network, checkpoint_file
 from darknet_torch.network.folding import fold
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import darknet_torch as dt
 from darknet_torch.errors import UsageError
-from darknet_torch.exporters.graph import prepared
+from darknet_torch.exporters.tracing import prepared
 from darknet_torch.heads.nms import suppress
 from darknet_torch.inference.converted import Converted
 from darknet_torch.inference.engines import installed

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from darknet_torch.errors import UsageError
-from darknet_torch.exporters.graph import prepared
+from darknet_torch.exporters.stored_weights import apart, has_weights, weights_apart
+from darknet_torch.exporters.tracing import prepared
 from darknet_torch.heads.boxes import iou
 from darknet_torch.images.reading import read
 from darknet_torch.images.resizing import resize
@@ -27,7 +28,6 @@ from darknet_torch.loading import cfg_folder, load
 from darknet_torch.network import Network
 from darknet_torch.network.checkpoint_file import ENDINGS, has_ending
 from darknet_torch.network.folding import fold
-from darknet_torch.stored import apart, has_weights, weights_apart
 
 __all__ = ["COMPARED", "Check", "Report", "verify"]
 

@@ -15,9 +15,9 @@ from torch import Tensor
 
 import darknet_torch as dt
 from darknet_torch.errors import DarknetError, UsageError
-from darknet_torch.exporters import FORMATS, format_of
-from darknet_torch.exporters.elsewhere import PYTHON, run
-from darknet_torch.exporters.graph import prepared
+from darknet_torch.exporters.export import FORMATS, format_of
+from darknet_torch.exporters.other_python import PYTHON, run
+from darknet_torch.exporters.tracing import prepared
 from darknet_torch.inference import converted
 from darknet_torch.inference.engines import installed
 from darknet_torch.network import Network
@@ -160,7 +160,7 @@ def test_a_converter_that_is_not_installed(
     name: str, network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(PYTHON, raising=False)
-    monkeypatch.setattr("darknet_torch.exporters.elsewhere.find_spec", lambda _: None)
+    monkeypatch.setattr("darknet_torch.exporters.other_python.find_spec", lambda _: None)
     with pytest.raises(UsageError, match=f"^{ELSEWHERE[name]} is not installed: pip install") as e:
         dt.export(network, tmp_path / name)
     assert "\n" not in str(e.value)
