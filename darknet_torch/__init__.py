@@ -16,7 +16,7 @@ The map, in the order in which the data flows (each file imports only what stand
     loading                           the front door: names and paths -> plans and networks
     records, findings, evaluation, plots, outputs, evaluator  networks measured
     exporters                         files of other programs, verified
-    onednn, compiled, winograd, packed, optimized, engine_choice  faster forward passes
+    speed                             faster forward passes
     cli                               the command, one file a verb
 
 Names are loaded when they are first used, so that importing this package does not import torch.
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from darknet_torch.inference.detector import detect
     from darknet_torch.loading import build, list_cfgs, load, parse_cfg, plan, save
     from darknet_torch.network import Network
-    from darknet_torch.optimized import optimize
     from darknet_torch.parsing.dialect import ALEXEYAB, HANK_AI, PJREDDIE
+    from darknet_torch.speed.optimized import optimize
     from darknet_torch.zoo import list_models
 
 _HOMES = {
@@ -57,7 +57,7 @@ _HOMES = {
     "list_cfgs": "loading",
     "list_models": "zoo",
     "load": "loading",
-    "optimize": "optimized",
+    "optimize": "speed.optimized",
     "parse_cfg": "loading",
     "plan": "loading",
     "save": "loading",

@@ -37,7 +37,7 @@ ORDER = (
     " loading"
     " records findings evaluation plots outputs evaluator"
     " exporters"
-    " onednn compiled winograd packed optimized engine_choice"
+    " speed"
     " cli"
 ).split()
 LAYERS_MAY = {"errors", "parsing.parser", "parsing.dialect", "parsing.options"}

@@ -37,7 +37,7 @@ def bench_layers(_: argparse.Namespace) -> None:
     """Time and error of Winograd's convolutions, as multiples of those of the plain product."""
     import torch
 
-    from darknet_torch.winograd import FOUR, TWO
+    from darknet_torch.speed.winograd import FOUR, TWO
 
     hows = {"F2": TWO, "F4": FOUR}
     print("| layer | computed in | compiled | " + " | ".join(f"{h}: time, error" for h in hows))
@@ -53,7 +53,7 @@ def _types() -> list[Type]:
     """Return what the processor multiplies, of the types that matter."""
     import torch
 
-    from darknet_torch.onednn import multiplies
+    from darknet_torch.speed.onednn import multiplies
 
     cpu, names = torch.device("cpu"), get_args(Type)
     return [name for name in names if multiplies(cpu, getattr(torch, name))]
@@ -65,12 +65,12 @@ def _layer(
     import torch
     import torch.nn.functional as F
 
-    from darknet_torch.compiled import compiled_for
     from darknet_torch.layers.base import Shape
     from darknet_torch.layers.blocks import ConvBlock
-    from darknet_torch.packed import PackedConv
     from darknet_torch.parsing.dialect import ALEXEYAB
-    from darknet_torch.winograd import WinogradConv
+    from darknet_torch.speed.inductor import compiled_for
+    from darknet_torch.speed.packed_layers import PackedConv
+    from darknet_torch.speed.winograd import WinogradConv
 
     torch.manual_seed(0)
     options: dict[str, Any] = {"dialect": ALEXEYAB, "activation": "leaky", "padding": 1}

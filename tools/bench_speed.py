@@ -80,7 +80,7 @@ def _peaks(threads: int) -> dict[str, float]:
     """Return the GFLOP/s of matrix products in each type that the processor multiplies."""
     import torch
 
-    from darknet_torch.onednn import multiplies
+    from darknet_torch.speed.onednn import multiplies
 
     torch.set_num_threads(threads)
     found = {}

@@ -116,7 +116,7 @@ def load_runnable(options: argparse.Namespace) -> "Runnable":
     network = move(load_network(options), options)
     if options.engine is None:
         return network
-    from darknet_torch.engine_choice import with_engine
+    from darknet_torch.speed.engine_choice import with_engine
 
     return with_engine(network, options.engine, options.batch_size)
 

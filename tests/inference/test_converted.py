@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 import darknet_torch as dt
-from darknet_torch import engine_choice
 from darknet_torch.cli import main
-from darknet_torch.engine_choice import choose, with_engine
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters.verification import Check, verify
 from darknet_torch.inference import converted, engines
 from darknet_torch.inference.converted import Converted
 from darknet_torch.network import Network
+from darknet_torch.speed import engine_choice
+from darknet_torch.speed.engine_choice import choose, with_engine
 
 onnx = pytest.importorskip("onnx", reason='needs the extra "onnx"')
 pytest.importorskip("onnxscript", reason='needs the extra "onnx"')

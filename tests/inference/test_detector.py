@@ -236,7 +236,7 @@ def test_errors_of_a_pass_come_through(network, tmp_path) -> None:
 
 
 def test_one_compilation_for_all_threads(network, tmp_path, monkeypatch) -> None:
-    from darknet_torch import optimized
+    from darknet_torch.speed import optimized
 
     made = []
     monkeypatch.setattr(optimized, "compiled_for", lambda run, x: made.append(x.shape) or run)

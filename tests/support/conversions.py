@@ -24,7 +24,7 @@ from darknet_torch.exporters.export import export
 from darknet_torch.exporters.tracing import prepared
 from darknet_torch.inference import converted, engines
 from darknet_torch.inference.converted import Converted
-from darknet_torch.optimized import optimize
+from darknet_torch.speed.optimized import optimize
 
 BOXES = 1e-4
 

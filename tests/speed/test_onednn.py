@@ -9,9 +9,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from darknet_torch import onednn
-from darknet_torch.compiled import compiled_for
-from darknet_torch.onednn import FUSED, PRODUCTS, Product, _layout, available, finished
+from darknet_torch.speed import onednn
+from darknet_torch.speed.inductor import compiled_for
+from darknet_torch.speed.onednn import FUSED, PRODUCTS, Product, _layout, available, finished
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.skipif(not available(CPU, torch.float32), reason="torch without oneDNN")

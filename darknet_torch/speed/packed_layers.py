@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from darknet_torch.layers.base import Shape
 from darknet_torch.layers.blocks import ConvBlock
 from darknet_torch.network import Network
-from darknet_torch.onednn import FUSED, Product, available, finished
-from darknet_torch.winograd import WinogradConv, filtering
+from darknet_torch.speed.onednn import FUSED, Product, available, finished
+from darknet_torch.speed.winograd import WinogradConv, filtering
 
 __all__ = ["Cast", "PackedConv", "packed"]
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from darknet_torch.layers.base import Shape
 from darknet_torch.layers.blocks import ConvBlock
-from darknet_torch.onednn import Product, finished
+from darknet_torch.speed.onednn import Product, finished
 
 __all__ = ["FOUR", "TWO", "Filtering", "WinogradConv", "filtering"]
 

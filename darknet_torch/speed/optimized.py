@@ -16,14 +16,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from darknet_torch.compiled import Outputs, compiled_for
 from darknet_torch.errors import DarknetWarning, UsageError
 from darknet_torch.layers.blocks import ConvBlock
 from darknet_torch.network import Network
 from darknet_torch.network.folding import fold
-from darknet_torch.onednn import multiplies
-from darknet_torch.packed import packed
-from darknet_torch.winograd import WinogradConv
+from darknet_torch.speed.inductor import Outputs, compiled_for
+from darknet_torch.speed.onednn import multiplies
+from darknet_torch.speed.packed_layers import packed
+from darknet_torch.speed.winograd import WinogradConv
 
 __all__ = ["Optimized", "optimize"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from darknet_torch.onednn import PRODUCTS, Product, tracing
+from darknet_torch.speed.onednn import PRODUCTS, Product, tracing
 
 __all__ = ["Outputs", "compiled_for", "trace"]
 

@@ -16,9 +16,9 @@ import darknet_torch as dt
 from darknet_torch.errors import DarknetError, DarknetWarning, UsageError
 from darknet_torch.heads.boxes import iou
 from darknet_torch.network import Network
-from darknet_torch.onednn import available
-from darknet_torch.optimized import PATIENCE, Optimized, optimize
-from darknet_torch.packed import PackedConv
+from darknet_torch.speed.onednn import available
+from darknet_torch.speed.optimized import PATIENCE, Optimized, optimize
+from darknet_torch.speed.packed_layers import PackedConv
 
 MODELS = keys.SHARED / "models"
 PHOTOS = sorted((keys.SHARED / "photos").glob("*.jpg"))
@@ -198,7 +198,7 @@ def test_nothing_else_runs_while_a_program_is_made(
         running.append(1)
         time.sleep(0.002)
 
-    monkeypatch.setattr("darknet_torch.optimized.compiled_for", compiled)
+    monkeypatch.setattr("darknet_torch.speed.optimized.compiled_for", compiled)
     fast.network.layers[0].register_forward_pre_hook(begin)
     fast.network.layers[1].register_forward_hook(lambda *_: running.pop() and None)
 
@@ -215,7 +215,9 @@ def test_nothing_else_runs_while_a_program_is_made(
 def test_a_type_that_the_processor_lacks(
     dtype: Any, small: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("darknet_torch.onednn.available", lambda _, asked: asked == torch.float32)
+    monkeypatch.setattr(
+        "darknet_torch.speed.onednn.available", lambda _, asked: asked == torch.float32
+    )
     with pytest.warns(DarknetWarning, match=f"{dtype}: this processor") as found:
         fast = optimize(small, dtype=dtype, compile=False)
     assert [each.filename for each in found] == [__file__]
@@ -248,7 +250,7 @@ def test_where_compiling_fails_one_warning(
     def fails(*_: Any) -> Any:
         raise RuntimeError(said)
 
-    monkeypatch.setattr("darknet_torch.optimized.compiled_for", fails)
+    monkeypatch.setattr("darknet_torch.speed.optimized.compiled_for", fails)
     fast = optimize(small)
     with pytest.warns(DarknetWarning, match="not compiled") as found:
         assert worst(fast, small, pictures(small)) < 2e-6

@@ -6,14 +6,14 @@ import torch
 import torch.nn.functional as F
 
 import darknet_torch as dt
-from darknet_torch.compiled import compiled_for, trace
 from darknet_torch.layers.base import Shape
 from darknet_torch.layers.blocks import ConvBlock
-from darknet_torch.onednn import available
-from darknet_torch.optimized import optimize
-from darknet_torch.packed import PackedConv
 from darknet_torch.parsing.dialect import ALEXEYAB
-from darknet_torch.winograd import FOUR, TWO, Filtering, WinogradConv, filtering
+from darknet_torch.speed.inductor import compiled_for, trace
+from darknet_torch.speed.onednn import available
+from darknet_torch.speed.optimized import optimize
+from darknet_torch.speed.packed_layers import PackedConv
+from darknet_torch.speed.winograd import FOUR, TWO, Filtering, WinogradConv, filtering
 
 FLOAT, BFLOAT = torch.float32, torch.bfloat16
 CPU = torch.device("cpu")

@@ -1,0 +1,1 @@
+"""Faster forward passes: packed weights, Winograd's products, compiled programs, engines tried."""
