@@ -20,9 +20,9 @@ import numpy.typing as npt
 
 from darknet_torch.data import Dataset
 from darknet_torch.metrics import coco, confusion, darknet, voc
-from darknet_torch.metrics.classification import Accuracy
 from darknet_torch.metrics.curves import Points, check_points
-from darknet_torch.metrics.table import Found, Marked
+from darknet_torch.metrics.tables import Found, Marked
+from darknet_torch.metrics.top_k import Accuracy
 
 __all__ = ["ClassificationResult", "DetectionResult"]
 

@@ -22,9 +22,9 @@ from darknet_torch.findings import How, Work, find
 from darknet_torch.inference.classifier import Classification, Classifier
 from darknet_torch.inference.detections import Detections
 from darknet_torch.inference.detector import Detector
-from darknet_torch.metrics import classification
+from darknet_torch.metrics import top_k
 from darknet_torch.metrics.curves import check_points
-from darknet_torch.metrics.table import Found
+from darknet_torch.metrics.tables import Found
 from darknet_torch.network import Runnable
 from darknet_torch.progress import Progress
 from darknet_torch.records import WIDTH, Record
@@ -252,6 +252,6 @@ def _accuracy(
     return ClassificationResult(
         dataset=dataset,
         ranked=ranked,
-        accuracy=classification.evaluate(ranked, labels, len(dataset.names), tops),
+        accuracy=top_k.evaluate(ranked, labels, len(dataset.names), tops),
         network=network.plan.net.section.file,
     )

@@ -22,7 +22,7 @@ from darknet_torch.errors import UsageError
 from darknet_torch.evaluation import ClassificationResult, DetectionResult
 from darknet_torch.files import write_atomically
 from darknet_torch.inference.detections import Detections
-from darknet_torch.metrics.table import Found
+from darknet_torch.metrics.tables import Found
 
 __all__ = ["coco_results", "write"]
 

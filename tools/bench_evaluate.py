@@ -93,7 +93,7 @@ def _folder() -> None:
 
 def _tables(pictures: int) -> tuple[Any, Any]:
     """Made-up truths, and detections of which a fifth lie near one."""
-    from darknet_torch.metrics.table import Found, Marked, areas
+    from darknet_torch.metrics.tables import Found, Marked, areas
 
     rng = np.random.default_rng(0)
     total, truths = pictures * EACH, pictures * TRUTHS

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from darknet_torch.extras import needs
-from darknet_torch.metrics.table import Found, Marked, check_classes
+from darknet_torch.metrics.tables import Found, Marked, check_classes
 
 __all__ = ["FIGURES", "Coco", "evaluate", "installed"]
 

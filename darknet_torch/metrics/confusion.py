@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from darknet_torch.metrics.pairing import overlaps
-from darknet_torch.metrics.table import Found, Marked, check_classes
+from darknet_torch.metrics.matching import overlaps
+from darknet_torch.metrics.tables import Found, Marked, check_classes
 
 __all__ = ["matrix"]
 

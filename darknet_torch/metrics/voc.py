@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from darknet_torch.metrics.curves import average_precision, curve
-from darknet_torch.metrics.pairing import by_class, by_score, first_claims, nearest
-from darknet_torch.metrics.table import Found, Marked, check_classes
+from darknet_torch.metrics.matching import by_class, by_score, first_claims, nearest
+from darknet_torch.metrics.tables import Found, Marked, check_classes
 
 __all__ = ["Voc", "evaluate"]
 

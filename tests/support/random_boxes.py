@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from keys import SHARED
 
-from darknet_torch.metrics.table import Found, Marked, areas
+from darknet_torch.metrics.tables import Found, Marked, areas
 
 MAP_KEY = SHARED / "oracle" / "train" / "map_eval.json"
 CARTUCHO = SHARED / "datasets" / "cartucho-map" / "input"

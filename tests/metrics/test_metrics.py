@@ -10,8 +10,8 @@ from random_boxes import CARTUCHO, MAP_KEY, SIDE, cartucho, random_tables, recor
 from darknet_torch.errors import UsageError
 from darknet_torch.metrics import coco, confusion, darknet, voc
 from darknet_torch.metrics.curves import average_precision, check_points, curve
-from darknet_torch.metrics.pairing import PAIRS_AT_ONCE, iou, nearest
-from darknet_torch.metrics.table import Found, Marked
+from darknet_torch.metrics.matching import PAIRS_AT_ONCE, iou, nearest
+from darknet_torch.metrics.tables import Found, Marked
 
 needs_key = pytest.mark.skipif(not MAP_KEY.is_file(), reason=f"{MAP_KEY} is not here")
 needs_cartucho = pytest.mark.skipif(not CARTUCHO.is_dir(), reason=f"{CARTUCHO} is not here")
@@ -247,7 +247,7 @@ def test_coco_of_nothing() -> None:
 def test_nearest_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     found, truth = random_tables(5, 20, 4)
     once = nearest(found, truth, 1.0)
-    monkeypatch.setattr("darknet_torch.metrics.pairing.PAIRS_AT_ONCE", 7)
+    monkeypatch.setattr("darknet_torch.metrics.matching.PAIRS_AT_ONCE", 7)
     blocks = nearest(found, truth, 1.0)
     assert PAIRS_AT_ONCE > 7
     for i in range(len(found)):

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from darknet_torch.metrics.table import Found, Marked, areas
+from darknet_torch.metrics.tables import Found, Marked, areas
 
 __all__ = ["Pairs", "by_class", "by_score", "first_claims", "iou", "nearest", "overlaps"]
 
