@@ -2,22 +2,22 @@
 
 The map, in the order in which the data flows (each file imports only what stands before it):
 
-    errors, version, files, extras    the tree of errors; whole files or none; packages of extras
-    distributed, progress             several processes; what callers are told meanwhile
-    parsing                           text <-> sections -> typed options; the forks as data
-    images                            images: reading, Darknet's resizing, drawing
-    zoo                               known models: catalogue and downloads
-    data                              labelled images: reading, checking, converting; anchors
-    layers                            the layer types: shapes, computation, weights
-    heads                             raw maps -> boxes and scores; NMS
-    metrics                           detections against ground truth: Darknet, VOC, COCO
-    network                           layers in their places, the nn.Module, its files
-    inference                         images -> detections, classes; converted files
-    loading                           the front door: names and paths -> plans and networks
-    records, findings, evaluation, plots, outputs, evaluator  networks measured
-    exporters                         files of other programs, verified
-    speed                             faster forward passes
-    cli                               the command, one file a verb
+    errors, version, files, extras  the tree of errors; whole files or none; packages of extras
+    distributed, progress           several processes; what callers are told meanwhile
+    parsing                         text <-> sections -> typed options; the forks as data
+    images                          images: reading, Darknet's resizing, drawing
+    zoo                             known models: catalogue and downloads
+    data                            labelled images: reading, checking, converting; anchors
+    layers                          the layer types: shapes, computation, weights
+    heads                           raw maps -> boxes and scores; NMS
+    metrics                         detections against ground truth: Darknet, VOC, COCO
+    network                         layers in their places, the nn.Module, its files
+    inference                       images -> detections, classes; converted files
+    loading                         the front door: names and paths -> plans and networks
+    evaluation                      networks measured on data sets
+    exporters                       files of other programs, verified
+    speed                           faster forward passes
+    cli                             the command, one file a verb
 
 Names are loaded when they are first used, so that importing this package does not import torch.
 No file has the name of a public function, else importing the file would hide the function.
@@ -30,7 +30,7 @@ from darknet_torch.version import __version__
 
 if TYPE_CHECKING:
     from darknet_torch.errors import DarknetError
-    from darknet_torch.evaluator import evaluate
+    from darknet_torch.evaluation.evaluator import evaluate
     from darknet_torch.exporters.export import export
     from darknet_torch.exporters.verification import verify
     from darknet_torch.inference.classifier import classify
@@ -52,7 +52,7 @@ _HOMES = {
     "build": "loading",
     "classify": "inference.classifier",
     "detect": "inference.detector",
-    "evaluate": "evaluator",
+    "evaluate": "evaluation.evaluator",
     "export": "exporters.export",
     "list_cfgs": "loading",
     "list_models": "zoo",

@@ -35,7 +35,7 @@ ORDER = (
     " network"
     " inference"
     " loading"
-    " records findings evaluation plots outputs evaluator"
+    " evaluation"
     " exporters"
     " speed"
     " cli"

@@ -118,7 +118,7 @@ def _boxes(rng: np.random.Generator, count: int) -> Array:
 
 def _all_figures(found: Any, marked: Any, sizes: Any) -> None:
     """What `DetectionResult` counts: all overlaps and rules, confusion; with sizes, COCO's too."""
-    from darknet_torch.evaluation import ALL_POINTS, OVERLAPS
+    from darknet_torch.evaluation.results import ALL_POINTS, OVERLAPS
     from darknet_torch.metrics import coco, confusion, darknet, voc
 
     matches = darknet.Matches(found, marked, CLASSES)

@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> "DetectionResult | ClassificationResult":
-    from darknet_torch.evaluator import evaluate
+    from darknet_torch.evaluation.evaluator import evaluate
 
     network = load_runnable(options)
     chosen: dict[str, Any] = {"letterbox": options.letterbox, "workers": options.workers}
@@ -114,7 +114,7 @@ def _evaluate(options: argparse.Namespace) -> "DetectionResult | ClassificationR
 
 
 def _show(result: "DetectionResult | ClassificationResult", options: argparse.Namespace) -> None:
-    from darknet_torch.outputs import write
+    from darknet_torch.evaluation.report import write
 
     if options.json:
         print(result.to_json())

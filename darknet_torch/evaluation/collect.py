@@ -13,10 +13,10 @@ import torch
 
 from darknet_torch.data import Dataset
 from darknet_torch.distributed import Ranks
+from darknet_torch.evaluation.cache import WIDTH, Record, Records, decode, encode
 from darknet_torch.inference.streaming import Outcomes
 from darknet_torch.network import Runnable
 from darknet_torch.progress import Progress
-from darknet_torch.records import WIDTH, Record, Records, decode, encode
 
 __all__ = ["How", "Work", "find"]
 

@@ -20,10 +20,10 @@ from darknet_torch.data import Dataset, Sample, Truth
 from darknet_torch.distributed import Ranks
 from darknet_torch.errors import DarknetWarning, DataError, UsageError
 from darknet_torch.evaluation import ClassificationResult, DetectionResult
-from darknet_torch.findings import How, Work, find
+from darknet_torch.evaluation.cache import Record, Records, decode, encode
+from darknet_torch.evaluation.collect import How, Work, find
+from darknet_torch.evaluation.report import coco_results
 from darknet_torch.inference.detector import Detector
-from darknet_torch.outputs import coco_results
-from darknet_torch.records import Record, Records, decode, encode
 
 MODELS = SHARED / "models"
 COCO128 = SHARED / "datasets" / "coco128"

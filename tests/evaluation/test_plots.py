@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from darknet_torch import plots
 from darknet_torch.data import Sample, Truth
 from darknet_torch.errors import ImageError, UsageError
+from darknet_torch.evaluation import plots
 from darknet_torch.images.drawing import class_color as color
 from darknet_torch.inference.detections import Detections
 

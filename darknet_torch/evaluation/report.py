@@ -19,7 +19,7 @@ import torch
 from darknet_torch.data import Sample
 from darknet_torch.data.coco_classes import COCO_CATEGORY_IDS, are_coco
 from darknet_torch.errors import UsageError
-from darknet_torch.evaluation import ClassificationResult, DetectionResult
+from darknet_torch.evaluation.results import ClassificationResult, DetectionResult
 from darknet_torch.files import write_atomically
 from darknet_torch.inference.detections import Detections
 from darknet_torch.metrics.tables import Found
@@ -86,7 +86,7 @@ def coco_results(result: DetectionResult) -> list[dict[str, Any]]:
 
 
 def _plots(result: DetectionResult, folder: Path) -> list[Path]:
-    from darknet_torch import plots
+    from darknet_torch.evaluation import plots
 
     judged, points = result.darknet, result.points
     curves, ap = judged.curves(), judged.average_precisions(points)

@@ -17,8 +17,9 @@ import torch
 from darknet_torch import data, distributed
 from darknet_torch.data import Dataset, Problem
 from darknet_torch.errors import DarknetWarning, DataError, UsageError
-from darknet_torch.evaluation import ClassificationResult, DetectionResult
-from darknet_torch.findings import How, Work, find
+from darknet_torch.evaluation.cache import WIDTH, Record
+from darknet_torch.evaluation.collect import How, Work, find
+from darknet_torch.evaluation.results import ClassificationResult, DetectionResult
 from darknet_torch.inference.classifier import Classification, Classifier
 from darknet_torch.inference.detections import Detections
 from darknet_torch.inference.detector import Detector
@@ -27,7 +28,6 @@ from darknet_torch.metrics.curves import check_points
 from darknet_torch.metrics.tables import Found
 from darknet_torch.network import Runnable
 from darknet_torch.progress import Progress
-from darknet_torch.records import WIDTH, Record
 
 __all__ = ["evaluate"]
 
