@@ -6,7 +6,7 @@ example: darknet-torch check my.cfg my.weights
 import argparse
 import warnings
 
-from darknet_torch.cli.common import add_cfg, plan_options
+from darknet_torch.cli.arguments import add_cfg, plan_options
 from darknet_torch.errors import DarknetError
 
 

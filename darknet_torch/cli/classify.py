@@ -8,7 +8,8 @@ import argparse
 import json
 import sys
 
-from darknet_torch.cli.common import WEIGHTS, add_cfg, load_network, move, take_weights, with_bar
+from darknet_torch.cli.arguments import WEIGHTS, add_cfg, load_network, move, take_weights
+from darknet_torch.cli.progress import with_bar
 
 
 def add(parser: argparse.ArgumentParser) -> None:

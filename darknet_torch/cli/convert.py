@@ -9,7 +9,7 @@ import argparse
 import sys
 from typing import Any
 
-from darknet_torch.cli.common import add_cfg, add_weights, load_network
+from darknet_torch.cli.arguments import add_cfg, add_weights, load_network
 from darknet_torch.errors import UsageError
 
 

@@ -13,15 +13,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darknet_torch.cli.common import (
+from darknet_torch.cli.arguments import (
     WEIGHTS,
     add_cfg,
     add_engine,
     add_fit,
     load_runnable,
     take_weights,
-    working_bar,
 )
+from darknet_torch.cli.progress import working_bar
 from darknet_torch.errors import UsageError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ example: darknet-torch generate rnn.cfg rnn.weights --seed "Once upon a time" --
 import argparse
 import sys
 
-from darknet_torch.cli.common import add_cfg, load_network
+from darknet_torch.cli.arguments import add_cfg, load_network
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict
 
 from darknet_torch import zoo
-from darknet_torch.cli.common import download_bar
+from darknet_torch.cli.progress import download_bar
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ example: darknet-torch summary yolov4-tiny --width 320 --height 320
 import argparse
 import json
 
-from darknet_torch.cli.common import add_cfg, plan_options
+from darknet_torch.cli.arguments import add_cfg, plan_options
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ examples: darknet-torch verify yolov4-tiny yolov4-tiny.onnx
 
 import argparse
 
-from darknet_torch.cli.common import add_cfg, load_network, take_weights
+from darknet_torch.cli.arguments import add_cfg, load_network, take_weights
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -1,18 +1,14 @@
 """What several verbs share: the arguments that name a network, and the progress bar."""
 
 import argparse
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from darknet_torch.cli.progress import download_bar
 from darknet_torch.errors import UsageError
 from darknet_torch.parsing.dialect import DIALECTS
-from darknet_torch.progress import Progress
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
     from darknet_torch.network import Network, Runnable
 
 __all__ = [
@@ -21,17 +17,12 @@ __all__ = [
     "add_engine",
     "add_fit",
     "add_weights",
-    "download_bar",
     "load_network",
     "load_runnable",
     "move",
     "plan_options",
     "take_weights",
-    "with_bar",
-    "working_bar",
 ]
-
-T = TypeVar("T")
 
 
 WEIGHTS = (".weights", ".safetensors", ".pt", ".pth")
@@ -129,37 +120,3 @@ def move(network: "Network", options: argparse.Namespace) -> "Network":
         return network.to(options.device, torch.float16 if options.half else torch.float32)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"--device {options.device}: {str(error).splitlines()[0]}") from error
-
-
-def with_bar(outcomes: Iterable[T], count: int) -> Iterator[T]:
-    """Draw a bar on a terminal while several pictures are worked on."""
-    from tqdm import tqdm
-
-    silent = count < 2 or not sys.stderr.isatty()
-    yield from tqdm(outcomes, total=count, unit="picture", disable=silent, leave=False)
-
-
-@contextmanager
-def working_bar() -> Iterator[Progress]:
-    """Yield a progress function that draws a bar of pictures, with rate and remaining time."""
-    from tqdm import tqdm
-
-    bar = tqdm(unit="picture", disable=not sys.stderr.isatty(), leave=False)
-    with bar:
-        yield lambda done, total: _advance(bar, done, total)
-
-
-@contextmanager
-def download_bar(name: str) -> Iterator[Progress]:
-    """Yield a progress function that draws a bar on a terminal, and nothing elsewhere."""
-    from tqdm import tqdm
-
-    bar = tqdm(desc=name, unit="B", unit_scale=True, disable=not sys.stderr.isatty(), leave=False)
-
-    with bar:
-        yield lambda done, total: _advance(bar, done, total)
-
-
-def _advance(bar: "tqdm[NoReturn]", done: int, total: int) -> None:
-    bar.total = total
-    bar.update(done - bar.n)

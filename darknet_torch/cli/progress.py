@@ -1,0 +1,50 @@
+"""Progress bars of the command."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+from darknet_torch.progress import Progress
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+
+__all__ = ["download_bar", "with_bar", "working_bar"]
+
+T = TypeVar("T")
+
+
+def with_bar(outcomes: Iterable[T], count: int) -> Iterator[T]:
+    """Draw a bar on a terminal while several pictures are worked on."""
+    from tqdm import tqdm
+
+    silent = count < 2 or not sys.stderr.isatty()
+    yield from tqdm(outcomes, total=count, unit="picture", disable=silent, leave=False)
+
+
+@contextmanager
+def working_bar() -> Iterator[Progress]:
+    """Yield a progress function that draws a bar of pictures, with rate and remaining time."""
+    from tqdm import tqdm
+
+    bar = tqdm(unit="picture", disable=not sys.stderr.isatty(), leave=False)
+    with bar:
+        yield lambda done, total: _advance(bar, done, total)
+
+
+@contextmanager
+def download_bar(name: str) -> Iterator[Progress]:
+    """Yield a progress function that draws a bar on a terminal, and nothing elsewhere."""
+    from tqdm import tqdm
+
+    bar = tqdm(desc=name, unit="B", unit_scale=True, disable=not sys.stderr.isatty(), leave=False)
+
+    with bar:
+        yield lambda done, total: _advance(bar, done, total)
+
+
+def _advance(bar: "tqdm[NoReturn]", done: int, total: int) -> None:
+    bar.total = total
+    bar.update(done - bar.n)
