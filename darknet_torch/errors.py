@@ -6,6 +6,11 @@ A message says where, what, and what would be right, in one line:
     yolo.weights: layer 12 [convolutional] weights: 4608 floats wanted, 1203 left in the file
 """
 
+import os
+import sys
+import warnings
+from pathlib import Path
+
 __all__ = [
     "CfgError",
     "DarknetError",
@@ -16,6 +21,7 @@ __all__ = [
     "ShapeError",
     "UsageError",
     "WeightsError",
+    "warn",
 ]
 
 
@@ -59,3 +65,29 @@ class UsageError(DarknetError):
 
 class DarknetWarning(UserWarning):
     """Something is doubtful, but what is computed is still what Darknet computes."""
+
+
+def warn(message: str) -> None:
+    """Emit a DarknetWarning at the line that called this package, through torch or not."""
+    if sys.version_info >= (3, 12):
+        warnings.warn(message, DarknetWarning, skip_file_prefixes=_own_files())
+    else:
+        warnings.warn(message, DarknetWarning, stacklevel=_outside())
+
+
+def _own_files() -> tuple[str, ...]:
+    """Return how the paths of the files of this package and of torch begin."""
+    torch = sys.modules.get("torch")
+    files = [__file__, *([torch.__file__] if torch is not None and torch.__file__ else [])]
+    return tuple(f"{Path(file).parent}{os.sep}" for file in files)
+
+
+def _outside() -> int:
+    """Return the stack level, seen from `warn`, of the first frame outside of these files.
+
+    Python 3.11 has no `skip_file_prefixes`, so that the frames are walked here.
+    """
+    frame, level, own = sys._getframe(1), 1, _own_files()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(own):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -256,6 +256,7 @@ def scene(name: str) -> tuple[Any, Any]:
     import darknet_torch as dt
     from darknet_torch.heads.base import Head
     from darknet_torch.inference.detector import Detector
+    from darknet_torch.network import as_network
 
     torch.manual_seed(0)
     if name == "yolo9000":
@@ -263,7 +264,7 @@ def scene(name: str) -> tuple[Any, Any]:
         with chdir(trees if trees.is_dir() else "."):
             network = dt.build(name, dialect="pjreddie")
     else:
-        network = dt.load(name)
+        network = as_network(dt.load(name))
     picture = torch.randint(0, 256, (3, 576, 768), dtype=torch.uint8)
     detector = Detector(network, threshold=0.5)
     prepared = detector.prepare(picture)

@@ -36,7 +36,7 @@ from functools import cache, partial
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import fuzz_data
 import torch
@@ -319,16 +319,16 @@ def compute(network: Network) -> None:
 
 def run_case(cfg: str, dialect: Dialect, rng: random.Random, folder: Path) -> str:
     """Return how far the case came; DarknetErrors are caught, all else goes through."""
-    mode = rng.choice(("normal", "normal", "normal", "darknet", "darknet", "strict"))
+    mode: Any = rng.choice(("normal", "normal", "normal", "darknet", "darknet", "strict"))
     stage = "plan"
     try:
-        plan = dt.plan(cfg, dialect=dialect, mode=mode)  # type: ignore[arg-type]
+        plan = dt.plan(cfg, dialect=dialect, mode=mode)
         stage = "planned"
         if rng.random() < 0.2 and not plan.input.is_vector:
             plan.resized(rng.randint(1, 40), rng.randint(1, 40))
         if not is_small(plan):
             return "large"
-        network = dt.build(cfg, dialect=dialect, mode=mode)  # type: ignore[arg-type]
+        network = dt.build(cfg, dialect=dialect, mode=mode)
         stage = "built"
         compute(network)
         stage = "computed"
@@ -342,7 +342,7 @@ def run_case(cfg: str, dialect: Dialect, rng: random.Random, folder: Path) -> st
             cfg,
             folder / "b.weights",
             dialect=dialect,
-            mode=mode,  # type: ignore[arg-type]
+            mode=mode,
             cutoff=cutoff,
             partial=rng.random() < 0.3,
         )

@@ -2,13 +2,15 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from darknet_torch.cli.progress import download_bar
 from darknet_torch.errors import UsageError
 from darknet_torch.parsing.dialect import DIALECTS
+from darknet_torch.parsing.options import Mode
 
 if TYPE_CHECKING:
+    from darknet_torch.inference.converted import Converted
     from darknet_torch.network import Network, Runnable
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "add_engine",
     "add_fit",
     "add_weights",
+    "load_any",
     "load_network",
     "load_runnable",
     "move",
@@ -47,16 +50,34 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--names", help="file of class names, one a line")
 
 
-def plan_options(options: argparse.Namespace) -> dict[str, object]:
+class PlanOptions(TypedDict):
+    """What `plan`, `build` and `load` take besides the cfg."""
+
+    dialect: str | None
+    width: int | None
+    height: int | None
+    mode: Mode
+
+
+def plan_options(options: argparse.Namespace) -> PlanOptions:
     """Return the keyword arguments of `plan`, `build` and `load` that were given."""
-    return {name: getattr(options, name) for name in ("dialect", "width", "height", "mode")}
+    return {
+        "dialect": options.dialect,
+        "width": options.width,
+        "height": options.height,
+        "mode": options.mode,
+    }
 
 
-def load_network(options: argparse.Namespace, engine: str | None = None) -> "Network":
-    """Load the network that the arguments name, with a bar while weights are fetched.
+def load_network(options: argparse.Namespace) -> "Network":
+    """Load the network that the arguments name, with a bar while weights are fetched."""
+    from darknet_torch.network import as_network
 
-    engine: what runs it, if it is a converted file.
-    """
+    return as_network(load_any(options))
+
+
+def load_any(options: argparse.Namespace, engine: str | None = None) -> "Network | Converted":
+    """Load the network or converted file that the arguments name; `engine` runs the latter."""
     from darknet_torch.loading import load
 
     with download_bar(options.cfg) as progress:
@@ -66,7 +87,7 @@ def load_network(options: argparse.Namespace, engine: str | None = None) -> "Net
             names=options.names,
             engine=engine,
             progress=progress,
-            **plan_options(options),  # type: ignore[arg-type]
+            **plan_options(options),
         )
 
 
@@ -103,7 +124,7 @@ def load_runnable(options: argparse.Namespace) -> "Runnable":
     if is_converted(options.weights or options.cfg):
         if options.half or options.device != "cpu":
             raise UsageError("--half, --device: a converted file computes as it was written")
-        return load_network(options, options.engine)
+        return load_any(options, options.engine)
     network = move(load_network(options), options)
     if options.engine is None:
         return network

@@ -34,17 +34,19 @@ def run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> str:
     from darknet_torch.loading import load, plan
+    from darknet_torch.network import as_network
 
     if options.weights is None:
-        found = plan(options.cfg, **plan_options(options))  # type: ignore[arg-type]
+        found = plan(options.cfg, **plan_options(options))
         return f"{options.cfg}: {len(found)} layers, {found.floats:,} weights wanted"
-    network = load(
+    loaded = load(
         options.cfg,
         options.weights,
         cutoff=options.cutoff,
         partial=options.partial,
-        **plan_options(options),  # type: ignore[arg-type]
+        **plan_options(options),
     )
+    network = as_network(loaded)
     header = network.header
     return (
         f"{options.cfg}: {len(network.plan)} layers; {options.weights}: version"

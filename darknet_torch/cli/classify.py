@@ -8,7 +8,7 @@ import argparse
 import json
 import sys
 
-from darknet_torch.cli.arguments import WEIGHTS, add_cfg, load_network, move, take_weights
+from darknet_torch.cli.arguments import WEIGHTS, add_cfg, load_runnable, take_weights
 from darknet_torch.cli.progress import with_bar
 
 
@@ -32,6 +32,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (%(default)s)")
     parser.add_argument("--half", action="store_true", help="compute in float16")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.set_defaults(engine=None)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
 
     take_weights(options, (*WEIGHTS, *ENDINGS))
     classifier = Classifier(
-        move(load_network(options), options),
+        load_runnable(options),
         top=options.top,
         letterbox=options.letterbox,
         leaves=not options.all_nodes,

@@ -20,6 +20,6 @@ def run(options: argparse.Namespace) -> int:
     from darknet_torch.loading import plan
     from darknet_torch.network.summary import summarize
 
-    summary = summarize(plan(options.cfg, **plan_options(options)))  # type: ignore[arg-type]
+    summary = summarize(plan(options.cfg, **plan_options(options)))
     print(json.dumps(summary.to_dict()) if options.json else summary)
     return 0

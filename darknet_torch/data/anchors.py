@@ -14,7 +14,6 @@ Millions of boxes: the starts see 5 000 of them (drawn with the seed) and the la
 mean IoU and counts that are returned are those of all.
 """
 
-import warnings
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from darknet_torch.data import Dataset
-from darknet_torch.errors import DarknetWarning, DataError, UsageError
+from darknet_torch.errors import DataError, UsageError, warn
 
 __all__ = ["Anchors", "Head", "best_iou", "cfg_lines", "cluster", "find", "sizes"]
 
@@ -108,7 +107,7 @@ def sizes(dataset: Dataset, width: int, height: int, *, letterbox: bool = False)
     good = _have_size(boxes)
     if not good.all():
         text = f"{dataset.source}: {np.count_nonzero(~good)} boxes without a size are left out"
-        warnings.warn(text, DarknetWarning, stacklevel=2)
+        warn(text)
     return boxes[good]
 
 

@@ -103,9 +103,8 @@ def _key(work: Work, dataset: Dataset) -> str:
     settings = f"{plan.text}\n{plan.context.dialect.name}\n{work.settings}\n"
     total = hashlib.sha256(settings.encode("utf-8", "surrogateescape"))
     noise = torch.rand(work.batch_size, *plan.input, generator=torch.Generator().manual_seed(1))
-    parameter = next(work.network.parameters(), torch.empty(0))
     with torch.inference_mode():
-        said = work.network(noise.to(parameter.device, parameter.dtype))
+        said = work.network(noise.to(work.network.device, work.network.input_dtype))
     for output in said if isinstance(said, tuple) else (said,):
         total.update(output.float().cpu().contiguous().numpy().tobytes())
     for sample in dataset.samples:

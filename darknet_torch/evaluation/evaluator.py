@@ -4,9 +4,9 @@ result = evaluate(load("yolov4-tiny"), "coco.yaml", points=101)
 print(result.mean_average_precision)
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from inspect import signature
 from os import PathLike
 from typing import Any
 
@@ -16,8 +16,9 @@ import torch
 
 from darknet_torch import data, distributed
 from darknet_torch.data import Dataset, Problem
-from darknet_torch.errors import DarknetWarning, DataError, UsageError
+from darknet_torch.errors import DataError, UsageError
 from darknet_torch.evaluation.cache import WIDTH, Record
+from darknet_torch.evaluation.class_matching import class_numbers, named_classes
 from darknet_torch.evaluation.collect import How, Work, find
 from darknet_torch.evaluation.results import ClassificationResult, DetectionResult
 from darknet_torch.inference.classifier import Classification, Classifier
@@ -46,42 +47,106 @@ def evaluate(
     iou: float = 0.5,
     confidence: float = 0.25,
     threshold: float = 0.005,
+    nms: float = 0.45,
+    nms_kind: str | None = None,
+    hier_threshold: float = 0.5,
+    classes: Sequence[str | int] | None = None,
+    max_det: int | None = None,
+    agnostic: bool = False,
+    use_map: bool | str | PathLike[str] = False,
     tops: Sequence[int] = (1, 5),
+    leaves: bool = True,
+    letterbox: bool | None = None,
+    batch_size: int = 1,
+    workers: int = 2,
     cache: str | PathLike[str] | None = None,
     strict: bool = False,
     progress: Progress | None = None,
-    **options: Any,
 ) -> DetectionResult | ClassificationResult:
     """Measure a detector (mAP as Darknet, VOC and COCO count it) or a classifier (top k).
 
-    network: a Network, an optimized one, or a converted file.
-    source: a data set: what `data.read` takes (a .yaml, a .data, a list, a folder, COCO's .json),
-        or a Dataset; split, names, format, strict: as there.
-    points: 0 is the area under Darknet's curve, 11 and 101 its means over so many recalls.
-    iou: overlap that is wanted; confidence: threshold of the counts of right and wrong detections.
-    threshold: lowest score of a detection that is kept.
-    cache: a folder for raw findings: what is there is not computed again.
-    progress: called with pictures done and in all.
-    options: those of `Detector` (nms, nms_kind, letterbox, use_map, batch_size, workers ...), or of
-        `Classifier` (letterbox, leaves, batch_size, workers).
-
     Under `torchrun` every process works on its part of the batches, and all return the whole
     result, which does not depend on how many there are.
-    Raises DataError or UsageError; with `strict` for the first problem of the data, which else are
-    listed in the result's `dataset`.
+
+    Args:
+        network: a Network, an optimized one, or a converted file.
+        source: a data set: what `data.read` takes (a .yaml, a .data, a list, a folder, COCO's
+            .json), or a Dataset.
+        split: which part of the data set: "train", "val" or "test".
+        names: a file of the data set's class names; None is the data set's own.
+        format: of the labels, see `data.read`; None finds out.
+        points: 0 is the area under Darknet's curve, 11 and 101 its means over so many recalls.
+        iou: IoU from which a detection matches a ground truth.
+        confidence: score above which true and false positives are counted.
+        threshold: lowest score of a detection that is kept, for the curves.
+        nms: of detectors: IoU above which the weaker of two boxes is dropped; 0 keeps all.
+        nms_kind: of detectors: "default", "greedynms", "diounms" or "objectness"; None is the
+            last head's.
+        hier_threshold: of detectors: where to stop on the way down a word tree.
+        classes: of detectors: names or indices of the classes to detect; None detects all.
+        max_det: of detectors: most detections of an image; None keeps all.
+        agnostic: of detectors: boxes of different classes compete in NMS too.
+        use_map: of detectors with a word tree: score the classes of the section's `map` file, or
+            of another one.
+        tops: of classifiers: the k of top k.
+        leaves: of classifiers with a word tree: only the classes without children.
+        letterbox: keep the aspect ratio on a grey ground, or stretch (classifiers: cut out the
+            centre); None is the fork's.
+        batch_size: images in one forward pass.
+        workers: threads that read images ahead; on a CPU, long lists are shared among them.
+        cache: a folder for detections: what is there is not computed again.
+        strict: raise at the first problem of the data.
+        progress: called with images done and in all.
+
+    Returns:
+        All figures; `result.dataset.problems` lists what is wrong in the data.
+
+    Raises:
+        DataError: the data set cannot be read, or with `strict` at its first problem.
+        UsageError: an argument is wrong, or not for this kind of network.
     """
     check_points(points)
     _check_shares(iou=iou, confidence=confidence)
     dataset = _dataset(source, split, names, format, strict)
     if not network.plan.heads:
+        _must_be_unset(
+            nms=nms,
+            nms_kind=nms_kind,
+            hier_threshold=hier_threshold,
+            classes=classes,
+            max_det=max_det,
+            agnostic=agnostic,
+            use_map=use_map,
+        )
         labelled = _labelled(dataset)
         tops = [k for k in tops if k <= len(labelled.names)] or [1]
-        work = _classifying(network, tops, options)
+        classifier = Classifier(
+            network,
+            top=max(tops),
+            letterbox=letterbox,
+            leaves=leaves,
+            batch_size=batch_size,
+            workers=workers,
+        )
+        work = _classifying(classifier)
         records, seen = _records(work, labelled, cache, progress, strict)
         return _accuracy(records, seen, tops, network)
-    detector = Detector(network, threshold=threshold, **options)
-    dataset = _named(detector, dataset)
-    numbers = _class_numbers(detector, dataset)
+    detector = Detector(
+        network,
+        threshold=threshold,
+        nms=nms,
+        nms_kind=nms_kind,
+        hier_threshold=hier_threshold,
+        letterbox=letterbox,
+        classes=classes,
+        max_det=max_det,
+        agnostic=agnostic,
+        use_map=use_map,
+        batch_size=batch_size,
+        workers=workers,
+    )
+    dataset = named_classes(detector, dataset)
+    numbers = class_numbers(detector, dataset)
     records, seen = _records(_detecting(detector), dataset, cache, progress, strict)
     return DetectionResult(
         dataset=seen,
@@ -91,6 +156,14 @@ def evaluate(
         confidence=confidence,
         network=network.plan.net.section.file,
     )
+
+
+def _must_be_unset(**given: object) -> None:
+    """Refuse options of detectors for a classifier."""
+    defaults = signature(Detector).parameters
+    for name, value in given.items():
+        if value != defaults[name].default:
+            raise UsageError(f"{name}: is for detectors, and the network has no head")
 
 
 def _check_shares(**given: float) -> None:
@@ -117,49 +190,6 @@ def _dataset(
 
 
 # ---- classes
-
-
-def _named(detector: Detector, dataset: Dataset) -> Dataset:
-    """The data set with the network's classes, if it knows its own by number only."""
-    count, known = detector.class_count, len(dataset.names)
-    if known > count or dataset.names != tuple(map(str, range(known))):
-        return dataset
-    return replace(dataset, names=detector.names or tuple(map(str, range(count))))
-
-
-def _class_numbers(detector: Detector, dataset: Dataset) -> Array | None:
-    """The data set's class of each of the network's, -1 for none; None where all are the same.
-
-    Classes of one order and number are the same, whatever they are called; else names decide.
-    """
-    theirs, ours = dataset.names, detector.names
-    if detector.class_count == len(theirs):
-        if ours == theirs or not ours:
-            return None
-        if set(ours) == set(theirs) and len(set(ours)) == len(ours):
-            return np.array([theirs.index(name) for name in ours])
-        _warn_of_names(ours, theirs, dataset.source)
-        return None
-    missing = [name for name in theirs if name not in ours]
-    if missing or not theirs:
-        raise UsageError(
-            f"{dataset.source or 'the data set'}: {len(theirs)} classes, the network has"
-            f" {detector.class_count}, and none is called {missing[0] if missing else '?'!r}"
-        )
-    places = {name: number for number, name in enumerate(theirs)}
-    return np.array([places.get(name, -1) for name in ours])
-
-
-def _warn_of_names(ours: Sequence[str], theirs: Sequence[str], source: str) -> None:
-    for number, (mine, other) in enumerate(zip(ours, theirs, strict=False)):
-        if mine != other:
-            warnings.warn(
-                f"class {number} is {mine!r} in the network, {other!r} in {source or 'the data'};"
-                " numbers decide",
-                DarknetWarning,
-                stacklevel=4,
-            )
-            return
 
 
 def _table(records: Sequence[Record], numbers: Array | None) -> Found:
@@ -200,10 +230,9 @@ def _records(
 
 
 def _detecting(detector: Detector) -> Work:
-    chosen = replace(detector.options, workers=1)
-    settings = f"{chosen} {detector.threshold} {detector.letterbox} {detector.nms_kind}"
-    size = detector.options.batch_size
-    return Work(detector.network, detector.stream, _detection_rows, size, settings)
+    return Work(
+        detector.network, detector.stream, _detection_rows, detector.batch_size, detector.settings
+    )
 
 
 def _detection_rows(found: Detections) -> Array:
@@ -226,15 +255,14 @@ def _labelled(dataset: Dataset) -> Dataset:
     return dataset.take(labelled)
 
 
-def _classifying(network: Runnable, tops: Sequence[int], options: dict[str, Any]) -> Work:
-    try:
-        classifier = Classifier(network, top=max(tops), **options)
-    except TypeError as error:
-        raise UsageError(f"evaluate: {str(error).partition('() ')[2] or error}") from error
-    names = ("top", "leaves", "letterbox")
-    settings = str({name: getattr(classifier, name) for name in names})
-    size = classifier.batch_size
-    return Work(network, classifier.stream, _classification_rows, size, settings)
+def _classifying(classifier: Classifier) -> Work:
+    return Work(
+        classifier.network,
+        classifier.stream,
+        _classification_rows,
+        classifier.batch_size,
+        classifier.settings,
+    )
 
 
 def _classification_rows(found: Classification) -> Array:

@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch._inductor
@@ -10,8 +11,9 @@ from torch.export.passes import move_to_device_pass
 
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters.staging import made_beside
-from darknet_torch.exporters.tracing import metadata, prepared, program, varying
+from darknet_torch.exporters.tracing import prepared, program, varying
 from darknet_torch.network import Network
+from darknet_torch.network.origin import Origin
 
 __all__ = ["write"]
 
@@ -22,13 +24,13 @@ def write(
     network: Network,
     path: Path,
     *,
-    contents: str = "raw",
-    dtype: str = "float32",
+    contents: Literal["raw", "boxes"] = "raw",
+    dtype: Literal["float32", "float16"] = "float32",
     dynamic_batch: bool = True,
     dynamic_size: bool | None = None,
-    device: str = "cpu",
+    device: Literal["cpu", "cuda"] = "cpu",
 ) -> None:
-    """Write a package for `torch._inductor.aoti_load_package`, whose `get_metadata()` tells.
+    """Write a package for `torch._inductor.aoti_load_package`, metadata in its `get_metadata()`.
 
     It runs on this kind of processor or graphics card, with this version of torch.
     device: "cpu" or "cuda"; inputs must be there. Other options are those of ONNX.
@@ -40,12 +42,12 @@ def write(
         raise UsageError("device=cuda: torch finds no graphics card here")
     exported = prepared(network, contents, dtype)
     traced = program(exported, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size)
-    told = metadata(network, contents, dtype=dtype, **varying(traced))
+    origin = Origin.of(network, contents=contents, dtype=dtype, **varying(traced))
     with made_beside(path) as folder:
-        _compile(move_to_device_pass(traced, device), folder / path.name, told)
+        _compile(move_to_device_pass(traced, device), folder / path.name, origin)
 
 
-def _compile(traced: torch.export.ExportedProgram, path: Path, told: dict[str, str]) -> None:
+def _compile(traced: torch.export.ExportedProgram, path: Path, origin: Origin) -> None:
     """Compile to a package; its build files are in the folder of torch's cache."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -53,7 +55,7 @@ def _compile(traced: torch.export.ExportedProgram, path: Path, told: dict[str, s
             torch._inductor.aoti_compile_and_package(
                 traced,
                 package_path=str(path),
-                inductor_configs={"aot_inductor.metadata": told},
+                inductor_configs={"aot_inductor.metadata": origin.to_text()},
             )
         except InvalidCxxCompiler as error:
             raise UsageError(NO_COMPILER) from error

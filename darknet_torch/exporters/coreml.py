@@ -1,12 +1,14 @@
 """Core ML: .mlpackage for Apple's devices. Linux and macOS convert, only macOS predicts."""
 
 from pathlib import Path
+from typing import Literal
 
 from darknet_torch.exporters.other_python import run, suitable_python
 from darknet_torch.exporters.staging import made_beside
 from darknet_torch.exporters.torchscript import traced_at_one_size
-from darknet_torch.exporters.tracing import example, metadata, output_names, prepared
+from darknet_torch.exporters.tracing import example, output_names, prepared
 from darknet_torch.network import Network
+from darknet_torch.network.origin import Origin
 
 __all__ = ["write"]
 
@@ -15,8 +17,8 @@ def write(
     network: Network,
     path: Path,
     *,
-    contents: str = "raw",
-    dtype: str = "float32",
+    contents: Literal["raw", "boxes"] = "raw",
+    dtype: Literal["float32", "float16"] = "float32",
     python: str | None = None,
 ) -> None:
     """Write an ML program for one picture of the cfg's size; metadata in its user-defined part.
@@ -27,7 +29,9 @@ def write(
     Raises UsageError for what cannot be, and where coremltools is not installed.
     """
     python = suitable_python("coremltools", "coreml", python)
-    told = metadata(network, contents, dtype=dtype, dynamic_batch=False, dynamic_size=False)
+    origin = Origin.of(
+        network, contents=contents, dtype=dtype, dynamic_batch=False, dynamic_size=False
+    )
     module = traced_at_one_size(prepared(network, contents))
     with made_beside(path) as folder:
         source = folder / "traced.ts"
@@ -39,14 +43,19 @@ def write(
             target=str(folder / path.name),
             shape=list(example(network, batch=1).shape),
             names=output_names(network, contents),
-            told=told,
+            metadata=origin.to_text(),
             half=dtype == "float16",
         )
         source.unlink()
 
 
 def convert(
-    source: str, target: str, shape: list[int], names: list[str], told: dict[str, str], half: bool
+    source: str,
+    target: str,
+    shape: list[int],
+    names: list[str],
+    metadata: dict[str, str],
+    half: bool,
 ) -> None:
     """Convert a TorchScript file; runs in the other Python."""
     import coremltools
@@ -60,5 +69,5 @@ def convert(
         compute_precision=precision.FLOAT16 if half else precision.FLOAT32,
         minimum_deployment_target=coremltools.target.iOS16,
     )
-    model.user_defined_metadata.update({f"darknet_torch.{key}": told[key] for key in told})
+    model.user_defined_metadata.update({f"darknet_torch.{key}": metadata[key] for key in metadata})
     model.save(target)

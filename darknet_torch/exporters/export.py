@@ -1,79 +1,153 @@
-"""Networks as files of other programs: one file of this folder for each format."""
+"""A network as a file of another program: the table of formats, and the call that writes one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from inspect import signature
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from darknet_torch.errors import UsageError
-from darknet_torch.network import Network
+from darknet_torch.network import Contents, Runnable, as_network
 
-__all__ = ["FORMATS", "Format", "export", "format_of"]
+__all__ = ["FORMATS", "Format", "export", "format_of", "write_as"]
 
 
 class Format(NamedTuple):
-    """A format: endings of its files, the module here that writes it, and what it is."""
+    """A format: endings of its files, the module whose `write` writes it, and what it is."""
 
     endings: tuple[str, ...]
     module: str
     text: str
 
 
+HERE = "darknet_torch.exporters"
 FORMATS = {
-    "onnx": Format((".onnx",), "onnx", "ONNX: ONNX Runtime, OpenCV 5, OpenVINO, TensorRT"),
-    "torch_export": Format((".pt2",), "torch_export", "torch.export program: torch alone"),
-    "torchscript": Format((".torchscript", ".ts"), "torchscript", "TorchScript: libtorch"),
-    "aot_inductor": Format((".aoti.pt2",), "aot_inductor", "compiled package: AOTInductor"),
-    "safetensors": Format((".safetensors",), "pytorch", "tensors, the cfg in the metadata"),
-    "state_dict": Format((".pt", ".pth"), "pytorch", "state dict of torch.save"),
-    "darknet": Format((".weights",), "darknet", "Darknet's own, with the .cfg beside it"),
-    "openvino": Format((".xml",), "openvino", "OpenVINO IR, with its .bin beside it"),
-    "tflite": Format((".tflite",), "tflite", "TensorFlow Lite, LiteRT"),
-    "coreml": Format((".mlpackage",), "coreml", "Core ML"),
-    "ncnn": Format((".param",), "ncnn", "NCNN, with its .bin beside it"),
-    "tensorrt": Format((".engine",), "tensorrt", "TensorRT engine, built from ONNX"),
+    "onnx": Format((".onnx",), f"{HERE}.onnx", "ONNX: ONNX Runtime, OpenCV 5, OpenVINO, TensorRT"),
+    "torch_export": Format((".pt2",), f"{HERE}.torch_export", "torch.export program: torch alone"),
+    "torchscript": Format((".torchscript", ".ts"), f"{HERE}.torchscript", "TorchScript: libtorch"),
+    "aot_inductor": Format((".aoti.pt2",), f"{HERE}.aot_inductor", "AOTInductor's package"),
+    "safetensors": Format((".safetensors",), f"{HERE}.pytorch", "tensors, cfg in the metadata"),
+    "state_dict": Format((".pt", ".pth"), f"{HERE}.pytorch", "state dict of torch.save"),
+    "darknet": Format((".weights",), f"{HERE}.darknet", "Darknet's own, the .cfg beside it"),
+    "openvino": Format((".xml",), f"{HERE}.openvino", "OpenVINO IR, with its .bin beside it"),
+    "tflite": Format((".tflite",), f"{HERE}.tflite", "TensorFlow Lite, LiteRT"),
+    "coreml": Format((".mlpackage",), f"{HERE}.coreml", "Core ML"),
+    "ncnn": Format((".param",), f"{HERE}.ncnn", "NCNN, with its .bin beside it"),
+    "tensorrt": Format((".engine",), f"{HERE}.tensorrt", "TensorRT engine, built from ONNX"),
 }
+"""Name -> format. A module's `write(network, path, *, options)` has an option for each of its
+keyword arguments; `export` spells out those of the formats here, the command offers all."""
 
 
 def export(
-    network: Network, path: str | PathLike[str], *, to: str | None = None, **options: Any
+    network: Runnable,
+    path: str | PathLike[str],
+    *,
+    to: str | None = None,
+    contents: Contents | None = None,
+    dtype: Literal["float32", "float16"] | None = None,
+    dynamic_batch: bool | None = None,
+    dynamic_size: bool | None = None,
+    opset: int | None = None,
+    threshold: float | None = None,
+    nms: float | bool | Literal["standard"] | None = None,
+    nms_kind: str | None = None,
+    max_det: int | None = None,
+    max_batch: int | None = None,
+    device: Literal["cpu", "cuda"] | None = None,
+    fuse: bool | None = None,
+    as_detector: bool | None = None,
+    classes: int | None = None,
+    cutoff: int | None = None,
+    python: str | None = None,
 ) -> None:
     """Write a network in another program's format.
 
-    to: a name of FORMATS; None is told by the ending of the path.
-    options: those of `write` in that format's module, such as `contents="boxes"`.
-    Raises UsageError for an unknown ending or option, a package that is not installed, a network
-    that the format cannot hold, or a file that cannot be written.
+    Of the options each format has some; None is the format's default.
+
+    Args:
+        network: a Network with values.
+        path: the file to write.
+        to: the format, a key of FORMATS; None is that of the path's ending.
+        contents: what the file yields: "raw" maps before the heads, "boxes" with scores, or
+            "detections", after NMS (onnx, tensorrt).
+        dtype: precision of the weights, and of the computation where the format has both;
+            input and outputs stay float32.
+        dynamic_batch: whether the batch may vary; True where the format can.
+        dynamic_size: whether height and width may vary, in multiples of the stride; None where
+            no layer fixes them.
+        opset: of onnx: version of the operators, 18 or more.
+        threshold: of detections: lowest score; None is the fork's.
+        nms: of detections: IoU that NMS allows, 0.45; "standard" is 0.45 with the nms_kind of
+            that name.
+        nms_kind: of detections: "default" (the operator NonMaxSuppression), "greedynms" or
+            "diounms" (a loop in the graph), "standard" (the operator whatever the cfg has); None
+            is the cfg's.
+        max_det: of detections: most of an image and class.
+        max_batch: of tensorrt: most images of a batch.
+        device: of aot_inductor: what the package runs on.
+        fuse: of darknet, safetensors and state_dict: batch norm becomes part of the weights, and
+            the cfg is without it.
+        as_detector: of darknet, with fuse: shortcut weights too, as AlexeyAB's detector has them.
+        classes: of darknet: heads for so many classes, whose weights start at random.
+        cutoff: of darknet: only the first so many layers.
+        python: an interpreter that has the converter, for coreml, ncnn, tensorrt and tflite; None
+            is that in the variable DARKNET_TORCH_CONVERTER_PYTHON, or this one.
+
+    Raises:
+        UsageError: an unknown ending or option, a package that is not installed, a network that
+            the format cannot hold, or a file that cannot be written.
     """
-    if not isinstance(network, Network):
-        raise UsageError(f"{path}: only networks can be exported, not a {type(network).__name__}")
-    name = format_of(path) if to is None else to
+    options = {
+        "contents": contents,
+        "dtype": dtype,
+        "dynamic_batch": dynamic_batch,
+        "dynamic_size": dynamic_size,
+        "opset": opset,
+        "threshold": threshold,
+        "nms": nms,
+        "nms_kind": nms_kind,
+        "max_det": max_det,
+        "max_batch": max_batch,
+        "device": device,
+        "fuse": fuse,
+        "as_detector": as_detector,
+        "classes": classes,
+        "cutoff": cutoff,
+        "python": python,
+    }
+    write_as(network, path, to, options)
+
+
+def write_as(
+    network: Runnable, path: str | PathLike[str], to: str | None, options: Mapping[str, Any]
+) -> None:
+    """Write a network as `export` does; options that are None are left to the format."""
+    plain, name = as_network(network), format_of(path) if to is None else to
     if name not in FORMATS:
         raise UsageError(f"format {name}: must be one of {', '.join(FORMATS)}")
-    write: Callable[..., None] = import_module(
-        f"darknet_torch.exporters.{FORMATS[name].module}"
-    ).write
+    write: Callable[..., None] = import_module(FORMATS[name].module).write
     known = list(signature(write).parameters)[2:]
-    if unknown := [option for option in options if option not in known]:
-        said = f"its options are {', '.join(known)}" if known else "it has no options"
-        raise UsageError(f"{path}: {name} has no option {unknown[0]}; {said}")
+    given = {option: value for option, value in options.items() if value is not None}
+    if unknown := [option for option in given if option not in known]:
+        has = f"its options are {', '.join(known)}" if known else "it has no options"
+        raise UsageError(f"{path}: {name} has no option {unknown[0]}; {has}")
     _must_have_folder(Path(path))
     try:
-        write(network, Path(path), **options)
+        write(plain, Path(path), **given)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _must_have_folder(path: Path) -> None:
-    """Refuse a path before the work of converting, not behind it."""
+    """Refuse a path before the work of converting, not after it."""
     if not path.parent.is_dir():
         raise UsageError(f"{path}: cannot be written: there is no folder {path.parent}")
 
 
 def format_of(path: str | PathLike[str]) -> str:
-    """Return the format that a path's ending names, the longest ending first."""
+    """Return the format of a path's ending, the longest ending first; UsageError for others."""
     name = Path(path).name.lower()
     endings = {ending: key for key, each in FORMATS.items() for ending in each.endings}
     for ending in sorted(endings, key=len, reverse=True):

@@ -1,6 +1,7 @@
 """NCNN: .param with its .bin beside it, for telephones and small boards."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,7 +20,11 @@ TOLERANCE = {"float32": 1e-4, "float16": 2e-2}
 
 
 def write(
-    network: Network, path: Path, *, dtype: str = "float32", python: str | None = None
+    network: Network,
+    path: Path,
+    *,
+    dtype: Literal["float32", "float16"] = "float32",
+    python: str | None = None,
 ) -> None:
     """Write X.param and X.bin: the raw maps `out0`, `out1` ... of one picture, its input `in0`.
 

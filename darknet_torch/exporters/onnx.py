@@ -5,22 +5,23 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from darknet_torch.errors import UsageError
-from darknet_torch.exporters.tracing import metadata, output_names, prepared, program, varying
+from darknet_torch.exporters.tracing import output_names, prepared, program, varying
 from darknet_torch.extras import needs
 from darknet_torch.files import write_atomically
-from darknet_torch.heads.yolo import AnchorHead
-from darknet_torch.network import Network
+from darknet_torch.network import Contents, Network
+from darknet_torch.network.origin import Origin
 
 __all__ = ["model", "write"]
 
 OVERLAP = 0.45
-"""What suppression allows in Darknet's detectors."""
+"""IoU that NMS allows in Darknet's detectors."""
 MAX_BYTES = 2 << 30
 """A protocol buffer holds no more."""
 
@@ -29,8 +30,8 @@ def write(
     network: Network,
     path: Path,
     *,
-    contents: Literal["raw", "boxes", "detections"] | None = None,
-    dtype: str = "float32",
+    contents: Contents | None = None,
+    dtype: Literal["float32", "float16"] = "float32",
     opset: int = 18,
     dynamic_batch: bool = True,
     dynamic_size: bool | None = None,
@@ -74,8 +75,8 @@ def write(
 def model(
     network: Network,
     *,
-    contents: str | None = None,
-    dtype: str = "float32",
+    contents: Contents | None = None,
+    dtype: Literal["float32", "float16"] = "float32",
     opset: int = 18,
     dynamic_batch: bool = True,
     dynamic_size: bool | None = None,
@@ -89,21 +90,22 @@ def model(
     needs("onnxscript", "onnx")
     if opset < 18:
         raise UsageError(f"opset={opset}: must be at least 18")
-    overlap, nms_kind = _overlap(nms, nms_kind)
+    iou, nms_kind = _overlap(nms, nms_kind)
     contents = _contents(contents, threshold=threshold, nms=nms, nms_kind=nms_kind, max_det=max_det)
-    decoded = "boxes" if contents == "detections" else contents
-    exported = prepared(network, decoded, dtype)
-    traced = program(exported, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size)
+    decoded: Literal["raw", "boxes"] = "raw" if contents == "raw" else "boxes"
+    traced = program(
+        prepared(network, decoded, dtype), dynamic_batch=dynamic_batch, dynamic_size=dynamic_size
+    )
     result = _converted(traced, output_names(network, decoded), opset)
-    told = metadata(network, contents, dtype=dtype, **varying(traced))
+    origin = Origin.of(network, contents=contents, dtype=dtype, **varying(traced))
     if contents == "detections":
-        lowest = network.plan.context.dialect.threshold if threshold is None else threshold
-        kind, beta = _suppression(network, nms_kind)
+        least = network.plan.context.dialect.threshold if threshold is None else threshold
+        kind, beta = _nms_kind(network, nms_kind)
         from darknet_torch.exporters.onnx_suppression import with_suppression
 
-        result = with_suppression(result, lowest, overlap, kind, beta, max_det)
-        told |= {"threshold": str(lowest), "nms": str(overlap), "nms_kind": kind}
-    for key, value in told.items():
+        result = with_suppression(result, least, iou, kind, beta, max_det)
+        origin = replace(origin, threshold=least, nms=iou, nms_kind=kind)
+    for key, value in origin.to_text().items():
         result.metadata_props.add(key=key, value=value)
     if result.ByteSize() >= MAX_BYTES:
         raise UsageError("the network is larger than the 2 GB that an ONNX file can hold")
@@ -111,10 +113,10 @@ def model(
     return result
 
 
-def _contents(asked: str | None, **given: object) -> str:
-    """Return the contents asked for, or those that the options given are for."""
+def _contents(requested: Contents | None, **given: object) -> Contents:
+    """Return the contents requested, or those that the options given are for."""
     options = [name for name, value in given.items() if value is not None and value is not False]
-    contents = asked or ("detections" if options else "raw")
+    contents = requested or ("detections" if options else "raw")
     if contents not in ("raw", "boxes", "detections"):
         raise UsageError(f"contents={contents}: must be raw, boxes or detections")
     if options and contents != "detections":
@@ -123,7 +125,7 @@ def _contents(asked: str | None, **given: object) -> str:
 
 
 def _overlap(nms: float | bool | str | None, kind: str | None) -> tuple[float, str | None]:
-    """Return the overlap that suppression allows, and its kind; True or a word is no number."""
+    """Return the IoU that NMS allows, and its kind; True or a word is no number."""
     if isinstance(nms, str):
         if nms != "standard" or kind not in (None, nms):
             raise UsageError(f"nms={nms}: must be a number or standard, and nms_kind the same")
@@ -131,14 +133,13 @@ def _overlap(nms: float | bool | str | None, kind: str | None) -> tuple[float, s
     return (OVERLAP if nms is None or isinstance(nms, bool) else nms), kind
 
 
-def _suppression(network: Network, asked: str | None) -> tuple[str, float]:
-    """Return the kind of suppression and its beta, of the last head as Darknet takes it."""
+def _nms_kind(network: Network, requested: str | None) -> tuple[str, float]:
+    """Return the kind of NMS and its beta, of the last head as Darknet takes it."""
     kinds = ("default", "greedynms", "diounms", "standard")
-    if asked not in (None, *kinds):
-        raise UsageError(f"nms_kind={asked}: must be one of {', '.join(kinds)}")
-    last = network.plan[network.plan.heads[-1]].layer
-    kind, beta = last.nms() if isinstance(last, AnchorHead) else ("default", 0.6)
-    return ("default" if asked == "standard" else asked or kind), beta
+    if requested not in (None, *kinds):
+        raise UsageError(f"nms_kind={requested}: must be one of {', '.join(kinds)}")
+    kind, beta = network.plan.nms
+    return ("default" if requested == "standard" else requested or kind), beta
 
 
 def _converted(traced: torch.export.ExportedProgram, outputs: list[str], opset: int) -> Any:

@@ -1,11 +1,14 @@
 """OpenVINO IR: .xml with its .bin beside it, for Intel's processors, graphics and NPUs."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from darknet_torch.exporters import onnx
 from darknet_torch.exporters.staging import made_beside
 from darknet_torch.extras import needs
 from darknet_torch.network import Network
+from darknet_torch.network.origin import Origin
 
 __all__ = ["write"]
 
@@ -14,8 +17,8 @@ def write(
     network: Network,
     path: Path,
     *,
-    contents: str = "raw",
-    dtype: str = "float32",
+    contents: Literal["raw", "boxes"] = "raw",
+    dtype: Literal["float32", "float16"] = "float32",
     dynamic_batch: bool = True,
     dynamic_size: bool | None = None,
 ) -> None:
@@ -31,8 +34,9 @@ def write(
     )
     # read_model and not convert_model, which reports to Intel that it was called
     model = openvino.Core().read_model(source.SerializeToString())
-    told = {each.key: each.value for each in source.metadata_props} | {"dtype": dtype}
-    for key, value in told.items():
+    metadata = {each.key: each.value for each in source.metadata_props}
+    origin = replace(Origin.from_text(metadata, path), dtype=dtype)
+    for key, value in origin.to_text().items():
         model.set_rt_info(value, ["darknet_torch", key])
     with made_beside(path) as folder:
         openvino.save_model(model, folder / path.name, compress_to_fp16=dtype == "float16")

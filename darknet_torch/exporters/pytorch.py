@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from darknet_torch.exporters.tracing import metadata, size_varies
 from darknet_torch.network import Network, checkpoint_file
 from darknet_torch.network.folding import fold
 
@@ -16,5 +15,4 @@ def write(network: Network, path: Path, *, fuse: bool = False) -> None:
     Raises UsageError where safetensors is not installed, WeightsError where nothing can be written.
     """
     network = fold(network) if fuse else network
-    told = metadata(network, dynamic_batch=True, dynamic_size=size_varies(network))
-    checkpoint_file.write(network, path, metadata=told)
+    checkpoint_file.write(network, path)

@@ -1,6 +1,7 @@
 """TensorRT: an engine for the graphics card, driver and TensorRT that are here."""
 
 from pathlib import Path
+from typing import Literal
 
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters import onnx
@@ -16,8 +17,8 @@ def write(
     network: Network,
     path: Path,
     *,
-    contents: str = "raw",
-    dtype: str = "float32",
+    contents: Literal["raw", "boxes", "detections"] = "raw",
+    dtype: Literal["float32", "float16"] = "float32",
     max_batch: int = 1,
     python: str | None = None,
 ) -> None:

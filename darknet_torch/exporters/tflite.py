@@ -3,12 +3,14 @@
 import json
 import zipfile
 from pathlib import Path
+from typing import Literal
 
 from darknet_torch.exporters import torch_export
 from darknet_torch.exporters.other_python import run, suitable_python
 from darknet_torch.exporters.staging import made_beside
-from darknet_torch.exporters.tracing import example, metadata
+from darknet_torch.exporters.tracing import example
 from darknet_torch.network import Network
+from darknet_torch.network.origin import Origin
 
 __all__ = ["write"]
 
@@ -17,7 +19,11 @@ TOLERANCE = 1e-4
 
 
 def write(
-    network: Network, path: Path, *, contents: str = "raw", python: str | None = None
+    network: Network,
+    path: Path,
+    *,
+    contents: Literal["raw", "boxes"] = "raw",
+    python: str | None = None,
 ) -> None:
     """Write float32 for one picture of the cfg's size.
 
@@ -37,9 +43,9 @@ def write(
         files = {"source": str(source), "target": str(target)}
         run(python, convert, **files, shape=shape, tolerance=TOLERANCE)
         source.unlink()
-        told = metadata(network, contents, dynamic_batch=False, dynamic_size=False)
+        origin = Origin.of(network, contents=contents, dynamic_batch=False, dynamic_size=False)
         with zipfile.ZipFile(target, "a") as archive:
-            archive.writestr("metadata.json", json.dumps(told))
+            archive.writestr("metadata.json", json.dumps(origin.to_text()))
 
 
 def convert(source: str, target: str, shape: list[int], tolerance: float) -> None:

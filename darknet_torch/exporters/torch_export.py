@@ -2,12 +2,14 @@
 
 import warnings
 from pathlib import Path
+from typing import Literal
 
 import torch
 
-from darknet_torch.exporters.tracing import metadata, prepared, program, varying
+from darknet_torch.exporters.tracing import prepared, program, varying
 from darknet_torch.files import atomic
 from darknet_torch.network import Network
+from darknet_torch.network.origin import Origin
 
 __all__ = ["write"]
 
@@ -16,8 +18,8 @@ def write(
     network: Network,
     path: Path,
     *,
-    contents: str = "raw",
-    dtype: str = "float32",
+    contents: Literal["raw", "boxes"] = "raw",
+    dtype: Literal["float32", "float16"] = "float32",
     dynamic_batch: bool = True,
     dynamic_size: bool | None = None,
 ) -> None:
@@ -28,7 +30,7 @@ def write(
     """
     exported = prepared(network, contents, dtype)
     traced = program(exported, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size)
-    told = metadata(network, contents, dtype=dtype, **varying(traced))
+    origin = Origin.of(network, contents=contents, dtype=dtype, **varying(traced))
     with atomic(path) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.export.save(traced, file, extra_files=told)
+        torch.export.save(traced, file, extra_files=origin.to_text())

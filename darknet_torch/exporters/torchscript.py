@@ -2,25 +2,30 @@
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from darknet_torch.exporters.tracing import (
     Exported,
     example,
-    metadata,
     prepared,
     program,
-    size_varies,
 )
 from darknet_torch.files import atomic
 from darknet_torch.network import Network
+from darknet_torch.network.origin import Origin
 
 __all__ = ["traced", "traced_at_one_size", "write"]
 
 
-def write(network: Network, path: Path, *, contents: str = "raw", dtype: str = "float32") -> None:
+def write(
+    network: Network,
+    path: Path,
+    *,
+    contents: Literal["raw", "boxes"] = "raw",
+    dtype: Literal["float32", "float16"] = "float32",
+) -> None:
     """Write a frozen module for `torch.jit.load`; metadata in _extra_files.
 
     The input is float32 (B, C, H, W) in 0..1, RGB, or (B, inputs). Batch and, where no layer fixes
@@ -28,11 +33,10 @@ def write(network: Network, path: Path, *, contents: str = "raw", dtype: str = "
     Raises UsageError for what cannot be exported.
     """
     module = traced(prepared(network, contents, dtype))
-    sized = size_varies(network)
-    told = metadata(network, contents, dtype=dtype, dynamic_batch=True, dynamic_size=sized)
+    origin = Origin.of(network, contents=contents, dtype=dtype)
     with atomic(path) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.jit.save(module, file, _extra_files=told)
+        torch.jit.save(module, file, _extra_files=origin.to_text())
 
 
 def traced(exported: Exported) -> Any:

@@ -1,37 +1,28 @@
-"""What exporters share: what a file yields, which sizes may vary, an example input, metadata."""
+"""What exporters share: what a file yields, which sizes may vary, an example input."""
 
 import copy
 import warnings
-from typing import Any, Literal, cast
+from typing import Any, TypedDict
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from darknet_torch.errors import ShapeError, UsageError
-from darknet_torch.heads.base import Head
+from darknet_torch.errors import UsageError
 from darknet_torch.heads.boxes import cxcywh_to_xyxy
-from darknet_torch.heads.detection import Detection
 from darknet_torch.network import Network
 from darknet_torch.network.folding import fold
-from darknet_torch.version import __version__
 
 __all__ = [
-    "Contents",
     "Exported",
-    "Precision",
+    "Varying",
     "dynamic_shapes",
     "example",
-    "metadata",
     "output_names",
     "prepared",
     "program",
-    "size_varies",
     "varying",
 ]
-
-Contents = Literal["raw", "boxes"]
-Precision = Literal["float32", "float16"]
 
 
 class Exported(nn.Module):
@@ -44,8 +35,7 @@ class Exported(nn.Module):
     def __init__(self, network: Network, contents: str, dtype: torch.dtype) -> None:
         super().__init__()
         self.network, self.contents, self.dtype = network, contents, dtype
-        layers = [network.plan[index].layer for index in network.plan.heads]
-        self.heads = [layer for layer in layers if isinstance(layer, Head)]
+        self.heads = network.plan.head_layers
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Compute what the file yields."""
@@ -58,7 +48,7 @@ class Exported(nn.Module):
     def _boxes(self, raw: tuple[Tensor, ...], images: Tensor) -> tuple[Tensor, Tensor]:
         size = (images.shape[2], images.shape[3])
         found = [head.decode(each, size) for head, each in zip(self.heads, raw, strict=True)]
-        most = max(head.classes for head in self.heads)
+        most = self.network.plan.classes
         scores = [_widened(each.scores, most - each.scores.shape[2]) for each in found]
         boxes = torch.cat([each.boxes for each in found], dim=1)
         return cxcywh_to_xyxy(boxes), torch.cat(scores, dim=1)
@@ -97,7 +87,7 @@ def program(
 
     Raises UsageError where H and W are asked to vary and cannot.
     """
-    varies = size_varies(exported.network)
+    varies = exported.network.plan.size_varies
     if dynamic_size and not varies:
         raise UsageError("dynamic_size: a layer of this network fixes the size of its input")
     if dynamic_size is False or not varies:
@@ -113,8 +103,15 @@ def program(
     return _traced(exported, dynamic_batch, size=False)
 
 
-def varying(traced: torch.export.ExportedProgram) -> dict[str, bool]:
-    """Say whether the batch, and H and W, of a program's input may vary, as for `metadata`."""
+class Varying(TypedDict):
+    """Which sides of the input may vary, as `Origin.of` takes it."""
+
+    dynamic_batch: bool
+    dynamic_size: bool
+
+
+def varying(traced: torch.export.ExportedProgram) -> Varying:
+    """Return whether batch, and H and W, of a program's input may vary."""
     name = traced.graph_signature.user_inputs[0]
     images = next(node for node in traced.graph.nodes if node.name == name).meta["val"]
     free = [not isinstance(side, int) for side in images.shape]
@@ -142,19 +139,6 @@ def example(network: Network, batch: int = 2, scale: int = 1) -> Tensor:
     return torch.zeros(batch, shape.c, scale * shape.h, scale * shape.w)
 
 
-def size_varies(network: Network) -> bool:
-    """Say whether no layer fixes height and width."""
-    plan = network.plan
-    if plan.input.is_vector:
-        return False
-    rows, columns = plan.stride
-    try:
-        plan.resized(plan.input.h + rows, plan.input.w + columns)
-    except ShapeError:
-        return False
-    return plan.input.h % rows == 0 and plan.input.w % columns == 0
-
-
 def dynamic_shapes(network: Network, *, batch: bool, size: bool) -> dict[int, Any]:
     """Return for torch.export what may vary: the batch; H and W in multiples of the stride."""
     varying: dict[int, Any] = {}
@@ -162,7 +146,7 @@ def dynamic_shapes(network: Network, *, batch: bool, size: bool) -> dict[int, An
         varying[0] = torch.export.Dim("batch", min=1)
     if size:
         plan = network.plan
-        whole = any(node.name == "crop" for node in plan)  # it wants a whole picture
+        whole = not all(node.layer.takes_smaller_images for node in plan)
         for axis, name in ((2, "rows"), (3, "columns")):
             step, side = plan.stride[axis - 2], plan.input[axis - 1]
             least = side // step if whole else 2 if step > 1 else max(2, side // 2)
@@ -177,40 +161,3 @@ def output_names(network: Network, contents: str) -> list[str]:
         return ["boxes", "scores"]
     heads = network.plan.heads
     return [f"raw{number}" for number in range(len(heads))] if heads else ["output"]
-
-
-def metadata(
-    network: Network,
-    contents: str = "raw",
-    *,
-    dtype: str = "float32",
-    dynamic_batch: bool,
-    dynamic_size: bool,
-) -> dict[str, str]:
-    """Return what a program that runs the file has to know, as text.
-
-    `cfg` and `dialect` are enough to make the plan again; the others are for people. `batch` is
-    "dynamic" or "1", `size` "dynamic" or "fixed".
-    """
-    plan = network.plan
-    heads = [plan[index] for index in plan.heads]
-    stretched = any(isinstance(node.layer, Detection) for node in heads)
-    anchors = [getattr(node.layer, "anchors", ()) for node in heads]
-    return {
-        "producer": f"darknet_torch {__version__}",
-        "contents": contents,
-        "dtype": dtype,
-        "dialect": plan.context.dialect.name,
-        "cfg": plan.text,
-        "names": "\n".join(network.names),
-        "classes": str(max((cast(Head, node.layer).classes for node in heads), default=0)),
-        "input": str(plan.input),
-        "batch": "dynamic" if dynamic_batch else "1",
-        "size": "dynamic" if dynamic_size else "fixed",
-        "stride": " x ".join(str(step) for step in reversed(plan.stride)),
-        "letterbox": str(
-            (plan.context.dialect.letterbox or plan.net.letter_box) and not stretched
-        ).lower(),
-        "heads": ", ".join(f"{node.index} {node.name}" for node in heads),
-        "anchors": "; ".join(",".join(f"{a:g}" for a in each) for each in anchors),
-    }

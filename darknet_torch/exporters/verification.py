@@ -1,4 +1,4 @@
-"""A converted file against the network that it came from, on real photos.
+"""A converted file compared with the network that it came from, on real images.
 
 report = verify(network, "yolov4-tiny.onnx")
 print(report)                                      # one line a check
@@ -7,6 +7,7 @@ assert report.good
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,14 +21,15 @@ from darknet_torch.heads.boxes import iou
 from darknet_torch.images.reading import read
 from darknet_torch.images.resizing import resize
 from darknet_torch.inference import engines
-from darknet_torch.inference.converted import Converted, metadata
+from darknet_torch.inference.converted import Converted, read_origin
 from darknet_torch.inference.detections import Detections
 from darknet_torch.inference.detector import Detector
 from darknet_torch.inference.streaming import run_batches
 from darknet_torch.loading import cfg_folder, load
-from darknet_torch.network import Network
+from darknet_torch.network import Network, Runnable, as_network
 from darknet_torch.network.checkpoint_file import ENDINGS, has_ending
 from darknet_torch.network.folding import fold
+from darknet_torch.network.origin import Origin
 
 __all__ = ["COMPARED", "Check", "Report", "verify"]
 
@@ -41,20 +43,20 @@ SCORE = 1e-3
 
 
 class Check(NamedTuple):
-    """One comparison: what, the difference found, and the largest that is allowed."""
+    """One comparison: what, the largest difference, and the largest that is allowed."""
 
     what: str
-    found: float
+    difference: float
     bound: float
 
     @property
     def good(self) -> bool:
         """Whether it is within the bound; a NaN is not."""
-        return self.found <= self.bound
+        return self.difference <= self.bound
 
     def __str__(self) -> str:
         state = "ok  " if self.good else "FAIL"
-        return f"{state} {self.what}: {self.found:.2e} (bound {self.bound:.0e})"
+        return f"{state} {self.what}: {self.difference:.2e} (bound {self.bound:.0e})"
 
 
 @dataclass(frozen=True)
@@ -73,55 +75,68 @@ class Report:
 
 
 def verify(
-    network: Network,
-    path: str | Path,
+    network: Runnable,
+    path: str | PathLike[str],
     *,
     images: Sequence[Any] = (),
     engine: str | None = None,
     bound: float | None = None,
 ) -> Report:
-    """Run a network and a file that was converted from it on the same photos, and compare.
+    """Run a network and a file that was converted from it on the same images, and compare.
 
-    path: a file for an engine; or one of weights (.safetensors, .pt, .pth with a cfg inside;
-        .weights with its .cfg beside it), which is loaded again.
-    images: photos, as for `detect`; none means the sample photo, or random numbers where the
-        input has not the channels of a photo. engine: see `engines.ENGINES`.
-    bound: of the outputs' difference, relative to the largest magnitude; None is the precision's.
-    Compared are the weights, where the file lets them be read, the outputs and the detections.
-    Where the file suppresses in another way than the cfg asks for, the difference is told, without
-    a bound. Raises UsageError where the file cannot be run or is of another network.
+    Compared are the weights, where they can be read from the file, the outputs and the detections.
+    Where NMS in the file is of another kind than the cfg's, the difference is reported without a
+    bound.
+
+    Args:
+        network: what the file was converted from.
+        path: a file for an engine; or one of weights (.safetensors, .pt, .pth with a cfg inside;
+            .weights with its .cfg beside it), which is loaded again.
+        images: what `detect` takes; none means the sample image, or random numbers where the
+            input has not the channels of a photo.
+        engine: "onnxruntime", "openvino", "opencv" or "torch"; None is the first of them that is
+            installed and takes the file.
+        bound: largest difference of an output, relative to its largest magnitude; None is that of
+            the file's precision.
+
+    Returns:
+        All comparisons; `report.good` where all are within their bounds.
+
+    Raises:
+        UsageError: the file cannot be run, or is of another network.
     """
-    path = Path(path)
-    photos = list(images) or [_sample(network)]
+    network, path = as_network(network), Path(path)
+    images = list(images) or [_sample(network)]
     if not engines.is_converted(path):
         if engine is not None:
             raise UsageError(f"{path}: no engine runs it; {engine} takes converted files")
-        return _of_weights(network, path, photos, BOUNDS["float32"] if bound is None else bound)
-    told = metadata(path)
-    converted = Converted(path, network.plan, network.names, engines.engine_for(path, engine), told)
-    limit = BOUNDS[told.get("dtype", "float32")] if bound is None else bound
+        return _of_weights(network, path, images, BOUNDS["float32"] if bound is None else bound)
+    origin = read_origin(path)
+    chosen = engines.engine_for(path, engine)
+    converted = Converted(path, network.plan, network.names, chosen, origin)
+    limit = BOUNDS[origin.dtype] if bound is None else bound
     checks = []
     if has_weights(path):
-        mine = prepared(network, dtype=told.get("dtype", "float32")).state_dict()
+        mine = prepared(network, dtype=origin.dtype).state_dict()
         checks += [_weights(weights_apart(path, mine), len(mine))]
     if converted.contents != "detections":
         plain = prepared(network, converted.contents)
         names = ("boxes", "scores") if converted.contents == "boxes" else ()
-        checks += _outputs(network, plain, converted, photos, limit, names)
+        checks += _outputs(network, plain, converted, images, limit, names)
     if network.plan.heads:
-        checks += _detections(network, converted, photos, limit)
+        checks += _detections(network, converted, images, limit)
     return Report(tuple(checks))
 
 
 def _sample(network: Network) -> Any:
-    """Return what is looked at if no photo is given."""
+    """Return the image that is compared on if none is given."""
     shape = network.plan.input
     if shape.is_vector or shape.c in (1, 3):
         return cfg_folder() / "sample.jpg"
     return torch.rand(tuple(shape), generator=torch.Generator().manual_seed(0))
 
 
-def _of_weights(network: Network, path: Path, photos: Sequence[Any], bound: float) -> Report:
+def _of_weights(network: Network, path: Path, images: Sequence[Any], bound: float) -> Report:
     """Load a file of weights again; it may hold the network itself, or be fused."""
     other = _loaded(network, path)
     if len(other.plan) != len(network.plan) or other.plan.outputs != network.plan.outputs:
@@ -133,25 +148,24 @@ def _of_weights(network: Network, path: Path, photos: Sequence[Any], bound: floa
     errors = [apart(got.to(want.dtype), want) for got, want in pairs]
     checks = [_weights(errors, len(same.state_dict()))]
     mine, their = (_without_memory(each) for each in (network, other))
-    checks += _outputs(network, mine, their, photos, bound)
+    checks += _outputs(network, mine, their, images, bound)
     if network.plan.heads:
-        checks += _compared(Detector(network), Detector(other), photos, max(1e-4, bound))
+        checks += _compared(Detector(network), Detector(other), images, max(1e-4, bound))
     return Report(tuple(checks))
+
+
+def _loaded(network: Network, path: Path) -> Network:
+    """Load a file of weights for comparison with a network."""
+    if not has_ending(path) and path.suffix.lower() != ".weights":
+        raise UsageError(f"{path}: the ending must be one of {', '.join(COMPARED)}")
+    context = network.plan.context
+    source = (path, None) if has_ending(path) else (path.with_suffix(".cfg"), path)
+    return as_network(load(*source, dialect=context.dialect, mode=context.mode))
 
 
 def _without_memory(network: Network) -> Runs:
     """Return what runs a network from its first state, and leaves its own state alone."""
     return lambda x: network.step(x)[0]
-
-
-def _loaded(network: Network, path: Path) -> Network:
-    context = network.plan.context
-    how: dict[str, Any] = {"dialect": context.dialect, "mode": context.mode}
-    if has_ending(path):
-        return load(path, **how)
-    if path.suffix.lower() != ".weights":
-        raise UsageError(f"{path}: the ending must be one of {', '.join(COMPARED)}")
-    return load(path.with_suffix(".cfg"), path, **how)
 
 
 def _weights(errors: Sequence[float], count: int) -> Check:
@@ -162,12 +176,12 @@ def _outputs(
     network: Network,
     plain: Runs,
     other: Runs,
-    photos: Sequence[Any],
+    images: Sequence[Any],
     bound: float,
     names: Sequence[str] = (),
 ) -> list[Check]:
     worst: dict[int, float] = {}
-    for x in (_input(network, photo) for photo in photos):
+    for x in (_input(network, image) for image in images):
         with torch.inference_mode():
             pairs = zip(_tuple(other(x)), _tuple(plain(x)), strict=True)
         for number, (got, want) in enumerate(pairs):
@@ -178,14 +192,14 @@ def _outputs(
     ]
 
 
-def _input(network: Network, photo: Any) -> Tensor:
-    """Return the photo as the network's input, (1, C, H, W) or (1, inputs)."""
+def _input(network: Network, image: Any) -> Tensor:
+    """Return the image as the network's input, (1, C, H, W) or (1, inputs)."""
     shape = network.plan.input
     if network.plan.heads:
-        return Detector(network).prepare(photo).pixels[None]
+        return Detector(network).prepare(image).pixels[None]
     if shape.is_vector:
         return torch.rand(1, shape.c, generator=torch.Generator().manual_seed(0))
-    return resize(read(photo, channels=shape.c), shape.w, shape.h)[None]
+    return resize(read(image, channels=shape.c), shape.w, shape.h)[None]
 
 
 def _tuple(found: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -193,25 +207,33 @@ def _tuple(found: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 def _detections(
-    network: Network, converted: Converted, photos: Sequence[Any], bound: float
+    network: Network, converted: Converted, images: Sequence[Any], bound: float
 ) -> list[Check]:
-    """Compare what both find, each in its own way: box by box, class by class."""
-    settings, own = _settings(converted), Detector(network).nms_kind[0]
-    theirs = Detector(converted, **settings)
-    limit = max(1e-4, bound)
-    checks = _compared(Detector(network, **settings), theirs, photos, limit)
-    if settings.get("nms_kind", own) != own:
-        exact = Detector(network, **settings | {"nms_kind": own})
-        checks += _compared(exact, theirs, photos, float("inf"), f"beside nms_kind={own}")
+    """Compare the detections of both, each by its own way: box by box, class by class."""
+    origin, limit, own = converted.origin, max(1e-4, bound), Detector(network).nms_kind
+    if converted.contents != "detections":
+        return _compared(Detector(network), Detector(converted), images, limit)
+    theirs = Detector(converted, threshold=origin.threshold)
+    mine = _with_nms_of(origin, network, origin.nms_kind)
+    checks = _compared(mine, theirs, images, limit)
+    if origin.nms_kind not in (None, own):
+        exact = _with_nms_of(origin, network, own)
+        checks += _compared(exact, theirs, images, float("inf"), f"beside nms_kind={own}")
     return checks
 
 
+def _with_nms_of(origin: Origin, network: Network, nms_kind: str | None) -> Detector:
+    """Return a detector with the threshold and the IoU of the NMS inside a file."""
+    nms = 0.45 if origin.nms is None else origin.nms
+    return Detector(network, threshold=origin.threshold, nms=nms, nms_kind=nms_kind)
+
+
 def _compared(
-    mine: Detector, theirs: Detector, photos: Sequence[Any], limit: float, what: str = "detections"
+    mine: Detector, theirs: Detector, images: Sequence[Any], limit: float, what: str = "detections"
 ) -> list[Check]:
     scores = boxes = 0.0
-    for photo in photos:
-        (a,), (b,) = (run_batches(each, [each.prepare(photo)]) for each in (mine, theirs))
+    for image in images:
+        (a,), (b,) = (run_batches(each, [each.prepare(image)]) for each in (mine, theirs))
         score, box = _apart(a, b, mine.threshold + SCORE)
         scores, boxes = max(scores, score), max(boxes, box)
     return [
@@ -220,26 +242,14 @@ def _compared(
     ]
 
 
-def _settings(converted: Converted) -> dict[str, Any]:
-    """Return the detector's options that a file with suppression inside has settled."""
-    if converted.contents != "detections":
-        return {}
-    told = converted.told
-    return {
-        "threshold": float(told["threshold"]),
-        "nms": float(told["nms"]),
-        "nms_kind": told["nms_kind"],
-    }
-
-
 def _apart(a: Detections, b: Detections, least: float) -> tuple[float, float]:
-    """Return the largest differences of probability and of place (1 - IoU) of any detection."""
+    """Return the largest differences of score and of box (1 - IoU) of any detection."""
     differences = [(0.0, 0.0)]
     for these, those in ((a, b), (b, a)):
         for number in (these.score > least).nonzero()[:, 0].tolist():
             differences.append(_nearest(these, number, those))
-    scores, places = zip(*differences, strict=True)
-    return max(scores), max(places)
+    scores, boxes = zip(*differences, strict=True)
+    return max(scores), max(boxes)
 
 
 def _nearest(these: Detections, number: int, those: Detections) -> tuple[float, float]:

@@ -6,23 +6,27 @@ and `select` (only boxes that a threshold leaves, sparse and fast).
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar, NamedTuple
+from os import PathLike, fspath
+from pathlib import Path
+from typing import ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
+from darknet_torch.errors import UsageError
 from darknet_torch.heads.boxes import Candidates, Predictions
+from darknet_torch.heads.nms import NmsKind
 from darknet_torch.layers.base import Layer
 from darknet_torch.layers.word_tree import Tree, read_map, read_tree
 from darknet_torch.parsing.options import FileName, option
 
-__all__ = ["Head", "Place", "anchor_pairs"]
+__all__ = ["Cells", "Head", "anchor_pairs"]
 
 
-class Place(NamedTuple):
-    """Where boxes stand: cell and anchor of each, (...) int64, and the sizes they refer to."""
+class Cells(NamedTuple):
+    """The cell and the anchor of each box, (...) int64, and the sizes that they refer to."""
 
     x: Tensor
     y: Tensor
@@ -41,17 +45,33 @@ class Head(Layer, ABC):
     """
 
     classes: int = option(1)
-    anchor_major: ClassVar[bool] = False
-    """Boxes are listed anchor by anchor, not cell by cell."""
+    anchors: tuple[float, ...] = ()
     tree: FileName | None = None
     map: FileName | None = None
+
+    # facts, see Layer
+    anchor_major: ClassVar[bool] = False
+    """Boxes are listed anchor by anchor, not cell by cell."""
+    stretches_images: ClassVar[bool] = False
+    """Boxes refer to the image itself, which is stretched to the input, never letterboxed."""
+
+    def nms(self) -> tuple[NmsKind, float]:
+        """Return the kind of NMS that the section requests, and its beta."""
+        return "default", 0.6
+
+    @property
+    def class_file(self) -> str | None:
+        """A word tree or a class map, if the section names one."""
+        if self.tree is not None:
+            return "word tree"
+        return None if self.map is None else "class map"
 
     @abstractmethod
     def maps(self, raw: Tensor) -> Tensor:
         """View the raw map as (B, A, E, H, W)."""
 
     @abstractmethod
-    def boxes(self, entries: Tensor, place: Place) -> Tensor:
+    def boxes(self, entries: Tensor, cells: Cells) -> Tensor:
         """Return cxcywh (..., 4) in fractions of the network input from raw entries (..., E)."""
 
     def objectness_entry(self) -> int:
@@ -85,7 +105,7 @@ class Head(Layer, ABC):
         return objectness > threshold
 
     @cached_property
-    def words(self) -> Tree | None:
+    def word_tree(self) -> Tree | None:
         """The word tree, if the section names one."""
         return None if self.tree is None else read_tree(self.tree.find())
 
@@ -93,6 +113,15 @@ class Head(Layer, ABC):
     def class_map(self) -> tuple[int, ...] | None:
         """The class map, if the section names one."""
         return None if self.map is None else read_map(self.map.find(), self.classes)
+
+    def with_class_map(self, path: str | PathLike[str], folders: tuple[Path, ...]) -> Self:
+        """Return the head with another class map; UsageError if it has no word tree to map.
+
+        folders: where the file is looked for, besides the cfg's own.
+        """
+        if self.tree is None:
+            raise UsageError(f"use_map={path}: the network has no word tree to map classes of")
+        return replace(self, map=FileName(fspath(path), "map", self.section, folders))
 
     def decode(
         self, raw: Tensor, image_shape: tuple[int, int], *, hier_threshold: float = 0.5
@@ -103,19 +132,19 @@ class Head(Layer, ABC):
         """
         maps = self.maps(raw)
         ordered = maps.permute(0, 1, 3, 4, 2) if self.anchor_major else maps.permute(0, 3, 4, 1, 2)
-        place = self._all_places(maps, image_shape)
+        cells = self._all_cells(maps, image_shape)
         entries = ordered.flatten(1, 3)
         objectness = self.objectness(entries[..., self.objectness_entry()])
         scores = self.tree_scores(entries, objectness, hier_threshold)
-        return Predictions(self.boxes(entries, place), objectness, scores)
+        return Predictions(self.boxes(entries, cells), objectness, scores)
 
-    def _all_places(self, maps: Tensor, image: tuple[int, int]) -> Place:
+    def _all_cells(self, maps: Tensor, image: tuple[int, int]) -> Cells:
         anchors, height, width = maps.shape[1], maps.shape[3], maps.shape[4]
         sizes = (anchors, height, width) if self.anchor_major else (height, width, anchors)
         axes = [torch.arange(size, device=maps.device) for size in sizes]
         flat = [grid.flatten() for grid in torch.meshgrid(*axes, indexing="ij")]
         a, y, x = flat if self.anchor_major else (flat[2], flat[0], flat[1])
-        return Place(x, y, a, (height, width), image)
+        return Cells(x, y, a, (height, width), image)
 
     def select(
         self,
@@ -134,10 +163,10 @@ class Head(Layer, ABC):
         picture, *rest = self.may_count(objectness, threshold).nonzero(as_tuple=True)
         a, y, x = rest if self.anchor_major else (rest[2], rest[0], rest[1])
         entries, objectness = maps[picture, a, :, y, x], objectness[picture, *rest]
-        place = Place(x, y, a, (maps.shape[3], maps.shape[4]), image_shape)
+        cells = Cells(x, y, a, (maps.shape[3], maps.shape[4]), image_shape)
         scores = self.tree_scores(entries, objectness, hier_threshold, use_map=use_map)
         scores = scores * self.keeps_score(scores, threshold, use_map=use_map)
-        boxes = self.boxes(entries, place)
+        boxes = self.boxes(entries, cells)
         return Candidates(picture, boxes, self.reported(objectness, threshold), scores)
 
 

@@ -1,9 +1,11 @@
 """[detection]: boxes of YOLOv1, out of one vector."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
-from darknet_torch.heads.base import Head, Place
+from darknet_torch.heads.base import Cells, Head
 from darknet_torch.layers.base import Shape
 from darknet_torch.layers.registry import layer
 from darknet_torch.parsing.options import option
@@ -17,6 +19,8 @@ class Detection(Head):
     `sqrt`). Darknet relates them to the picture itself, so that its `yolo` command stretches
     pictures instead of letterboxing them.
     """
+
+    stretches_images: ClassVar[bool] = True
 
     classes: int = option(1, check=lambda n: n > 0, wanted="at least 1")
     coords: int = option(1, check=lambda n: n == 4, wanted="4")
@@ -71,10 +75,10 @@ class Detection(Head):
         entries = torch.cat((boxes, confidences, classes), dim=-1)  # (B, cells, n, 5 + C)
         return torch.unflatten(entries.permute(0, 2, 3, 1), -1, (self.side, self.side))
 
-    def boxes(self, entries: Tensor, place: Place) -> Tensor:
+    def boxes(self, entries: Tensor, cells: Cells) -> Tensor:
         """Return cxcywh (..., 4) in fractions of the picture from entries (..., E)."""
-        x = (entries[..., 0] + place.x) / self.side
-        y = (entries[..., 1] + place.y) / self.side
+        x = (entries[..., 0] + cells.x) / self.side
+        y = (entries[..., 1] + cells.y) / self.side
         wh = entries[..., 2:4].square() if self.sqrt else entries[..., 2:4]
         return torch.cat((torch.stack((x, y), dim=-1), wh), dim=-1)
 

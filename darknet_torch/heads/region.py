@@ -5,7 +5,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from darknet_torch.heads.base import Head, Place, anchor_pairs
+from darknet_torch.heads.base import Cells, Head, anchor_pairs
 from darknet_torch.layers.base import Shape
 from darknet_torch.layers.registry import layer
 from darknet_torch.parsing.dialect import ALEXEYAB, PJREDDIE
@@ -80,7 +80,7 @@ class Region(Head):
 
     def build(self, *shapes: Shape) -> nn.Module:
         """Return the function; the tree is read now, so that a missing file shows now."""
-        if (tree := self.words) is not None and len(tree) != self.classes:
+        if (tree := self.word_tree) is not None and len(tree) != self.classes:
             raise self.section.error(f"tree= has {len(tree)} classes, not classes={self.classes}")
         return super().build(*shapes)
 
@@ -111,20 +111,20 @@ class Region(Head):
 
     def _probabilities(self, scores: Tensor) -> Tensor:
         """Return probabilities from raw class scores (..., n)."""
-        tree = self.words
+        tree = self.word_tree
         if tree is not None:
             return tree.softmax(scores)
         if self.softmax:
             return torch.softmax(scores, dim=-1)
         return torch.sigmoid(scores) if self.dialect.region_logistic_classes else scores
 
-    def boxes(self, entries: Tensor, place: Place) -> Tensor:
+    def boxes(self, entries: Tensor, cells: Cells) -> Tensor:
         """Return cxcywh (..., 4) in fractions of the network input from raw entries (..., E)."""
-        height, width = place.grid
+        height, width = cells.grid
         xy, wh = torch.sigmoid(entries[..., :2]), entries[..., 2:4].exp()
         pairs = torch.tensor(anchor_pairs(self.anchors, self.num), device=wh.device)
-        anchor = pairs.to(wh.dtype)[place.anchor]
-        x, y = (xy[..., 0] + place.x) / width, (xy[..., 1] + place.y) / height
+        anchor = pairs.to(wh.dtype)[cells.anchor]
+        x, y = (xy[..., 0] + cells.x) / width, (xy[..., 1] + cells.y) / height
         w, h = wh[..., 0] * anchor[..., 0] / width, wh[..., 1] * anchor[..., 1] / height
         return torch.stack((x, y, w, h), dim=-1)
 
@@ -149,7 +149,7 @@ class Region(Head):
         self, entries: Tensor, objectness: Tensor, hier_threshold: float, *, use_map: bool = False
     ) -> Tensor:
         """Return the score of the one class that the word tree names; or of each mapped class."""
-        tree = self.words
+        tree = self.word_tree
         if tree is None:
             return self.scores(entries, objectness)
         classes = tree.absolute(self._probabilities(entries[..., self._class_entries()]))

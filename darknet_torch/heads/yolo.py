@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from darknet_torch.heads.base import Head, Place, anchor_pairs
+from darknet_torch.heads.base import Cells, Head, anchor_pairs
 from darknet_torch.heads.nms import NmsKind
 from darknet_torch.layers.base import Shape
 from darknet_torch.layers.registry import layer
@@ -66,7 +66,7 @@ class AnchorHead(Head):
         return max(self.num, len(self.anchors) // 2)
 
     def nms(self) -> tuple[NmsKind, float]:
-        """Return the kind of suppression that the section asks for, and its beta."""
+        """Return the kind of NMS that the section requests, and its beta."""
         known: dict[str, NmsKind] = {"greedynms": "greedynms", "diounms": "diounms"}
         return known.get(self.nms_kind, "default"), self.beta_nms
 
@@ -99,14 +99,14 @@ class AnchorHead(Head):
             return xy
         return xy * self.scale_x_y - 0.5 * (self.scale_x_y - 1)
 
-    def place(self, xy: Tensor, wh: Tensor, place: Place) -> Tensor:
+    def to_boxes(self, xy: Tensor, wh: Tensor, cells: Cells) -> Tensor:
         """Return cxcywh from offsets inside the cell and sizes in anchors."""
-        height, width = place.grid
-        x = (xy[..., 0] + place.x) / width
-        y = (xy[..., 1] + place.y) / height
-        anchor = torch.tensor(self.pairs(), dtype=wh.dtype, device=wh.device)[place.anchor]
-        w = wh[..., 0] * anchor[..., 0] / place.image[1]
-        h = wh[..., 1] * anchor[..., 1] / place.image[0]
+        height, width = cells.grid
+        x = (xy[..., 0] + cells.x) / width
+        y = (xy[..., 1] + cells.y) / height
+        anchor = torch.tensor(self.pairs(), dtype=wh.dtype, device=wh.device)[cells.anchor]
+        w = wh[..., 0] * anchor[..., 0] / cells.image[1]
+        h = wh[..., 1] * anchor[..., 1] / cells.image[0]
         return torch.stack((x, y, w, h), dim=-1)
 
 
@@ -137,12 +137,12 @@ class Yolo(AnchorHead):
             return torch.cat((self.stretch_xy(xy), wh, rest), dim=2).flatten(1, 2)
         return torch.cat((self.squash_xy(xy), wh, torch.sigmoid(rest)), dim=2).flatten(1, 2)
 
-    def boxes(self, entries: Tensor, place: Place) -> Tensor:
+    def boxes(self, entries: Tensor, cells: Cells) -> Tensor:
         """Return cxcywh (..., 4) in fractions of the network input from raw entries (..., E)."""
         xy, wh = entries[..., :2], entries[..., 2:4]
         if self.new_coords:
-            return self.place(self.stretch_xy(xy), 4 * wh.square(), place)
-        return self.place(self.squash_xy(xy), wh.exp(), place)
+            return self.to_boxes(self.stretch_xy(xy), 4 * wh.square(), cells)
+        return self.to_boxes(self.squash_xy(xy), wh.exp(), cells)
 
     def objectness(self, entry: Tensor) -> Tensor:
         """Return the objectness from its raw entry."""
@@ -178,10 +178,10 @@ class GaussianYolo(AnchorHead):
             else:
                 yield part if number in (4, 6) else torch.sigmoid(part)
 
-    def boxes(self, entries: Tensor, place: Place) -> Tensor:
+    def boxes(self, entries: Tensor, cells: Cells) -> Tensor:
         """Return cxcywh (..., 4) in fractions of the network input from raw entries (..., E)."""
         means = entries[..., self.MEANS]
-        boxes = self.place(self.squash_xy(means[..., :2]), means[..., 2:].exp(), place)
+        boxes = self.to_boxes(self.squash_xy(means[..., :2]), means[..., 2:].exp(), cells)
         shift = {"center": 0.0, "left_top": 0.5, "right_bottom": -0.5}[self.yolo_point]
         return torch.cat((boxes[..., :2] + shift * boxes[..., 2:], boxes[..., 2:]), dim=-1)
 

@@ -1,4 +1,4 @@
-"""Pictures -> the classes that a classifier sees in them."""
+"""Images -> the classes that a classifier sees in them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from darknet_torch.errors import UsageError
-from darknet_torch.images import reading, resizing
+from darknet_torch.images import resizing
+from darknet_torch.images.reading import Source, read
 from darknet_torch.inference.streaming import Outcomes, collect, path_of, stream
-from darknet_torch.layers.softmax import Softmax
 from darknet_torch.network import Runnable
 
 __all__ = ["Classification", "Classifier", "classify"]
@@ -18,9 +18,13 @@ __all__ = ["Classification", "Classifier", "classify"]
 
 @dataclass(frozen=True)
 class Classification:
-    """The most probable classes of one picture, the best first.
+    """The most probable classes of one image, the best first.
 
-    class_id: (K,) int64; score: (K,) float32 probabilities; names: of all classes.
+    Args:
+        class_id: (K,) int64, class indices.
+        score: (K,) float32, their probabilities.
+        names: of all classes.
+        path: the image's file, if it is one.
     """
 
     class_id: Tensor
@@ -45,29 +49,69 @@ class Classification:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values."""
-        found = [
+        classes = [
             {"class": name, "class_id": number, "score": float(f"{score:.7g}")}
             for (name, score), number in zip(self.pairs(), self.class_id.tolist(), strict=True)
         ]
-        return {"path": self.path, "classes": found}
+        return {"path": self.path, "classes": classes}
 
 
 def classify(
-    network: Runnable, images: Any, **options: Any
+    network: Runnable,
+    images: Any,
+    *,
+    top: int = 5,
+    letterbox: bool | None = None,
+    leaves: bool = True,
+    batch_size: int = 1,
+    workers: int = 2,
 ) -> Classification | list[Classification]:
-    """Say what is in one picture, or in several: forms of `images` as in `detect`.
+    """Classify one image, or several.
 
-    options: top (how many classes, 5), letterbox (None: as the dialect's classifier prepares
-    pictures), leaves (of a word tree, only classes without children), batch_size, workers.
+    Args:
+        network: a Network, an optimized one, or a converted file.
+        images: what `detect` takes: one image, or several.
+        top: how many classes to return.
+        letterbox: True keeps the whole image on a grey ground, as pjreddie's `classifier predict`
+            does; False cuts out the centre after the shorter side has been fitted, as AlexeyAB's
+            does; None is the fork's.
+        leaves: of a word tree, only the classes without children.
+        batch_size: images in one forward pass.
+        workers: threads that read images ahead; on a CPU, long lists are shared among them.
+
+    Returns:
+        The best classes of the image, or a list for several images.
+
+    Raises:
+        ImageError: an image cannot be read; `Classifier.stream` goes on instead.
+        UsageError: the network is no classifier of images, or an argument is out of its range.
     """
-    return collect(Classifier(network, **options).stream, images)
+    classifier = Classifier(
+        network,
+        top=top,
+        letterbox=letterbox,
+        leaves=leaves,
+        batch_size=batch_size,
+        workers=workers,
+    )
+    return collect(classifier.stream, images)
 
 
 class Classifier:
-    """A classifying network with its settings.
+    """A classifying network with its settings, for one image after the other.
 
-    letterbox: True keeps the whole picture on a grey ground, as pjreddie's `classifier predict`
-    does; False cuts out the centre after the shorter side has been fitted, as AlexeyAB's does.
+    Args:
+        network: a Network, an optimized one, or a converted file.
+        top: how many classes to return.
+        letterbox: True keeps the whole image on a grey ground, as pjreddie's `classifier predict`
+            does; False cuts out the centre after the shorter side has been fitted, as AlexeyAB's
+            does; None is the fork's.
+        leaves: of a word tree, only the classes without children.
+        batch_size: images in one forward pass.
+        workers: threads that read images ahead; on a CPU, long lists are shared among them.
+
+    Raises:
+        UsageError: the network is no classifier of images, or an argument is out of its range.
     """
 
     def __init__(
@@ -92,43 +136,48 @@ class Classifier:
         dialect = network.plan.context.dialect
         self.letterbox = dialect.letterbox if letterbox is None else letterbox
 
+    @property
+    def settings(self) -> str:
+        """All that the classes of an image depend on, besides the network and the image."""
+        return str({"top": self.top, "leaves": self.leaves, "letterbox": self.letterbox})
+
     def stream(self, sources: Iterable[Any]) -> Outcomes[Classification]:
-        """Yield an outcome for every picture, in order; pictures ahead are read meanwhile."""
+        """Yield an outcome for every image, in order; images ahead are read meanwhile."""
         return stream(self, sources, self.batch_size, self.workers)
 
-    def prepare(self, source: Any) -> "_Prepared":
-        """Read one picture and bring it to the size of the network's input."""
+    def prepare(self, source: Source) -> "_Prepared":
+        """Read one image and bring it to the size of the network's input."""
         shape = self.network.plan.input
-        picture = reading.read(source, channels=shape.c)
+        image = read(source, channels=shape.c)
         if self.letterbox:
-            pixels = resizing.letterbox(picture, shape.w, shape.h)
+            pixels = resizing.letterbox(image, shape.w, shape.h)
         else:
-            pixels = resizing.center_crop(resizing.resize_min(picture, shape.w), shape.w, shape.h)
+            fitted = resizing.resize_min(image, shape.w)
+            pixels = resizing.center_crop(fitted, shape.w, shape.h)
         return _Prepared(pixels, path_of(source))
 
     @torch.inference_mode()
-    def forward(self, pictures: Sequence["_Prepared"]) -> tuple[Tensor]:
-        """Run a batch of prepared pictures: ((B, classes),)."""
-        parameter = next(self.network.parameters(), torch.empty(0))
-        x = torch.stack([picture.pixels for picture in pictures])
-        return (self.network(x.to(parameter.device, parameter.dtype)).flatten(1).float(),)
+    def forward(self, images: Sequence["_Prepared"]) -> tuple[Tensor]:
+        """Run a batch of prepared images: ((B, classes),)."""
+        batch = torch.stack([image.pixels for image in images])
+        output = self.network(batch.to(self.network.device, self.network.input_dtype))
+        return (output.flatten(1).float(),)
 
     @torch.inference_mode()
-    def find(
-        self, outputs: Sequence[Tensor], pictures: Sequence["_Prepared"]
+    def postprocess(
+        self, outputs: Sequence[Tensor], images: Sequence["_Prepared"]
     ) -> list[Classification]:
-        """Turn what the network yields into the best classes of each picture."""
+        """Turn what the network yields for a batch into the best classes of each image."""
         scores = self._probabilities(outputs[0]).cpu()
         best, ids = scores.topk(min(self.top, scores.shape[1]), dim=1)
         return [
-            Classification(ids[number], best[number], self.network.names, picture.path)
-            for number, picture in enumerate(pictures)
+            Classification(ids[number], best[number], self.network.names, image.path)
+            for number, image in enumerate(images)
         ]
 
     def _probabilities(self, output: Tensor) -> Tensor:
-        """Multiply down the word tree, if the last softmax has one."""
-        last = self.network.plan[self.network.plan.final].layer
-        tree = last.words if isinstance(last, Softmax) else None
+        """Multiply down the word tree, if the last layer's classes are nodes of one."""
+        tree = self.network.plan[self.network.plan.final].layer.word_tree
         if tree is None:
             return output
         absolute = tree.absolute(output)
@@ -136,7 +185,7 @@ class Classifier:
 
 
 class _Prepared(NamedTuple):
-    """A picture at the network's size, (C, H, W) in 0..1."""
+    """An image at the network's size, (C, H, W) in 0..1."""
 
     pixels: Tensor
     path: str | None

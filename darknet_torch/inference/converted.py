@@ -1,151 +1,204 @@
 """Converted files as networks: what `export` wrote, run by the program that it was written for.
 
     network = load("yolov4-tiny.onnx", engine="openvino")
-    found = detect(network, "dog.jpg")
+    detections = detect(network, "dog.jpg")
 
-A file tells its plan by the cfg in its metadata. TorchScript and .pt2 files are programs: load
-only those that you trust.
+A file's cfg, in its metadata, gives its plan. TorchScript and .pt2 files are programs: load only
+those that you trust.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from darknet_torch.errors import UsageError
+from darknet_torch.errors import DarknetError, UsageError
 from darknet_torch.files import is_file
-from darknet_torch.inference.engines import ENGINES, Runner, _is_package, _module, _package
+from darknet_torch.inference.engines import (
+    first_line,
+    import_engine,
+    is_package,
+    load_package,
+    start,
+)
+from darknet_torch.network import Contents
+from darknet_torch.network.origin import KEYS, Origin
 from darknet_torch.network.plan import Plan
 
-__all__ = ["Converted", "metadata"]
+__all__ = ["Converted", "read_origin"]
 
 
 class Converted(nn.Module):
-    """A file that runs in an engine, with the face of a Network.
+    """A file that runs in an engine, with the face of a Network: it is `Runnable`.
 
-    plan, names: as of a Network; contents: "raw", "boxes" or "detections", as exported;
-    letterbox: how pictures were meant to be brought to the input, None if the file does not say.
-    Raises UsageError where the engine is not installed or cannot run the file.
+    Args:
+        path: the file.
+        plan: of the network that was converted.
+        names: of its classes.
+        engine: what runs it, a key of `engines.ENGINES`.
+        origin: what the file says of its network, see `read_origin`.
+
+    Raises:
+        UsageError: the engine is not installed, or cannot run the file.
     """
 
     def __init__(
-        self, path: Path, plan: Plan, names: Sequence[str], engine: str, told: dict[str, str]
+        self, path: Path, plan: Plan, names: Sequence[str], engine: str, origin: Origin
     ) -> None:
         super().__init__()
         self.plan, self.names, self.engine, self.path = plan, tuple(names), engine, path
-        self.told = told
-        self.contents = told.get("contents", "raw")
-        self.letterbox = {"true": True, "false": False}.get(told.get("letterbox", ""))
-        self.one_by_one = told.get("batch", "dynamic") == "1"
-        self._must_suit(told)
-        self._run = _started(path, engine)
+        self.origin = origin
+        self._must_suit_engine()
+        self._must_suit_plan()
+        self._run = start(path, engine)
 
     @property
     def input_size(self) -> tuple[int, int]:
-        """Width and height of the input that the file asks for, in pixels."""
+        """Width and height of the input that the file needs, in pixels."""
         return self.plan.input.w, self.plan.input.h
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Return what the file yields for (B, C, H, W) in 0..1: maps, boxes or detections.
+    @property
+    def device(self) -> torch.device:
+        """The processor: engines take their input from its memory."""
+        return torch.device("cpu")
 
-        raw: as a Network; boxes: (B, N, 4) xyxy in fractions of the input and (B, N, classes);
-        detections: (K, 7), number in the batch, box, score, class.
-        Raises UsageError for an input that the file does not take.
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights in the file."""
+        dtype: torch.dtype = getattr(torch, self.origin.dtype)
+        return dtype
+
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """float32, whatever the file computes in."""
+        return torch.float32
+
+    @property
+    def contents(self) -> Contents:
+        """What it returns, as exported."""
+        return self.origin.contents
+
+    @property
+    def letterbox(self) -> bool:
+        """Whether a detector's images keep their aspect ratio, as exported."""
+        return self.plan.letterbox if self.origin.letterbox is None else self.origin.letterbox
+
+    @property
+    def concurrent(self) -> bool:
+        """Engines have threads of their own, so that several callers gain nothing."""
+        return False
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Return what the file yields, see `network.Contents`.
+
+        Args:
+            x: (B, C, H, W) in 0..1, RGB, or (B, inputs).
+
+        Raises:
+            UsageError: the file does not take such an input.
         """
         self._must_take(tuple(x.shape))
         x = x.float().cpu()
-        found = [self._outputs(part) for part in (x.split(1) if self.one_by_one else (x,))]
+        outputs = [self._outputs(part) for part in self._batches(x)]
         if self.contents == "detections":
-            return torch.cat([_numbered(rows, i) for i, (rows,) in enumerate(found)])
-        joined = tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+            return torch.cat([_numbered(rows, i) for i, (rows,) in enumerate(outputs)])
+        joined = tuple(torch.cat(parts) for parts in zip(*outputs, strict=True))
         return joined if self.plan.heads else joined[0]
 
+    def _batches(self, x: Tensor) -> Sequence[Tensor]:
+        return (x,) if self.origin.dynamic_batch else x.split(1)
+
     def _outputs(self, x: Tensor) -> list[Tensor]:
-        found = self._run(x.contiguous().numpy())
+        outputs = self._run(x.contiguous().numpy())
         # OpenCV gives None for a tensor without values
-        return [torch.zeros(0, 7) if each is None else torch.as_tensor(each) for each in found]
+        return [torch.zeros(0, 7) if y is None else torch.as_tensor(y) for y in outputs]
 
     def _must_take(self, shape: tuple[int, ...]) -> None:
-        wanted = self.plan.input
-        sides = (wanted.c,) if wanted.is_vector else tuple(wanted)
-        free = 1 if self.told.get("size") != "fixed" and not wanted.is_vector else len(sides)
-        if len(shape) != len(sides) + 1 or shape[1 : free + 1] != sides[:free]:
+        expected = self.plan.input
+        sides = (expected.c,) if expected.is_vector else tuple(expected)
+        varies = self.origin.dynamic_size and not expected.is_vector
+        fixed = 1 if varies else len(sides)
+        if len(shape) != len(sides) + 1 or shape[1 : fixed + 1] != sides[:fixed]:
             raise UsageError(f"input {shape}: {self.path} takes (B, {', '.join(map(str, sides))})")
 
-    def _must_suit(self, told: dict[str, str]) -> None:
-        if self.engine == "opencv" and told.get("nms_kind", "default") != "default":
+    def _must_suit_engine(self) -> None:
+        kind = self.origin.nms_kind
+        if self.engine == "opencv" and kind not in (None, "default"):
             raise UsageError(
-                f"{self.path}: OpenCV does not come back from the loop that nms_kind="
-                f"{told['nms_kind']} is; export contents=boxes, or nms_kind=standard"
+                f"{self.path}: OpenCV does not come back from the loop that nms_kind={kind} is;"
+                f" export contents=boxes, or nms_kind=standard"
             )
-        if told.get("size") == "fixed" and told["input"] != str(self.plan.input):
+
+    def _must_suit_plan(self) -> None:
+        exported, size = self.origin.input, str(self.plan.input)
+        if not self.origin.dynamic_size and exported and exported != size:
             raise UsageError(
-                f"{self.path}: was exported for an input of {told['input']} only,"
-                f" not {self.plan.input}"
+                f"{self.path}: was exported for an input of {exported} only, not {size}"
             )
 
 
 def _numbered(rows: Tensor, start: int) -> Tensor:
-    """Let pictures that ran one by one keep their numbers: (K, 7) -> (K, 7)."""
+    """Number the images of (K, 7) from `start` on, of a batch that ran one by one."""
     return torch.cat((rows[:, :1] + start, rows[:, 1:]), dim=1)
 
 
-def metadata(path: Path) -> dict[str, str]:
-    """Return what `export` wrote about the network into a file; empty if it wrote nothing."""
+def read_origin(path: Path) -> Origin:
+    """Return what a converted file says of its network; all at its default if it says nothing.
+
+    Raises:
+        UsageError: the file cannot be read, or what reads it is not installed.
+        WeightsError: a value of its metadata is not what its key needs.
+    """
     if not is_file(path):
         raise UsageError(f"{path}: cannot be read: no such file")
+    read = METADATA.get(path.suffix.lower(), _torchscript)
     try:
-        if path.suffix == ".onnx":
-            model = _module("onnx").load(path, load_external_data=False)
-            return {each.key: each.value for each in model.metadata_props}
-        if path.suffix == ".xml":
-            return _openvino_metadata(path)
-        return _torch_metadata(path)
-    except UsageError:
+        return Origin.from_text(read(path), path)
+    except DarknetError:
         raise
     except Exception as error:  # parsers of other people's, each with errors of its own
-        raise UsageError(f"{path}: is no such file, or damaged: {_first_line(error)}") from error
+        raise UsageError(f"{path}: is no such file, or damaged: {first_line(error)}") from error
 
 
-KEYS = (
-    *("contents", "dialect", "cfg", "names", "input", "batch", "size", "letterbox", "dtype"),
-    *("threshold", "nms", "nms_kind"),
-)
+def _onnx(path: Path) -> Mapping[str, str]:
+    model = import_engine("onnx").load(path, load_external_data=False)
+    return {each.key: each.value for each in model.metadata_props}
 
 
-def _openvino_metadata(path: Path) -> dict[str, str]:
-    model = _module("openvino").Core().read_model(path)
-    found = {key: ("darknet_torch", key) for key in KEYS}
+def _openvino(path: Path) -> Mapping[str, str]:
+    model = import_engine("openvino").Core().read_model(path)
+    places = {key: ["darknet_torch", key] for key in KEYS}
     return {
-        key: str(model.get_rt_info(list(place)).astype(str))
-        for key, place in found.items()
-        if model.has_rt_info(list(place))
+        key: str(model.get_rt_info(place).astype(str))
+        for key, place in places.items()
+        if model.has_rt_info(place)
     }
 
 
-def _torch_metadata(path: Path) -> dict[str, str]:
-    if _is_package(path):
-        return {key: value for key, value in _package(path).get_metadata().items() if key in KEYS}
+def _torch_export(path: Path) -> Mapping[str, str]:
+    if is_package(path):
+        metadata: Mapping[str, str] = load_package(path).get_metadata()
+        return metadata
+    return _extra_files(lambda files: torch.export.load(path, extra_files=files))
+
+
+def _torchscript(path: Path) -> Mapping[str, str]:
+    return _extra_files(lambda files: torch.jit.load(str(path), _extra_files=files))
+
+
+def _extra_files(load: Callable[[dict[str, Any]], object]) -> Mapping[str, str]:
+    """Load a file of torch for the texts that lie beside its program."""
     files: dict[str, Any] = dict.fromkeys(KEYS, "")
-    if path.suffix == ".pt2":
-        torch.export.load(path, extra_files=files)
-    else:
-        torch.jit.load(str(path), _extra_files=files)
+    load(files)
     texts = {key: v.decode() if isinstance(v, bytes) else v for key, v in files.items()}
     return {key: text for key, text in texts.items() if text}
 
 
-def _started(path: Path, engine: str) -> Runner:
-    each = ENGINES[engine]
-    _module(each.package)
-    try:
-        return each.start(path)
-    except Exception as error:
-        raise UsageError(f"{path}: {engine} cannot run it: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+METADATA: Mapping[str, Callable[[Path], Mapping[str, str]]] = {
+    ".onnx": _onnx,
+    ".xml": _openvino,
+    ".pt2": _torch_export,
+}
+"""Ending of a file -> what reads its metadata; TorchScript has several."""

@@ -1,11 +1,6 @@
-"""Pictures -> detections: read, resize, forward, decode, suppress, and back to pixels.
-
-The steps are Darknet's: threshold, box correction to fractions of the picture, suppression there
-(the distance of `diounms` depends on it), and only then pixels.
-"""
+"""Images -> detections: read, resize, forward, decode, NMS, and back to pixels."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from typing import Any, NamedTuple
 
@@ -14,269 +9,260 @@ from torch import Tensor
 
 from darknet_torch.errors import UsageError
 from darknet_torch.heads.base import Head
-from darknet_torch.heads.boxes import Candidates, cxcywh_to_xyxy, join, xyxy_to_cxcywh
-from darknet_torch.heads.detection import Detection
-from darknet_torch.heads.nms import NmsKind, suppress
-from darknet_torch.heads.region import Region
-from darknet_torch.heads.yolo import AnchorHead
-from darknet_torch.images import reading, resizing
-from darknet_torch.images.resizing import Placement
+from darknet_torch.heads.boxes import Candidates, join
+from darknet_torch.images import resizing
+from darknet_torch.images.reading import Source, read
 from darknet_torch.inference.detections import Detections
+from darknet_torch.inference.postprocess import (
+    PostProcess,
+    candidates_of_boxes,
+    candidates_of_detections,
+)
 from darknet_torch.inference.streaming import Outcomes, collect, path_of, stream
-from darknet_torch.layers.base import Layer
 from darknet_torch.network import Runnable
-from darknet_torch.parsing.options import FileName
 
-__all__ = ["Detector", "detect"]
+__all__ = ["NMS_KINDS", "Detector", "detect"]
+
+NMS_KINDS = ("default", "greedynms", "diounms", "objectness")
 
 
-def detect(network: Runnable, images: Any, **options: Any) -> Detections | list[Detections]:
-    """Find the objects in one picture, or in several.
+def detect(
+    network: Runnable,
+    images: Any,
+    *,
+    threshold: float | None = None,
+    nms: float = 0.45,
+    nms_kind: str | None = None,
+    hier_threshold: float = 0.5,
+    letterbox: bool | None = None,
+    classes: Sequence[str | int] | None = None,
+    max_det: int | None = None,
+    agnostic: bool = False,
+    use_map: bool | str | PathLike[str] = False,
+    batch_size: int = 1,
+    workers: int = 2,
+) -> Detections | list[Detections]:
+    """Detect the objects in one image, or in several.
 
-    images: a path, file object, bytes, PIL image, numpy array (H, W, 3) uint8, or tensor (C, H, W)
-        uint8 or 0..1 gives Detections. A list of those, a folder, a glob, or a tensor
-        (B, C, H, W) gives a list of them.
-    options: those of `Detector`: threshold, nms, nms_kind, hier_threshold, letterbox, classes,
-        max_det, agnostic, batch_size.
-    Raises ImageError for a picture that cannot be read; `Detector.stream` goes on instead.
+    Args:
+        network: a Network, an optimized one, or a converted file.
+        images: a path, file object, bytes, PIL image, numpy array (H, W, 3) uint8, or tensor
+            (C, H, W) uint8 or 0..1 gives Detections. A list of those, a folder, a glob, or a
+            tensor (B, C, H, W) gives a list of them.
+        threshold: lowest score of a detection; None is the fork's (pjreddie .5, AlexeyAB .25).
+        nms: IoU above which the weaker of two boxes is dropped; 0 keeps all.
+        nms_kind: "default" (IoU, class by class), "greedynms", "diounms" or "objectness" (all
+            classes of a box at once, `do_nms_obj`); None is the last head's.
+        hier_threshold: where to stop on the way down a word tree.
+        letterbox: keep the aspect ratio on a grey ground, or stretch; None is the fork's.
+        classes: names or indices of the classes to detect; None detects all.
+        max_det: most detections of an image, the best are kept; None keeps all.
+        agnostic: boxes of different classes compete in NMS too.
+        use_map: with a word tree, score the classes of the section's `map` file, or of another.
+        batch_size: images in one forward pass.
+        workers: threads that read images ahead; on a CPU, long lists are shared among them.
+
+    Returns:
+        Detections with boxes as xyxy in pixels of the image, the highest score first; a list of
+        them for several images.
+
+    Raises:
+        ImageError: an image cannot be read; `Detector.stream` goes on instead.
+        UsageError: the network has no head, or an argument is out of its range.
     """
-    return collect(Detector(network, **options).stream, images)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Options:
-    """How to look for objects; None stands for what the network's dialect does.
-
-    threshold: lowest probability (pjreddie .5, AlexeyAB .25).
-    nms: overlap above which the weaker of two boxes goes; 0 keeps all.
-    nms_kind: "default" (IoU, class by class), "greedynms", "diounms" or "objectness" (all classes
-        of a box at once, `do_nms_obj`); None is the last head's.
-    hier_threshold: where to stop on the way down a word tree.
-    letterbox: keep the picture's proportions on a grey ground, or stretch it.
-    classes: names or numbers to look for; None looks for all.
-    max_det: keep only so many of each picture, the best.
-    agnostic: boxes of different classes suppress one another too.
-    use_map: with a word tree, score the classes of the section's `map` file, or of another one.
-    batch_size: pictures in one forward pass. workers: threads, see `sources.stream`.
-    """
-
-    threshold: float | None = None
-    nms: float = 0.45
-    nms_kind: NmsKind | str | None = None
-    hier_threshold: float = 0.5
-    letterbox: bool | None = None
-    classes: Sequence[str | int] | None = None
-    max_det: int | None = None
-    agnostic: bool = False
-    use_map: bool | str | PathLike[str] = False
-    batch_size: int = 1
-    workers: int = 2
-
-    def __post_init__(self) -> None:
-        for name in ("nms", "hier_threshold", "threshold"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise UsageError(f"{name}={value}: must be from 0 to 1")
-        for name in ("max_det", "batch_size", "workers"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name}={value}: must be at least 1")
-        kinds = (None, "default", "greedynms", "diounms", "objectness")
-        if self.nms_kind not in kinds:
-            raise UsageError(f"nms_kind={self.nms_kind}: must be one of {', '.join(kinds[1:])}")
+    detector = Detector(
+        network,
+        threshold=threshold,
+        nms=nms,
+        nms_kind=nms_kind,
+        hier_threshold=hier_threshold,
+        letterbox=letterbox,
+        classes=classes,
+        max_det=max_det,
+        agnostic=agnostic,
+        use_map=use_map,
+        batch_size=batch_size,
+        workers=workers,
+    )
+    return collect(detector.stream, images)
 
 
 class Detector:
-    """A network with its settings; see `detect` for pictures and `_Options` for options."""
+    """A detecting network with its settings, for one image after the other.
 
-    def __init__(self, network: Runnable, **options: Any) -> None:
-        try:
-            self.options = _Options(**options)
-        except TypeError as error:
-            raise UsageError(f"detect: {str(error).partition('() ')[2] or error}") from error
-        self.network = network
-        self.heads = [network.plan[index].layer for index in network.plan.heads]
-        if not self.heads:
+    detector = Detector(load("yolov4-tiny"), threshold=0.4)
+    for outcome in detector.stream(paths):
+        print(outcome.source, outcome.result or outcome.error)
+
+    Args:
+        network: a Network, an optimized one, or a converted file.
+        threshold: lowest score of a detection; None is the fork's (pjreddie .5, AlexeyAB .25).
+        nms: IoU above which the weaker of two boxes is dropped; 0 keeps all.
+        nms_kind: "default" (IoU, class by class), "greedynms", "diounms" or "objectness" (all
+            classes of a box at once, `do_nms_obj`); None is the last head's.
+        hier_threshold: where to stop on the way down a word tree.
+        letterbox: keep the aspect ratio on a grey ground, or stretch; None is the fork's.
+        classes: names or indices of the classes to detect; None detects all.
+        max_det: most detections of an image, the best are kept; None keeps all.
+        agnostic: boxes of different classes compete in NMS too.
+        use_map: with a word tree, score the classes of the section's `map` file, or of another.
+        batch_size: images in one forward pass.
+        workers: threads that read images ahead; on a CPU, long lists are shared among them.
+
+    Raises:
+        UsageError: the network has no head, or an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        network: Runnable,
+        *,
+        threshold: float | None = None,
+        nms: float = 0.45,
+        nms_kind: str | None = None,
+        hier_threshold: float = 0.5,
+        letterbox: bool | None = None,
+        classes: Sequence[str | int] | None = None,
+        max_det: int | None = None,
+        agnostic: bool = False,
+        use_map: bool | str | PathLike[str] = False,
+        batch_size: int = 1,
+        workers: int = 2,
+    ) -> None:
+        plan = network.plan
+        if not plan.heads:
             raise UsageError("the network has no head that yields boxes; is it a classifier?")
-        if not isinstance(chosen := self.options.use_map, bool):
-            self.heads = [self._with_map(head, fspath(chosen)) for head in self.heads]
-        self.wanted = _class_ids(self.options.classes, self.names, self.class_count)
+        _check_fractions(nms=nms, hier_threshold=hier_threshold, threshold=threshold)
+        _check_counts(max_det=max_det, batch_size=batch_size, workers=workers)
+        if nms_kind not in (None, *NMS_KINDS):
+            raise UsageError(f"nms_kind={nms_kind}: must be one of {', '.join(NMS_KINDS)}")
+        self.network = network
+        self.threshold = plan.context.dialect.threshold if threshold is None else threshold
+        self.letterbox = network.letterbox if letterbox is None else letterbox
+        self.hier_threshold, self.use_map = hier_threshold, bool(use_map)
+        self.batch_size, self.workers = batch_size, workers
+        self.heads = _mapped(network, use_map)
+        self.postprocessing = PostProcess(
+            nms=0.0 if network.contents == "detections" else nms,
+            nms_kind=nms_kind or plan.nms[0],
+            beta=plan.nms[1],
+            classes=self.class_count,
+            names=self.names,
+            class_filter=_class_ids(classes, self.names, self.class_count),
+            agnostic=agnostic,
+            max_det=max_det,
+        )
 
     @property
     def class_map(self) -> tuple[int, ...] | None:
         """With `use_map`, the network's class of each class that is scored."""
-        maps = (head.class_map for head in self.heads if isinstance(head, Head))
-        return next(filter(None, maps), None) if self.options.use_map else None
+        maps = (head.class_map for head in self.heads)
+        return next(filter(None, maps), None) if self.use_map else None
 
     @property
     def class_count(self) -> int:
         """How many classes are scored."""
-        most = max(head.classes for head in self.heads if isinstance(head, Head))
-        return most if self.class_map is None else len(self.class_map)
+        return self.network.plan.classes if self.class_map is None else len(self.class_map)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the classes that are scored."""
-        names, chosen = self.network.names, self.class_map
-        return names if chosen is None or not names else tuple(names[n] for n in chosen)
-
-    def _with_map(self, head: Layer, path: str) -> Layer:
-        if not isinstance(head, Region) or head.tree is None:
-            raise UsageError(f"use_map={path}: the network has no word tree to map classes of")
-        folders = self.network.plan.context.folders
-        return replace(head, map=FileName(path, "map", head.section, folders))
+        names, classes = self.network.names, self.class_map
+        return names if classes is None or not names else tuple(names[n] for n in classes)
 
     @property
-    def threshold(self) -> float:
-        """Lowest probability of a detection."""
-        chosen = self.options.threshold
-        return self.network.plan.context.dialect.threshold if chosen is None else chosen
+    def nms_kind(self) -> str:
+        """The kind of NMS that is done."""
+        return self.postprocessing.nms_kind
 
     @property
-    def letterbox(self) -> bool:
-        """Whether pictures keep their proportions; YOLOv1's heads want them stretched."""
-        told = getattr(self.network, "letterbox", None)  # by a converted file
-        for given in (self.options.letterbox, told):
-            if given is not None:
-                return bool(given)
-        if any(isinstance(head, Detection) for head in self.heads):
-            return False
-        return self.network.plan.context.dialect.letterbox or self.network.plan.net.letter_box
-
-    @property
-    def nms_kind(self) -> tuple[str, float]:
-        """Kind of suppression, and its beta."""
-        last = self.heads[-1]
-        kind, beta = last.nms() if isinstance(last, AnchorHead) else ("default", 0.6)
-        return self.options.nms_kind or kind, beta
+    def settings(self) -> str:
+        """All that the detections of an image depend on, besides the network and the image."""
+        ways = (self.threshold, self.letterbox, self.hier_threshold, self.class_map)
+        return f"{ways} {self.postprocessing}"
 
     def stream(self, sources: Iterable[Any]) -> Outcomes[Detections]:
-        """Yield an outcome for every picture, in order; pictures ahead are read meanwhile."""
-        return stream(self, sources, self.options.batch_size, self.options.workers)
+        """Yield an outcome for every image, in order; images ahead are read meanwhile."""
+        return stream(self, sources, self.batch_size, self.workers)
 
-    def prepare(self, source: Any) -> "_Prepared":
-        """Read one picture and bring it to the size of the network's input."""
+    def prepare(self, source: Source) -> "_Prepared":
+        """Read one image and bring it to the size of the network's input."""
         shape = self.network.plan.input
-        picture = reading.read(source, channels=shape.c)
+        image = read(source, channels=shape.c)
         fit = resizing.letterbox if self.letterbox else resizing.resize
-        placement = Placement(picture.shape[2], picture.shape[1], shape.w, shape.h, self.letterbox)
-        return _Prepared(fit(picture, shape.w, shape.h), placement, path_of(source))
+        size = image.shape[2], image.shape[1], shape.w, shape.h
+        placement = resizing.Placement(*size, self.letterbox)
+        return _Prepared(fit(image, shape.w, shape.h), placement, path_of(source))
 
     @torch.inference_mode()
-    def forward(self, pictures: Sequence["_Prepared"]) -> tuple[Tensor, ...]:
-        """Run a batch of prepared pictures: the raw maps (B, c, h, w), or what a file yields."""
-        parameter = next(self.network.parameters(), torch.empty(0))
-        found = self.network(torch.stack([each.pixels for each in pictures]).to(parameter))
-        return tuple(each.float() for each in (found if isinstance(found, tuple) else (found,)))
+    def forward(self, images: Sequence["_Prepared"]) -> tuple[Tensor, ...]:
+        """Run a batch of prepared images: the raw outputs (B, c, h, w), or what a file yields."""
+        batch = torch.stack([image.pixels for image in images])
+        outputs = self.network(batch.to(self.network.device, self.network.input_dtype))
+        return tuple(y.float() for y in (outputs if isinstance(outputs, tuple) else (outputs,)))
 
     @torch.inference_mode()
-    def find(self, outputs: Sequence[Tensor], pictures: Sequence["_Prepared"]) -> list[Detections]:
-        """Turn what the network yields into detections: decode, suppress, sort by picture."""
-        contents = getattr(self.network, "contents", "raw")
-        if contents == "boxes":
-            found = self._above(*outputs)
-        else:
-            found = self._chosen(*outputs) if contents == "detections" else self._decoded(*outputs)
-        pairs = self._survivors(found, pictures)
-        return [self._detections(pairs, number, each) for number, each in enumerate(pictures)]
+    def postprocess(
+        self, outputs: Sequence[Tensor], images: Sequence["_Prepared"]
+    ) -> list[Detections]:
+        """Turn what the network yields for a batch into the detections of each image."""
+        placements = [image.placement for image in images]
+        paths = [image.path for image in images]
+        return self.postprocessing(self._candidates(outputs), placements, paths)
 
-    def _decoded(self, *raw: Tensor) -> Candidates:
-        """Decode the raw maps of all heads."""
-        shape, options = self.network.plan.input, self.options
+    def _candidates(self, outputs: Sequence[Tensor]) -> Candidates:
+        if self.network.contents == "boxes":
+            boxes, scores = outputs
+            return candidates_of_boxes(boxes, scores, self.threshold)
+        if self.network.contents == "detections":
+            (rows,) = outputs
+            return candidates_of_detections(rows, self.class_count, self.threshold)
+        return self._decoded(outputs)
+
+    def _decoded(self, raw: Sequence[Tensor]) -> Candidates:
+        """Decode the raw outputs of all heads."""
+        shape = self.network.plan.input
         return join(
             [
                 head.select(
                     each,
                     (shape.h, shape.w),
                     self.threshold,
-                    hier_threshold=options.hier_threshold,
-                    use_map=bool(options.use_map),
+                    hier_threshold=self.hier_threshold,
+                    use_map=self.use_map,
                 )
                 for head, each in zip(self.heads, raw, strict=True)
-                if isinstance(head, Head)
             ]
-        )
-
-    def _above(self, boxes: Tensor, scores: Tensor) -> Candidates:
-        """Choose among a converted file's boxes (B, N, 4) xyxy and scores (B, N, C)."""
-        scores = scores * (scores > self.threshold)
-        picture, number = scores.amax(dim=2).nonzero(as_tuple=True)
-        found = xyxy_to_cxcywh(boxes[picture, number])
-        return Candidates(picture, found, torch.ones(len(picture)), scores[picture, number])
-
-    def _chosen(self, rows: Tensor) -> Candidates:
-        """Take a converted file's detections (K, 7) as they are, those above the threshold."""
-        rows = rows[rows[:, 5] > self.threshold]
-        scores = rows.new_zeros(len(rows), self.class_count)
-        scores.scatter_(1, rows[:, 6:].long(), rows[:, 5:6])
-        found = xyxy_to_cxcywh(rows[:, 1:5])
-        return Candidates(rows[:, 0].long(), found, torch.ones(len(rows)), scores)
-
-    def _survivors(self, found: Candidates, pictures: Sequence["_Prepared"]) -> "_Pairs":
-        """Suppress in fractions of the picture; one pair for each box and class that is left."""
-        affine = [picture.placement.affine() for picture in pictures]
-        moves = torch.tensor(affine, dtype=torch.float32, device=found.boxes.device)
-        sx, ox, sy, oy = moves[found.picture].unbind(dim=1)
-        x, y, w, h = found.boxes.unbind(dim=1)
-        boxes = cxcywh_to_xyxy(torch.stack((x * sx + ox, y * sy + oy, w * sx, h * sy), dim=1))
-        scores = found.scores
-        if self.wanted is not None:
-            mask = torch.zeros(scores.shape[1], dtype=torch.bool, device=scores.device)
-            mask[list(self.wanted)] = True
-            scores = scores * mask
-        scores = scores * (found.objectness != 0)[:, None]
-        kind, beta = self.nms_kind
-        if kind == "objectness" and self.options.nms:
-            alive = suppress(boxes, found.objectness, found.picture, self.options.nms)
-            scores = scores * alive[:, None]
-        box, class_id = (scores > 0).nonzero(as_tuple=True)
-        pairs = _Pairs(found.picture[box], boxes[box], scores[box, class_id], class_id)
-        return pairs if kind == "objectness" else self._suppressed(pairs, kind, beta)
-
-    def _suppressed(self, pairs: "_Pairs", kind: str, beta: float) -> "_Pairs":
-        if not self.options.nms or getattr(self.network, "contents", "raw") == "detections":
-            return pairs
-        classes = self.class_count
-        group = pairs.picture if self.options.agnostic else pairs.picture * classes + pairs.class_id
-        kinds: dict[str, NmsKind] = {"greedynms": "greedynms", "diounms": "diounms"}
-        alive = suppress(
-            pairs.boxes, pairs.score, group, self.options.nms, kinds.get(kind, "default"), beta
-        )
-        kept = alive.nonzero()[:, 0]
-        return _Pairs(*(each[kept] for each in pairs))
-
-    def _detections(self, pairs: "_Pairs", number: int, picture: "_Prepared") -> Detections:
-        mine = (pairs.picture == number).nonzero()[:, 0]
-        order = pairs.score[mine].argsort(descending=True, stable=True)
-        mine = mine[order[: self.options.max_det]]
-        width, height = picture.placement.image_w, picture.placement.image_h
-        size = torch.tensor((width, height, width, height), device=mine.device)
-        return Detections(
-            xyxy=(pairs.boxes[mine] * size).cpu(),
-            score=pairs.score[mine].cpu(),
-            class_id=pairs.class_id[mine].cpu(),
-            names=self.names,
-            width=width,
-            height=height,
-            path=picture.path,
         )
 
 
 class _Prepared(NamedTuple):
-    """A picture at the network's size, (C, H, W) in 0..1, and where it stands there."""
+    """An image at the network's size, (C, H, W) in 0..1, and how it lies there."""
 
     pixels: Tensor
-    placement: Placement
+    placement: resizing.Placement
     path: str | None
 
 
-class _Pairs(NamedTuple):
-    """Boxes with one class each: (K,), (K, 4) corners in fractions of the picture, (K,), (K,)."""
+def _mapped(network: Runnable, use_map: bool | str | PathLike[str]) -> tuple[Head, ...]:
+    """Return the heads, with another class map if `use_map` names one."""
+    heads = network.plan.head_layers
+    if isinstance(use_map, bool):
+        return heads
+    folders = network.plan.context.folders
+    return tuple(head.with_class_map(fspath(use_map), folders) for head in heads)
 
-    picture: Tensor
-    boxes: Tensor
-    score: Tensor
-    class_id: Tensor
+
+def _check_fractions(**values: float | None) -> None:
+    for name, value in values.items():
+        if value is not None and not 0 <= value <= 1:
+            raise UsageError(f"{name}={value}: must be from 0 to 1")
+
+
+def _check_counts(**values: int | None) -> None:
+    for name, value in values.items():
+        if value is not None and value < 1:
+            raise UsageError(f"{name}={value}: must be at least 1")
 
 
 def _class_ids(
@@ -285,9 +271,9 @@ def _class_ids(
     if classes is None:
         return None
     numbers = {name: number for number, name in enumerate(names)}
-    wanted = {numbers.get(each, each) if isinstance(each, str) else each for each in classes}
-    wrong = [each for each in wanted if not isinstance(each, int) or not 0 <= each < count]
+    ids = {numbers.get(each, each) if isinstance(each, str) else each for each in classes}
+    wrong = [each for each in ids if not isinstance(each, int) or not 0 <= each < count]
     if wrong:
         known = f"; there are {', '.join(names[:10])} ..." if names else ""
         raise UsageError(f"classes: {wrong[0]!r} is no class of this network{known}")
-    return frozenset(each for each in wanted if isinstance(each, int))
+    return frozenset(each for each in ids if isinstance(each, int))

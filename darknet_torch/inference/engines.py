@@ -1,6 +1,7 @@
 """The programs that run converted files: what they need, which files they take, how they start."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module, util
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,14 +18,18 @@ __all__ = [
     "Engine",
     "Runner",
     "engine_for",
+    "first_line",
+    "import_engine",
     "installed",
     "is_converted",
+    "is_package",
+    "load_package",
+    "start",
 ]
 
 Array = np.ndarray[Any, Any]
-
-
 Runner = Callable[[Array], Sequence[Any]]
+"""Images, float32 (B, C, H, W), -> the outputs; None for one without values."""
 
 
 class Engine(NamedTuple):
@@ -36,17 +41,25 @@ class Engine(NamedTuple):
 
 
 def is_converted(path: str | Path) -> bool:
-    """Say whether a path's ending is that of a file for an engine."""
+    """Return whether a path's ending is that of a file for an engine."""
     return str(path).lower().endswith(ENDINGS)
 
 
 def installed(engine: str) -> bool:
-    """Say whether an engine's package is there."""
+    """Return whether an engine's package is installed."""
     return util.find_spec(ENGINES[engine].package) is not None
 
 
 def engine_for(path: str | Path, engine: str | None = None) -> str:
-    """Return the engine asked for, or the first installed one that takes the file's ending."""
+    """Return the engine that runs a file.
+
+    Args:
+        path: the file; its ending decides which engines take it.
+        engine: a key of ENGINES; None is the first installed one that takes the file.
+
+    Raises:
+        UsageError: there is no such engine, it does not take the file, or none is installed.
+    """
     if engine is not None and engine not in ENGINES:
         raise UsageError(f"engine {engine}: must be one of {', '.join(ENGINES)}")
     takers = [
@@ -64,11 +77,37 @@ def engine_for(path: str | Path, engine: str | None = None) -> str:
     raise UsageError(f"{path}: needs one of {', '.join(takers)}, and none is installed")
 
 
-def _module(package: str) -> Any:
+def start(path: Path, engine: str) -> Runner:
+    """Return what runs a file in an engine; UsageError where it is missing or cannot run it."""
+    import_engine(ENGINES[engine].package)
+    try:
+        return ENGINES[engine].start(path)
+    except Exception as error:  # parsers of other people's, each with errors of its own
+        raise UsageError(f"{path}: {engine} cannot run it: {first_line(error)}") from error
+
+
+def import_engine(package: str) -> Any:
+    """Import an engine's package; UsageError where it is not installed."""
     try:
         return import_module(package)
     except ImportError as error:
         raise UsageError(f"{package} is not installed; it is needed to run such a file") from error
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error that has any text, or the error's type."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def is_package(path: Path) -> bool:
+    """Return whether a file is a compiled package of AOTInductor."""
+    return path.name.lower().endswith(".aoti.pt2")
+
+
+def load_package(path: Path) -> Any:
+    """Load a compiled package of AOTInductor."""
+    return import_module("torch._inductor").aoti_load_package(str(path))
 
 
 def _onnxruntime(path: Path) -> Runner:
@@ -83,8 +122,8 @@ def _onnxruntime(path: Path) -> Runner:
 
 
 def _providers(onnxruntime: Any) -> list[str]:
-    wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
-    return [each for each in wanted if each in onnxruntime.get_available_providers()]
+    preferred = ("CUDAExecutionProvider", "CPUExecutionProvider")
+    return [each for each in preferred if each in onnxruntime.get_available_providers()]
 
 
 def _openvino(path: Path) -> Runner:
@@ -99,8 +138,8 @@ def _openvino(path: Path) -> Runner:
     request = compiled.create_infer_request()
 
     def run(x: Array) -> Sequence[Any]:
-        found = request.infer([x])
-        return [np.array(found[output]) for output in compiled.outputs]
+        outputs = request.infer([x])
+        return [np.array(outputs[output]) for output in compiled.outputs]
 
     return run
 
@@ -108,39 +147,46 @@ def _openvino(path: Path) -> Runner:
 def _opencv(path: Path) -> Runner:
     import cv2
 
-    cv2.setNumThreads(torch.get_num_threads())
     net = cv2.dnn.readNetFromONNX(str(path))
     names = net.getUnconnectedOutLayersNames()
+    threads = torch.get_num_threads()
 
     def run(x: Array) -> Sequence[Any]:
-        net.setInput(x)
-        return [each if each is None else np.array(each) for each in net.forward(names)]
+        with _opencv_threads(cv2, threads):
+            net.setInput(x)
+            return [each if each is None else np.array(each) for each in net.forward(names)]
 
     return run
 
 
+@contextmanager
+def _opencv_threads(cv2: Any, threads: int) -> Iterator[None]:
+    """Let OpenCV compute with so many threads, of which it has one number for the process."""
+    before = cv2.getNumThreads()
+    if before == threads:
+        yield
+        return
+    cv2.setNumThreads(threads)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
 def _torch(path: Path) -> Runner:
-    module = _package(path) if _is_package(path) else _program(path)
+    module = load_package(path) if is_package(path) else _program(path)
 
     def run(x: Array) -> Sequence[Any]:
         with torch.inference_mode():
-            found = module(torch.from_numpy(x))
-        return found if isinstance(found, tuple | list) else (found,)
+            outputs = module(torch.from_numpy(x))
+        return outputs if isinstance(outputs, tuple | list) else (outputs,)
 
     return run
 
 
 def _program(path: Path) -> Any:
-    is_exported = path.suffix == ".pt2"
+    is_exported = path.suffix.lower() == ".pt2"
     return torch.export.load(path).module() if is_exported else torch.jit.load(str(path))
-
-
-def _is_package(path: Path) -> bool:
-    return path.name.endswith(".aoti.pt2")
-
-
-def _package(path: Path) -> Any:
-    return import_module("torch._inductor").aoti_load_package(str(path))
 
 
 ENGINES = {
@@ -149,7 +195,5 @@ ENGINES = {
     "opencv": Engine("cv2", (".onnx",), _opencv),
     "torch": Engine("torch", (".pt2", ".torchscript", ".ts"), _torch),
 }
-
-
 ENDINGS = tuple(ending for each in ENGINES.values() for ending in each.endings)
 """Of all files that an engine takes."""

@@ -1,4 +1,4 @@
-"""What `detect` and `classify` are asked to look at, and the loop that they share."""
+"""The loop that detection and classification share: images in batches, read ahead, in order."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from darknet_torch.errors import DarknetError, ImageError
 from darknet_torch.files import PICTURES
+from darknet_torch.network import Runnable
 
 __all__ = [
     "Outcome",
@@ -34,11 +35,11 @@ R = TypeVar("R")
 LONG = 2
 """Batches for each worker from which on a list is long; a short one gets all cores at once."""
 MOST_AT_ONCE = 8
-"""Pictures that a worker takes at once, unless a batch has more."""
+"""Images that a worker takes at once, unless a batch has more."""
 
 
 class Outcome(NamedTuple, Generic[R]):
-    """What became of one picture: a result, or the error that it met."""
+    """The result of one image, or the error that it ended in."""
 
     source: Any
     result: R | None
@@ -49,56 +50,55 @@ Outcomes = Generator[Outcome[R], None, None]
 
 
 def collect(run: Callable[[Iterable[Any]], Outcomes[R]], images: Any) -> R | list[R]:
-    """Return the result of one picture, or a list for several; raise the first error."""
+    """Return the result of one image, or a list for several; raise the first error."""
     sources, many = expand(images)
-    found = []
+    results = []
     with closing(run(sources)) as outcomes:
         for outcome in outcomes:
             if outcome.result is None:
                 raise outcome.error or ImageError(f"{outcome.source}: cannot be read")
-            found.append(outcome.result)
-    return found if many else found[0]
+            results.append(outcome.result)
+    return results if many else results[0]
 
 
 class Task(Protocol[T, R]):
-    """What is done with a picture: read, sent through the network in a batch, made a result."""
+    """What is done with an image: read, run through the network in a batch, made a result."""
 
     @property
-    def network(self) -> object:
+    def network(self) -> Runnable:
         """What `forward` calls; if it is `concurrent`, several threads may."""
 
     def prepare(self, source: Any, /) -> T:
-        """Read one picture; raises DarknetError."""
+        """Read one image; raises DarknetError."""
 
-    def forward(self, pictures: Sequence[T], /) -> Sequence[Tensor]:
-        """Run one batch. If `concurrent`, a tensor's first dimension is that of the pictures."""
+    def forward(self, images: Sequence[T], /) -> Sequence[Tensor]:
+        """Run one batch. If `concurrent`, a tensor's first dimension is that of the images."""
 
-    def find(self, outputs: Sequence[Tensor], pictures: Sequence[T], /) -> list[R]:
-        """Return a result for each picture from what came out of the network for all of them."""
+    def postprocess(self, outputs: Sequence[Tensor], images: Sequence[T], /) -> list[R]:
+        """Return a result for each image from the network's outputs for all of them."""
 
 
-def run_batches(task: Task[T, R], pictures: Sequence[T], batch_size: int = 1) -> list[R]:
-    """Send prepared pictures through the network in batches; find the results of all at once.
+def run_batches(task: Task[T, R], images: Sequence[T], batch_size: int = 1) -> list[R]:
+    """Run prepared images through the network in batches; postprocess all at once.
 
-    To find the boxes of several pictures takes little longer than of one.
+    The boxes of several images take little longer to postprocess than those of one.
     """
-    batches = [pictures[i : i + batch_size] for i in range(0, len(pictures), batch_size)]
+    batches = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
     outputs = zip(*map(task.forward, batches), strict=True)
-    return task.find([torch.cat(each) for each in outputs], pictures)
+    return task.postprocess([torch.cat(each) for each in outputs], images)
 
 
 def stream(task: Task[T, R], sources: Iterable[Any], batch_size: int, workers: int) -> Outcomes[R]:
     """Yield an outcome for every source, in order.
 
-    Pictures are prepared in threads, ahead of the batch that the network works on. Where that is
-    `concurrent`, the workers go through a long list side by side: each takes some whole batches
-    and its share of the cores, so that none waits for another.
+    Images are prepared in threads, ahead of the batch that the network works on. Where that is
+    `concurrent`, the workers share a long list: each takes some whole batches and its share of the
+    cores, so that none waits for another.
     """
-    concurrent = workers > 1 and getattr(task.network, "concurrent", False)
-    if concurrent and isinstance(sources, Sequence):
+    if workers > 1 and task.network.concurrent and isinstance(sources, Sequence):
         shares = _shares(sources, batch_size, workers)
         if len(shares) >= LONG * workers:
-            yield from _side_by_side(task, shares, batch_size, workers)
+            yield from _in_workers(task, shares, batch_size, workers)
             return
     ahead = read_ahead(task.prepare, sources, workers, 2 * batch_size)
     while batch := list(islice(ahead, batch_size)):
@@ -116,7 +116,7 @@ def _shares(sources: Sequence[T], batch_size: int, workers: int) -> list[Sequenc
     return shares
 
 
-def _side_by_side(
+def _in_workers(
     task: Task[T, R], shares: Sequence[Sequence[Any]], batch_size: int, workers: int
 ) -> Outcomes[R]:
     """Work in threads, each on its share of the cores; yield all outcomes in order."""
@@ -158,7 +158,7 @@ def _outcomes(
 
 
 def expand(images: Any) -> tuple[Iterable[Any], bool]:
-    """Return the single pictures that an argument of `detect` means, and whether it means many."""
+    """Return the single images that an argument of `detect` means, and whether it means many."""
     if isinstance(images, str | PathLike):
         return _expand_path(fspath(images))
     if isinstance(images, Tensor) and images.dim() == 4:

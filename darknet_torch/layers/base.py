@@ -16,11 +16,12 @@ Every method has a default that is right for somebody. Layers without parameters
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from darknet_torch.layers.word_tree import Tree
 from darknet_torch.parsing.dialect import ALEXEYAB, PJREDDIE, Dialect
 from darknet_torch.parsing.options import option
 from darknet_torch.parsing.parser import Section
@@ -121,6 +122,29 @@ class Layer:
     dont_update: bool = option(False, only=ALEXEYAB)
     burnin_update: int = option(0, only=ALEXEYAB)
     train_only_bn: bool = option(False, only=ALEXEYAB)
+
+    # facts, which code above the layers asks for in place of a type or a section's name
+    is_result: ClassVar[bool] = True
+    """Whether the output can be the network's result; that of a loss, such as [cost], cannot."""
+    takes_smaller_images: ClassVar[bool] = True
+    """Whether an image smaller than the cfg's can pass; a [crop] needs a whole one."""
+    outputs_option: ClassVar[str | None] = None
+    """The option with the number of outputs, if each output has its own row in all tensors."""
+
+    @property
+    def weight_groups(self) -> int:
+        """Number of groups of channels that have weights of their own."""
+        return 1
+
+    @property
+    def word_tree(self) -> Tree | None:
+        """The word tree that the output's classes are nodes of, if any; read from its file."""
+        return None
+
+    @property
+    def class_file(self) -> str | None:
+        """What kind of file fixes the output's classes: "word tree" or "class map", if any does."""
+        return None
 
     def inputs(self, index: int) -> tuple[int, ...]:
         """Return the indices of the layers that feed the layer at `index`; -1 is the image."""

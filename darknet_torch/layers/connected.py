@@ -1,6 +1,7 @@
 """[connected]: every output is a weighted sum of all inputs."""
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -14,6 +15,8 @@ from darknet_torch.parsing.options import Activation, option
 @layer("connected", "conn")
 class Connected(Layer):
     """[connected]: (B, ...) -> (B, output, 1, 1); maps are flattened channel by channel."""
+
+    outputs_option: ClassVar[str | None] = "output"
 
     output: int = option(1, check=lambda n: n > 0, wanted="at least 1")
     activation: Activation = option(Activation("logistic"))

@@ -5,6 +5,7 @@ Keys that act only while Darknet trains (`sway`, `rotate`, `grad_centr` ...) are
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -20,6 +21,8 @@ NEEDS_ACTIVATION = {"route", "shortcut", "scale_channels", "sam"}
 @layer("convolutional", "conv")
 class Convolutional(Layer):
     """[convolutional]: cross-correlation (B, c, h, w) -> (B, filters, h', w')."""
+
+    outputs_option: ClassVar[str | None] = "filters"
 
     filters: int = option(1, check=lambda n: n > 0, wanted="at least 1")
     size: int = option(1, check=lambda n: n > 0, wanted="at least 1")
@@ -71,7 +74,7 @@ class Convolutional(Layer):
         return self.dilation if self.size > 1 else 1
 
     @property
-    def used_groups(self) -> int:
+    def weight_groups(self) -> int:
         """AlexeyAB's binary convolutions have no groups."""
         return 1 if self.xnor and self.dialect.knows(ALEXEYAB) else self.groups
 
@@ -84,8 +87,8 @@ class Convolutional(Layer):
         """Return the output's shape; ValueError if groups, dilation or size do not fit."""
         c, h, w = inputs[0].map()
         for what, count in (("channels before it", c), ("filters", self.filters)):
-            if count % self.used_groups:
-                raise ValueError(f"{self.used_groups} groups do not divide the {count} {what}")
+            if count % self.weight_groups:
+                raise ValueError(f"{self.weight_groups} groups do not divide the {count} {what}")
         self._must_deform_sanely()
         if self.used_dilation > 1 and 2 * self.used_padding != self.size - 1:
             raise ValueError(
@@ -118,7 +121,7 @@ class Convolutional(Layer):
     def weights(self, *shapes: Shape) -> Iterable[Segment]:
         """Biases, batch norm, weights[n][c / groups][k][k]."""
         yield from conv_segments(
-            shapes[0].c // self.used_groups,
+            shapes[0].c // self.weight_groups,
             min(self.numload or self.filters, self.filters),
             self.size,
             self.normalized,
@@ -153,7 +156,7 @@ class Convolutional(Layer):
         """Two operations for each weight and output pixel."""
         c, h, w = shapes[0]
         out_h, out_w = self._product_shape(h, w)
-        return 2 * self.filters * self.size**2 * c // self.used_groups * out_h * out_w
+        return 2 * self.filters * self.size**2 * c // self.weight_groups * out_h * out_w
 
 
 class Convolution(ConvBlock):
@@ -169,7 +172,7 @@ class Convolution(ConvBlock):
             strides=(1, 1) if layer.antialiasing else layer.strides,
             padding=layer.used_padding,
             dilation=layer.used_dilation,
-            groups=layer.used_groups,
+            groups=layer.weight_groups,
             normalized=layer.normalized,
             xnor=layer.xnor,
         )

@@ -1,5 +1,7 @@
 """[cost], [contrastive]: losses that Darknet trains with."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,8 @@ from darknet_torch.parsing.options import option
 @layer("cost")
 class Cost(Layer):
     """[cost]: a loss of training; its output is all zeros, the result is the layer before."""
+
+    is_result: ClassVar[bool] = False
 
     type: str = option("sse")
     scale: float = option(1.0)

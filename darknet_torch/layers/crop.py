@@ -1,5 +1,7 @@
 """[crop]: the centre of the image."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -11,6 +13,8 @@ from darknet_torch.parsing.options import option
 @layer("crop")
 class Crop(Layer):
     """[crop]: centre of the picture, its values moved from 0..1 to -1..1 unless `noadjust`."""
+
+    takes_smaller_images: ClassVar[bool] = False
 
     crop_height: int = option(1, check=lambda n: n > 0, wanted="at least 1")
     crop_width: int = option(1, check=lambda n: n > 0, wanted="at least 1")

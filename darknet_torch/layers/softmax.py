@@ -29,19 +29,24 @@ class Softmax(Layer):
 
     def build(self, *shapes: Shape) -> nn.Module:
         """Return the function; the tree is read now, so that a missing file shows now."""
-        if (tree := self.words) is not None and len(tree) != shapes[0].size:
+        if (tree := self.word_tree) is not None and len(tree) != shapes[0].size:
             raise self.section.error(f"tree= has {len(tree)} classes, not {shapes[0].size}")
         return super().build(*shapes)
 
+    @property
+    def class_file(self) -> str | None:
+        """A word tree, if the section names one."""
+        return None if self.tree is None else "word tree"
+
     @cached_property
-    def words(self) -> Tree | None:
+    def word_tree(self) -> Tree | None:
         """The word tree, if the section names one."""
         return None if self.tree is None else read_tree(self.tree.find())
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Compute the probabilities."""
         x = inputs[0].flatten(1)
-        if (tree := self.words) is not None:
+        if (tree := self.word_tree) is not None:
             return tree.softmax(x, self.temperature)
         groups = torch.unflatten(x, 1, (self.groups, -1)) / self.temperature
         return torch.softmax(groups, dim=-1).flatten(1)

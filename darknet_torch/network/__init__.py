@@ -1,5 +1,12 @@
 """A cfg's layers in their places: plan, nn.Module, and the files of its weights."""
 
-from darknet_torch.network.network import Header, Network, Runnable, State
+from darknet_torch.network.network import (
+    Contents,
+    Header,
+    Network,
+    Runnable,
+    State,
+    as_network,
+)
 
-__all__ = ["Header", "Network", "Runnable", "State"]
+__all__ = ["Contents", "Header", "Network", "Runnable", "State", "as_network"]

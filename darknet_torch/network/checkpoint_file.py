@@ -4,9 +4,10 @@ Our own files hold the tensors by the names `layers.12.conv.weight` (12: the num
 prints), and what is needed to make the network again: cfg, dialect, class names, and the header of
 the weights file, so that `.weights` -> `.safetensors` -> `.weights` gives the same bytes.
 
-A .safetensors has them as text in its metadata; a .pt is a dict of `state_dict`, `cfg`, `dialect`,
-`mode`, `names` and `header`. What a cfg names itself, such as a word tree, is not inside; it is
-looked for beside the file. Files of other programs are read as `matching` describes.
+A .safetensors has them as text in its metadata, a .pt is a dict of `state_dict` and the same keys,
+`names` and `header` as lists: see `origin`. What a cfg names itself, such as a word tree, is not
+inside; it is looked for beside the file. Files of other programs are read as `key_matching`
+describes.
 """
 
 import io
@@ -14,12 +15,11 @@ import pickle
 import re
 import stat
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,25 +28,15 @@ from darknet_torch.errors import UsageError, WeightsError
 from darknet_torch.files import atomic
 from darknet_torch.network import weights_file
 from darknet_torch.network.key_matching import float32, match, places
-from darknet_torch.network.network import Header, Network
-from darknet_torch.parsing.options import Mode
+from darknet_torch.network.network import Network
+from darknet_torch.network.origin import Origin
 
-__all__ = ["Checkpoint", "Origin", "fill", "has_ending", "open_file", "read", "read_cfg", "write"]
+__all__ = ["Checkpoint", "fill", "has_ending", "open_file", "read", "read_origin", "write"]
 
 ENDINGS = (".safetensors", ".pt", ".pth")
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "ema", "net", "network", "weights")
 """Keys under which ports keep the state dict, the first found is taken."""
 MAX_WRAPPERS = 4
-
-
-class Origin(NamedTuple):
-    """What a file of ours says about its network; `cfg` is the text."""
-
-    cfg: str
-    dialect: str
-    names: tuple[str, ...] = ()
-    header: Header = Header()
-    mode: Mode = "normal"
 
 
 @dataclass(frozen=True)
@@ -58,7 +48,7 @@ class Checkpoint:
 
     path: Path
     tensors: dict[str, Tensor]
-    origin: Origin | None
+    origin: Origin
     ordered: bool
 
 
@@ -67,25 +57,22 @@ def has_ending(path: str | PathLike[str]) -> bool:
     return Path(path).suffix.lower() in ENDINGS
 
 
-def write(
-    network: Network, path: str | PathLike[str], *, metadata: Mapping[str, str] | None = None
-) -> None:
+def write(network: Network, path: str | PathLike[str]) -> None:
     """Write a network's tensors, in the precision that they have, as the path's ending says.
 
-    metadata: more that a .safetensors shall say of itself.
     Raises UsageError for another ending or where safetensors is not installed; WeightsError where
     the network has no values yet or the file cannot be written.
     """
     path = Path(path)
     if not has_ending(path):
         raise UsageError(f"{path}: the ending must be one of {', '.join(ENDINGS)}")
-    tensors, about = _tensors_of(network), _about(network)
+    tensors = _tensors_of(network)
+    origin = Origin.of(network, dtype=str(network.dtype).removeprefix("torch."))
     if path.suffix.lower() == ".safetensors":
-        content = _safetensors("safetensors.torch").save(
-            tensors, {**(metadata or {}), "format": "pt", **about}
-        )
+        metadata = {**origin.to_text(), "format": "pt"}
+        content = _safetensors("safetensors.torch").save(tensors, metadata)
     else:
-        content = _pickled(network, tensors, about)
+        content = _pickled(tensors, origin)
     try:
         with atomic(path) as file:
             file.write(content)
@@ -104,8 +91,8 @@ def read(network: Network, path: str | PathLike[str]) -> None:
     fill(network, open_file(path))
 
 
-def read_cfg(path: str | PathLike[str]) -> Origin | None:
-    """Return cfg text, dialect and names (and more) of the network in a file; None if untold."""
+def read_origin(path: str | PathLike[str]) -> Origin:
+    """Return what a file says of its network: cfg text, dialect, names and more."""
     return open_file(path).origin
 
 
@@ -129,7 +116,7 @@ def fill(network: Network, found: Checkpoint) -> None:
     weights_file.initialize(
         network, only_missing=True
     )  # what layers share, and batch norm's counters
-    network.header = found.origin.header if found.origin else Header()
+    network.header = found.origin.header
     network.loaded = len(network.plan)
 
 
@@ -145,22 +132,10 @@ def _tensors_of(network: Network) -> dict[str, Tensor]:
     return found
 
 
-def _about(network: Network) -> dict[str, str]:
-    context = network.plan.context
-    about = {
-        "cfg": network.plan.text,
-        "dialect": context.dialect.name,
-        "mode": context.mode,
-        "names": "\n".join(network.names),
-        "header": " ".join(map(str, network.header)),
-    }
-    # bytes of a cfg that are no text: no format has a place for them
-    return {key: value.encode("utf-8", "replace").decode() for key, value in about.items()}
-
-
-def _pickled(network: Network, tensors: dict[str, Tensor], about: dict[str, str]) -> bytes:
-    names = about["names"].split("\n") if network.names else []
-    content = {"state_dict": tensors, **about, "names": names, "header": list(network.header)}
+def _pickled(tensors: dict[str, Tensor], origin: Origin) -> bytes:
+    text = origin.to_text()
+    names = text["names"].split("\n") if origin.names else []
+    content = {"state_dict": tensors, **text, "names": names, "header": list(origin.header)}
     buffer = io.BytesIO()
     torch.save(content, buffer)
     return buffer.getvalue()
@@ -195,10 +170,10 @@ def _open_safetensors(path: Path) -> Checkpoint:
     try:
         with safetensors.safe_open(str(path), "pt", device="cpu") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            about = file.metadata() or {}
+            metadata = file.metadata() or {}
     except Exception as error:  # it raises several kinds for damaged files
         raise WeightsError(f"{path}: is no safetensors file: {_line(error)}") from error
-    return Checkpoint(path, tensors, _origin(about, path), ordered=False)
+    return Checkpoint(path, tensors, Origin.from_text(metadata, path), ordered=False)
 
 
 def _open_pickle(path: Path, size: int) -> Checkpoint:
@@ -207,7 +182,7 @@ def _open_pickle(path: Path, size: int) -> Checkpoint:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except Exception as error:  # damaged files end in errors of every kind
         raise _unreadable(path, error) from error
-    origin = _origin(content, path) if isinstance(content, dict) else None
+    origin = Origin.from_text(content if isinstance(content, dict) else {}, path)
     return Checkpoint(path, _state_dict(content, path), origin, ordered=True)
 
 
@@ -262,31 +237,3 @@ def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
     raise WeightsError(
         f"{path}: no dict of tensors in it; torch.save(model.state_dict(), ...) makes one"
     )
-
-
-def _origin(about: Mapping[Any, object], path: Path) -> Origin | None:
-    """Read what a file of ours says of its network; None for files of others."""
-    cfg, dialect = about.get("cfg"), about.get("dialect")
-    if not isinstance(cfg, str) or not isinstance(dialect, str):
-        return None
-    names = about.get("names") or []
-    if isinstance(names, str):
-        names = names.split("\n")
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise WeightsError(f"{path}: names: must be a list of words")
-    # never a path, which a text of a single line would be taken for
-    text = cfg if "\n" in cfg else f"{cfg}\n"
-    known: Mode = "darknet" if about.get("mode") == "darknet" else "normal"
-    return Origin(text, dialect, tuple(names), _header(about.get("header"), path), known)
-
-
-def _header(value: object, path: Path) -> Header:
-    if value is None:
-        return Header()
-    words = value.split() if isinstance(value, str) else value
-    shown = [str(word) for word in words] if isinstance(words, list) else []
-    if len(shown) == 4 and all(re.fullmatch("[0-9]{1,20}", word) for word in shown):
-        header = Header(*map(int, shown))
-        if max(header[:3]) <= 10_000 and header.seen < 2**64:
-            return header
-    raise WeightsError(f"{path}: header {value!r:.60}: must be major, minor, revision and seen")

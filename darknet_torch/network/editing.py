@@ -6,39 +6,39 @@ trained, saved and converted like any network.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from darknet_torch.errors import UsageError
-from darknet_torch.heads.base import Head
 from darknet_torch.network.network import Network
 from darknet_torch.network.plan import Node, Plan
 from darknet_torch.parsing.parser import Option, Section
 
 __all__ = ["cut", "with_classes"]
 
-WIDTHS = {"convolutional": "filters", "conv": "filters", "connected": "output", "conn": "output"}
-"""Sections that can get another number of outputs, and the option that says it."""
 STALE = {"counters_per_class", "numload"}
-"""Options that speak of the old classes, or of the old file."""
+"""Options about the old classes, or about the old file."""
 
 
 @dataclass(frozen=True)
 class _Change:
-    """A product whose number of outputs changes, for one head (None: a classifier)."""
+    """A weighted layer whose number of outputs changes, for one head (None: a classifier)."""
 
-    product: Node
-    head: Node | None
+    node: Node
     outputs: int
+    head: int | None = None
+    kept: tuple[int, ...] = ()
+    """Outputs that belong to no class."""
 
 
 def cut(network: Network, layers: int) -> Network:
     """Return a copy of only the first so many layers (a backbone, as `darknet partial` cuts it).
 
-    Its `forward` returns the raw maps of the heads that are left, else the last layer's output.
-    Raises UsageError if there are not that many.
+    Its `forward` returns the raw outputs of the heads that are left, else the last layer's output.
+
+    Raises:
+        UsageError: the network has fewer layers.
     """
     plan = network.plan
     if not 0 < layers <= len(plan):
@@ -50,22 +50,28 @@ def cut(network: Network, layers: int) -> Network:
 
 
 def with_classes(network: Network, classes: int, names: Sequence[str] = ()) -> Network:
-    """Return a copy for another number of classes, as a start for training on other pictures.
+    """Return a copy for another number of classes, as a start for training on other images.
 
-    Of a detector, every head and the product before it are changed ([convolutional]; [connected] of
-    YOLOv1): what belongs to boxes and objectness is kept, what belongs to classes starts at random
-    as in a new network, even where their number stays. Of a classifier, the last product before
-    pooling, softmax and cost starts anew. All other tensors are copied.
+    Of a detector, every head and the weighted layer before it change ([convolutional];
+    [connected] of YOLOv1): weights of boxes and objectness are kept, those of classes start at
+    random as in a new network, even where their number stays. Of a classifier, the last weighted
+    layer before pooling, softmax and cost starts anew. All other tensors are copied.
 
-    names: of the new classes. Raises UsageError where that cannot be: word trees and class maps,
-    grouped convolutions, a product that other layers read too.
+    Args:
+        network: a network with values.
+        classes: the new number of classes.
+        names: of the new classes.
+
+    Raises:
+        UsageError: this cannot be done: word trees and class maps, grouped convolutions, a
+            weighted layer that other layers read too.
     """
     if classes < 1:
         raise UsageError(f"classes={classes}: must be at least 1")
     if names and len(names) != classes:
         raise UsageError(f"{len(names)} names for {classes} classes")
-    changes = {change.product.index: change for change in _changes(network.plan, classes)}
-    heads = {change.head.index for change in changes.values() if change.head is not None}
+    changes = {change.node.index: change for change in _changes(network.plan, classes)}
+    heads = {change.head for change in changes.values() if change.head is not None}
     sections = [_section(node, changes, heads, classes) for node in network.plan]
     result = _rebuilt(network, network.plan.with_layers(sections), changes)
     result.names, result.loaded = tuple(names), network.loaded
@@ -73,7 +79,7 @@ def with_classes(network: Network, classes: int, names: Sequence[str] = ()) -> N
 
 
 def _rebuilt(network: Network, plan: Plan, changes: Mapping[int, _Change]) -> Network:
-    """Return a network of another plan with copies of the tensors, changed where that is said."""
+    """Return a network of another plan with copies of the tensors, with the changes given."""
     if any(parameter.is_meta for parameter in network.parameters()):
         raise UsageError("the network has no values yet; load or initialise it first")
     result = Network(plan)
@@ -92,46 +98,43 @@ def _rebuilt(network: Network, plan: Plan, changes: Mapping[int, _Change]) -> Ne
 
 
 def _renewed(change: _Change, plan: Plan, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of a product with other outputs; those that no class has are kept."""
-    node, kept, places = plan[change.product.index], [], []
-    if change.head is not None:
-        kept, places = _class_free(change.head), _class_free(plan[change.head.index])
+    """Return the tensors of a layer with other outputs; rows that belong to no class are kept."""
+    node = plan[change.node.index]
+    kept = () if change.head is None else _class_free(plan, change.head)
     renewed = {}
     for segment in node.tensors:
         old = state[segment.name]
         new = segment.initial((change.outputs, *old.shape[1:])).to(old)
-        new[places] = old[kept]
+        new[list(kept)] = old[list(change.kept)]
         renewed[segment.name] = new
     return renewed
 
 
 def _changes(plan: Plan, classes: int) -> Iterator[_Change]:
     if not plan.heads:
-        yield _Change(_product(plan, plan.final), None, classes)
-    for index in plan.heads:
-        head = plan[index]
-        _must_have_plain_classes(head)
-        product = _product(plan, head.inputs[0], index)
-        if product.shape.c != head.shape.c:
-            raise _refused(product, f"gives {product.shape}, not a vector of outputs")
-        kept = len(_class_free(head))
-        per_class = (product.shape.c - kept) // cast(Head, head.layer).classes
-        yield _Change(product, head, kept + per_class * classes)
+        yield _Change(_weighted_layer(plan, plan.final), classes)
+    for index, head in zip(plan.heads, plan.head_layers, strict=True):
+        _must_have_plain_classes(plan[index])
+        node = _weighted_layer(plan, plan[index].inputs[0], index)
+        if node.shape.c != plan[index].shape.c:
+            raise _refused(node, f"gives {node.shape}, not a vector of outputs")
+        kept = _class_free(plan, index)
+        per_class = (node.shape.c - len(kept)) // head.classes
+        yield _Change(node, len(kept) + per_class * classes, index, kept)
 
 
-def _product(plan: Plan, index: int, reader: int | None = None) -> Node:
-    """Follow the wiring back through layers that keep channels, to the product that made them."""
+def _weighted_layer(plan: Plan, index: int, reader: int | None = None) -> Node:
+    """Follow the wiring back through layers that keep channels, to the one that made them."""
     while index >= 0:
         node = plan[index]
         _must_be_read_only_by(plan, index, reader)
-        if node.name in WIDTHS:
+        if node.layer.outputs_option is not None:
             _must_be_changeable(plan, node)
             return node
         passes = len(node.inputs) == 1 and node.input_shapes[0].c == node.shape.c
         if not passes or node.tensors:
             break
-        if getattr(node.layer, "tree", None) is not None:
-            raise _refused(node, "has a word tree of the old classes")
+        _must_have_plain_classes(node)
         index, reader = node.inputs[0], index
     where = f"layer {index} [{plan[index].name}]" if index >= 0 else "the image"
     raise UsageError(
@@ -143,42 +146,40 @@ def _refused(node: Node, why: str) -> UsageError:
     return UsageError(f"layer {node.index} [{node.name}]: classes cannot be changed: it {why}")
 
 
-def _must_have_plain_classes(head: Node) -> None:
-    layer = cast(Head, head.layer)
-    if layer.tree is not None or layer.map is not None:
-        what = "word tree" if layer.tree is not None else "class map"
-        raise _refused(head, f"has a {what} of the old classes")
+def _must_have_plain_classes(node: Node) -> None:
+    if node.layer.class_file is not None:
+        raise _refused(node, f"has a {node.layer.class_file} of the old classes")
 
 
 def _must_be_read_only_by(plan: Plan, index: int, reader: int | None) -> None:
     for node in plan:
         reads = index in node.inputs and node.index != reader
-        if reads and (reader is not None or node.name != "cost"):
+        if reads and (reader is not None or node.layer.is_result):
             raise _refused(plan[index], f"feeds layer {node.index} [{node.name}] too")
 
 
 def _must_be_changeable(plan: Plan, node: Node) -> None:
-    if getattr(node.layer, "used_groups", 1) > 1:
+    if node.layer.weight_groups > 1:
         raise _refused(node, "has groups of channels")
     if node.shared is not None or any(other.shared == node.index for other in plan):
         raise _refused(node, "shares its weights with another layer")
 
 
-def _class_free(head: Node) -> list[int]:
-    """Return the numbers of the outputs before a head that are no classes, entry by entry.
+def _class_free(plan: Plan, index: int) -> tuple[int, ...]:
+    """Return the numbers of a head's inputs that belong to no class, entry by entry.
 
-    The head itself tells: it sorts the numbers of its inputs as it would sort their values.
+    The head itself sorts the numbers of its inputs as it would sort their values.
     """
-    layer, c = cast(Head, head.layer), head.shape.c
-    shape = (1, c) if head.shape.is_vector else (1, c, 1, 1)
-    maps = layer.maps(torch.arange(c, dtype=torch.float64).view(shape))
-    return [int(number) for number in maps[:, :, : -layer.classes].flatten()]
+    head, shape = plan.head(index), plan[index].shape
+    numbers = torch.arange(shape.c, dtype=torch.float64)
+    maps = head.maps(numbers.view((1, -1) if shape.is_vector else (1, -1, 1, 1)))
+    return tuple(int(number) for number in maps[:, :, : -head.classes].flatten())
 
 
 def _section(node: Node, changes: dict[int, _Change], heads: set[int], classes: int) -> Section:
-    section = node.layer.section
-    if node.index in changes:
-        return _with(section, WIDTHS[section.name], changes[node.index].outputs)
+    section, option = node.layer.section, node.layer.outputs_option
+    if node.index in changes and option is not None:
+        return _with(section, option, changes[node.index].outputs)
     return _with(section, "classes", classes) if node.index in heads else section
 
 

@@ -1,19 +1,27 @@
 """Plan -> network: a plain nn.Module whose forward is one loop over a fixed schedule."""
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from darknet_torch.errors import UsageError
 from darknet_torch.layers.base import Shape, is_traced
-from darknet_torch.network.plan import Plan, Step, schedule
+from darknet_torch.network.plan import Plan
+from darknet_torch.network.schedule import Step, schedule
 
-__all__ = ["Header", "Network", "Runnable", "State"]
+__all__ = ["Contents", "Header", "Network", "Runnable", "State", "as_network"]
 
 State = dict[int, tuple[Tensor, ...]]
+Contents = Literal["raw", "boxes", "detections"]
+"""What a network or a converted file returns.
+
+raw: the maps before the heads, a tuple of (B, c, h, w), or the last layer's output (B, ...);
+boxes: (B, N, 4) xyxy in fractions of the input, and scores (B, N, classes);
+detections: (K, 7): number in the batch, box, score, class; NMS is done.
+"""
 
 
 class Header(NamedTuple):
@@ -26,7 +34,7 @@ class Header(NamedTuple):
 
 
 class Runnable(Protocol):
-    """What pictures run through: a Network, an optimized one, or a converted file."""
+    """What images run through: a Network, an optimized one, or a converted file."""
 
     @property
     def plan(self) -> Plan:
@@ -34,13 +42,34 @@ class Runnable(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of its classes."""
+        """Names of its classes; () where they are not known."""
 
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """Tell by the first one where it computes, and in which precision; none: float32, CPU."""
+    @property
+    def device(self) -> torch.device:
+        """Where it computes; its input must be there."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type that it computes in."""
+
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """The type of the images that it takes."""
+
+    @property
+    def contents(self) -> Contents:
+        """What it returns: see `Contents`."""
+
+    @property
+    def letterbox(self) -> bool:
+        """Whether a detector's images keep their aspect ratio unless the caller decides."""
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether several threads may call it at once, and gain."""
 
     def __call__(self, x: Tensor, /) -> Any:
-        """Run a batch."""
+        """Run a batch (B, C, H, W) in 0..1, or (B, inputs)."""
 
 
 class Network(nn.Module):
@@ -76,10 +105,38 @@ class Network(nn.Module):
         return tuple(self._state_shapes[self.plan.input.h, self.plan.input.w])
 
     @property
+    def device(self) -> torch.device:
+        """Where its tensors are."""
+        return self._some_tensor().device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type that it computes in."""
+        return self._some_tensor().dtype
+
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """The type of the images that it takes."""
+        return self.dtype
+
+    def _some_tensor(self) -> Tensor:
+        """Return a parameter; a network without any computes float32 on the CPU."""
+        return next(self.parameters(), torch.empty(0, device="cpu"))
+
+    @property
+    def contents(self) -> Contents:
+        """Raw maps, which the plan's heads decode."""
+        return "raw"
+
+    @property
+    def letterbox(self) -> bool:
+        """Whether a detector's images keep their aspect ratio: as the plan has it."""
+        return self.plan.letterbox
+
+    @property
     def concurrent(self) -> bool:
-        """Whether several threads may call it at once, and gain: on a CPU, without any memory."""
-        first = next(self.parameters(), None)
-        return not self.stateful and (first is None or first.device.type == "cpu")
+        """Whether several threads may call it at once, and gain: on a CPU, without any state."""
+        return not self.stateful and self.device.type == "cpu"
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Compute the raw maps before all heads, or the last layer's output if there is no head.
@@ -146,7 +203,7 @@ class Network(nn.Module):
                 state[step.index] = tuple(after)
             else:
                 outputs[step.index] = module(*inputs)
-            for index in step.forget:
+            for index in step.drop:
                 del outputs[index]
         return outputs
 
@@ -163,6 +220,14 @@ class Network(nn.Module):
         if size not in self._state_shapes:
             self._state_shapes[size] = _state_shapes(self.plan.resized(*size))
         return x, size
+
+
+def as_network(network: Runnable) -> Network:
+    """Return what is a Network; UsageError for an optimized one and for a converted file."""
+    if isinstance(network, Network):
+        return network
+    kind = type(network).__name__
+    raise UsageError(f"a Network is needed, as load gives it for weights, not one of type {kind}")
 
 
 def _state_shapes(plan: Plan) -> dict[int, tuple[Shape, ...]]:

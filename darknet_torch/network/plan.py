@@ -8,6 +8,7 @@ import darknet_torch.heads
 import darknet_torch.layers  # noqa: F401 (both register their layer types)
 from darknet_torch.errors import ShapeError, UsageError
 from darknet_torch.heads.base import Head
+from darknet_torch.heads.nms import NmsKind
 from darknet_torch.layers.base import Layer, Segment, Shape
 from darknet_torch.layers.registry import find
 from darknet_torch.network.net_section import NET_SECTIONS, Net
@@ -15,7 +16,7 @@ from darknet_torch.parsing import parser
 from darknet_torch.parsing.options import Context, bind
 from darknet_torch.parsing.parser import Option, Section
 
-__all__ = ["Node", "Plan", "Step", "make_plan", "schedule"]
+__all__ = ["Node", "Plan", "make_plan"]
 
 INT_MAX = 2**31 - 1
 
@@ -98,10 +99,36 @@ class Plan:
         return tuple(node.index for node in self.nodes if isinstance(node.layer, Head))
 
     @cached_property
+    def head_layers(self) -> tuple[Head, ...]:
+        """The layers that yield boxes."""
+        return tuple(node.layer for node in self.nodes if isinstance(node.layer, Head))
+
+    def head(self, index: int) -> Head:
+        """Return the head at an index of `heads`."""
+        return self.head_layers[self.heads.index(index)]
+
+    @cached_property
+    def classes(self) -> int:
+        """Most classes of a head; 0 where there is none."""
+        return max((head.classes for head in self.head_layers), default=0)
+
+    @cached_property
+    def letterbox(self) -> bool:
+        """Whether a detector's images keep their aspect ratio: a fact of fork, cfg and heads."""
+        if any(head.stretches_images for head in self.head_layers):
+            return False
+        return self.context.dialect.letterbox or self.net.letter_box
+
+    @cached_property
+    def nms(self) -> tuple[NmsKind, float]:
+        """Kind of NMS and its beta: those of the last head, as in Darknet."""
+        return self.head_layers[-1].nms()
+
+    @cached_property
     def final(self) -> int:
         """Index of the layer that is the network's result where it has no head: not a [cost]."""
-        useful = [node.index for node in self.nodes if node.name != "cost"]
-        return useful[-1] if useful else -1
+        results = [node.index for node in self.nodes if node.layer.is_result]
+        return results[-1] if results else -1
 
     @cached_property
     def outputs(self) -> tuple[int, ...]:
@@ -116,6 +143,18 @@ class Plan:
         rows = max([1, *(self.input.h // shape.h for shape in maps)])
         columns = max([1, *(self.input.w // shape.w for shape in maps)])
         return rows, columns
+
+    @cached_property
+    def size_varies(self) -> bool:
+        """Whether no layer fixes height and width of the input."""
+        if self.input.is_vector:
+            return False
+        rows, columns = self.stride
+        try:
+            self.resized(self.input.h + rows, self.input.w + columns)
+        except ShapeError:
+            return False
+        return self.input.h % rows == 0 and self.input.w % columns == 0
 
     def resized(self, height: int, width: int) -> "Plan":
         """Return the plan for another size of input.
@@ -140,15 +179,6 @@ class Plan:
         """Return the plan of other layer sections below the same [net] and input."""
         width, height = self.input.w or None, self.input.h or None  # no sides: vectors
         return make_plan([self.net.section, *sections], self.context, width=width, height=height)
-
-
-@dataclass(frozen=True)
-class Step:
-    """Run layer `index` on `inputs`, then forget the outputs that nobody reads any more."""
-
-    index: int
-    inputs: tuple[int, ...]
-    forget: tuple[int, ...]
 
 
 def make_plan(
@@ -258,25 +288,3 @@ def _must_be_sane(shape: Shape) -> None:
         raise ValueError("nothing is left of the map before it: the input is too small")
     if shape.size > INT_MAX:
         raise ValueError(f"{shape} are more values than Darknet can count")
-
-
-def schedule(plan: Plan, wanted: tuple[int, ...]) -> tuple[Step, ...]:
-    """Order the layers that the wanted outputs need, each with what may be forgotten after it."""
-    needed = {index for index in wanted if index >= 0}
-    for node in reversed(plan.nodes):
-        if node.index in needed:
-            needed.update(index for index in node.inputs if index >= 0)
-    last_use = {index: node.index for node in plan if node.index in needed for index in node.inputs}
-    return tuple(
-        Step(
-            node.index,
-            node.inputs,
-            tuple(
-                i
-                for i in dict.fromkeys(node.inputs)
-                if last_use[i] == node.index and i not in wanted
-            ),
-        )
-        for node in plan
-        if node.index in needed
-    )

@@ -4,7 +4,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from darknet_torch.layers.base import Shape
-from darknet_torch.network.plan import Node, Plan, schedule
+from darknet_torch.network.plan import Node, Plan
+from darknet_torch.network.schedule import schedule
 
 __all__ = ["Row", "Summary", "summarize"]
 
@@ -101,5 +102,5 @@ def _memory(plan: Plan) -> int:
     for step in schedule(plan, plan.outputs):
         living += sizes[step.index]
         most = max(most, living)
-        living -= sum(sizes[index] for index in step.forget)
+        living -= sum(sizes[index] for index in step.drop)
     return 4 * most

@@ -10,7 +10,6 @@ stops being one, and anything else is 0.
 """
 
 import types
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from difflib import get_close_matches
@@ -18,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from darknet_torch.errors import DarknetWarning, UsageError
+from darknet_torch.errors import UsageError, warn
 from darknet_torch.files import is_file
 from darknet_torch.parsing.c_numbers import atof, atoi
 from darknet_torch.parsing.dialect import DIALECTS, Dialect
@@ -277,7 +276,7 @@ def _complain_of_unknown(section: Section, context: Context, specs: Mapping[str,
             error = section.error(f"{found.key}: {problem}", line=found.line)
             if context.mode == "strict":
                 raise error
-            warnings.warn(str(error), DarknetWarning, stacklevel=2)
+            warn(str(error))
         seen.add(found.key)
 
 
@@ -297,4 +296,4 @@ def _complain_of_duplicate(section: Section, context: Context, found: Option) ->
     problem = section.error(f"{found.key}: stands here twice, {rule}", line=found.line)
     if refused:
         raise problem
-    warnings.warn(str(problem), DarknetWarning, stacklevel=2)
+    warn(str(problem))

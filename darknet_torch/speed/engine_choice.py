@@ -19,8 +19,8 @@ from darknet_torch import zoo
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters.export import export
 from darknet_torch.files import is_file, write_atomically
-from darknet_torch.inference import converted, engines
-from darknet_torch.inference.converted import Converted
+from darknet_torch.inference import engines
+from darknet_torch.inference.converted import Converted, read_origin
 from darknet_torch.inference.engines import ENGINES
 from darknet_torch.network import Network
 
@@ -95,7 +95,7 @@ def _converted(network: Network, engine: str) -> Converted:
     path = _folder() / f"{_digest(network)}.onnx"
     if not is_file(path):
         export(network, path)
-    return Converted(path, network.plan, network.names, engine, converted.metadata(path))
+    return Converted(path, network.plan, network.names, engine, read_origin(path))
 
 
 def _folder() -> Path:

@@ -6,7 +6,6 @@ activations inside the product remedy both without a compiler; Inductor fuses wh
 the products, for some seconds (per size of input) of compiling.
 """
 
-import warnings
 from collections import Counter
 from collections.abc import Callable
 from importlib import import_module, util
@@ -16,9 +15,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from darknet_torch.errors import DarknetWarning, UsageError
+from darknet_torch.errors import UsageError, warn
 from darknet_torch.layers.blocks import ConvBlock
-from darknet_torch.network import Network
+from darknet_torch.network import Contents, Network, Runnable, as_network
 from darknet_torch.network.folding import fold
 from darknet_torch.speed.inductor import Outputs, compiled_for
 from darknet_torch.speed.onednn import multiplies
@@ -30,7 +29,7 @@ __all__ = ["Optimized", "optimize"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 PATIENCE = 16
 """How often another shape of input than the first must come before it is compiled too."""
 MOST_SHAPES = 8
@@ -46,7 +45,7 @@ reads the picture is float32 in all: the error of its few weights is the same ev
 
 
 def optimize(
-    network: Network,
+    network: Runnable,
     *,
     dtype: Dtype = "float32",
     compile: bool = True,  # noqa: A002
@@ -54,23 +53,34 @@ def optimize(
 ) -> "Optimized":
     """Return a copy of a network for inference only, faster, with the same raw maps in float32.
 
-    dtype: what is computed in. Where the processor does not multiply float16 or bfloat16 there is
-        one DarknetWarning, and it is float32, which is faster there than what imitates them. In
-        networks of few channels, such as mobilenets, bfloat16 is for long sums only.
-    compile: let Inductor compile, at the first call (5 to 50 s); where no C++ compiler is
-        installed there is one DarknetWarning, and all is as with False. The first shape of input
-        is compiled at once, another when it has come often, the rest runs as with False.
-    memory_format: None is the faster one, channels_last.
+    On a GPU every shape of input is a CUDA graph, recorded at its first call. Networks with
+    recurrent layers only get their batch norm folded; they keep their state from call to call.
 
-    On a GPU every shape is a CUDA graph, recorded at its first call. Networks with recurrent
-    layers only get their batch norm folded; they keep their state from call to call.
-    Raises UsageError for an unknown dtype or memory_format, or a network without values.
+    Args:
+        network: a Network with values.
+        dtype: what is computed in. Where the processor does not multiply float16 or bfloat16
+            there is one DarknetWarning, and it is float32, which is faster there than what
+            imitates them. In networks of few channels, such as mobilenets, bfloat16 is for long
+            sums only.
+        compile: let Inductor compile, at the first call (5 to 50 s); where no C++ compiler is
+            installed there is one DarknetWarning, and all is as with False. The first shape of
+            input is compiled at once, another when it has come often, the rest runs as with False.
+        memory_format: layout of maps and weights; None is the faster one, channels_last.
+
+    Returns:
+        A network that detects, classifies and evaluates like the one given.
+
+    Raises:
+        UsageError: an unknown dtype or memory_format, a network without values, or no Network.
     """
+    network = as_network(network)
     if dtype not in DTYPES:
         raise UsageError(f"dtype={dtype}: must be one of {', '.join(DTYPES)}")
-    if memory_format is not None and memory_format not in FORMATS:
-        raise UsageError(f"memory_format={memory_format}: must be one of {', '.join(FORMATS)}")
-    layout = FORMATS[memory_format or "channels_last"]
+    if memory_format is not None and memory_format not in MEMORY_FORMATS:
+        raise UsageError(
+            f"memory_format={memory_format}: must be one of {', '.join(MEMORY_FORMATS)}"
+        )
+    layout = MEMORY_FORMATS[memory_format or "channels_last"]
     folded = fold(network)
     for parameter in folded.parameters():
         if parameter.dim() == 4:
@@ -92,16 +102,14 @@ class Optimized(nn.Module):
     ) -> None:
         super().__init__()
         self.plan, self.names, self.layout, self.dtype = folded.plan, folded.names, layout, dtype
-        self.device = next(folded.parameters(), torch.empty(0)).device
+        self.device = folded.device
         self.compiles = compiled
         if folded.stateful:
             self.network = folded.to(dtype)
         else:
             self.network = packed(folded, _dtypes(folded, dtype), layout, compiled=compiled)
         self.one_by_one = any(isinstance(each, WinogradConv) for each in self.network.layers)
-        takes = dtype if folded.stateful else torch.float32
-        empty = torch.empty(0, device=self.device, dtype=takes)
-        self.takes = nn.Parameter(empty, requires_grad=False)  # the first one tells, see Runnable
+        self.input_dtype = dtype if folded.stateful else torch.float32
         self._fixed: dict[tuple[int, ...], Callable[[Tensor], Outputs]] = {}
         self._seen: Counter[tuple[int, ...]] = Counter()
         self._making = Lock()
@@ -113,6 +121,16 @@ class Optimized(nn.Module):
         return self.plan.input.w, self.plan.input.h
 
     @property
+    def contents(self) -> Contents:
+        """Raw maps, which the plan's heads decode."""
+        return "raw"
+
+    @property
+    def letterbox(self) -> bool:
+        """Whether a detector's images keep their aspect ratio: as the plan has it."""
+        return self.plan.letterbox
+
+    @property
     def concurrent(self) -> bool:
         """Whether several threads may call it at once, and gain."""
         return self.device.type == "cpu" and not self.network.stateful
@@ -121,7 +139,7 @@ class Optimized(nn.Module):
     def forward(self, x: Tensor) -> Outputs:
         """Compute what `Network.forward` does: (B, channels, H, W) in 0..1 -> float32 raw maps."""
         x, _ = self.network.check(x)
-        x = x.to(self.takes)
+        x = x.to(self.device, self.input_dtype)
         if x.dim() == 4:
             x = x.contiguous(memory_format=self.layout)
         if self.one_by_one and len(x) > 1:
@@ -166,14 +184,10 @@ class Optimized(nn.Module):
                 run = compiled_for(self.network, x)
             except RuntimeError as error:  # of which all of the compiler's are
                 first = (str(error).strip() or type(error).__name__).splitlines()[0]
-                warnings.warn(f"not compiled: {first}", DarknetWarning, stacklevel=_CALLER)
+                warn(f"not compiled: {first}")
                 self.compiles = False
         self._fixed[tuple(x.shape)] = _CudaGraph(run, x) if x.is_cuda else run
         return self._fixed[tuple(x.shape)]
-
-
-_CALLER = 9
-"""How many frames above `Optimized._made` the line is that calls the network, torch's included."""
 
 
 class _CudaGraph:
@@ -218,23 +232,21 @@ def _is_long(layer: nn.Module) -> bool:
 
 def _computed_in(network: Network, dtype: torch.dtype) -> torch.dtype:
     """Return the type asked for, or float32 and DarknetWarning if the processor lacks it."""
-    device = next(network.parameters(), torch.empty(0)).device
-    if multiplies(device, dtype):
+    if multiplies(network.device, dtype):
         return dtype
     name = str(dtype).removeprefix("torch.")
-    told = f"{name}: this processor does not multiply it; computing in float32"
-    warnings.warn(told, DarknetWarning, stacklevel=3)
+    warn(f"{name}: this processor does not multiply it; computing in float32")
     return torch.float32
 
 
 def _can_compile(network: Network) -> bool:
     """Say whether what Inductor needs is installed; DarknetWarning if not."""
-    if next(network.parameters(), torch.empty(0)).is_cuda:
+    if network.device.type == "cuda":
         missing = "" if util.find_spec("triton") else "no triton"
     else:
         missing = "" if _has_cpp_compiler() else "no C++ compiler"
     if missing:
-        warnings.warn(f"not compiled: {missing} is installed", DarknetWarning, stacklevel=3)
+        warn(f"not compiled: {missing} is installed")
     return not missing
 
 

@@ -235,7 +235,8 @@ def test_without_matplotlib_the_error_says_what_to_install(tmp_path, monkeypatch
 
 def test_matplotlib_is_imported_late_and_without_pyplot(tmp_path) -> None:
     code = (
-        "import sys; from darknet_torch import plots; early = 'matplotlib' in sys.modules\n"
+        "import sys\nfrom darknet_torch.evaluation import plots\n"
+        "early = 'matplotlib' in sys.modules\n"
         f"plots.f1({{'a': ([0, 1], [1, 0])}}, {str(tmp_path / 'a.png')!r})\n"
         "sys.exit(early or 'matplotlib' not in sys.modules or 'matplotlib.pyplot' in sys.modules)"
     )

@@ -71,7 +71,7 @@ def pictures(network: Network, batch: int, more: int = 0) -> Tensor:
 
 
 def opened(network: Network, path: Path, engine: str = "onnxruntime") -> Converted:
-    return Converted(path, network.plan, network.names, engine, converted.metadata(path))
+    return Converted(path, network.plan, network.names, engine, converted.read_origin(path))
 
 
 @torch.no_grad()
@@ -89,7 +89,7 @@ def test_raw_outputs(name: str, tmp_path: Path) -> None:
     run = opened(network, tmp_path / "net.onnx")
     for batch in (1, 3):
         assert worst(run, network, pictures(network, batch)) < 5e-5
-    if run.told["size"] == "dynamic":
+    if run.origin.dynamic_size:
         assert worst(run, network, pictures(network, 2, more=2)) < 5e-5
 
 
@@ -110,7 +110,7 @@ def test_real_models(name: str, tmp_path: Path) -> None:
     dt.export(network, tmp_path / "net.onnx")
     run = opened(network, tmp_path / "net.onnx")
     for batch, more in ((1, 0), (3, 0), (1, 1)):
-        if not more or run.told["size"] == "dynamic":
+        if not more or run.origin.dynamic_size:
             assert worst(run, network, pictures(network, batch, more)) < 1e-5
 
 
@@ -134,7 +134,7 @@ def test_fixed_batch_and_size(tmp_path: Path) -> None:
     assert worst(opened(network, path), network, pictures(network, 3)) < 5e-5  # one by one
     other = dt.plan(network.plan.text, width=network.plan.input.w * 2)
     with pytest.raises(UsageError, match="for an input of"):
-        Converted(path, other, (), "onnxruntime", converted.metadata(path))
+        Converted(path, other, (), "onnxruntime", converted.read_origin(path))
 
 
 HALF = "[convolutional]\nfilters=4\nsize=3\nstride=2\npad=1\nactivation=leaky\n"
@@ -145,7 +145,7 @@ def test_the_size_varies_though_a_map_has_one_pixel(tmp_path: Path) -> None:
     network = dt.build(cfg)
     dt.export(network, tmp_path / "net.onnx")
     run = opened(network, tmp_path / "net.onnx")
-    assert run.told["size"] == "dynamic"
+    assert run.origin.dynamic_size
     for more in (0, 1, 2):
         assert worst(run, network, pictures(network, 2, more)) < 5e-5
 
@@ -155,7 +155,7 @@ def test_a_file_whose_size_cannot_vary_says_so(tmp_path: Path) -> None:
     network = dt.build("[net]\nwidth=9\nheight=8\nchannels=3\n[maxpool]\nsize=2\nstride=2\n")
     dt.export(network, tmp_path / "net.onnx")
     run = opened(network, tmp_path / "net.onnx")
-    assert run.told["size"] == "fixed"
+    assert not run.origin.dynamic_size
     assert worst(run, network, pictures(network, 3)) < 5e-5
     with pytest.raises(UsageError, match="dynamic_size: torch cannot export this network so"):
         dt.export(network, tmp_path / "net.onnx", dynamic_size=True)
@@ -164,11 +164,11 @@ def test_a_file_whose_size_cannot_vary_says_so(tmp_path: Path) -> None:
 def test_metadata_makes_the_plan_again(tmp_path: Path) -> None:
     network = mini("yolo.alexeyab", tmp_path)
     dt.export(network, tmp_path / "net.onnx")
-    told = converted.metadata(tmp_path / "net.onnx")
-    again = dt.plan(told["cfg"], dialect=told["dialect"])
+    origin = converted.read_origin(tmp_path / "net.onnx")
+    again = dt.plan(origin.cfg, dialect=origin.dialect)
     assert [node.shape for node in again] == [node.shape for node in network.plan]
-    assert (told["contents"], told["batch"], told["dialect"]) == ("raw", "dynamic", "alexeyab")
-    assert told["letterbox"] == "false"
+    assert (origin.contents, origin.dynamic_batch, origin.dialect) == ("raw", True, "alexeyab")
+    assert origin.letterbox is False
 
 
 @pytest.mark.parametrize("opset", [18, 20])
@@ -189,7 +189,7 @@ def test_opset(opset: int, tmp_path: Path) -> None:
         ({"contents": "boxes", "nms": True}, "nms: is for contents=detections, not boxes"),
         ({"nms": "soft"}, "nms=soft: must be a number or standard"),
         ({"nms": "standard", "nms_kind": "diounms"}, "nms=standard: must be .* nms_kind the same"),
-        ({"nonsense": 1}, "has no option nonsense"),
+        ({"max_batch": 2}, "onnx has no option max_batch; its options are contents, dtype,"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -210,8 +210,8 @@ def test_options_of_detections_ask_for_them(
     options: dict[str, Any], contents: str, tmp_path: Path
 ) -> None:
     dt.export(mini("yolo.alexeyab", tmp_path), tmp_path / "net.onnx", **options)
-    told = converted.metadata(tmp_path / "net.onnx")
-    assert (told["contents"], told.get("nms", "0.45")) == (contents, "0.45")
+    origin = converted.read_origin(tmp_path / "net.onnx")
+    assert (origin.contents, origin.nms or 0.45) == (contents, 0.45)
 
 
 def test_networks_that_cannot_be(tmp_path: Path) -> None:

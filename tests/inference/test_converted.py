@@ -286,7 +286,7 @@ def test_networks_of_no_photos_are_verified_on_random_numbers() -> None:
     dt.export(network, "five.onnx")
     report = verify(network, "five.onnx")
     assert report.good, str(report)
-    assert report.checks[1].found > 0
+    assert report.checks[1].difference > 0
 
 
 def test_another_letterbox_rule_fails(network: Network) -> None:
@@ -300,7 +300,7 @@ def test_another_letterbox_rule_fails(network: Network) -> None:
     assert not verify(network, "letterboxed.onnx").good
 
 
-def test_the_difference_that_standard_suppression_makes_is_told() -> None:
+def test_the_difference_that_standard_nms_makes_is_reported() -> None:
     cfg = CFG.replace("10,14, 30,40", "60,60, 64,64") + "nms_kind=greedynms\n"
     torch.manual_seed(1)
     network = dt.build(cfg, names="net.names")
@@ -308,9 +308,9 @@ def test_the_difference_that_standard_suppression_makes_is_told() -> None:
     dt.export(network, "net.onnx", contents="detections", **options)
     report = verify(network, "net.onnx")
     assert report.good, str(report)
-    told = [check for check in report.checks if check.what.startswith("beside nms_kind=greedynms")]
-    assert len(told) == 2
-    assert max(check.found for check in told) > 1e-3
+    beside = [each for each in report.checks if each.what.startswith("beside nms_kind=greedynms")]
+    assert len(beside) == 2
+    assert max(check.difference for check in beside) > 1e-3
 
 
 def test_the_bound_can_be_given(network: Network) -> None:
@@ -348,14 +348,10 @@ def test_convert_verifies_what_can_be_read_again(capsys: pytest.CaptureFixture[s
 def test_convert_takes_a_word_for_suppression(capsys: pytest.CaptureFixture[str]) -> None:
     convert = ["convert", "net.cfg", "net.weights", "-o", "net.onnx", "--nms"]
     assert main([*convert, "standard"]) == 0
-    told = converted.metadata(Path("net.onnx"))
-    assert [told[key] for key in ("contents", "nms", "nms_kind")] == [
-        "detections",
-        "0.45",
-        "default",
-    ]
+    origin = converted.read_origin(Path("net.onnx"))
+    assert (origin.contents, origin.nms, origin.nms_kind) == ("detections", 0.45, "default")
     assert main([*convert, "0.3"]) == 0
-    assert converted.metadata(Path("net.onnx"))["nms"] == "0.3"
+    assert converted.read_origin(Path("net.onnx")).nms == 0.3
     with pytest.raises(SystemExit):
         main([*convert, "soft"])
     assert "argument --nms: soft: must be a number or standard" in capsys.readouterr().err

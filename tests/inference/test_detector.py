@@ -179,9 +179,9 @@ def test_long_lists_run_side_by_side(network, tmp_path, runner, batch_size) -> N
             assert len(pictures) <= batch_size
             return super().forward(pictures)
 
-        def find(self, outputs, pictures):
-            at_once.append(len(pictures))
-            return super().find(outputs, pictures)
+        def postprocess(self, outputs, images):
+            at_once.append(len(images))
+            return super().postprocess(outputs, images)
 
     chosen = {"threshold": 0.2, "batch_size": batch_size}
     fast = list(Watched(RUNNERS[runner](network), **chosen, workers=2).stream(paths))
@@ -274,7 +274,6 @@ def test_agnostic_suppression(network, photo) -> None:
         ({"nms": -1}, "nms=-1"),
         ({"batch_size": 0}, "batch_size=0: must be at least 1"),
         ({"nms_kind": "soft"}, "nms_kind=soft: must be one of"),
-        ({"treshold": 0.5}, "treshold"),
     ],
 )
 def test_wrong_options(network, photo, options, message) -> None:

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from subjects import Subject, fixes_size, stride
 from torch import Tensor
@@ -47,7 +48,7 @@ def optimized(subject: Subject) -> Outcome:
     return outcome
 
 
-def onnx(subject: Subject, contents: str, names: Sequence[str]) -> Outcome:
+def onnx(subject: Subject, contents: Literal["raw", "boxes"], names: Sequence[str]) -> Outcome:
     """One dynamic ONNX file in each engine: batches 1 and 3, another size."""
     if subject.network.stateful:
         raise Exempt("recurrent: a file keeps no state")
@@ -57,13 +58,13 @@ def onnx(subject: Subject, contents: str, names: Sequence[str]) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="darknet-torch-onnx-") as folder:
         path = Path(folder) / "net.onnx"
         export(subject.network, path, contents=contents)
-        told = converted.metadata(path)
+        origin = converted.read_origin(path)
         for name in (name for name in names if engines.installed(name)):
             # OpenCV is for detectors
             if name == "opencv" and not subject.plan.heads:
                 continue
-            run = Converted(path, subject.plan, (), name, told)
-            for x in _inputs(subject, sized=told["size"] == "dynamic"):
+            run = Converted(path, subject.plan, (), name, origin)
+            for x in _inputs(subject, sized=origin.dynamic_size):
                 limit = _limit(subject) if contents == "raw" else BOXES
                 got, want = outputs(run, x), outputs(plain, x)
                 outcome.compare(f"{name} {tuple(x.shape)}", got, want, limit)

@@ -32,7 +32,7 @@ import torch
 import darknet_torch as dt
 from darknet_torch.errors import DarknetWarning
 from darknet_torch.layers.base import Shape
-from darknet_torch.network import Network
+from darknet_torch.network import Network, as_network
 from darknet_torch.network.plan import Plan
 from darknet_torch.parsing.options import Mode
 
@@ -253,7 +253,7 @@ class Key:
         size = self.content["override"]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DarknetWarning)
-            return dt.load(self.cfg, weights, dialect=self.fork, mode=self.mode, **size)
+            return as_network(dt.load(self.cfg, weights, dialect=self.fork, mode=self.mode, **size))
 
     def compute(self, network: Network) -> list[Array]:
         """Return every layer's output after as many forward passes as the key wants."""

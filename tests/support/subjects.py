@@ -22,7 +22,7 @@ from torch import Tensor
 
 import darknet_torch as dt
 from darknet_torch.errors import DarknetWarning, ShapeError
-from darknet_torch.network import Network
+from darknet_torch.network import Network, as_network
 from darknet_torch.network.plan import Node, Plan
 from darknet_torch.parsing.options import Mode
 
@@ -179,7 +179,8 @@ def _load(
     height, width = size or (None, None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DarknetWarning)
-        return dt.load(cfg, weights, dialect=dialect, mode=mode, width=width, height=height)
+        loaded = dt.load(cfg, weights, dialect=dialect, mode=mode, width=width, height=height)
+        return as_network(loaded)
 
 
 def key_of(name: str) -> Key | None:

@@ -1,0 +1,148 @@
+"""Decoded boxes -> detections: class filter, NMS, back to pixels of each image.
+
+The order of the steps is Darknet's: threshold, boxes as fractions of the image, NMS there (the
+distance of `diounms` depends on it), and only then pixels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from darknet_torch.heads.boxes import Candidates, cxcywh_to_xyxy, xyxy_to_cxcywh
+from darknet_torch.heads.nms import NmsKind, suppress
+from darknet_torch.images.resizing import Placement
+from darknet_torch.inference.detections import Detections
+
+__all__ = ["PostProcess", "candidates_of_boxes", "candidates_of_detections"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostProcess:
+    """What is done with the candidates of a batch.
+
+    Args:
+        nms: IoU above which the weaker of two boxes is dropped; 0 keeps all.
+        nms_kind: "default", "greedynms", "diounms" or "objectness".
+        beta: exponent of `diounms`.
+        classes: number of classes.
+        names: of the classes.
+        class_filter: class indices to keep; None keeps all.
+        agnostic: boxes of different classes compete too.
+        max_det: most detections of an image; None keeps all.
+    """
+
+    nms: float
+    nms_kind: str
+    beta: float
+    classes: int
+    names: tuple[str, ...]
+    class_filter: frozenset[int] | None = None
+    agnostic: bool = False
+    max_det: int | None = None
+
+    def __call__(
+        self,
+        candidates: Candidates,
+        placements: Sequence[Placement],
+        paths: Sequence[str | None],
+    ) -> list[Detections]:
+        """Return the detections of each image of a batch.
+
+        Args:
+            candidates: boxes in fractions of the network's input, see `Candidates`.
+            placements: how each image lies in the network's input.
+            paths: the file of each image, or None.
+        """
+        scored = self._scored(candidates, placements)
+        images = enumerate(zip(placements, paths, strict=True))
+        return [self._detections(scored, number, *image) for number, image in images]
+
+    def _scored(self, candidates: Candidates, placements: Sequence[Placement]) -> "_Scored":
+        """Return one row for each box and class that survives NMS."""
+        boxes = _fractions_of_image(candidates, placements)
+        scores = candidates.scores * (candidates.objectness != 0)[:, None]
+        if self.class_filter is not None:
+            scores = scores * _class_mask(self.class_filter, scores)
+        by_objectness = self.nms_kind == "objectness"
+        if by_objectness and self.nms:
+            alive = suppress(boxes, candidates.objectness, candidates.picture, self.nms)
+            scores = scores * alive[:, None]
+        box, class_id = (scores > 0).nonzero(as_tuple=True)
+        scored = _Scored(candidates.picture[box], boxes[box], scores[box, class_id], class_id)
+        return scored if by_objectness or not self.nms else self._after_nms(scored)
+
+    def _after_nms(self, scored: "_Scored") -> "_Scored":
+        groups = scored.image if self.agnostic else scored.image * self.classes + scored.class_id
+        kinds: dict[str, NmsKind] = {"greedynms": "greedynms", "diounms": "diounms"}
+        kind = kinds.get(self.nms_kind, "default")
+        alive = suppress(scored.boxes, scored.score, groups, self.nms, kind, self.beta)
+        kept = alive.nonzero()[:, 0]
+        return _Scored(*(column[kept] for column in scored))
+
+    def _detections(
+        self, scored: "_Scored", number: int, placement: Placement, path: str | None
+    ) -> Detections:
+        rows = (scored.image == number).nonzero()[:, 0]
+        order = scored.score[rows].argsort(descending=True, stable=True)
+        rows = rows[order[: self.max_det]]
+        width, height = placement.image_w, placement.image_h
+        size = torch.tensor((width, height, width, height), device=rows.device)
+        return Detections(
+            xyxy=(scored.boxes[rows] * size).cpu(),
+            score=scored.score[rows].cpu(),
+            class_id=scored.class_id[rows].cpu(),
+            names=self.names,
+            width=width,
+            height=height,
+            path=path,
+        )
+
+
+def _class_mask(classes: frozenset[int], scores: Tensor) -> Tensor:
+    """Return (C,) bool: whether a class of scores (M, C) is kept."""
+    mask = torch.zeros(scores.shape[1], dtype=torch.bool, device=scores.device)
+    mask[list(classes)] = True
+    return mask
+
+
+class _Scored(NamedTuple):
+    """Boxes with one class each: (K,), (K, 4) xyxy in fractions of the image, (K,), (K,)."""
+
+    image: Tensor
+    boxes: Tensor
+    score: Tensor
+    class_id: Tensor
+
+
+def candidates_of_boxes(boxes: Tensor, scores: Tensor, threshold: float) -> Candidates:
+    """Return the candidates among boxes (B, N, 4) xyxy with scores (B, N, C) above a threshold."""
+    scores = scores * (scores > threshold)
+    image, number = scores.amax(dim=2).nonzero(as_tuple=True)
+    objectness = scores.new_ones(len(image))
+    return Candidates(
+        image, xyxy_to_cxcywh(boxes[image, number]), objectness, scores[image, number]
+    )
+
+
+def candidates_of_detections(rows: Tensor, classes: int, threshold: float) -> Candidates:
+    """Return a candidate for each detection above a threshold, of rows that NMS has left.
+
+    rows: (K, 7): number in the batch, left, top, right, bottom, score, class.
+    """
+    rows = rows[rows[:, 5] > threshold]
+    scores = rows.new_zeros(len(rows), classes)
+    scores.scatter_(1, rows[:, 6:].long(), rows[:, 5:6])
+    boxes = xyxy_to_cxcywh(rows[:, 1:5])
+    return Candidates(rows[:, 0].long(), boxes, rows.new_ones(len(rows)), scores)
+
+
+def _fractions_of_image(candidates: Candidates, placements: Sequence[Placement]) -> Tensor:
+    """Return (M, 4) xyxy in fractions of each box's image."""
+    affine = [placement.affine() for placement in placements]
+    moves = torch.tensor(affine, dtype=torch.float32, device=candidates.boxes.device)
+    sx, ox, sy, oy = moves[candidates.picture].unbind(dim=1)
+    x, y, w, h = candidates.boxes.unbind(dim=1)
+    return cxcywh_to_xyxy(torch.stack((x * sx + ox, y * sy + oy, w * sx, h * sy), dim=1))

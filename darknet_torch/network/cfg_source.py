@@ -1,0 +1,97 @@
+"""A cfg as users give it, by name, path or text; its entry in the zoo; its class names."""
+
+from os import PathLike, fspath
+from pathlib import Path
+from typing import NamedTuple
+
+from darknet_torch import zoo
+from darknet_torch.errors import UsageError
+from darknet_torch.files import cfg_folder, is_file
+from darknet_torch.network.plan import Plan, make_plan
+from darknet_torch.parsing import dialect as dialects
+from darknet_torch.parsing import parser
+from darknet_torch.parsing.dialect import Dialect
+from darknet_torch.parsing.options import Context, FileName, Mode
+from darknet_torch.parsing.parser import Section
+from darknet_torch.progress import Progress
+
+__all__ = ["CfgSource", "PathOrText", "Settings", "search_folders"]
+
+PathOrText = str | PathLike[str]
+
+
+class Settings(NamedTuple):
+    """What the caller of `plan`, `build` and `load` decides; see there."""
+
+    dialect: Dialect | str | None
+    width: int | None
+    height: int | None
+    names: PathOrText | None
+    mode: Mode
+
+
+class CfgSource:
+    """A cfg that is given by name, path or text, with its entry in the zoo, if it has one."""
+
+    def __init__(self, cfg: PathOrText) -> None:
+        self.cfg, self.name = cfg, fspath(cfg)
+        self.is_text = "\n" in self.name
+        known = not self.is_text and not is_file(self.name) and self.name in zoo.list_models()
+        self.entry = zoo.find_model(self.name) if known else None
+
+    def plan(self, settings: Settings) -> Plan:
+        """Return the plan of the cfg; CfgError with file and line."""
+        sections = parser.read(self._path_or_text())
+        default = self.entry.dialect if self.entry is not None else None
+        dialect = dialects.get(default if settings.dialect is None else settings.dialect)
+        context = Context(dialect, settings.mode, search_folders())
+        return make_plan(sections, context, width=settings.width, height=settings.height)
+
+    def _path_or_text(self) -> PathOrText:
+        """Return the path of a cfg that is given by name; else what was given."""
+        if self.is_text or is_file(self.name) or Path(self.name).name != self.name:
+            return self.cfg
+        stem = self.name if self.entry is None else self.entry.cfg
+        path = cfg_folder() / f"{stem}.cfg"
+        return path if is_file(path) else self.cfg
+
+    def fetch(self, progress: Progress | None) -> Path:
+        """Return the weights of the zoo entry, fetched and checked."""
+        if self.entry is None:
+            raise UsageError(
+                f"{'<cfg>' if self.is_text else self.name}: no weights given; load(cfg, weights)"
+                f" reads a file, build(cfg) starts with random values, names of the zoo fetch"
+                f" theirs: {', '.join(zoo.list_models())}"
+            )
+        return zoo.fetch(self.entry.name, progress)
+
+    def names(self, plan: Plan, settings: Settings) -> tuple[str, ...]:
+        """Return the class names, or () where no file has them.
+
+        Raises:
+            UsageError: the file that the caller names has fewer names than there are classes.
+        """
+        section, folders = plan.net.section, plan.context.folders
+        if settings.names is None:
+            path = self._names_path(section)
+            return () if path is None else parser.read_names(path)
+        path = FileName(fspath(settings.names), "names", section, folders).find()
+        names = parser.read_names(path)
+        if plan.classes > len(names):
+            raise UsageError(f"{path}: {len(names)} names for {plan.classes} classes")
+        return names
+
+    def _names_path(self, section: Section) -> Path | None:
+        """Return the file of class names: the zoo entry's, or the one beside the cfg."""
+        if self.entry is not None:
+            paths = [folder / self.entry.names for folder in search_folders()]
+        elif section.folder is not None:
+            paths = [Path(section.file).with_suffix(".names")]
+        else:
+            paths = []
+        return next((path for path in paths if is_file(path)), None)
+
+
+def search_folders() -> tuple[Path, ...]:
+    """Return the folders where files that a cfg names are looked for, besides its own."""
+    return cfg_folder(), zoo.cache_dir()
