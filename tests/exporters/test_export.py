@@ -204,7 +204,7 @@ def test_an_interpreter_that_is_none(network: Network, tmp_path: Path) -> None:
 
 def test_converted_files_are_not_converted_again(network: Network, tmp_path: Path) -> None:
     dt.export(network, tmp_path / "net.torchscript")
-    with pytest.raises(UsageError, match="a Network is needed, .* not one of type Converted"):
+    with pytest.raises(UsageError, match=r"a Network is needed, .* not one of type Converted"):
         dt.export(dt.load(tmp_path / "net.torchscript"), tmp_path / "net.pt2")
 
 
