@@ -279,7 +279,7 @@ def _names(network: Network, cfg: PathOrText, names: PathOrText | None) -> tuple
 def _names_path(network: Network, cfg: PathOrText, names: PathOrText | None) -> Path | None:
     section, folders = network.plan.net.section, network.plan.context.folders
     if names is not None:
-        return FileName(fspath(names), "names", section, folders).find()
+        return FileName(fspath(names), "names", section, folders).resolve()
     entry = _zoo_entry(cfg)
     if entry is not None:
         places = [folder / entry.names for folder in folders]

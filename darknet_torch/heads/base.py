@@ -87,12 +87,12 @@ class Head(Layer, ABC):
     @cached_property
     def words(self) -> Tree | None:
         """The word tree, if the section names one."""
-        return None if self.tree is None else read_tree(self.tree.find())
+        return None if self.tree is None else read_tree(self.tree.resolve())
 
     @cached_property
     def class_map(self) -> tuple[int, ...] | None:
         """The class map, if the section names one."""
-        return None if self.map is None else read_map(self.map.find(), self.classes)
+        return None if self.map is None else read_map(self.map.resolve(), self.classes)
 
     def decode(
         self, raw: Tensor, image_shape: tuple[int, int], *, hier_threshold: float = 0.5

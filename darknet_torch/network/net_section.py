@@ -20,9 +20,9 @@ class Net:
 
     section: Section = field(repr=False, compare=False)
 
-    width: int = option(0, check=lambda n: n >= 0, wanted="at least 0")
-    height: int = option(0, check=lambda n: n >= 0, wanted="at least 0")
-    channels: int = option(0, check=lambda n: n >= 0, wanted="at least 0")
+    width: int = option(0, check=lambda n: n >= 0, expected="at least 0")
+    height: int = option(0, check=lambda n: n >= 0, expected="at least 0")
+    channels: int = option(0, check=lambda n: n >= 0, expected="at least 0")
     inputs: int = option(lambda o: o.width * o.height * o.channels)
     letter_box: bool = option(False, only=ALEXEYAB)
     batch: int = option(1)

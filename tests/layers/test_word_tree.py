@@ -180,7 +180,7 @@ def test_changed_tree_file_is_read_again(tmp_path: Path) -> None:
     ],
 )
 def test_malformed_tree(text: str, line: int, tmp_path: Path) -> None:
-    with pytest.raises(CfgError, match=rf"my\.tree:{line}: wants `name parent`"):
+    with pytest.raises(CfgError, match=rf"my\.tree:{line}: must be `name parent`"):
         read_tree(write(tmp_path / "my.tree", text))
 
 
@@ -208,7 +208,7 @@ def test_map_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "4\n", "-1\n", "0\nx\n"])
 def test_malformed_map(text: str, tmp_path: Path) -> None:
-    with pytest.raises(CfgError, match="class number from 0 to 3 on every line"):
+    with pytest.raises(CfgError, match="every line must be a class index from 0 to 3"):
         read_map(write(tmp_path / "my.map", text), 4)
 
 
