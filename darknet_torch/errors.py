@@ -3,7 +3,7 @@
 A message says where, what, and what would be right, in one line:
 
     my.cfg:605: [yolo]: 3 anchors and 2 classes need 21 filters before them, not 18
-    yolo.weights: layer 12 [convolutional] weights: 4608 floats wanted, 1203 left in the file
+    yolo.weights: layer 12 [convolutional] weights: 4608 floats expected, 1203 left in the file
 """
 
 __all__ = [

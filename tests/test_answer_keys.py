@@ -465,7 +465,7 @@ def test_real_weights_come_back_byte_for_byte(weights: Path, tmp_path: Path) -> 
 @needs_shared
 def test_weights_of_another_cfg_are_refused() -> None:
     (weights,) = (MODELS / MISMATCH).glob("*.weights")
-    with pytest.raises(WeightsError, match=r"layer \d+ \[convolutional\] \w+: \d+ floats wanted"):
+    with pytest.raises(WeightsError, match=r"layer \d+ \[convolutional\] \w+: \d+ floats expected"):
         dt.load(cfg_beside(weights), weights, dialect="alexeyab")
 
 

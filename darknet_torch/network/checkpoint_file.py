@@ -27,7 +27,7 @@ from torch import Tensor
 from darknet_torch.errors import UsageError, WeightsError
 from darknet_torch.files import atomic
 from darknet_torch.network import weights_file
-from darknet_torch.network.key_matching import float32, match, places
+from darknet_torch.network.key_matching import float32, match, tensor_slots
 from darknet_torch.network.network import Header, Network
 from darknet_torch.parsing.options import Mode
 
@@ -136,7 +136,7 @@ def fill(network: Network, found: Checkpoint) -> None:
 def _tensors_of(network: Network) -> dict[str, Tensor]:
     state = network.state_dict()
     found = {}
-    for place in places(network):
+    for place in tensor_slots(network):
         tensor = state[place.name]
         if tensor.is_meta:
             raise WeightsError(f"{place}: has no values yet")

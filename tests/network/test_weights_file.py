@@ -125,20 +125,22 @@ def test_every_float_has_its_place(file: Path) -> None:
 )
 def test_too_short(count: int, layer: str, wanted: int, left: int, file: Path) -> None:
     write(file, HEAD, numbers(count))
-    refused(file, f"{layer}: {wanted} floats wanted, {left} left in the file")
-    refused(file, f"wants {FLOATS} floats in all, the file has {count}")
+    refused(file, f"{layer}: {wanted} floats expected, {left} left in the file")
+    refused(file, f"has {FLOATS} floats in all, the file {count}")
 
 
 @pytest.mark.parametrize("extra", [1, 3, 4, 400])
 def test_too_long(extra: int, file: Path) -> None:
     write(file, HEAD, numbers(FLOATS), b"\1" * extra)
-    refused(file, "too long", f"wants {FLOATS} floats", f"has {FLOATS + extra // 4}")
+    refused(file, "too long", f"has {FLOATS} floats, the file {FLOATS + extra // 4}")
 
 
 @pytest.mark.parametrize("length", [1, 4, 12, 15, 16, 19])
 def test_ends_inside_its_header(length: int, file: Path) -> None:
     wanted = 20 if length >= 16 else 16
-    refused(write(file, HEAD[:length]), f"ends inside its header: {wanted} bytes wanted, {length}")
+    refused(
+        write(file, HEAD[:length]), f"ends inside its header: {wanted} bytes expected, {length}"
+    )
 
 
 def test_empty(file: Path) -> None:
@@ -214,7 +216,7 @@ def test_a_variance_that_is_a_denormal_zero(value: float, dialect: str, file: Pa
 def test_the_wrong_network(file: Path) -> None:
     other = CFG.replace("filters=4", "filters=6")
     write(file, HEAD, numbers(FLOATS))
-    refused(file, "layer 3 [connected] weights: 240 floats wanted", "another cfg", cfg=other)
+    refused(file, "layer 3 [connected] weights: 240 floats expected", "another cfg", cfg=other)
     fewer = CFG.replace("filters=4", "filters=2")
     refused(file, "too long", "belongs to another cfg", cfg=fewer)
 
@@ -315,13 +317,13 @@ def test_partial_at_a_boundary(count: int, layers: int, file: Path) -> None:
 @pytest.mark.parametrize(
     ("count", "where"),
     [
-        (3, "layer 0 [convolutional] biases: 4 floats wanted, 3 left"),
-        (16, "layer 0 [convolutional] weights: 108 floats wanted, 0 left"),
-        (130, "layer 2 [convolutional] weights: 20 floats wanted, 1 left"),
+        (3, "layer 0 [convolutional] biases: 4 floats expected, 3 left"),
+        (16, "layer 0 [convolutional] weights: 108 floats expected, 0 left"),
+        (130, "layer 2 [convolutional] weights: 20 floats expected, 1 left"),
     ],
 )
 def test_partial_in_the_middle_of_a_layer(count: int, where: str, file: Path) -> None:
-    refused(write(file, HEAD, numbers(count)), where, "behind a layer", partial=True)
+    refused(write(file, HEAD, numbers(count)), where, "after a layer", partial=True)
 
 
 def test_partial_is_no_excuse_for_a_longer_file(file: Path) -> None:
