@@ -16,7 +16,6 @@ import stat
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +24,7 @@ import torch
 from torch import Tensor
 
 from darknet_torch.errors import UsageError, WeightsError
+from darknet_torch.extras import require
 from darknet_torch.files import atomic
 from darknet_torch.network import weights_file
 from darknet_torch.network.key_matching import float32, match, tensor_slots
@@ -81,7 +81,7 @@ def write(
         raise UsageError(f"{path}: the ending must be one of {', '.join(ENDINGS)}")
     tensors, about = _tensors_of(network), _about(network)
     if path.suffix.lower() == ".safetensors":
-        content = _safetensors("safetensors.torch").save(
+        content = require("safetensors.torch", "safetensors").save(
             tensors, {**(metadata or {}), "format": "pt", **about}
         )
     else:
@@ -181,17 +181,8 @@ def _size(path: Path) -> int:
     return status.st_size
 
 
-def _safetensors(module: str) -> Any:
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise UsageError(
-            'safetensors is not installed: pip install "darknet_torch[safetensors]"'
-        ) from error
-
-
 def _open_safetensors(path: Path) -> Checkpoint:
-    safetensors = _safetensors("safetensors")
+    safetensors = require("safetensors", "safetensors")
     try:
         with safetensors.safe_open(str(path), "pt", device="cpu") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -1,1 +1,1 @@
-"""Faster forward passes: packed weights, Winograd's convolutions, compiling, choice of an engine."""
+"""Faster forward passes: packed weights, Winograd's convolutions, compilers, other engines."""
