@@ -1,4 +1,4 @@
-"""Several processes, on one machine or many, that do one job in parts: those of `torchrun`."""
+"""The process group of `torchrun`: several processes that do one job, each a part of it."""
 
 import os
 from collections.abc import Iterator
@@ -8,17 +8,17 @@ from typing import NamedTuple
 import torch
 import torch.distributed as dist
 
-__all__ = ["Ranks", "joined", "local_rank"]
+__all__ = ["Ranks", "local_rank", "process_group"]
 
 
 class Ranks(NamedTuple):
-    """This process's number and how many there are."""
+    """The rank of this process, and the number of processes."""
 
     rank: int = 0
     size: int = 1
 
     def gather(self, content: bytes) -> list[bytes]:
-        """What every process gives, in the order of their numbers; all of them must call this."""
+        """Return the contents of all processes, in the order of their ranks; all must call it."""
         if self.size == 1:
             return [content]
         lengths = [torch.zeros(1, dtype=torch.long) for _ in range(self.size)]
@@ -32,8 +32,11 @@ class Ranks(NamedTuple):
 
 
 @contextmanager
-def joined() -> Iterator[Ranks]:
-    """Join the processes that `torchrun` started, if it did, until the block ends."""
+def process_group() -> Iterator[Ranks]:
+    """Join the process group of `torchrun`, if it started this process, until the block ends.
+
+    A group that exists already is used and stays.
+    """
     if not dist.is_available():
         yield Ranks()
         return
@@ -41,13 +44,13 @@ def joined() -> Iterator[Ranks]:
     if started:
         dist.init_process_group("gloo")
     try:
-        there = dist.is_initialized()
-        yield Ranks(dist.get_rank(), dist.get_world_size()) if there else Ranks()
+        several = dist.is_initialized()
+        yield Ranks(dist.get_rank(), dist.get_world_size()) if several else Ranks()
     finally:
         if started:
             dist.destroy_process_group()
 
 
 def local_rank() -> int:
-    """This process's number on its machine, which is that of its GPU."""
+    """Return the rank of this process on its machine, which is the index of its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0"))

@@ -1,9 +1,9 @@
-"""Every error that darknet_torch raises on purpose: one closed tree below DarknetError.
+"""All errors that darknet_torch raises on purpose: a closed tree under DarknetError.
 
-A message says where, what, and what would be right, in one line:
+A message has in one line where it is, what is wrong, and what would be right:
 
     my.cfg:605: [yolo]: 3 anchors and 2 classes need 21 filters before them, not 18
-    yolo.weights: layer 12 [convolutional] weights: 4608 floats wanted, 1203 left in the file
+    yolo.weights: layer 12 [convolutional] weights: 4608 floats expected, 1203 left in the file
 """
 
 import os
@@ -26,9 +26,9 @@ __all__ = [
 
 
 class DarknetError(Exception):
-    """Root of the tree; catch it to catch every error of this package.
+    """Base class of all errors of this package.
 
-    A message can always be printed: bytes of a file that are no text are shown as escapes.
+    Messages can always be printed: bytes of a file that are not text are escaped.
     """
 
     def __init__(self, message: str) -> None:
@@ -36,27 +36,27 @@ class DarknetError(Exception):
 
 
 class CfgError(DarknetError):
-    """A network description is wrong: its text, a section, an option, or a file that it names."""
+    """A cfg is wrong: its text, a section, an option, or a file that it names."""
 
 
 class ShapeError(CfgError):
-    """Layers do not fit one another, or the network does not fit the size of its input."""
+    """The shapes of layers do not fit, or the input's size does not fit the network."""
 
 
 class WeightsError(DarknetError):
-    """A weights file is damaged or does not belong to the network."""
+    """A file of weights is damaged or does not belong to the network."""
 
 
 class ImageError(DarknetError):
-    """A picture cannot be read, is too large, or has a form that is not known."""
+    """An image cannot be read, is too large, or has an unknown format."""
 
 
 class DataError(DarknetError):
-    """A data set cannot be read: its description, a list, or (if `strict`) one of its labels."""
+    """A data set cannot be read: its description, a list, or (if `strict`) an annotation."""
 
 
 class DownloadError(DarknetError):
-    """A file of the model zoo cannot be fetched, or what arrived is not what was promised."""
+    """A file of the model zoo cannot be fetched, or has a wrong size or digest."""
 
 
 class UsageError(DarknetError):
@@ -64,7 +64,7 @@ class UsageError(DarknetError):
 
 
 class DarknetWarning(UserWarning):
-    """Something is doubtful, but what is computed is still what Darknet computes."""
+    """Something is doubtful, but the result is still what Darknet computes."""
 
 
 def warn(message: str) -> None:

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, and names that need not be files."""
+"""Reading whole files, writing them atomically, and the folder of the cfgs."""
 
 import os
 from collections.abc import Iterator
@@ -10,21 +10,31 @@ from typing import BinaryIO, cast
 
 from darknet_torch.errors import DarknetError
 
-__all__ = ["PICTURES", "atomic", "cfg_folder", "is_file", "read_bytes", "write_atomically"]
+__all__ = ["IMAGE_SUFFIXES", "atomic", "cfg_folder", "is_file", "read_bytes", "write_atomically"]
 
-PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""Endings of the files in a folder that are looked at as pictures."""
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+"""Suffixes of the files in a folder that are taken for images."""
 
 
 def cfg_folder() -> Path:
-    """Return the folder of the cfgs: in the package, or beside it in a source tree."""
+    """Return the folder of the cfgs: in the package, or next to it in a source tree."""
     package = Path(__file__).parent
     inside = package / "cfg"
     return inside if inside.is_dir() else package.parent / "cfg"
 
 
 def read_bytes(path: Path, most: int, kind: type[DarknetError], what: str) -> bytes:
-    """Return what a file holds; raises `kind` if that cannot be, or is more than `most` bytes."""
+    """Return the content of a file.
+
+    Args:
+        path: the file.
+        most: the largest size in bytes.
+        kind: class of the error.
+        what: the kind of file, for messages.
+
+    Raises:
+        DarknetError: of class `kind`: the file cannot be read, or is larger than `most`.
+    """
     try:
         if path.is_dir():
             raise kind(f"{path}: is a folder, not a file")
@@ -43,7 +53,7 @@ def _size(count: int) -> str:
 
 
 def is_file(path: str | PathLike[str]) -> bool:
-    """Say whether that is a file; a name that cannot be one (too long, a NUL in it) is none."""
+    """Return whether the path is a file; False for names that no file can have (such as a NUL)."""
     try:
         return Path(path).is_file()
     except (OSError, ValueError):
@@ -52,13 +62,13 @@ def is_file(path: str | PathLike[str]) -> bool:
 
 @contextmanager
 def atomic(path: str | PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file for writing that takes its name only when all is written and on the disk.
+    """Open a file for writing that gets its name only when it is complete and on the disk.
 
-    After an exception the old file, if there was one, stands unchanged, and nothing else is left.
+    After an exception the old file, if there was one, is unchanged, and nothing else is left.
     """
     path = Path(path)
     name = path.parent / f".{path.name[:80]}.{token_hex(8)}"
-    # The system knows what mode a new file has; asking it for the mask would change it meanwhile.
+    # os.open applies the umask; reading the umask would change it meanwhile.
     handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -74,6 +84,6 @@ def atomic(path: str | PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: str | PathLike[str], content: bytes | str) -> None:
-    """Write a whole file at once."""
+    """Write a file: afterwards it has the whole content, or is as it was before."""
     with atomic(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)

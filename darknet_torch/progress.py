@@ -1,4 +1,4 @@
-"""What a long task tells its caller: how much is done, and how much there is."""
+"""The callback by which long tasks report their progress."""
 
 from typing import Protocol
 
@@ -6,7 +6,7 @@ __all__ = ["Progress"]
 
 
 class Progress(Protocol):
-    """Called after every chunk with the bytes that are there and the bytes wanted."""
+    """Called after every step with what is done and the total, in bytes or images."""
 
     def __call__(self, done: int, total: int, /) -> object:
-        """Take note; the answer is not looked at."""
+        """Report the progress; the return value is ignored."""

@@ -37,9 +37,9 @@ def bench_layers(_: argparse.Namespace) -> None:
     """Time and error of Winograd's convolutions, as multiples of those of the plain product."""
     import torch
 
-    from darknet_torch.speed.winograd import FOUR, TWO
+    from darknet_torch.speed.winograd import F2, F4
 
-    hows = {"F2": TWO, "F4": FOUR}
+    hows = {"F2": F2, "F4": F4}
     print("| layer | computed in | compiled | " + " | ".join(f"{h}: time, error" for h in hows))
     print("|---|---|---|" + "---|" * len(hows))
     for channels, filters, side in LAYERS:
@@ -53,10 +53,10 @@ def _types() -> list[Type]:
     """Return what the processor multiplies, of the types that matter."""
     import torch
 
-    from darknet_torch.speed.onednn import multiplies
+    from darknet_torch.speed.onednn import computes_natively
 
     cpu, names = torch.device("cpu"), get_args(Type)
-    return [name for name in names if multiplies(cpu, getattr(torch, name))]
+    return [name for name in names if computes_natively(cpu, getattr(torch, name))]
 
 
 def _layer(
@@ -69,7 +69,7 @@ def _layer(
     from darknet_torch.layers.blocks import ConvBlock
     from darknet_torch.parsing.dialect import ALEXEYAB
     from darknet_torch.speed.inductor import compiled_for
-    from darknet_torch.speed.packed_layers import PackedConv
+    from darknet_torch.speed.packed_layers import PackedConvBlock
     from darknet_torch.speed.winograd import WinogradConv
 
     torch.manual_seed(0)
@@ -82,7 +82,7 @@ def _layer(
         want = F.leaky_relu(block.conv.double()(x.double()), 0.1)
         block.float()
         shape = Shape(channels, side, side)
-        runs: dict[str, Any] = {"plain": PackedConv(block, (1, *shape), dtype)}
+        runs: dict[str, Any] = {"plain": PackedConvBlock(block, (1, *shape), dtype)}
         runs |= {name: WinogradConv(block, how, shape, dtype) for name, how in hows.items()}
         if compiled:
             runs = {name: compiled_for(run, x) for name, run in runs.items()}

@@ -80,12 +80,12 @@ def _peaks(threads: int) -> dict[str, float]:
     """Return the GFLOP/s of matrix products in each type that the processor multiplies."""
     import torch
 
-    from darknet_torch.speed.onednn import multiplies
+    from darknet_torch.speed.onednn import computes_natively
 
     torch.set_num_threads(threads)
     found = {}
     for dtype in (torch.float32, torch.bfloat16):
-        if multiplies(torch.device("cpu"), dtype):
+        if computes_natively(torch.device("cpu"), dtype):
             a = torch.ones(2048, 2048, dtype=dtype)
             run = partial(torch.mm, a, a)
             seconds = min(_seconds(run) for _ in range(8))

@@ -70,17 +70,17 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Evaluate; print and write what was asked for; list the problems of the data."""
     from darknet_torch import distributed
-    from darknet_torch.extras import needs
+    from darknet_torch.extras import require
     from darknet_torch.inference.engines import ENDINGS
 
     if options.plots:
-        needs("matplotlib", "plot")  # now, not when hours of work are done
+        require("matplotlib", "plot")  # now, not when hours of work are done
     take_weights(options, (*WEIGHTS, *ENDINGS), among="data")
     if len(options.data) != 1:
         raise UsageError(f"one DATA wanted, not {len(options.data)}: {' '.join(options.data)}")
     if options.device == "cuda":
         options.device = f"cuda:{distributed.local_rank()}"
-    with distributed.joined() as group:
+    with distributed.process_group() as group:
         result = _evaluate(options)
     if group.rank == 0:
         _show(result, options)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from darknet_torch.data.messages import plain, shown
 from darknet_torch.errors import DataError
-from darknet_torch.files import PICTURES, is_file
+from darknet_torch.files import IMAGE_SUFFIXES, is_file
 from darknet_torch.parsing.parser import read_text
 
 __all__ = [
@@ -54,7 +54,7 @@ def first_file(paths: Sequence[Path]) -> Path | None:
 
 def is_picture(path: Path) -> bool:
     """Say whether that has the ending of a picture."""
-    return path.suffix.lower() in PICTURES
+    return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def with_parents(folder: Path) -> tuple[Path, ...]:

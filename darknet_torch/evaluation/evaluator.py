@@ -215,7 +215,7 @@ def _records(
     strict: bool,
 ) -> tuple[list[Record], Dataset]:
     """The findings, and the data set of the pictures that could be read; others are problems."""
-    with distributed.joined() as group:
+    with distributed.process_group() as group:
         records = find(work, dataset, How(cache, progress, group))
     problems = tuple(
         Problem("unreadable picture", str(dataset.samples[record.picture].path), record.error)

@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from darknet_torch.data import Sample
 from darknet_torch.errors import UsageError
+from darknet_torch.extras import require
 from darknet_torch.files import write_atomically
 from darknet_torch.inference.detections import Detections
 
@@ -272,13 +273,10 @@ def _smaller(picture: Image.Image) -> Image.Image:
 
 def _new(width: float, height: float, layout: str = "constrained") -> "Figure":
     """An empty figure of that many inches, which belongs to no window."""
-    try:
-        figure = import_module("matplotlib.figure")
-    except ImportError as error:
-        text = 'matplotlib is not installed: pip install "darknet_torch[plot]"'
-        raise UsageError(text) from error
-    made: Figure = figure.Figure(figsize=(width, height), layout=layout)
-    return made
+    figure: Figure = require("matplotlib.figure", "plot").Figure(
+        figsize=(width, height), layout=layout
+    )
+    return figure
 
 
 def _save(figure: "Figure", path: _Path) -> "Figure":

@@ -13,7 +13,7 @@ import torch
 
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters.tracing import output_names, prepared, program, varying
-from darknet_torch.extras import needs
+from darknet_torch.extras import require
 from darknet_torch.files import write_atomically
 from darknet_torch.network import Contents, Network
 from darknet_torch.network.origin import Origin
@@ -86,8 +86,8 @@ def model(
     max_det: int | None = None,
 ) -> Any:
     """Return the checked onnx.ModelProto that `write` writes; the same arguments."""
-    onnx = needs("onnx", "onnx")
-    needs("onnxscript", "onnx")
+    onnx = require("onnx", "onnx")
+    require("onnxscript", "onnx")
     if opset < 18:
         raise UsageError(f"opset={opset}: must be at least 18")
     iou, nms_kind = _overlap(nms, nms_kind)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from darknet_torch.exporters import onnx
 from darknet_torch.exporters.staging import made_beside
-from darknet_torch.extras import needs
+from darknet_torch.extras import require
 from darknet_torch.network import Network
 from darknet_torch.network.origin import Origin
 
@@ -28,7 +28,7 @@ def write(
     The input is `images`; the other options and the outputs are those of ONNX, from which it is
     made. Raises UsageError for what cannot be, and where openvino, onnx or onnxscript is missing.
     """
-    openvino = needs("openvino", "openvino")
+    openvino = require("openvino", "openvino")
     source = onnx.model(
         network, contents=contents, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size
     )

@@ -11,6 +11,7 @@ from inspect import getsource
 from typing import Any
 
 from darknet_torch.errors import UsageError
+from darknet_torch.extras import not_installed
 
 __all__ = ["PYTHON", "run", "suitable_python"]
 
@@ -28,7 +29,7 @@ def suitable_python(package: str, extra: str, python: str | None = None) -> str:
     named = python or os.environ.get(PYTHON)
     if named is None and find_spec(package) is None:
         raise UsageError(
-            f'{package} is not installed: pip install "darknet_torch[{extra}]", or name the Python'
+            f"{not_installed(package, extra)}, or name the Python"
             f" of an environment that has it in {PYTHON}"
         )
     return named or sys.executable

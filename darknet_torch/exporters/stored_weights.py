@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from darknet_torch.extras import needs
+from darknet_torch.extras import require
 
 __all__ = ["apart", "has_weights", "weights_apart"]
 
@@ -53,13 +53,13 @@ def apart(got: Tensor, want: Tensor) -> float:
 
 
 def _onnx(path: Path) -> Iterator[Named]:
-    onnx = needs("onnx", "onnx")
+    onnx = require("onnx", "onnx")
     for each in onnx.load(path).graph.initializer:
         yield each.name, torch.from_numpy(onnx.numpy_helper.to_array(each).copy())
 
 
 def _openvino(path: Path) -> Iterator[Named]:
-    model = needs("openvino", "openvino").Core().read_model(path)
+    model = require("openvino", "openvino").Core().read_model(path)
     for each in model.get_ops():
         if each.get_type_name() == "Constant":
             # in float16 files a name goes to what makes it float32 again

@@ -107,12 +107,12 @@ class Head(Layer, ABC):
     @cached_property
     def word_tree(self) -> Tree | None:
         """The word tree, if the section names one."""
-        return None if self.tree is None else read_tree(self.tree.find())
+        return None if self.tree is None else read_tree(self.tree.resolve())
 
     @cached_property
     def class_map(self) -> tuple[int, ...] | None:
         """The class map, if the section names one."""
-        return None if self.map is None else read_map(self.map.find(), self.classes)
+        return None if self.map is None else read_map(self.map.resolve(), self.classes)
 
     def with_class_map(self, path: str | PathLike[str], folders: tuple[Path, ...]) -> Self:
         """Return the head with another class map; UsageError if it has no word tree to map.

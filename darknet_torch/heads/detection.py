@@ -22,10 +22,10 @@ class Detection(Head):
 
     stretches_images: ClassVar[bool] = True
 
-    classes: int = option(1, check=lambda n: n > 0, wanted="at least 1")
-    coords: int = option(1, check=lambda n: n == 4, wanted="4")
-    num: int = option(1, check=lambda n: n > 0, wanted="at least 1")
-    side: int = option(7, check=lambda n: n > 0, wanted="at least 1")
+    classes: int = option(1, check=lambda n: n > 0, expected="at least 1")
+    coords: int = option(1, check=lambda n: n == 4, expected="4")
+    num: int = option(1, check=lambda n: n > 0, expected="at least 1")
+    side: int = option(7, check=lambda n: n > 0, expected="at least 1")
     softmax: bool = option(False)
     sqrt: bool = option(False)
 

@@ -20,9 +20,9 @@ class Region(Head):
     probabilities are multiplied down from its root.
     """
 
-    coords: int = option(4, check=lambda n: n >= 4, wanted="at least 4")
-    classes: int = option(20, check=lambda n: n > 0, wanted="at least 1")
-    num: int = option(1, check=lambda n: 0 < n <= 4096, wanted="from 1 to 4096")
+    coords: int = option(4, check=lambda n: n >= 4, expected="at least 4")
+    classes: int = option(20, check=lambda n: n > 0, expected="at least 1")
+    num: int = option(1, check=lambda n: 0 < n <= 4096, expected="from 1 to 4096")
     anchors: tuple[float, ...] = option(())
     softmax: bool = option(False)
     background: bool = option(False, only=PJREDDIE)

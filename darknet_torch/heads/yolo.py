@@ -24,8 +24,8 @@ class AnchorHead(Head):
     Anchors are in pixels of the network's input; `mask` says which of them this head has.
     """
 
-    classes: int = option(20, check=lambda n: n > 0, wanted="at least 1")
-    num: int = option(1, check=lambda n: 0 < n <= 4096, wanted="from 1 to 4096")
+    classes: int = option(20, check=lambda n: n > 0, expected="at least 1")
+    num: int = option(1, check=lambda n: 0 < n <= 4096, expected="from 1 to 4096")
     mask: tuple[int, ...] = option(lambda o: tuple(range(o.num)), comment_ends=True)
     anchors: tuple[float, ...] = option((), comment_ends=True)
     scale_x_y: float = option(1.0, only=ALEXEYAB)

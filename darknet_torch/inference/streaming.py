@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from darknet_torch.errors import DarknetError, ImageError
-from darknet_torch.files import PICTURES
+from darknet_torch.files import IMAGE_SUFFIXES
 from darknet_torch.network import Runnable
 
 __all__ = [
@@ -173,10 +173,10 @@ def expand(images: Any) -> tuple[Iterable[Any], bool]:
 def _expand_path(path: str) -> tuple[list[str], bool]:
     if Path(path).is_dir():
         inside = sorted(
-            str(each) for each in Path(path).iterdir() if each.suffix.lower() in PICTURES
+            str(each) for each in Path(path).iterdir() if each.suffix.lower() in IMAGE_SUFFIXES
         )
         if not inside:
-            raise ImageError(f"{path}: no pictures in this folder ({' '.join(PICTURES)})")
+            raise ImageError(f"{path}: no pictures in this folder ({' '.join(IMAGE_SUFFIXES)})")
         return inside, True
     if has_magic(path) and not Path(path).exists():
         every = iglob(path, recursive=True)  # noqa: PTH207 (Path.glob refuses absolute patterns)

@@ -1,6 +1,6 @@
-"""The layer types, one file a family; importing the package registers every file in it.
+"""The layer types, one file per family; importing the package registers those of every file in it.
 
-What a layer type of your own needs is handed on from here:
+A layer type of your own needs these names:
 
     from darknet_torch.layers import Layer, layer, option
 """

@@ -1,7 +1,7 @@
 """[activation], [logistic], and the activation functions of all layers, by Darknet's names.
 
-Formulas: semantics of both forks' activation tables; all element by element but the three
-`normalize_channels`, which work per pixel over the channels.
+The formulas are those of both forks' activation tables. All are elementwise except the three
+`normalize_channels`, which normalise each pixel over its channels.
 """
 
 from collections.abc import Callable
@@ -84,9 +84,12 @@ _IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def activate(name: str, x: Tensor, *, in_place: bool = False) -> Tensor:
-    """Apply the activation of that name to (B, C, H, W) or (B, N).
+    """Apply an activation function.
 
-    in_place: nobody else reads x, so that it may be overwritten, unless gradients are asked for.
+    Args:
+        name: Darknet's name of it.
+        x: (B, C, H, W) or (B, N).
+        in_place: overwrite x where that is possible; without effect where gradients are enabled.
     """
     if in_place and not torch.is_grad_enabled():
         return _IN_PLACE.get(name, _FUNCTIONS[name])(x)
@@ -95,7 +98,7 @@ def activate(name: str, x: Tensor, *, in_place: bool = False) -> Tensor:
 
 @layer("activation")
 class ActivationLayer(Layer):
-    """[activation]: the activation on its own; the shape stays."""
+    """[activation]: an activation function as a layer; the shape stays."""
 
     activation: Activation = option(Activation("linear"))
 
@@ -106,7 +109,7 @@ class ActivationLayer(Layer):
 
 @layer("logistic", only=PJREDDIE)
 class Logistic(Layer):
-    """[logistic]: the logistic function on its own; the shape stays."""
+    """[logistic]: the logistic function as a layer; the shape stays."""
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Apply the logistic function."""

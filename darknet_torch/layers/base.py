@@ -1,4 +1,4 @@
-"""What a layer type is: a frozen dataclass of its options with wiring, shape, sums and weights.
+"""The base class of layer types: options, wiring, output shape, computation and weights.
 
 A new layer type is one class below one decorator, in any file that is imported:
 
@@ -9,8 +9,9 @@ A new layer type is one class below one decorator, in any file that is imported:
         def forward(self, *inputs: Tensor) -> Tensor:
             return self.factor * inputs[0]
 
-Every method has a default that is right for somebody. Layers without parameters write `shape` and
-`forward`; layers with parameters write `shape`, `build` and `weights`.
+A layer type is a frozen dataclass whose fields are its cfg options. Every method has a default:
+layers without parameters override `shape` and `forward`, layers with parameters override `shape`,
+`build` and `weights`.
 """
 
 import math
@@ -26,13 +27,21 @@ from darknet_torch.parsing.dialect import ALEXEYAB, PJREDDIE, Dialect
 from darknet_torch.parsing.options import option
 from darknet_torch.parsing.parser import Section
 
-__all__ = ["Function", "Layer", "Segment", "Shape", "absolute", "is_traced", "windows"]
+__all__ = [
+    "Function",
+    "Layer",
+    "Segment",
+    "Shape",
+    "absolute_index",
+    "is_traced",
+    "window_count",
+]
 
 
 class Shape(NamedTuple):
-    """Shape of one picture's output: channels, height, width. A plain vector has h = w = 0.
+    """Shape of a layer's output for one image: channels, height, width; h = w = 0 for a vector.
 
-    Maps are tensors (B, c, h, w), vectors are tensors (B, c).
+    Feature maps are tensors (B, c, h, w), vectors are tensors (B, c).
     """
 
     c: int
@@ -46,14 +55,18 @@ class Shape(NamedTuple):
 
     @property
     def is_vector(self) -> bool:
-        """Whether the values have no place in a picture."""
+        """Whether it is a vector: values without a position in the image."""
         return self.h == 0
 
     def __str__(self) -> str:
         return f"{self.c}" if self.is_vector else f"{self.w} x {self.h} x {self.c}"
 
     def map(self) -> "Shape":
-        """Return itself; ValueError if it is no map of channels, height and width."""
+        """Return the shape itself if it is one of a feature map.
+
+        Raises:
+            ValueError: it is a vector.
+        """
         if self.is_vector:
             raise ValueError(f"needs a map of pixels before it, not a vector of {self.c} values")
         return self
@@ -63,14 +76,17 @@ class Shape(NamedTuple):
 class Segment:
     """A run of floats in the weights file, and the parameter or buffer of the module it fills.
 
-    kind: biases, scales, rolling_mean, rolling_variance, weights, shortcut_weights,
-        implicit_weights.
-    name: path of the tensor inside the layer's module, such as `conv.weight`.
-    shape: of the floats as the module has them (the first rows, if the module has more).
-    fan_in: how many inputs one output sums up; scales the random initial values.
-    stored: False keeps the tensor at its initial value and takes nothing from the file.
-    flipped: the file has the matrix (shape[0], rest) transposed.
-    connected: transposed in files whose header says that connected matrices are.
+    Attributes:
+        kind: biases, scales, rolling_mean, rolling_variance, weights, shortcut_weights or
+            implicit_weights.
+        name: path of the tensor inside the layer's module, such as `conv.weight`.
+        shape: shape of the tensor in the module (its first rows, if the module has more).
+        fan_in: number of inputs that one output is computed from; scales the random initial
+            values.
+        stored: False keeps the tensor at its initial value; the file has no floats for it.
+        flipped: the file has the matrix (shape[0], rest) transposed.
+        connected: the file has it transposed if its version is one that transposes the matrices
+            of connected layers.
     """
 
     kind: str
@@ -87,7 +103,7 @@ class Segment:
         return math.prod(self.shape)
 
     def initial(self, shape: tuple[int, ...]) -> Tensor:
-        """Return float32 start values; a variance that no file ever fills is 0, as in Darknet."""
+        """Return float32 initial values; a variance that no file ever fills is 0, as in Darknet."""
         if self.kind in ("scales", "shortcut_weights"):
             return torch.ones(shape, device="cpu")
         if self.kind == "rolling_variance":
@@ -101,9 +117,10 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """Base of all layer types; its fields are the options that every section understands.
+    """Base class of all layer types; its fields are the options that every section has.
 
-    `shape` and `inputs` raise ValueError where the network cannot be; the plan adds file and line.
+    `shape` and `inputs` raise ValueError where the network is impossible; the plan adds file and
+    line. In all methods `shapes` are the shapes of the inputs, in the order of `inputs`.
     """
 
     section: Section = field(repr=False, compare=False)
@@ -116,7 +133,7 @@ class Layer:
     learning_rate: float = option(1.0)
     truth: bool = option(False, only=PJREDDIE)
     dontsave: bool = option(False, only=PJREDDIE)
-    numload: int = option(0, only=PJREDDIE, check=lambda n: n >= 0, wanted="at least 0")
+    numload: int = option(0, only=PJREDDIE, check=lambda n: n >= 0, expected="at least 0")
     smooth: float = option(0.0, only=PJREDDIE)
     clip: float = option(0.0, only=ALEXEYAB)
     dont_update: bool = option(False, only=ALEXEYAB)
@@ -147,60 +164,84 @@ class Layer:
         return None
 
     def inputs(self, index: int) -> tuple[int, ...]:
-        """Return the indices of the layers that feed the layer at `index`; -1 is the image."""
+        """Return the indices of the layers whose outputs are the inputs; -1 is the image.
+
+        Args:
+            index: index of this layer in the network, from 0.
+
+        Raises:
+            ValueError: the section names a layer that is not before it.
+        """
         return (index - 1,)
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return the shape of the output; ValueError if the inputs do not fit."""
+        """Return the shape of the output.
+
+        Raises:
+            ValueError: the shapes of the inputs do not fit the options.
+        """
         return inputs[0]
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Compute the output of a layer without parameters."""
+        """Compute the output of a layer without parameters.
+
+        Args:
+            *inputs: tensors (B, c, h, w), or (B, n) for vectors.
+        """
         return inputs[0]
 
     def build(self, *shapes: Shape) -> nn.Module:
-        """Return the module. It is built on the meta device: only constants own memory."""
+        """Return the module; it is built on the meta device, where only constants own memory."""
         return Function(self)
 
     def weights(self, *shapes: Shape) -> Iterable[Segment]:
-        """Yield the module's tensors in file order: reading, writing and size check in one."""
+        """Yield the module's tensors in the order of the weights file.
+
+        Reading, writing and the check of the file's size all follow it.
+        """
         return ()
 
     def state(self, *shapes: Shape) -> tuple[Shape, ...]:
-        """Return the shapes of what the layer remembers from one call to the next.
+        """Return the shapes of the recurrent state, which is kept from one call to the next.
 
-        The module of a layer with state takes the state's tensors behind its input and returns
-        them, renewed, behind its output. They start at zero.
+        The module of a layer with state takes the state's tensors after its input and returns
+        them, updated, after its output. They start at zero.
         """
         return ()
 
     def shares(self, index: int) -> int | None:
-        """Return the earlier layer whose tensors this one uses, so that it has none of its own.
+        """Return the index of the earlier layer whose parameters this one shares, if any.
 
         Both must be of one type and have tensors of the same names and shapes.
         """
         return None
 
     def tie(self, module: nn.Module, source: nn.Module) -> None:
-        """Let the module use the tensors of the layer that `shares` names."""
+        """Tie the module's parameters to those of `source`, the module that `shares` names."""
 
     def fold(self, module: nn.Module, *, as_detector: bool = False) -> dict[str, Tensor] | None:
-        """Return the module's tensors with batch norm in its weights; None if it has none to fold.
+        """Return the module's tensors with batch norm folded into the weights.
 
-        The layer then is as without `batch_normalize`. as_detector: see `fold.fold`.
+        Args:
+            module: module of this layer.
+            as_detector: see `network.folding.fold`.
+
+        Returns:
+            The state dict of the layer without `batch_normalize`; None if there is nothing to
+            fold.
         """
         return None
 
     def fixed(self, *shapes: Shape) -> object:
-        """Return what `build` decided by the shapes; another size of input must give the same."""
+        """Return what `build` derives from the shapes; the module runs on other sizes if equal."""
         return None
 
     def adapt(self, readers: frozenset[str]) -> "Layer":
-        """Return the layer as it is once the sections that read its output are known."""
+        """Return the layer as it is for the sections (by name) that read its output."""
         return self
 
     def flops(self, *shapes: Shape) -> int:
-        """Return floating point operations for one picture, as Darknet counts them."""
+        """Return the number of floating point operations for one image, as Darknet counts them."""
         return 0
 
 
@@ -220,15 +261,32 @@ class Function(nn.Module):
         return repr(self.layer)
 
 
-def windows(size: int, window: int, stride: int) -> int:
-    """Return how many windows fit along a side, `stride` apart; ValueError if not even one."""
+def window_count(size: int, window: int, stride: int) -> int:
+    """Return how many windows fit along a side: the output size of a convolution or pooling.
+
+    Args:
+        size: pixels of the side, padding included.
+        window: pixels of the window.
+        stride: pixels from one window to the next.
+
+    Raises:
+        ValueError: the window is larger than the side.
+    """
     if window > size:
         raise ValueError(f"a window of {window} does not fit into {size} pixels, padding included")
     return (size - window) // stride + 1
 
 
-def absolute(number: int, index: int) -> int:
-    """Return the layer that `number` means in the section at `index`: relative if negative."""
+def absolute_index(number: int, index: int) -> int:
+    """Return the index of the layer that a section refers to.
+
+    Args:
+        number: what the cfg has: the layer's index, or a negative offset from `index`.
+        index: index of the layer that refers to it.
+
+    Raises:
+        ValueError: it is none of the layers before.
+    """
     source = index + number if number < 0 else number
     if not 0 <= source < index:
         raise ValueError(f"layer {number} is not one of the {index} layers before it")
@@ -236,6 +294,9 @@ def absolute(number: int, index: int) -> int:
 
 
 def is_traced(x: object) -> bool:
-    """Say whether a compiler or tracer looks on: shapes are symbols then, not to be compared."""
-    watched = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
-    return watched or isinstance(x, torch.fx.Proxy)
+    """Return whether a compiler or tracer is running: sizes may be symbolic then.
+
+    Comparing symbolic sizes would tie the traced program to one size.
+    """
+    tracing = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return tracing or isinstance(x, torch.fx.Proxy)

@@ -1,4 +1,4 @@
-"""What several layer types are made of: batch norm of each fork, blur, convolution, matrix."""
+"""Modules that several layer types share: each fork's batch norm, blur, convolution, linear."""
 
 from collections.abc import Iterator
 from typing import cast
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darknet_torch.layers.activation import activate
-from darknet_torch.layers.base import Segment, windows
+from darknet_torch.layers.base import Segment, window_count
 from darknet_torch.parsing.dialect import Dialect
 
 __all__ = [
@@ -35,38 +35,41 @@ class BatchNorm(nn.BatchNorm2d):
         if self.training or self.running_var is None:
             return super().forward(x)
         variance = self.running_var.float() if x.itemsize < 4 else self.running_var
-        variance = (variance.clamp_min(0).sqrt() + self.eps).square()  # nothing in half precision
+        variance = (variance.clamp_min(0).sqrt() + self.eps).square()  # would be 0 in float16
         others = (self.running_mean, self.weight, self.bias)
         mean, weight, bias = (cast(Tensor, each).to(variance.dtype) for each in others)
         return F.batch_norm(x, mean, variance, weight, bias, eps=0.0)
 
 
 def batch_norm(channels: int, dialect: Dialect) -> nn.BatchNorm2d:
-    """Return the dialect's batch norm; its rolling statistics move by 1 % a step."""
+    """Return the dialect's batch norm; its running statistics have a momentum of 0.01."""
     kind = nn.BatchNorm2d if dialect.epsilon_inside_root else BatchNorm
     return kind(channels, eps=dialect.batch_norm_epsilon, momentum=0.01)
 
 
 @torch.no_grad()
 def fold_norm(
-    product: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, norm: nn.BatchNorm2d
+    module: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, norm: nn.BatchNorm2d
 ) -> tuple[Tensor, Tensor]:
-    """Return weight and bias of a product that its batch norm is part of; summed in float64."""
+    """Return weight and bias of a module with the batch norm after it folded in.
+
+    They are computed in float64 and returned in the type of the module's weight.
+    """
     mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var).double()
     if isinstance(norm, BatchNorm):
         deviation = variance.clamp_min(0).sqrt() + norm.eps
     else:
         deviation = (variance + norm.eps).sqrt()
     scale = norm.weight.double() / deviation
-    axis = 1 if isinstance(product, nn.ConvTranspose2d) else 0
-    shape = [-1 if dim == axis else 1 for dim in range(product.weight.dim())]
-    weight = product.weight.double() * scale.view(shape)
+    axis = 1 if isinstance(module, nn.ConvTranspose2d) else 0
+    shape = [-1 if dim == axis else 1 for dim in range(module.weight.dim())]
+    weight = module.weight.double() * scale.view(shape)
     bias = norm.bias.double() - mean.double() * scale
-    return weight.to(product.weight.dtype), bias.to(product.weight.dtype)
+    return weight.to(module.weight.dtype), bias.to(module.weight.dtype)
 
 
 def norm_segments(count: int, name: str, fan_in: int, *, stored: bool = True) -> Iterator[Segment]:
-    """Yield scales, means and variances, the order in which every layer keeps them."""
+    """Yield the segments of a batch norm in file order: scales, means, variances."""
     prefix = f"{name}." if name else ""
     yield Segment("scales", f"{prefix}weight", (count,), fan_in, stored)
     yield Segment("rolling_mean", f"{prefix}running_mean", (count,), fan_in, stored)
@@ -74,7 +77,11 @@ def norm_segments(count: int, name: str, fan_in: int, *, stored: bool = True) ->
 
 
 class Blur(nn.Module):
-    """The fixed low-pass filter of `antialiasing`: 1 is [1 2 1] x [1 2 1] / 16, 2 is 2 x 2 / 4."""
+    """The fixed low-pass filter of `antialiasing`.
+
+    kind: 1 is the outer product of [1 2 1] with itself / 16, 2 is a mean of 2 x 2.
+    strides: (vertical, horizontal).
+    """
 
     def __init__(self, kind: int, strides: tuple[int, int]) -> None:
         super().__init__()
@@ -85,21 +92,22 @@ class Blur(nn.Module):
 
     @staticmethod
     def shape(kind: int, h: int, w: int, stride_y: int, stride_x: int) -> tuple[int, int]:
-        """Return the blurred height and width."""
+        """Return height and width of the output."""
         window = 2 if kind == 2 else 1  # kind 1: a window of 3 with a padding of 1
-        return windows(h, window, stride_y), windows(w, window, stride_x)
+        return window_count(h, window, stride_y), window_count(w, window, stride_x)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Blur each channel of (B, C, H, W) on its own."""
+        """Blur each channel of (B, C, H, W)."""
         channels = x.shape[1]
         kernel = self.get_buffer("kernel").to(x.dtype).expand(channels, 1, -1, -1)
         return F.conv2d(x, kernel, stride=self.strides, padding=self.padding, groups=channels)
 
 
 class ConvBlock(nn.Module):
-    """conv, bn (or None), activation: (B, channels, H, W) -> (B, filters, H', W').
+    """Convolution, batch norm (`bn`, or None), activation.
 
-    With `xnor`, signs of the input are multiplied by each filter's signs times its mean magnitude.
+    (B, channels, H, W) -> (B, filters, H', W'). With `xnor` the convolution is binary: the signs
+    of the input with the signs of each filter, times the filter's mean magnitude.
     """
 
     def __init__(
@@ -132,13 +140,13 @@ class ConvBlock(nn.Module):
         self.activation, self.xnor, self.xnor_padding = activation, xnor, dialect.xnor_padding
 
     def forward(self, x: Tensor) -> Tensor:
-        """Multiply, then normalise or add biases, then activate."""
-        x = self._binary_product(x) if self.xnor else self.conv(x)
+        """Convolve, normalise or add biases, activate."""
+        x = self._binary_convolution(x) if self.xnor else self.conv(x)
         if self.bn is not None:
             x = self.bn(x)
-        return activate(self.activation, x, in_place=True)  # products are fresh tensors
+        return activate(self.activation, x, in_place=True)  # nobody else holds x
 
-    def _binary_product(self, x: Tensor) -> Tensor:
+    def _binary_convolution(self, x: Tensor) -> Tensor:
         conv = self.conv
         scale = conv.weight.abs().mean(dim=(1, 2, 3), keepdim=True)
         weight = torch.where(conv.weight > 0, scale, -scale)
@@ -160,7 +168,7 @@ def conv_segments(
 ) -> Iterator[Segment]:
     """Yield the segments of a ConvBlock: biases, batch norm, weights[n][c / groups][k][k].
 
-    channels: those that one filter sees, c / groups.
+    channels: input channels of one filter, c / groups.
     """
     fan_in = channels * size * size
     name = f"{prefix}bn" if normalized else f"{prefix}conv"
@@ -172,7 +180,7 @@ def conv_segments(
 
 
 class Linear(nn.Module):
-    """fc and bn (or None): (B, ...) of `inputs` values -> (B, outputs, 1, 1)."""
+    """Linear layer `fc` and batch norm `bn` (or None): (B, ...) -> (B, outputs, 1, 1)."""
 
     def __init__(self, inputs: int, outputs: int, normalized: bool, dialect: Dialect) -> None:
         super().__init__()
@@ -180,7 +188,7 @@ class Linear(nn.Module):
         self.bn = batch_norm(outputs, dialect) if normalized else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Multiply, then normalise or add biases."""
+        """Apply the matrix, then normalise or add biases."""
         x = self.fc(x.flatten(1))[..., None, None]
         return x if self.bn is None else self.bn(x)
 
@@ -188,7 +196,7 @@ class Linear(nn.Module):
 def linear_segments(
     inputs: int, outputs: int, normalized: bool, prefix: str = "", *, scales_stored: bool = True
 ) -> Iterator[Segment]:
-    """Yield the segments of a Linear: its batch norm stands behind the weights."""
+    """Yield the segments of a Linear: biases, weights, and only then batch norm."""
     name = f"{prefix}bn" if normalized else f"{prefix}fc"
     yield Segment("biases", f"{name}.bias", (outputs,), inputs)
     yield Segment("weights", f"{prefix}fc.weight", (outputs, inputs), inputs, connected=True)

@@ -1,4 +1,4 @@
-"""[connected]: every output is a weighted sum of all inputs."""
+"""[connected]: a fully connected (linear) layer."""
 
 from collections.abc import Iterable
 from typing import ClassVar
@@ -18,7 +18,7 @@ class Connected(Layer):
 
     outputs_option: ClassVar[str | None] = "output"
 
-    output: int = option(1, check=lambda n: n > 0, wanted="at least 1")
+    output: int = option(1, check=lambda n: n > 0, expected="at least 1")
     activation: Activation = option(Activation("logistic"))
     batch_normalize: bool = option(False)
 
@@ -27,11 +27,11 @@ class Connected(Layer):
         return Shape(self.output, 1, 1)
 
     def build(self, *shapes: Shape) -> nn.Module:
-        """Return the product with its parameters."""
+        """Return the linear layer with its parameters."""
         return ConnectedModule(self, shapes[0].size)
 
     def weights(self, *shapes: Shape) -> Iterable[Segment]:
-        """Biases, weights[out][in], and only then batch norm."""
+        """Yield biases, weights[out][in], and only then batch norm."""
         yield from linear_segments(
             shapes[0].size,
             self.output,
@@ -40,7 +40,7 @@ class Connected(Layer):
         )
 
     def fold(self, module: nn.Module, *, as_detector: bool = False) -> dict[str, Tensor] | None:
-        """Fold batch norm into the product."""
+        """Fold batch norm into the matrix."""
         if not isinstance(module, ConnectedModule) or module.bn is None:
             return None
         weight, bias = fold_norm(module.fc, module.bn)
@@ -52,7 +52,7 @@ class Connected(Layer):
 
 
 class ConnectedModule(Linear):
-    """fc, bn (or None), activation."""
+    """Linear layer `fc`, batch norm `bn` (or None), activation."""
 
     def __init__(self, layer: Connected, inputs: int) -> None:
         super().__init__(inputs, layer.output, layer.batch_normalize, layer.dialect)

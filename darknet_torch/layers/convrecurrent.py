@@ -1,4 +1,4 @@
-"""[crnn], [conv_lstm]: recurrent layers whose products are convolutions."""
+"""[crnn], [conv_lstm]: recurrent layers of convolutions."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -18,49 +18,49 @@ from darknet_torch.parsing.options import Activation, option
 class ConvRecurrent(Layer, ABC):
     """A layer made of convolutions that keep height and width.
 
-    `convolutions` gives their names in file order, with the channels before and behind each.
+    `convolutions` yields their names in file order, with their input and output channels.
     """
 
     batch_normalize: bool = option(False)
     activation: Activation = option(Activation("logistic"))
-    size: int = option(3, only=ALEXEYAB, check=lambda n: n > 0, wanted="at least 1")
-    stride: int = option(1, only=ALEXEYAB, check=lambda n: n == 1, wanted="1")
-    dilation: int = option(1, only=ALEXEYAB, check=lambda n: n > 0, wanted="at least 1")
+    size: int = option(3, only=ALEXEYAB, check=lambda n: n > 0, expected="at least 1")
+    stride: int = option(1, only=ALEXEYAB, check=lambda n: n == 1, expected="1")
+    dilation: int = option(1, only=ALEXEYAB, check=lambda n: n > 0, expected="at least 1")
     pad: bool = option(False, only=ALEXEYAB, absent=True)
-    padding: int = option(0, only=ALEXEYAB, check=lambda n: n >= 0, wanted="at least 0")
-    groups: int = option(1, only=ALEXEYAB, check=lambda n: n > 0, wanted="at least 1")
+    padding: int = option(0, only=ALEXEYAB, check=lambda n: n >= 0, expected="at least 0")
+    groups: int = option(1, only=ALEXEYAB, check=lambda n: n > 0, expected="at least 1")
     xnor: bool = option(False, only=ALEXEYAB)
 
     @abstractmethod
     def convolutions(self, channels: int) -> Iterable[tuple[str, int, int]]:
-        """Yield (name, channels before, channels behind) in file order."""
+        """Yield (name, input channels, output channels) in file order."""
 
     @property
     def used_groups(self) -> int:
-        """Binary convolutions have no groups."""
+        """Groups; binary convolutions have none."""
         return 1 if self.xnor else self.groups
 
     @property
     def used_padding(self) -> int:
-        """Zeros on each side, before dilation."""
+        """Padding on each side in pixels, before dilation."""
         return self.size // 2 if self.pad else self.padding
 
-    def must_keep_size(self, shape: Shape) -> None:
-        """Raise ValueError where a convolution would change height and width."""
+    def check_size(self, shape: Shape) -> None:
+        """Raise ValueError if a convolution changes height and width, or groups do not divide."""
         if self.size != 2 * self.used_padding + 1:
             raise ValueError(
                 f"size={self.size} needs a padding of {(self.size - 1) / 2:g}, so that state and"
                 f" input keep one size, not {self.used_padding}"
             )
-        for name, before, behind in self.convolutions(shape.map().c):
-            if before % self.used_groups or behind % self.used_groups:
-                raise ValueError(f"{self.groups} groups do not divide {before}, {behind} ({name})")
+        for name, inputs, outputs in self.convolutions(shape.map().c):
+            if inputs % self.used_groups or outputs % self.used_groups:
+                raise ValueError(f"{self.groups} groups do not divide {inputs}, {outputs} ({name})")
 
     def weights(self, *shapes: Shape) -> Iterable[Segment]:
-        """Each convolution as a [convolutional] layer has it."""
-        for name, before, behind in self.convolutions(shapes[0].c):
+        """Yield each convolution's segments, in the order of a [convolutional] layer."""
+        for name, inputs, outputs in self.convolutions(shapes[0].c):
             yield from conv_segments(
-                before // self.used_groups, behind, self.size, self.batch_normalize, f"{name}."
+                inputs // self.used_groups, outputs, self.size, self.batch_normalize, f"{name}."
             )
 
     def flops(self, *shapes: Shape) -> int:
@@ -70,18 +70,18 @@ class ConvRecurrent(Layer, ABC):
         return 2 * pairs * self.size**2 * h * w
 
     def blocks(self, channels: int) -> nn.ModuleDict:
-        """Return the modules of the convolutions."""
+        """Return the modules of the convolutions, by name."""
         return nn.ModuleDict(
             {
-                name: self._block(before, behind)
-                for name, before, behind in self.convolutions(channels)
+                name: self._block(inputs, outputs)
+                for name, inputs, outputs in self.convolutions(channels)
             }
         )
 
-    def _block(self, before: int, behind: int) -> ConvBlock:
+    def _block(self, inputs: int, outputs: int) -> ConvBlock:
         return ConvBlock(
-            before,
-            behind,
+            inputs,
+            outputs,
             self.size,
             dialect=self.dialect,
             activation=self.activation,
@@ -113,7 +113,7 @@ class ConvElman(ConvRecurrent):
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return (output channels, h, w)."""
-        self.must_keep_size(inputs[0])
+        self.check_size(inputs[0])
         return Shape(self.channels[1], *inputs[0][1:])
 
     def state(self, *shapes: Shape) -> tuple[Shape, ...]:
@@ -129,8 +129,8 @@ class ConvElman(ConvRecurrent):
 class Crnn(ConvElman):
     """[crnn] of pjreddie: 3 x 3 convolutions, (B, c, h, w) -> (B, output_filters, h, w)."""
 
-    output_filters: int = option(1, check=lambda n: n > 0, wanted="at least 1")
-    hidden_filters: int = option(1, check=lambda n: n > 0, wanted="at least 1")
+    output_filters: int = option(1, check=lambda n: n > 0, expected="at least 1")
+    hidden_filters: int = option(1, check=lambda n: n > 0, expected="at least 1")
 
     @property
     def channels(self) -> tuple[int, int]:
@@ -142,8 +142,8 @@ class Crnn(ConvElman):
 class CrnnAlexey(ConvElman):
     """[crnn] of AlexeyAB: (B, c, h, w) -> (B, output, h, w)."""
 
-    output: int = option(1, check=lambda n: n > 0, wanted="at least 1")
-    hidden: int = option(1, check=lambda n: n > 0, wanted="at least 1")
+    output: int = option(1, check=lambda n: n > 0, expected="at least 1")
+    hidden: int = option(1, check=lambda n: n > 0, expected="at least 1")
 
     @property
     def channels(self) -> tuple[int, int]:
@@ -161,7 +161,7 @@ class ConvElmanCell(nn.Module):
             self.add_module(name, block)
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Take one step."""
+        """Compute one time step."""
         new: Tensor = self.get_submodule("input_layer")(x) + self.get_submodule("self_layer")(state)
         if self.shortcut:
             new = new + state
@@ -170,10 +170,10 @@ class ConvElmanCell(nn.Module):
 
 @layer("conv_lstm", only=ALEXEYAB)
 class ConvLstm(ConvRecurrent):
-    """[conv_lstm]: (B, c, h, w) -> (B, output, h, w); with `peephole` the gates see the cell."""
+    """[conv_lstm]: (B, c, h, w) -> (B, output, h, w); with `peephole` the gates read the cell."""
 
     activation: Activation = option(Activation("linear"))
-    output: int = option(1, check=lambda n: n > 0, wanted="at least 1")
+    output: int = option(1, check=lambda n: n > 0, expected="at least 1")
     peephole: bool = option(False)
     bottleneck: bool = option(False)
     shortcut: bool = option(False)
@@ -182,7 +182,7 @@ class ConvLstm(ConvRecurrent):
     time_normalizer: float = option(1.0)
 
     def convolutions(self, channels: int) -> Iterable[tuple[str, int, int]]:
-        """Yield those on the cell (v), on the last output (w), on the input (u)."""
+        """Yield the convolutions of the cell (v), of the last output (w), of the input (u)."""
         for name in ("vf", "vi", "vo") if self.peephole else ():
             yield name, self.output, self.output
         for name in ("wf", "wi", "wg", "wo"):
@@ -191,10 +191,10 @@ class ConvLstm(ConvRecurrent):
             yield name, channels, self.output
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return (output, h, w); the bottleneck, which Darknet has on GPUs only, is refused."""
+        """Return (output, h, w); ValueError for options that Darknet has on GPUs only."""
         if self.bottleneck or self.shortcut:
             raise ValueError("bottleneck=1 and shortcut=1 exist in Darknet's GPU code only")
-        self.must_keep_size(inputs[0])
+        self.check_size(inputs[0])
         return Shape(self.output, *inputs[0][1:])
 
     def state(self, *shapes: Shape) -> tuple[Shape, ...]:
@@ -217,7 +217,7 @@ class ConvLstmCell(nn.Module):
             self.add_module(name, block)
 
     def forward(self, x: Tensor, state: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Take one step; the cell is clipped only behind it."""
+        """Compute one time step; the cell is clipped after its use."""
         f = torch.sigmoid(self._gate("f", x, state, cell))
         i = torch.sigmoid(self._gate("i", x, state, cell))
         g = torch.tanh(self._gate("g", x, state, None))

@@ -1,4 +1,4 @@
-"""[cost], [contrastive]: losses that Darknet trains with."""
+"""[cost], [contrastive]: losses of Darknet's training; their outputs are zeros."""
 
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ from darknet_torch.parsing.options import option
 
 @layer("cost")
 class Cost(Layer):
-    """[cost]: a loss of training; its output is all zeros, the result is the layer before."""
+    """[cost]: a training loss; its output is zeros; the network's output is the layer before."""
 
     is_result: ClassVar[bool] = False
 
@@ -24,7 +24,7 @@ class Cost(Layer):
     thresh: float = option(0.0, only=PJREDDIE)
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return a vector of as many zeros."""
+        """Return a vector of the input's size."""
         return Shape(inputs[0].size)
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -34,9 +34,9 @@ class Cost(Layer):
 
 @layer("contrastive", only=ALEXEYAB)
 class Contrastive(Layer):
-    """[contrastive]: a loss of training; Darknet's CPU code leaves its output at zero."""
+    """[contrastive]: a training loss; Darknet's CPU code leaves its output at zero."""
 
-    classes: int = option(1000, check=lambda n: n > 0, wanted="at least 1")
+    classes: int = option(1000, check=lambda n: n > 0, expected="at least 1")
     temperature: float = option(1.0)
     yolo_layer: int = option(0)
     cls_normalizer: float = option(1.0)
@@ -44,7 +44,7 @@ class Contrastive(Layer):
     contrastive_neg_max: int = option(3)
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return a vector of as many zeros."""
+        """Return a vector of the input's size."""
         return Shape(inputs[0].size)
 
     def forward(self, *inputs: Tensor) -> Tensor:

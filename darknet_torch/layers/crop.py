@@ -12,12 +12,12 @@ from darknet_torch.parsing.options import option
 
 @layer("crop")
 class Crop(Layer):
-    """[crop]: centre of the picture, its values moved from 0..1 to -1..1 unless `noadjust`."""
+    """[crop]: centre of the image, its values scaled from 0..1 to -1..1 unless `noadjust`."""
 
     takes_smaller_images: ClassVar[bool] = False
 
-    crop_height: int = option(1, check=lambda n: n > 0, wanted="at least 1")
-    crop_width: int = option(1, check=lambda n: n > 0, wanted="at least 1")
+    crop_height: int = option(1, check=lambda n: n > 0, expected="at least 1")
+    crop_width: int = option(1, check=lambda n: n > 0, expected="at least 1")
     noadjust: bool = option(False)
     flip: bool = option(False)
     angle: float = option(0.0)
@@ -33,7 +33,7 @@ class Crop(Layer):
         return Shape(c, self.crop_height, self.crop_width)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Cut out the centre."""
+        """Crop (B, c, h, w)."""
         x = inputs[0]
         top = (x.shape[2] - self.crop_height) // 2
         left = (x.shape[3] - self.crop_width) // 2

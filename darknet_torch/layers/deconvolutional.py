@@ -16,21 +16,21 @@ from darknet_torch.parsing.options import Activation, option
 class Deconvolutional(Layer):
     """[deconvolutional]: transposed convolution, h -> (h - 1) * stride + size - 2 * padding."""
 
-    filters: int = option(1, check=lambda n: n > 0, wanted="at least 1")
-    size: int = option(1, check=lambda n: n > 0, wanted="at least 1")
-    stride: int = option(1, check=lambda n: n > 0, wanted="at least 1")
+    filters: int = option(1, check=lambda n: n > 0, expected="at least 1")
+    size: int = option(1, check=lambda n: n > 0, expected="at least 1")
+    stride: int = option(1, check=lambda n: n > 0, expected="at least 1")
     pad: bool = option(False)
-    padding: int = option(0, check=lambda n: n >= 0, wanted="at least 0")
+    padding: int = option(0, check=lambda n: n >= 0, expected="at least 0")
     batch_normalize: bool = option(False)
     activation: Activation = option(Activation("logistic"))
 
     @property
     def used_padding(self) -> int:
-        """Pixels cut off on each side."""
+        """Pixels cropped from each side of the output."""
         return self.size // 2 if self.pad else self.padding
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return the output's shape."""
+        """Return the shape (filters, h', w')."""
         _, h, w = inputs[0].map()
         grow = self.size - 2 * self.used_padding
         out_h, out_w = ((n - 1) * self.stride + grow for n in (h, w))
@@ -43,7 +43,7 @@ class Deconvolutional(Layer):
         return Deconvolution(self, shapes[0].c)
 
     def weights(self, *shapes: Shape) -> Iterable[Segment]:
-        """Biases, batch norm, weights[c][n][k][k]: the input's channels first."""
+        """Yield biases, batch norm, weights[c][n][k][k]: the input's channels first."""
         c, k = shapes[0].c, self.size
         fan_in = max(1, c * (k // self.stride) ** 2)
         name = "bn" if self.batch_normalize else "conv"
@@ -53,7 +53,7 @@ class Deconvolutional(Layer):
         yield Segment("weights", "conv.weight", (c, self.filters, k, k), fan_in)
 
     def fold(self, module: nn.Module, *, as_detector: bool = False) -> dict[str, Tensor] | None:
-        """Fold batch norm into the product."""
+        """Fold batch norm into the convolution."""
         if not isinstance(module, Deconvolution) or module.bn is None:
             return None
         weight, bias = fold_norm(module.conv, module.bn)
@@ -65,7 +65,7 @@ class Deconvolutional(Layer):
 
 
 class Deconvolution(nn.Module):
-    """conv, bn (or None), activation."""
+    """Transposed convolution, batch norm `bn` (or None), activation."""
 
     def __init__(self, layer: Deconvolutional, channels: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""[dropout], [silence]: layers that do nothing at inference."""
+"""[dropout], [silence]: layers that pass their input on at inference."""
 
 from darknet_torch.layers.base import Layer
 from darknet_torch.layers.registry import layer
@@ -8,7 +8,7 @@ from darknet_torch.parsing.options import option
 
 @layer("dropout")
 class Dropout(Layer):
-    """[dropout]: nothing happens at inference."""
+    """[dropout]: the identity at inference."""
 
     probability: float = option(0.5, in_fork={ALEXEYAB: 0.2})
     dropblock: bool = option(False, only=ALEXEYAB)
@@ -18,4 +18,4 @@ class Dropout(Layer):
 
 @layer("silence", "empty", "blank", only=ALEXEYAB)
 class Silence(Layer):
-    """[silence], [empty]: nothing happens."""
+    """[silence], [empty], [blank]: the identity."""

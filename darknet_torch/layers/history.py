@@ -1,4 +1,4 @@
-"""[history]: the maps of several time steps, one behind the other."""
+"""[history]: the feature maps of several time steps, concatenated."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,10 +13,10 @@ from darknet_torch.parsing.options import option
 class History(Layer):
     """[history]: (B, c, h, w) -> (B, c * history_size, h, w).
 
-    With one time step, as at inference, Darknet fills the first c channels; the rest is 0.
+    With one time step, as at inference, Darknet fills the first c channels and the others are 0.
     """
 
-    history_size: int = option(4, check=lambda n: n > 0, wanted="at least 1")
+    history_size: int = option(4, check=lambda n: n > 0, expected="at least 1")
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return (c * history_size, h, w)."""

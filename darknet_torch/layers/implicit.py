@@ -1,4 +1,4 @@
-"""[implicit]: learned numbers that do not depend on the picture."""
+"""[implicit]: learned values that do not depend on the image."""
 
 from collections.abc import Iterable
 
@@ -13,10 +13,10 @@ from darknet_torch.parsing.options import option
 
 @layer("implicit", only=ALEXEYAB)
 class Implicit(Layer):
-    """[implicit]: its own weights, (B, filters, atoms, 1), whatever stands before it."""
+    """[implicit]: outputs its weights, (B, filters, atoms, 1), whatever its input is."""
 
-    filters: int = option(128, check=lambda n: n > 0, wanted="at least 1")
-    atoms: int = option(1, check=lambda n: n > 0, wanted="at least 1")
+    filters: int = option(128, check=lambda n: n > 0, expected="at least 1")
+    atoms: int = option(1, check=lambda n: n > 0, expected="at least 1")
     mean: float = option(0.0)
     std: float = option(0.2)
 
@@ -29,17 +29,17 @@ class Implicit(Layer):
         return ImplicitWeights(self)
 
     def weights(self, *shapes: Shape) -> Iterable[Segment]:
-        """The weights, filter by filter."""
+        """Yield the weights, filter by filter."""
         yield Segment("implicit_weights", "weight", (self.filters, self.atoms))
 
 
 class ImplicitWeights(nn.Module):
-    """weight (filters, atoms)."""
+    """The weights: `weight` is (filters, atoms)."""
 
     def __init__(self, layer: Implicit) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(layer.filters, layer.atoms))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Repeat the weights for each picture of the batch."""
+        """Repeat the weights for each image of the batch."""
         return self.weight[None, :, :, None].repeat(x.shape[0], 1, 1, 1)

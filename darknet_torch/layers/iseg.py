@@ -11,10 +11,13 @@ from darknet_torch.parsing.options import option
 
 @layer("iseg", only=PJREDDIE)
 class Iseg(Layer):
-    """[iseg]: instance segmentation, (B, classes + ids, h, w), the classes' channels squashed."""
+    """[iseg]: instance segmentation, (B, classes + ids, h, w): class scores and embeddings.
 
-    classes: int = option(20, check=lambda n: n > 0, wanted="at least 1")
-    ids: int = option(32, check=lambda n: n >= 0, wanted="at least 0")
+    A sigmoid is applied to the class scores only.
+    """
+
+    classes: int = option(20, check=lambda n: n > 0, expected="at least 1")
+    ids: int = option(32, check=lambda n: n >= 0, expected="at least 0")
     max: int = option(90)
 
     def shape(self, *inputs: Shape) -> Shape:
@@ -28,6 +31,6 @@ class Iseg(Layer):
         return inputs[0]
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Squash the classes, keep the ids."""
+        """Apply the sigmoid to the channels of the classes."""
         x = inputs[0]
         return torch.cat((torch.sigmoid(x[:, : self.classes]), x[:, self.classes :]), dim=1)

@@ -1,4 +1,4 @@
-"""[local]: a convolution whose every place has filters of its own."""
+"""[local]: a locally connected layer, a convolution with filters of its own at each pixel."""
 
 from collections.abc import Iterable
 
@@ -7,31 +7,32 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darknet_torch.layers.activation import activate
-from darknet_torch.layers.base import Layer, Segment, Shape, windows
+from darknet_torch.layers.base import Layer, Segment, Shape, window_count
 from darknet_torch.layers.registry import layer
 from darknet_torch.parsing.options import Activation, option
 
 
 @layer("local")
 class Local(Layer):
-    """[local]: unshared convolution (B, c, h, w) -> (B, filters, h', w')."""
+    """[local]: locally connected, (B, c, h, w) -> (B, filters, h', w')."""
 
-    filters: int = option(1, check=lambda n: n > 0, wanted="at least 1")
-    size: int = option(1, check=lambda n: n > 0, wanted="at least 1")
-    stride: int = option(1, check=lambda n: n > 0, wanted="at least 1")
+    filters: int = option(1, check=lambda n: n > 0, expected="at least 1")
+    size: int = option(1, check=lambda n: n > 0, expected="at least 1")
+    stride: int = option(1, check=lambda n: n > 0, expected="at least 1")
     pad: int = option(0)
     activation: Activation = option(Activation("logistic"))
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return the shape; here `pad` is the number of zeros on each side itself."""
+        """Return (filters, h', w'); here `pad` is the padding on each side in pixels."""
         _, h, w = inputs[0].map()
         if self.pad not in (0, 1) or (self.pad and self.size != 3):
             raise ValueError(f"pad={self.pad}: must be 0, or 1 with size=3, not size={self.size}")
         window = 1 if self.pad else self.size  # size 3 with a padding of 1
-        return Shape(self.filters, windows(h, window, self.stride), windows(w, window, self.stride))
+        h, w = (window_count(side, window, self.stride) for side in (h, w))
+        return Shape(self.filters, h, w)
 
     def fixed(self, *shapes: Shape) -> object:
-        """Return the output's shape: every place has weights of its own."""
+        """Return the output's shape: each of its pixels has weights of its own."""
         return self.shape(*shapes)
 
     def build(self, *shapes: Shape) -> nn.Module:
@@ -39,7 +40,7 @@ class Local(Layer):
         return LocalModule(self, shapes[0])
 
     def weights(self, *shapes: Shape) -> Iterable[Segment]:
-        """Biases in the order channel, y, x; weights[y * width + x][n][c][k][k]."""
+        """Yield biases[n][y][x], then weights[y * width + x][n][c][k][k]."""
         fan_in = shapes[0].c * self.size**2
         out = self.shape(*shapes)
         yield Segment("biases", "bias", (out.c * out.h * out.w,), fan_in)
@@ -51,20 +52,20 @@ class Local(Layer):
 
 
 class LocalModule(nn.Module):
-    """weight (places, filters, c * k * k) and bias (filters * places)."""
+    """`weight` is (pixels, filters, c * k * k), `bias` (filters * pixels)."""
 
     def __init__(self, layer: Local, shape: Shape) -> None:
         super().__init__()
         self.layer, self.out = layer, layer.shape(shape)
-        places = self.out.h * self.out.w
+        pixels = self.out.h * self.out.w
         fan_in = shape.c * layer.size**2
-        self.weight = nn.Parameter(torch.empty(places, layer.filters, fan_in))
-        self.bias = nn.Parameter(torch.empty(layer.filters * places))
+        self.weight = nn.Parameter(torch.empty(pixels, layer.filters, fan_in))
+        self.bias = nn.Parameter(torch.empty(layer.filters * pixels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the layer's output."""
         layer, out = self.layer, self.out
         columns = F.unfold(x, layer.size, padding=layer.pad, stride=layer.stride)
-        product = (self.weight @ columns.permute(2, 1, 0)).permute(2, 1, 0)
-        product = product.flatten(1) + self.bias
-        return activate(layer.activation, product.view(-1, out.c, out.h, out.w))
+        y = (self.weight @ columns.permute(2, 1, 0)).permute(2, 1, 0)
+        y = y.flatten(1) + self.bias
+        return activate(layer.activation, y.view(-1, out.c, out.h, out.w))

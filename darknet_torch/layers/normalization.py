@@ -1,4 +1,4 @@
-"""[batchnorm], [normalization], [l2norm]: layers that bring values to one scale."""
+"""[batchnorm], [normalization], [l2norm]: normalisation layers."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,7 @@ from darknet_torch.parsing.options import option
 
 @layer("batchnorm")
 class BatchNormLayer(Layer):
-    """[batchnorm]: batch norm on its own."""
+    """[batchnorm]: batch norm as a layer; the shape stays."""
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the map's shape."""
@@ -25,7 +25,7 @@ class BatchNormLayer(Layer):
         return batch_norm(shapes[0].c, self.dialect)
 
     def weights(self, *shapes: Shape) -> Iterable[Segment]:
-        """Biases (where the fork stores them), scales, means, variances."""
+        """Yield biases (where the fork stores them), scales, means, variances."""
         c, stored = shapes[0].c, self.dialect.batch_norm_layer_biases
         yield Segment("biases", "bias", (c,), stored=stored)
         yield from norm_segments(c, "", 1)
@@ -33,19 +33,22 @@ class BatchNormLayer(Layer):
 
 @layer("normalization", "lrn")
 class LocalResponse(Layer):
-    """[normalization]: each value divided by a sum of squares of the channels beside it."""
+    """[normalization]: local response normalisation over neighbouring channels."""
 
     alpha: float = option(0.0001)
     beta: float = option(0.75)
     kappa: float = option(1.0)
-    size: int = option(5, check=lambda n: n > 0, wanted="at least 1")
+    size: int = option(5, check=lambda n: n > 0, expected="at least 1")
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the map's shape."""
         return inputs[0].map()
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Darknet's running sum: channel size / 2 is subtracted though never added."""
+        """Normalise (B, c, h, w).
+
+        As Darknet's running sum does, channel size / 2 is subtracted though it was never added.
+        """
         x = inputs[0]
         squares = self.alpha * x.square()
         norms = [self.kappa + squares[:, : self.size // 2].sum(dim=1)]
@@ -61,7 +64,7 @@ class LocalResponse(Layer):
 
 @layer("l2norm", only=PJREDDIE)
 class L2Norm(Layer):
-    """[l2norm]: each pixel's channels divided by their Euclidean length."""
+    """[l2norm]: divides the channels of each pixel by their Euclidean norm."""
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the map's shape."""

@@ -1,4 +1,4 @@
-"""[maxpool], [local_avgpool], [avgpool]: largest or mean value of windows, or of whole maps."""
+"""[maxpool], [local_avgpool], [avgpool]: maximum or mean of sliding windows or of whole maps."""
 
 from dataclasses import dataclass
 
@@ -6,25 +6,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from darknet_torch.layers.base import Layer, Shape, is_traced, windows
+from darknet_torch.layers.base import Layer, Shape, is_traced, window_count
 from darknet_torch.layers.blocks import Blur
 from darknet_torch.layers.registry import layer
 from darknet_torch.parsing.dialect import ALEXEYAB
 from darknet_torch.parsing.options import option
 
 PADDED_MAX = 1 << 26
-"""Values of a padded map, in all its channels; more is an error unless the map itself is large."""
+"""Most values of a padded map, over all channels; more is an error unless the map is large too."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Window(Layer):
-    """A window that slides over the map; `padding` counts the cells of both sides together."""
+    """A window that slides over the map; `padding` is the sum of the pixels on both sides."""
 
-    stride: int = option(1, check=lambda n: n > 0, wanted="at least 1")
-    stride_x: int = option(lambda o: o.stride, only=ALEXEYAB, check=lambda n: n > 0, wanted=">= 1")
-    stride_y: int = option(lambda o: o.stride, only=ALEXEYAB, check=lambda n: n > 0, wanted=">= 1")
-    size: int = option(lambda o: o.stride, check=lambda n: n > 0, wanted="at least 1")
-    padding: int = option(lambda o: o.size - 1, check=lambda n: n >= 0, wanted="at least 0")
+    stride: int = option(1, check=lambda n: n > 0, expected="at least 1")
+    stride_x: int = option(
+        lambda o: o.stride, only=ALEXEYAB, check=lambda n: n > 0, expected=">= 1"
+    )
+    stride_y: int = option(
+        lambda o: o.stride, only=ALEXEYAB, check=lambda n: n > 0, expected=">= 1"
+    )
+    size: int = option(lambda o: o.stride, check=lambda n: n > 0, expected="at least 1")
+    padding: int = option(lambda o: o.size - 1, check=lambda n: n >= 0, expected="at least 0")
 
     @property
     def strides(self) -> tuple[int, int]:
@@ -33,7 +37,7 @@ class Window(Layer):
 
     @property
     def sides(self) -> tuple[int, int]:
-        """Padding before and behind: the smaller half stands before."""
+        """Padding (left and top, right and bottom); the first is the smaller half."""
         return self.padding // 2, self.padding - self.padding // 2
 
     def shape(self, *inputs: Shape) -> Shape:
@@ -44,32 +48,32 @@ class Window(Layer):
             raise ValueError(f"padding={self.padding}: far too much for {w} x {h} pixels")
         return Shape(
             c,
-            windows(h + self.padding, self.size, self.strides[0]),
-            windows(w + self.padding, self.size, self.strides[1]),
+            window_count(h + self.padding, self.size, self.strides[0]),
+            window_count(w + self.padding, self.size, self.strides[1]),
         )
 
     def pad(self, x: Tensor, value: float) -> Tensor:
-        """Surround the map by `value`."""
-        before, behind = self.sides
-        return F.pad(x, (before, behind, before, behind), value=value) if self.padding else x
+        """Pad the map with `value`."""
+        before, after = self.sides
+        return F.pad(x, (before, after, before, after), value=value) if self.padding else x
 
 
 @layer("maxpool", "max")
 class MaxPool(Window):
-    """[maxpool]: largest value of each window, cells outside the map ignored."""
+    """[maxpool]: maximum of each window, without the pixels outside the map."""
 
     antialiasing: int = option(0, only=ALEXEYAB)
     maxpool_depth: bool = option(False, only=ALEXEYAB)
-    out_channels: int = option(1, only=ALEXEYAB, check=lambda n: n > 0, wanted="at least 1")
+    out_channels: int = option(1, only=ALEXEYAB, check=lambda n: n > 0, expected="at least 1")
     maxpool_zero_nonmax: bool = option(False, only=ALEXEYAB)
 
     @property
     def strides(self) -> tuple[int, int]:
-        """Strides (vertical, horizontal) of the window: with a blur the blur has them."""
+        """Strides (vertical, horizontal) of the window; with antialiasing the blur has them."""
         return (1, 1) if self.antialiasing else (self.stride_y, self.stride_x)
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return the windows' (blurred) shape, or (out_channels, h, w) for maxpool_depth."""
+        """Return (c, h', w'), or (out_channels, h, w) for maxpool_depth."""
         if not self.maxpool_depth:
             c, h, w = super().shape(*inputs)
             if self.antialiasing:
@@ -81,7 +85,7 @@ class MaxPool(Window):
         return Shape(self.out_channels, h, w)
 
     def build(self, *shapes: Shape) -> nn.Module:
-        """Return the pooling, with the blur behind it if there is one."""
+        """Return the pooling, followed by the blur of `antialiasing` if there is one."""
         module = super().build(*shapes)
         if self.antialiasing and not self.maxpool_depth:
             return nn.Sequential(module, Blur(self.antialiasing, (self.stride_y, self.stride_x)))
@@ -92,25 +96,25 @@ class MaxPool(Window):
         x = inputs[0]
         if self.maxpool_depth:
             return self._over_channels(x)
-        before, behind = self.sides
-        if before == behind and before <= self.size // 2:
-            return _largest(x, self.size, self.strides, before)
-        if (before, behind, self.size, *self.strides) == (0, 1, 2, 2, 2):
-            return _largest(x, self.size, self.strides, ceil_mode=True)  # no copy of the map
-        return _largest(self.pad(x, torch.finfo(x.dtype).min), self.size, self.strides)
+        before, after = self.sides
+        if before == after and before <= self.size // 2:
+            return _max_pool2d(x, self.size, self.strides, before)
+        if (before, after, self.size, *self.strides) == (0, 1, 2, 2, 2):
+            return _max_pool2d(x, self.size, self.strides, ceil_mode=True)  # no copy of the map
+        return _max_pool2d(self.pad(x, torch.finfo(x.dtype).min), self.size, self.strides)
 
     def _over_channels(self, x: Tensor) -> Tensor:
-        """Largest of the channels g, g + out_channels, g + 2 * out_channels ..."""
+        """Maximum of the channels g, g + out_channels, g + 2 * out_channels ..."""
         groups = self.out_channels
         missing = -x.shape[1] % groups
         x = F.pad(x, (0, 0, 0, 0, 0, missing), value=torch.finfo(x.dtype).min)
         return torch.unflatten(x, 1, (-1, groups)).amax(dim=1)
 
 
-def _largest(
+def _max_pool2d(
     x: Tensor, size: int, strides: tuple[int, int], padding: int = 0, *, ceil_mode: bool = False
 ) -> Tensor:
-    """F.max_pool2d in x's layout (even of one cell); on a CPU channels last, many times as fast."""
+    """F.max_pool2d that keeps x's memory format; computed in channels last on a CPU, far faster."""
     inner = x
     if not is_traced(x) and x.device.type == "cpu":
         inner = x.contiguous(memory_format=torch.channels_last)
@@ -120,14 +124,14 @@ def _largest(
 
 @layer("local_avgpool", "local_avg", only=ALEXEYAB)
 class LocalAvgPool(Window):
-    """[local_avgpool]: mean of each window's cells that lie inside the map."""
+    """[local_avgpool]: mean of each window, without the pixels outside the map."""
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Pool (B, c, h, w)."""
         x = inputs[0]
-        sums = F.avg_pool2d(self.pad(x, 0), self.size, self.strides)
+        mean = F.avg_pool2d(self.pad(x, 0), self.size, self.strides)
         inside = F.avg_pool2d(self.pad(torch.ones_like(x[:1, :1]), 0), self.size, self.strides)
-        return sums / inside
+        return mean / inside
 
 
 @layer("avgpool", "avg")
@@ -135,7 +139,7 @@ class AvgPool(Layer):
     """[avgpool]: mean of each channel, (B, c, h, w) -> (B, c, 1, 1)."""
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return one pixel."""
+        """Return (c, 1, 1)."""
         return Shape(inputs[0].map().c, 1, 1)
 
     def forward(self, *inputs: Tensor) -> Tensor:

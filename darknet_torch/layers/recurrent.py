@@ -1,5 +1,7 @@
-"""[rnn], [gru], [lstm]: layers of vectors that remember. The forks differ in hidden sizes, in the
-order of the file, and in whether the output is a vector or a map of one pixel.
+"""[rnn], [gru], [lstm]: recurrent layers of vectors.
+
+The forks differ in hidden sizes, in the order of the weights file, and in whether the output is a
+vector or a map of one pixel.
 """
 
 from abc import ABC, abstractmethod
@@ -22,10 +24,10 @@ from darknet_torch.parsing.options import Activation, option
 class Recurrent(Layer, ABC):
     """A layer made of matrices, each with biases and perhaps batch norm of its own.
 
-    `matrices` gives their names in file order, with the number of inputs and outputs of each.
+    `matrices` yields their names in file order, with the number of inputs and outputs of each.
     """
 
-    output: int = option(1, check=lambda n: n > 0, wanted="at least 1")
+    output: int = option(1, check=lambda n: n > 0, expected="at least 1")
     batch_normalize: bool = option(False)
 
     @abstractmethod
@@ -37,7 +39,7 @@ class Recurrent(Layer, ABC):
         return Shape(self.output)
 
     def weights(self, *shapes: Shape) -> Iterable[Segment]:
-        """Each matrix as a [connected] layer has it."""
+        """Yield each matrix's segments, in the order of a [connected] layer."""
         for name, inputs, outputs in self.matrices(shapes[0].size):
             yield from linear_segments(inputs, outputs, self.batch_normalize, f"{name}.")
 
@@ -46,7 +48,7 @@ class Recurrent(Layer, ABC):
         return sum(2 * a * b for _, a, b in self.matrices(shapes[0].size))
 
     def linears(self, inputs: int) -> dict[str, Linear]:
-        """Return the modules of the matrices."""
+        """Return the modules of the matrices, by name."""
         return {
             name: Linear(n, m, self.batch_normalize, self.dialect)
             for name, n, m in self.matrices(inputs)
@@ -87,7 +89,7 @@ class Elman(Recurrent):
 
 @layer("rnn", only=PJREDDIE)
 class Rnn(Elman):
-    """[rnn] of pjreddie: vector -> vector; the state is as long as the output."""
+    """[rnn] of pjreddie: vector -> vector; the state has the length of the output."""
 
     @property
     def hidden_size(self) -> int:
@@ -99,7 +101,7 @@ class Rnn(Elman):
 class RnnAlexey(Elman):
     """[rnn] of AlexeyAB: vector -> (output, 1, 1); the state has a length of its own."""
 
-    hidden: int = option(1, check=lambda n: n > 0, wanted="at least 1")
+    hidden: int = option(1, check=lambda n: n > 0, expected="at least 1")
     logistic: int = option(0)
 
     @property
@@ -127,7 +129,7 @@ class ElmanCell(nn.Module):
             self.add_module(name, module)
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Take one step."""
+        """Compute one time step."""
         layer, own = self.layer, self.get_submodule
         new = activate(layer.activation, own("input_layer")(x))
         new = new + activate(layer.self_activation, own("self_layer")(state))
@@ -139,10 +141,10 @@ class ElmanCell(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Gated(Recurrent):
-    """Gates of matrices w on the state and u on the input, by name and in file order."""
+    """A layer of gates, each with a matrix u of the input and a matrix w of the state."""
 
     GATES: ClassVar[dict[str, str]]
-    """Name in the file -> role: w or u, and the gate's letter."""
+    """Name of a matrix -> its role: u or w, and the gate's letter; in file order."""
 
     def matrices(self, inputs: int) -> Iterable[tuple[str, int, int]]:
         """Yield the matrices of all gates."""
@@ -183,7 +185,7 @@ class Gru(GruLayer):
 
 @layer("gru", only=ALEXEYAB)
 class GruAlexey(GruLayer):
-    """[gru] of AlexeyAB: vector -> vector; the input's matrices stand first in the file."""
+    """[gru] of AlexeyAB: vector -> vector; the input's matrices are first in the file."""
 
     GATES: ClassVar[dict[str, str]] = {
         "input_z_layer": "uz",
@@ -240,14 +242,14 @@ class GatedCell(nn.Module):
         for name, module in layer.linears(inputs).items():
             self.add_module(name, module)
 
-    def product(self, role: str, x: Tensor) -> Tensor:
-        """Multiply by the matrix of that role: (B, ...) -> (B, n)."""
-        product: Tensor = self.get_submodule(self.names[role])(x)
-        return product.flatten(1)
+    def apply_matrix(self, role: str, x: Tensor) -> Tensor:
+        """Apply the matrix of that role: (B, ...) -> (B, n)."""
+        y: Tensor = self.get_submodule(self.names[role])(x)
+        return y.flatten(1)
 
     def gate(self, letter: str, x: Tensor, state: Tensor) -> Tensor:
         """Return u x + w s of a gate."""
-        return self.product(f"u{letter}", x) + self.product(f"w{letter}", state)
+        return self.apply_matrix(f"u{letter}", x) + self.apply_matrix(f"w{letter}", state)
 
 
 class GruCell(GatedCell):
@@ -256,7 +258,7 @@ class GruCell(GatedCell):
     layer: GruLayer
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Take one step."""
+        """Compute one time step."""
         z = torch.sigmoid(self.gate("z", x, state))
         r = torch.sigmoid(self.gate("r", x, state))
         candidate = activate(self.layer.candidate_activation, self.gate("h", x, r * state))
@@ -272,7 +274,7 @@ class LstmCell(GatedCell):
         self.vector = shape.is_vector
 
     def forward(self, x: Tensor, state: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Take one step."""
+        """Compute one time step."""
         f, i, o = (torch.sigmoid(self.gate(letter, x, state)) for letter in "fio")
         cell = f * cell + i * torch.tanh(self.gate("g", x, state))
         new = o * torch.tanh(cell)

@@ -1,4 +1,4 @@
-"""Section name -> layer type: the classes that the decorator `layer` has registered."""
+"""The registry of layer types: section name -> class, filled by the decorator `layer`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,9 +26,16 @@ _registry: dict[str, list[_Entry]] = {}
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(option, field))
 def layer(*names: str, only: Dialect | None = None) -> Callable[[type[T]], type[T]]:
-    """Register a class as the layer type of sections of these names, in one fork's family or all.
+    """Return a decorator that registers a class as the layer type of these sections.
 
-    Raises UsageError where the name is taken.
+    The class becomes a frozen dataclass.
+
+    Args:
+        *names: section names, without brackets.
+        only: the fork (with its family) that has the section; None: all have it.
+
+    Raises:
+        UsageError: a name is already registered.
     """
 
     def register(cls: type[T]) -> type[T]:
@@ -44,26 +51,30 @@ def layer(*names: str, only: Dialect | None = None) -> Callable[[type[T]], type[
 
 
 def registered() -> dict[str, list[tuple[type[Layer], Dialect | None]]]:
-    """Return the layer types by section name, each with the only fork that has it, if any."""
+    """Return the registered layer types by section name, each with the only fork that has it."""
     return {name: [(e.cls, e.only) for e in entries] for name, entries in _registry.items()}
 
 
 def find(section: Section, dialect: Dialect) -> type[Layer]:
-    """Return the layer type of a section; CfgError names the dialect that would take it."""
+    """Return the layer type of a section.
+
+    Raises:
+        CfgError: the dialect has no such section; the message names a dialect that has it.
+    """
     entries = _registry.get(section.name, [])
     for entry in entries:
         if dialect.knows(entry.only) and section.name not in dialect.lacks:
             return entry.cls
-    raise section.error(_not_found(section.name, entries, dialect))
+    raise section.error(_unknown_section(section.name, entries, dialect))
 
 
-def _not_found(name: str, entries: list[_Entry], dialect: Dialect) -> str:
-    takers = [
+def _unknown_section(name: str, entries: list[_Entry], dialect: Dialect) -> str:
+    forks = [
         d.name
         for d in DIALECTS.values()
         if any(d.knows(entry.only) for entry in entries) and name not in d.lacks
     ]
-    if takers:
-        return f"{dialect.name} has no such section; dialect {' or '.join(takers)} takes it"
+    if forks:
+        return f"{dialect.name} has no such section; dialect {' or '.join(forks)} takes it"
     close = get_close_matches(name.strip("[]#").lower(), _registry, n=1, cutoff=0.5)
     return "unknown section" + (f"; did you mean [{close[0]}]?" if close else "")

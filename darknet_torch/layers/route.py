@@ -1,9 +1,9 @@
-"""[route]: outputs of earlier layers, or a part of each, one behind the other."""
+"""[route]: the concatenated outputs of earlier layers, or of a group of channels of each."""
 
 import torch
 from torch import Tensor, nn
 
-from darknet_torch.layers.base import Function, Layer, Shape, absolute
+from darknet_torch.layers.base import Function, Layer, Shape, absolute_index
 from darknet_torch.layers.registry import layer
 from darknet_torch.parsing.dialect import ALEXEYAB
 from darknet_torch.parsing.options import option
@@ -13,20 +13,20 @@ from darknet_torch.parsing.options import option
 class Route(Layer):
     """[route]: concatenates channels; maps of different sizes become one vector."""
 
-    layers: tuple[int, ...] = option((), check=bool, wanted="a list of layers")
-    groups: int = option(1, only=ALEXEYAB, check=lambda n: n > 0, wanted="at least 1")
-    group_id: int = option(0, only=ALEXEYAB, check=lambda n: n >= 0, wanted="at least 0")
+    layers: tuple[int, ...] = option((), check=bool, expected="a list of layers")
+    groups: int = option(1, only=ALEXEYAB, check=lambda n: n > 0, expected="at least 1")
+    group_id: int = option(0, only=ALEXEYAB, check=lambda n: n >= 0, expected="at least 0")
     stream: int = option(-1, only=ALEXEYAB)
     wait_stream: int = option(-1, only=ALEXEYAB)
 
     def inputs(self, index: int) -> tuple[int, ...]:
-        """Return the layers named; the one before only if it is named."""
+        """Return the layers of `layers`; the one before only if it is among them."""
         if not self.layers:
             raise ValueError("layers= is missing; it names the layers to concatenate")
-        return tuple(absolute(number, index) for number in self.layers)
+        return tuple(absolute_index(number, index) for number in self.layers)
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return (sum of c, h, w), or a vector where h and w differ."""
+        """Return (sum of c, h, w), or a vector where the maps differ in size."""
         if self.group_id >= self.groups:
             raise ValueError(f"group_id={self.group_id}: there are only {self.groups} groups")
         for shape in inputs:

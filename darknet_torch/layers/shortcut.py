@@ -1,4 +1,4 @@
-"""[shortcut]: adds earlier layers to the one before; each fork in its own way."""
+"""[shortcut]: adds outputs of earlier layers to that of the layer before, as each fork does."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from darknet_torch.layers.activation import activate
-from darknet_torch.layers.base import Function, Layer, Segment, Shape, absolute
+from darknet_torch.layers.base import Function, Layer, Segment, Shape, absolute_index
 from darknet_torch.layers.registry import layer
 from darknet_torch.parsing.dialect import ALEXEYAB, PJREDDIE
 from darknet_torch.parsing.options import Activation, option
@@ -16,10 +16,10 @@ from darknet_torch.parsing.parser import Section
 
 @layer("shortcut", only=PJREDDIE)
 class StridedShortcut(Layer):
-    """[shortcut] of pjreddie: one source, whose map may be a multiple or a fraction in size.
+    """[shortcut] of pjreddie: one source, whose map may be larger or smaller by a factor.
 
-    The result has the shape of the layer before. Where the source has no value, that layer's
-    value stays as it is; elsewhere it is alpha * before + beta * source.
+    The output has the shape of the layer before. It is alpha * before + beta * source where the
+    source has a value, and the unchanged value of the layer before elsewhere.
     """
 
     source: int = option(0, key="from")
@@ -29,21 +29,21 @@ class StridedShortcut(Layer):
 
     def inputs(self, index: int) -> tuple[int, ...]:
         """Return the layer before and the source."""
-        _must_name_sources(self.section)
-        return (index - 1, absolute(self.source, index))
+        _check_sources(self.section)
+        return (index - 1, absolute_index(self.source, index))
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the shape of the layer before."""
-        here, there = (shape.map() for shape in inputs)
-        _ratios(here, there)
-        return here
+        before, source = (shape.map() for shape in inputs)
+        _ratios(before, source)
+        return before
 
     def fixed(self, *shapes: Shape) -> object:
-        """Return whether the maps are of one size, and their ratio."""
+        """Return whether the maps have one shape, and the ratio of their sizes."""
         return shapes[0] == shapes[1], _ratios(*shapes)
 
     def build(self, *shapes: Shape) -> nn.Module:
-        """Return the sum, cut to what both maps have."""
+        """Return the sum of what both maps have."""
         return StridedSum(self, *shapes)
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -55,18 +55,18 @@ class StridedShortcut(Layer):
 
 
 class StridedSum(Function):
-    """Adds what both maps have: every `step`-th source pixel to every `repeat`-th pixel."""
+    """Adds every `step`-th pixel of the source to every `repeat`-th pixel of the layer before."""
 
-    def __init__(self, layer: StridedShortcut, here: Shape, there: Shape) -> None:
+    def __init__(self, layer: StridedShortcut, before: Shape, source: Shape) -> None:
         super().__init__(layer)
         self.alpha, self.beta, self.activation = layer.alpha, layer.beta, layer.activation
-        self.whole = here == there
-        self.step, self.repeat = _ratios(here, there)
-        self.channels = min(here.c, there.c)
+        self.same_shape = before == source
+        self.step, self.repeat = _ratios(before, source)
+        self.channels = min(before.c, source.c)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Compute the layer's output."""
-        if self.whole:
+        if self.same_shape:
             return super().forward(*inputs)
         x, source = inputs
         source = source[:, : self.channels, :: self.step, :: self.step]
@@ -78,17 +78,17 @@ class StridedSum(Function):
         return activate(self.activation, out)
 
 
-def _ratios(here: Shape, there: Shape) -> tuple[int, int]:
-    """How many source pixels a pixel stands for, and how many pixels a source pixel reaches."""
-    step, repeat = there.w // here.w, here.w // there.w
-    if (step, repeat) != (there.h // here.h, here.h // there.h):
-        raise ValueError(f"{there} cannot be added to {here}: width and height differ in ratio")
+def _ratios(before: Shape, source: Shape) -> tuple[int, int]:
+    """The strides in the source and in the layer before; one of them is 1."""
+    step, repeat = source.w // before.w, before.w // source.w
+    if (step, repeat) != (source.h // before.h, before.h // source.h):
+        raise ValueError(f"{source} cannot be added to {before}: width and height differ in ratio")
     return max(step, 1), max(repeat, 1)
 
 
 @layer("shortcut", only=ALEXEYAB)
 class Shortcut(Layer):
-    """[shortcut] of AlexeyAB: any number of sources of one size, on request weighted."""
+    """[shortcut] of AlexeyAB: any number of sources of one size, with or without weights."""
 
     sources: tuple[int, ...] = option((), key="from")
     activation: Activation = option(Activation("linear"))
@@ -97,11 +97,11 @@ class Shortcut(Layer):
 
     def inputs(self, index: int) -> tuple[int, ...]:
         """Return the layer before and the sources."""
-        _must_name_sources(self.section)
-        return (index - 1, *(absolute(source, index) for source in self.sources))
+        _check_sources(self.section)
+        return (index - 1, *(absolute_index(source, index) for source in self.sources))
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return the shape of the layer before; all maps need its width and height."""
+        """Return the shape of the layer before; ValueError if width or height differ."""
         if any(shape[1:] != inputs[0][1:] for shape in inputs):
             listed = ", ".join(str(shape) for shape in inputs[1:])
             raise ValueError(
@@ -118,7 +118,7 @@ class Shortcut(Layer):
         return self.weights_type != "none"
 
     def build(self, *shapes: Shape) -> nn.Module:
-        """Return the sum, with its weights if there are any."""
+        """Return the (weighted) sum."""
         channels = tuple(shape.c for shape in shapes)
         if self.weighted:
             return WeightedSum(self, channels, self._columns(shapes))
@@ -128,13 +128,13 @@ class Shortcut(Layer):
         return shapes[0].c if self.weights_type == "per_channel" else 1
 
     def weights(self, *shapes: Shape) -> Iterable[Segment]:
-        """One weight a source, or one a source and channel; the layer before comes first."""
+        """Yield a weight per source, or per source and channel; the layer before is the first."""
         if self.weighted:
             rows = len(shapes)
             yield Segment("shortcut_weights", "weight", (rows, self._columns(shapes)))
 
     def fold(self, module: nn.Module, *, as_detector: bool = False) -> dict[str, Tensor] | None:
-        """Lift weights to .001, on request, as AlexeyAB's detector does where relu follows."""
+        """As detector, clamp weights that relu normalises to at least .001, as AlexeyAB does."""
         relu = self.weights_normalization in ("relu", "avg_relu")
         if not (as_detector and relu and isinstance(module, WeightedSum)):
             return None
@@ -149,7 +149,10 @@ class Shortcut(Layer):
 
 
 class ChannelSum(Function):
-    """Adds to each channel the sources that have it; `channels` of the layer before come first."""
+    """Sum of maps of different channels: each is added to the first channels of the layer before.
+
+    channels: of the layer before, then of the sources.
+    """
 
     def __init__(self, layer: Shortcut, channels: tuple[int, ...]) -> None:
         super().__init__(layer)
@@ -157,15 +160,15 @@ class ChannelSum(Function):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Compute the layer's output."""
-        total, have = inputs[0], self.channels[0]
+        total, available = inputs[0], self.channels[0]
         for x, channels in zip(inputs[1:], self.channels[1:], strict=True):
-            both = min(channels, have)
-            total = _added(total, x[:, :both], both, have)
+            shared = min(channels, available)
+            total = _add_channels(total, x[:, :shared], shared, available)
         return activate(self.activation, total)
 
 
 class WeightedSum(nn.Module):
-    """Sum of sources times normalised weights; weight is (1 + sources, 1 or c)."""
+    """Sum of the inputs times normalised weights; `weight` is (1 + sources, 1 or c)."""
 
     def __init__(self, layer: Shortcut, channels: tuple[int, ...], columns: int) -> None:
         super().__init__()
@@ -173,7 +176,7 @@ class WeightedSum(nn.Module):
         self.weight = nn.Parameter(torch.empty(len(channels), columns))
 
     def normalized(self) -> Tensor:
-        """Return the weights as they are used."""
+        """Return the normalised weights."""
         if self.layer.weights_normalization == "softmax":
             weight = (self.weight - self.weight.amax(dim=0)).exp()
         else:
@@ -184,21 +187,22 @@ class WeightedSum(nn.Module):
         """Compute the layer's output."""
         weight = self.normalized()[:, None]
         weight = weight.reshape(*weight.shape, *[1] * (inputs[0].dim() - 2))
-        have = self.channels[0]
+        available = self.channels[0]
         total = inputs[0] * weight[0]
         for x, factor, channels in zip(inputs[1:], weight[1:], self.channels[1:], strict=True):
-            both = min(channels, have)
-            total = _added(total, x[:, :both] * factor[:, :both], both, have)
+            shared = min(channels, available)
+            x = x[:, :shared] * factor[:, :shared]
+            total = _add_channels(total, x, shared, available)
         return activate(self.layer.activation, total)
 
 
-def _added(total: Tensor, x: Tensor, both: int, have: int) -> Tensor:
-    """Add x (B, both, ...) to the first channels of total (B, have, ...)."""
-    if both == have:
+def _add_channels(total: Tensor, x: Tensor, shared: int, available: int) -> Tensor:
+    """Add x (B, shared, ...) to the first channels of total (B, available, ...)."""
+    if shared == available:
         return total + x
-    return torch.cat((total[:, :both] + x, total[:, both:]), dim=1)
+    return torch.cat((total[:, :shared] + x, total[:, shared:]), dim=1)
 
 
-def _must_name_sources(section: Section) -> None:
+def _check_sources(section: Section) -> None:
     if section.get("from") is None:
         raise ValueError("from= is missing; it names the layer to add")

@@ -1,4 +1,4 @@
-"""[softmax]: probabilities of a vector, in equal groups or in the groups of a word tree."""
+"""[softmax]: a softmax over equal groups of a vector, or over the groups of a word tree."""
 
 from functools import cached_property
 
@@ -13,22 +13,22 @@ from darknet_torch.parsing.options import FileName, option
 
 @layer("softmax", "soft")
 class Softmax(Layer):
-    """[softmax]: (B, ...) -> (B, n). `spatial` acts in Darknet's GPU code only."""
+    """[softmax]: (B, ...) -> vector (B, n). `spatial` acts in Darknet's GPU code only."""
 
-    groups: int = option(1, check=lambda n: n > 0, wanted="at least 1")
-    temperature: float = option(1.0, check=bool, wanted="a number other than 0")
+    groups: int = option(1, check=lambda n: n > 0, expected="at least 1")
+    temperature: float = option(1.0, check=bool, expected="a number other than 0")
     tree: FileName | None = option(None)
     spatial: float = option(0.0)
     noloss: bool = option(False)
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return a vector."""
+        """Return a vector of the input's size."""
         if inputs[0].size % self.groups:
             raise ValueError(f"groups={self.groups}: do not divide {inputs[0].size} values")
         return Shape(inputs[0].size)
 
     def build(self, *shapes: Shape) -> nn.Module:
-        """Return the function; the tree is read now, so that a missing file shows now."""
+        """Return the module; it reads the word tree, so that a missing file is an error here."""
         if (tree := self.word_tree) is not None and len(tree) != shapes[0].size:
             raise self.section.error(f"tree= has {len(tree)} classes, not {shapes[0].size}")
         return super().build(*shapes)
@@ -41,7 +41,7 @@ class Softmax(Layer):
     @cached_property
     def word_tree(self) -> Tree | None:
         """The word tree, if the section names one."""
-        return None if self.tree is None else read_tree(self.tree.find())
+        return None if self.tree is None else read_tree(self.tree.resolve())
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Compute the probabilities."""

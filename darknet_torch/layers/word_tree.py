@@ -1,6 +1,6 @@
-"""Word trees: the classes of YOLO9000, their parents, and probabilities down the tree.
+"""Word trees: the class hierarchy of YOLO9000 and the probabilities along it.
 
-A tree file has one line a class, `name parent`, the parent by number and -1 for the root level.
+A tree file has one line per class, `name parent`: the parent is a class index, or -1 at the root.
 Consecutive classes of one parent form a group; each group has a softmax of its own.
 """
 
@@ -23,13 +23,13 @@ __all__ = ["Tree", "read_map", "read_tree"]
 
 @dataclass(frozen=True)
 class Tree:
-    """Classes in file order; `parent[i]` is the class above class i, or -1."""
+    """The classes of a word tree in file order; `parent[i]` is the parent of class i, or -1."""
 
     names: tuple[str, ...]
     parent: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        """Compute the tables now: a program that is being traced must find them ready."""
+        """Compute the tables now, so that they are constants when a network is traced."""
         _ = (self.child_group, self.levels)
 
     def __len__(self) -> int:
@@ -37,13 +37,13 @@ class Tree:
 
     @cached_property
     def group_of(self) -> Tensor:
-        """Group number of each class, (C,) int64."""
+        """Group index of each class, (C,) int64."""
         parent = torch.tensor(self.parent, dtype=torch.int64, device="cpu")
         return torch.cat((parent.new_zeros(1), parent.diff().ne(0).cumsum(0)))
 
     @cached_property
     def child_group(self) -> Tensor:
-        """Group of each class's children, or -1 for a leaf, (C,) int64."""
+        """Group index of each class's children, -1 for a leaf, (C,) int64."""
         child = torch.full((len(self),), -1, dtype=torch.int64, device="cpu")
         for number in range(len(self) - 1, -1, -1):  # the first group of a parent wins
             if self.parent[number] >= 0:
@@ -52,7 +52,7 @@ class Tree:
 
     @cached_property
     def levels(self) -> tuple[Tensor, ...]:
-        """Class numbers by depth, the root level left out."""
+        """Class indices of each depth below the root, each (n,) int64."""
         depth = [0] * len(self)
         for number, parent in enumerate(self.parent):
             depth[number] = 0 if parent < 0 else depth[parent] + 1
@@ -60,14 +60,14 @@ class Tree:
         return tuple((depths == level).nonzero()[:, 0] for level in range(1, max(depth) + 1))
 
     def softmax(self, x: Tensor, temperature: float = 1.0) -> Tensor:
-        """Softmax of each group, over the last axis: (..., C) -> (..., C)."""
+        """Compute the softmax of each group over the last axis: (..., C) -> (..., C)."""
         rows = self._rows(x / temperature)
         groups = self.group_of.to(x.device)
         powers = (rows - self._over_groups("amax", rows.detach())[groups]).exp()
         return self._back(powers / self._over_groups("sum", powers)[groups], x)
 
     def absolute(self, p: Tensor) -> Tensor:
-        """Multiply each probability by those of all classes above: (..., C) -> (..., C)."""
+        """Multiply each conditional probability by those of all ancestors: (..., C) -> (..., C)."""
         rows = self._rows(p).clone()
         parent = torch.tensor(self.parent, dtype=torch.int64, device=p.device)
         for level in self.levels:
@@ -78,8 +78,13 @@ class Tree:
     def walk(self, p: Tensor, threshold: float) -> Tensor:
         """Walk from the root to the best child while the product stays above `threshold`.
 
-        p: (..., C) absolute probabilities, multiplied once more on the way, as Darknet does.
-        Returns (...) int64: the last class reached.
+        Args:
+            p: (..., C) absolute probabilities; they are multiplied once more along the walk, as
+                Darknet does.
+            threshold: lower bound of the product.
+
+        Returns:
+            (...) int64: the class index that the walk ends at.
         """
         rows = self._rows(p)
         best = self._over_groups("amax", rows)
@@ -98,30 +103,35 @@ class Tree:
         return reached.view(p.shape[:-1])
 
     def _rows(self, x: Tensor) -> Tensor:
-        """One row a class, (C, N): a group is then a run of rows, and all sums are over rows."""
+        """Flatten to a row per class, (C, N), so that a group is a run of rows."""
         return x.reshape(-1, len(self)).t().contiguous()
 
     def _back(self, rows: Tensor, like: Tensor) -> Tensor:
         return rows.t().reshape(like.shape)
 
     def _over_groups(self, reduction: Literal["amax", "sum"], rows: Tensor) -> Tensor:
-        """Largest value or sum of each group, (C, N) -> (C, N); rows behind the last are idle.
+        """Maximum or sum of each group, (C, N) -> (C, N); rows after the last group are unused.
 
-        They are there because OpenCV scatters into a tensor of the same shape only.
+        They exist because OpenCV scatters into a tensor of the same shape only.
         """
         groups = self.group_of.to(rows.device)[:, None].expand_as(rows)
         totals = torch.full_like(rows, -torch.inf if reduction == "amax" else 0.0)
         return totals.scatter_reduce(0, groups, rows, reduction)
 
     def _first_of_best(self, rows: Tensor, best: Tensor) -> Tensor:
-        """The first class of each group that has the group's largest value, (C, N) int64."""
+        """The first class of each group that has the group's maximum, (C, N) int64."""
         is_best = rows == best[self.group_of.to(rows.device)]
         rank = torch.arange(len(self), 0, -1, device=rows.device, dtype=torch.float32)
         return len(self) - self._over_groups("amax", is_best * rank[:, None]).long()
 
 
 def read_tree(path: str | PathLike[str]) -> Tree:
-    """Read a tree file; CfgError for a line that is no `name parent`, or a parent below it."""
+    """Read a tree file.
+
+    Raises:
+        CfgError: the file cannot be read or has no class; a line is not `name parent`, or its
+            parent is not on a line above.
+    """
     path = Path(path)
     return _read_tree(path, path.stat().st_mtime_ns if is_file(path) else 0)
 
@@ -133,7 +143,7 @@ def _read_tree(path: Path, _changed: int) -> Tree:
         words = line.split()
         parent = _number(words[1]) if len(words) > 1 else None
         if parent is None or not -1 <= parent < len(parents):
-            raise CfgError(f"{path}:{number}: wants `name parent`, the parent on a line above")
+            raise CfgError(f"{path}:{number}: must be `name parent`, the parent on a line above")
         names.append(words[0])
         parents.append(parent)
     if not names:
@@ -142,12 +152,16 @@ def _read_tree(path: Path, _changed: int) -> Tree:
 
 
 def read_map(path: str | PathLike[str], classes: int) -> tuple[int, ...]:
-    """Read a map file: a class number below `classes` on each line."""
+    """Read a map file: a class index below `classes` on each line.
+
+    Raises:
+        CfgError: the file cannot be read, or a line is anything else.
+    """
     numbers = [_number(line) for _, line in read_lines(Path(path))]
-    good = tuple(number for number in numbers if number is not None and 0 <= number < classes)
-    if not numbers or len(good) < len(numbers):
-        raise CfgError(f"{path}: wants a class number from 0 to {classes - 1} on every line")
-    return good
+    valid = tuple(number for number in numbers if number is not None and 0 <= number < classes)
+    if not numbers or len(valid) < len(numbers):
+        raise CfgError(f"{path}: every line must be a class index from 0 to {classes - 1}")
+    return valid
 
 
 def _number(word: str) -> int | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from darknet_torch.extras import needs
+from darknet_torch.extras import require
 from darknet_torch.metrics.tables import Found, Marked, check_classes
 
 __all__ = ["FIGURES", "Coco", "evaluate", "installed"]
@@ -51,7 +51,7 @@ def evaluate(
     sizes: width and height of every picture, in pixels. Needs the extra `eval`.
     """
     check_classes(classes, found, marked)
-    package = needs("faster_coco_eval", "eval")
+    package = require("faster_coco_eval", "eval")
     truth = _index(package, _truth(marked, classes, sizes))
     rows = _index(package, {**truth.dataset, "annotations": _results(found)})
     run = package.COCOeval_faster(truth, rows, "bbox", print_function=_silent)

@@ -75,7 +75,7 @@ class CfgSource:
         if settings.names is None:
             path = self._names_path(section)
             return () if path is None else parser.read_names(path)
-        path = FileName(fspath(settings.names), "names", section, folders).find()
+        path = FileName(fspath(settings.names), "names", section, folders).resolve()
         names = parser.read_names(path)
         if plan.classes > len(names):
             raise UsageError(f"{path}: {len(names)} names for {plan.classes} classes")

@@ -16,18 +16,17 @@ import re
 import stat
 import zipfile
 from dataclasses import dataclass
-from importlib import import_module
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from darknet_torch.errors import UsageError, WeightsError
+from darknet_torch.extras import require
 from darknet_torch.files import atomic
 from darknet_torch.network import weights_file
-from darknet_torch.network.key_matching import float32, match, places
+from darknet_torch.network.key_matching import float32, match, tensor_slots
 from darknet_torch.network.network import Network
 from darknet_torch.network.origin import Origin
 
@@ -70,7 +69,7 @@ def write(network: Network, path: str | PathLike[str]) -> None:
     origin = Origin.of(network, dtype=str(network.dtype).removeprefix("torch."))
     if path.suffix.lower() == ".safetensors":
         metadata = {**origin.to_text(), "format": "pt"}
-        content = _safetensors("safetensors.torch").save(tensors, metadata)
+        content = require("safetensors.torch", "safetensors").save(tensors, metadata)
     else:
         content = _pickled(tensors, origin)
     try:
@@ -123,7 +122,7 @@ def fill(network: Network, found: Checkpoint) -> None:
 def _tensors_of(network: Network) -> dict[str, Tensor]:
     state = network.state_dict()
     found = {}
-    for place in places(network):
+    for place in tensor_slots(network):
         tensor = state[place.name]
         if tensor.is_meta:
             raise WeightsError(f"{place}: has no values yet")
@@ -156,17 +155,8 @@ def _size(path: Path) -> int:
     return status.st_size
 
 
-def _safetensors(module: str) -> Any:
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise UsageError(
-            'safetensors is not installed: pip install "darknet_torch[safetensors]"'
-        ) from error
-
-
 def _open_safetensors(path: Path) -> Checkpoint:
-    safetensors = _safetensors("safetensors")
+    safetensors = require("safetensors", "safetensors")
     try:
         with safetensors.safe_open(str(path), "pt", device="cpu") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -1,4 +1,4 @@
-"""Network -> the same network without batch norm: part of the weights, in a cfg without it."""
+"""Network -> the same network with batch norm folded into the weights, and a cfg without it."""
 
 from dataclasses import replace
 
@@ -11,19 +11,24 @@ from darknet_torch.parsing.parser import Section
 
 __all__ = ["fold"]
 
-GONE = {"batch_normalize", "cbn", "dontload", "dontloadscales", "numload"}
-"""Options of a layer whose batch norm is folded; a folded network's file holds every value."""
+DROPPED = {"batch_normalize", "cbn", "dontload", "dontloadscales", "numload"}
+"""Options that a layer loses with its batch norm; the file of a folded network has all values."""
 
 
 def fold(network: Network, *, as_detector: bool = False) -> Network:
-    """Return a copy whose batch norms are part of the weights before them, exactly, per dialect.
+    """Return a copy of a network with batch norm folded into the weights before it.
 
-    Its plan is of a cfg without them, so that it can be saved, converted and read by Darknet.
-    Batch norm stays where nothing can take it: alone, in binary and in recurrent layers.
-    Layers without batch norm share their tensors with the original.
+    Its plan is of a cfg without batch norm, so that it can be saved, converted and read by
+    Darknet. [batchnorm], binary and recurrent layers keep theirs. Layers without batch norm
+    share their tensors with the original.
 
-    as_detector: change weighted shortcuts as AlexeyAB's detector does when it folds: with
-        weights_normalization=relu a weight below .001 counts as .001.
+    Args:
+        network: has values.
+        as_detector: change weighted shortcuts as AlexeyAB's detector does when it folds: with
+            weights_normalization=relu a weight below .001 becomes .001.
+
+    Raises:
+        UsageError: the network has no values.
     """
     if any(parameter.is_meta for parameter in network.parameters()):
         raise UsageError("the network has no values yet; load or initialise it before folding")
@@ -42,8 +47,8 @@ def fold(network: Network, *, as_detector: bool = False) -> Network:
 
 def _plan(plan: Plan, changed: list[bool]) -> Plan:
     sections = [
-        _without(node.layer.section, GONE) if gone else node.layer.section
-        for node, gone in zip(plan, changed, strict=True)
+        _without(node.layer.section, DROPPED) if folded else node.layer.section
+        for node, folded in zip(plan, changed, strict=True)
     ]
     return plan.with_layers(sections)
 
@@ -53,7 +58,7 @@ def _without(section: Section, keys: set[str]) -> Section:
 
 
 def _keep_constants(old: nn.Module, new: nn.Module) -> None:
-    """Bring the device of what no state holds, such as blur kernels, to that of the original."""
+    """Take over buffers that are in no state dict, such as blur kernels, with their device."""
     for name, buffer in old.named_buffers():
         if name not in old.state_dict():
             path, _, last = name.rpartition(".")

@@ -1,15 +1,15 @@
-"""Which tensor of a file belongs where in a network: by the layers' numbers in the names, else by
-their order.
+"""Matching of the tensors in a checkpoint to those of a network.
 
-Names of our own, `layers.12.conv.weight`, are taken as they stand. Files of other programs are
-understood where their tensors are those of the cfg's layers, in one of two ways:
+A state dict of this package, with keys such as `layers.12.conv.weight`, is taken as it is.
+Checkpoints of other programs are read if their tensors are those of the cfg's layers, in one of
+two ways:
 
-* the names hold the cfg's layer numbers behind a common start, whatever follows:
+* the keys have the cfg's layer indices after a common prefix, whatever follows:
   `module_list.12.batch_norm_12.bias`, `models.12.conv1.weight`;
-* the tensors stand in the order of the cfg, whatever they are called: of each layer the weight (and
-  bias) of its product, then of its batch norm weight, bias, running_mean and running_var.
+* the tensors are in the order of the cfg, whatever their keys: for each layer the weight (and bias)
+  of its convolution or matrix, then weight, bias, running_mean and running_var of its batch norm.
 
-Shapes must fit exactly, and a name that ends in one of these words must stand where that is meant.
+Shapes must be equal, and a key that ends in one of these words must be matched to such a tensor.
 """
 
 import re
@@ -27,22 +27,22 @@ from darknet_torch.layers.base import Segment
 from darknet_torch.network.network import Network
 from darknet_torch.network.plan import Node
 
-__all__ = ["Place", "float32", "match", "places"]
+__all__ = ["TensorSlot", "float32", "match", "tensor_slots"]
 
 ROLES = ("weight", "bias", "running_mean", "running_var")
 CONSTANTS = re.compile(r"num_batches_tracked|.*anchor.*|.*grid.*|strides?|masks?")
-"""Last words of names of what a port keeps beside its parameters."""
+"""Last words of the keys of what a port keeps beside its parameters."""
 LOOSE = ("shortcut_weights", "implicit_weights")
-"""Kinds that ports keep with other axes of length 1."""
+"""Kinds of tensors that ports keep with other axes of length 1."""
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 Group = dict[str, Tensor]
 Names = dict[str, str]
-"""A layer's names without what stands before them -> the whole names."""
+"""The keys of a layer without their common prefix -> the whole keys."""
 
 
-class Place(NamedTuple):
-    """A tensor of the network; its shape is the module's, which may have more rows than a file."""
+class TensorSlot(NamedTuple):
+    """A tensor of the network to be filled; `shape` is that of the module's tensor."""
 
     node: Node
     segment: Segment
@@ -53,71 +53,82 @@ class Place(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Name in the network's state dict."""
+        """Key in the network's state dict."""
         return f"layers.{self.node.index}.{self.segment.name}"
 
     def fits(self, shape: tuple[int, ...]) -> bool:
-        """Say whether a tensor of that shape can stand here."""
+        """Return whether a tensor of that shape can fill it."""
         if self.segment.kind not in LOOSE:
             return shape == self.shape
         return [side for side in shape if side != 1] == [side for side in self.shape if side != 1]
 
 
-def places(network: Network) -> list[Place]:
-    """Return the network's own tensors, in the order in which PyTorch's modules list them."""
-    found = []
+def tensor_slots(network: Network) -> list[TensorSlot]:
+    """Return the network's tensors in the order of its state dict, shared ones once."""
+    slots = []
     for node in network.plan:
         segments = {segment.name: segment for segment in node.tensors}
         for name, tensor in network.layers[node.index].state_dict().items():
             if name in segments:
-                found.append(Place(node, segments[name], tuple(tensor.shape)))
-    return found
+                slots.append(TensorSlot(node, segments[name], tuple(tensor.shape)))
+    return slots
 
 
 def match(
     network: Network, tensors: Mapping[str, Tensor], path: Path, *, ordered: bool = True
-) -> list[tuple[Place, Tensor]]:
-    """Return each place of the network with its tensor, as the file has it.
+) -> list[tuple[TensorSlot, Tensor]]:
+    """Match the tensors of a checkpoint to those of a network.
 
-    ordered: whether the order of `tensors` means anything.
-    Raises WeightsError that names the layer and the tensor that do not fit.
+    Args:
+        network: the network to be filled.
+        tensors: the tensors of the checkpoint by their keys.
+        path: of the checkpoint, for messages.
+        ordered: whether the order of `tensors` has a meaning.
+
+    Returns:
+        All tensors of the network, each with the checkpoint's tensor for it.
+
+    Raises:
+        WeightsError: they do not match; the message names the layer and the tensor.
     """
-    wanted = places(network)
-    found = _without_copies(network, _parameters(tensors), path)
-    groups = _by_number(found)
-    numbers = {place.node.index for place in wanted}
+    slots = tensor_slots(network)
+    parameters = _without_copies(network, _parameters(tensors), path)
+    groups = _by_number(parameters)
+    numbers = {slot.node.index for slot in slots}
     if not groups or len(numbers & groups.keys()) * 2 < len(numbers):
-        return _in_order(wanted, found, path, ordered)
+        return _in_order(slots, parameters, path, ordered)
     try:
-        return _numbered(wanted, groups, found, path)
+        return _numbered(slots, groups, parameters, path)
     except WeightsError:
         if not ordered or numbers != groups.keys():
             raise
-        return _else_in_order(wanted, groups, found, path)
+        return _else_in_order(slots, groups, parameters, path)
 
 
-def float32(place: Place, tensor: Tensor, path: Path) -> Tensor:
-    """Return a tensor's values as the network keeps them, in memory of their own.
+def float32(slot: TensorSlot, tensor: Tensor, path: Path) -> Tensor:
+    """Return a copy of a checkpoint's tensor in float32 and in the shape of the slot.
 
-    Raises WeightsError for values that no training gives.
+    Raises:
+        WeightsError: it is not a dense tensor of floats, or has values that no training yields:
+            not finite, or negative variances.
     """
     if tensor.layout != torch.strided or tensor.is_meta or tensor.dtype not in FLOATS:
         kind = "without values" if tensor.is_meta else f"{tensor.layout}, {tensor.dtype}"
-        raise WeightsError(f"{path}: {place}: plain 16, 32 or 64 bit floats wanted, not {kind}")
-    values = tensor.detach().to("cpu", torch.float32, copy=True).reshape(place.shape).contiguous()
-    if not torch.isfinite(values.sum()):  # the sum alone tells where all is well
-        wrong = int((~torch.isfinite(values)).sum())
-        if wrong:  # large values may add up to infinity
-            raise WeightsError(f"{path}: {place}: {wrong} values are not finite")
-    if place.segment.kind == "rolling_variance":
+        raise WeightsError(f"{path}: {slot}: dense 16, 32 or 64 bit floats expected, not {kind}")
+    values = tensor.detach().to("cpu", torch.float32, copy=True).reshape(slot.shape).contiguous()
+    if not torch.isfinite(values.sum()):  # if the sum is finite, all values are
+        count = int((~torch.isfinite(values)).sum())
+        if count:  # else large values add up to infinity
+            raise WeightsError(f"{path}: {slot}: {count} values are not finite")
+    if slot.segment.kind == "rolling_variance":
         lowest = float(values.min())
         if lowest < -torch.finfo(torch.float32).tiny:
-            raise WeightsError(f"{path}: {place}: a variance cannot be {lowest:g}")
+            raise WeightsError(f"{path}: {slot}: a variance cannot be {lowest:g}")
     return values
 
 
 def _parameters(tensors: Mapping[str, Tensor]) -> Group:
-    """Leave out counters and the constants that ports keep as buffers."""
+    """Drop counters and the constants that ports keep as buffers."""
     return {
         name: tensor
         for name, tensor in tensors.items()
@@ -129,35 +140,35 @@ def _last(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def _without_copies(network: Network, found: Group, path: Path) -> Group:
-    """Leave out what a state dict says twice, of layers that share their tensors."""
-    left, shapes = dict(found), network.state_dict()
+def _without_copies(network: Network, parameters: Group, path: Path) -> Group:
+    """Drop the second copies of tensors that layers share."""
+    unique, shapes = dict(parameters), network.state_dict()
     for node in network.plan:
         if node.shared is None:
             continue
         for segment in network.plan[node.shared].tensors:
             mine = f"layers.{node.index}.{segment.name}"
-            theirs = found.get(f"layers.{node.shared}.{segment.name}")
-            copy = left.pop(mine, None)
+            theirs = parameters.get(f"layers.{node.shared}.{segment.name}")
+            copy = unique.pop(mine, None)
             if copy is not None and not _equal(copy, theirs, shapes[mine].shape):
                 raise WeightsError(
                     f"{path}: layer {node.index} [{node.name}] {segment.kind}: must be those of"
                     f" layer {node.shared}, which it shares"
                 )
-    return left
+    return unique
 
 
 def _equal(one: Tensor, other: Tensor | None, shape: torch.Size) -> bool:
-    """Compare values; what could not be a network's tensors equals nothing."""
+    """Compare values; False for what cannot be a tensor of the network."""
     if other is None or not one.shape == other.shape == shape or one.dtype != other.dtype:
         return False
     plain = all(each.layout == torch.strided and not each.is_meta for each in (one, other))
     return plain and torch.equal(one, other)
 
 
-def _by_number(found: Group) -> dict[int, Names]:
-    """Split names into what all begin with, a layer's number, and the rest; {} if they do not."""
-    split = {name: name.split(".") for name in found}
+def _by_number(parameters: Group) -> dict[int, Names]:
+    """Group the keys by the layer index after their common prefix; {} if one has none."""
+    split = {name: name.split(".") for name in parameters}
     common = _common(list(split.values()))
     groups: dict[int, Names] = defaultdict(dict)
     for name, parts in split.items():
@@ -169,37 +180,38 @@ def _by_number(found: Group) -> dict[int, Names]:
 
 
 def _common(split: list[list[str]]) -> int:
-    """Return how many words all names begin with."""
+    """Return how many words the common prefix has."""
     columns = enumerate(zip(*split, strict=False))
     most = min(map(len, split), default=0)
     return next((number for number, column in columns if len(set(column)) > 1), most)
 
 
 def _numbered(
-    wanted: list[Place], groups: dict[int, Names], found: Group, path: Path
-) -> list[tuple[Place, Tensor]]:
-    pairs: list[tuple[Place, Tensor]] = []
-    left = dict(groups)
-    for index, each in groupby(wanted, lambda place: place.node.index):
-        mine = list(each)
-        ordered = _conventional(mine, left.pop(index, {}), path)
-        pairs += _zipped(mine, {name: found[name] for name in ordered}, path)
-    for number, names in left.items():
+    slots: list[TensorSlot], groups: dict[int, Names], parameters: Group, path: Path
+) -> list[tuple[TensorSlot, Tensor]]:
+    """Match the groups of keys to the layers of their indices."""
+    pairs: list[tuple[TensorSlot, Tensor]] = []
+    unmatched = dict(groups)
+    for index, each in groupby(slots, lambda slot: slot.node.index):
+        layer_slots = list(each)
+        ordered = _in_module_order(layer_slots, unmatched.pop(index, {}), path)
+        pairs += _zipped(layer_slots, {name: parameters[name] for name in ordered}, path)
+    for number, names in unmatched.items():
         first = next(iter(names.values()))
         raise _unexpected(first, path, f"layer {number} has no tensors of its own")
     return pairs
 
 
-def _conventional(mine: list[Place], names: Names, path: Path) -> list[str]:
-    """Order a layer's tensors as PyTorch's modules do, whatever order the file has."""
-    own = [place.segment.name for place in mine]
+def _in_module_order(slots: list[TensorSlot], names: Names, path: Path) -> list[str]:
+    """Order the keys of a layer as its state dict does, whatever order the file has."""
+    own = [slot.segment.name for slot in slots]
     if names.keys() == set(own):
         return [names[name] for name in own]
     parts = {name.rpartition(".")[0] for name in names}
     norms = {part for part in parts if f"{part}.running_var".lstrip(".") in names}
     if len(norms) > 1 or len(parts - norms) > 1:
         raise WeightsError(
-            f"{path}: layer {mine[0].node.index} [{mine[0].node.name}]: {len(parts)} parts in the"
+            f"{path}: layer {slots[0].node.index} [{slots[0].node.name}]: {len(parts)} parts in the"
             f" file; only the names {', '.join(own)} would tell which is which"
         )
     return [names[name] for name in sorted(names, key=lambda name: _rank(name, norms))]
@@ -211,54 +223,59 @@ def _rank(name: str, norms: set[str]) -> tuple[bool, int]:
 
 
 def _in_order(
-    wanted: list[Place], found: Group, path: Path, ordered: bool
-) -> list[tuple[Place, Tensor]]:
-    if not ordered and {place.name for place in wanted} != found.keys():
+    slots: list[TensorSlot], parameters: Group, path: Path, ordered: bool
+) -> list[tuple[TensorSlot, Tensor]]:
+    if not ordered and {slot.name for slot in slots} != parameters.keys():
         raise WeightsError(
             f"{path}: the tensors' names must hold the numbers of the cfg's layers, such as"
             f" layers.12.conv.weight, since this format keeps no order;"
-            f" {next(iter(found), 'none')!r} does not"
+            f" {next(iter(parameters), 'none')!r} does not"
         )
     if not ordered:
-        found = {place.name: found[place.name] for place in wanted}
-    return _zipped(wanted, found, path)
+        parameters = {slot.name: parameters[slot.name] for slot in slots}
+    return _zipped(slots, parameters, path)
 
 
 def _else_in_order(
-    wanted: list[Place], groups: dict[int, Names], found: Group, path: Path
-) -> list[tuple[Place, Tensor]]:
-    """Take numbers that are no layers' for an order; if that fails too, tell what they lack."""
+    slots: list[TensorSlot], groups: dict[int, Names], parameters: Group, path: Path
+) -> list[tuple[TensorSlot, Tensor]]:
+    """Match by order where the indices are not those of layers, else raise the indices' error."""
     try:
-        return _zipped(wanted, found, path)
+        return _zipped(slots, parameters, path)
     except WeightsError:
-        return _numbered(wanted, groups, found, path)
+        return _numbered(slots, groups, parameters, path)
 
 
-def _zipped(wanted: list[Place], found: Group, path: Path) -> list[tuple[Place, Tensor]]:
-    return list(_pairs(wanted, found, path))
+def _zipped(
+    slots: list[TensorSlot], parameters: Group, path: Path
+) -> list[tuple[TensorSlot, Tensor]]:
+    return list(_pairs(slots, parameters, path))
 
 
-def _pairs(wanted: list[Place], found: Group, path: Path) -> Iterator[tuple[Place, Tensor]]:
-    for place, item in zip_longest(wanted, found.items()):
-        if place is None:
-            raise _unexpected(item[0], path, f"{len(wanted)} tensors wanted, {len(found)} found")
+def _pairs(
+    slots: list[TensorSlot], parameters: Group, path: Path
+) -> Iterator[tuple[TensorSlot, Tensor]]:
+    for slot, item in zip_longest(slots, parameters.items()):
+        if slot is None:
+            counts = f"{len(slots)} tensors expected, {len(parameters)} in the file"
+            raise _unexpected(item[0], path, counts)
         if item is None:
             raise WeightsError(
-                f"{path}: {place}: {place.shape} wanted, nothing left in the file that could be it"
+                f"{path}: {slot}: {slot.shape} expected, nothing left in the file that could be it"
             )
         name, tensor = item
-        _must_fit(place, name, tensor, path)
-        yield place, tensor
+        _check_fit(slot, name, tensor, path)
+        yield slot, tensor
 
 
 def _unexpected(name: str, path: Path, why: str) -> WeightsError:
     return WeightsError(f"{path}: {name!r} is not expected: {why}; it belongs to another cfg")
 
 
-def _must_fit(place: Place, name: str, tensor: Tensor, path: Path) -> None:
+def _check_fit(slot: TensorSlot, name: str, tensor: Tensor, path: Path) -> None:
     shape = tuple(tensor.shape)
-    role, meant = _last(name), _last(place.segment.name)
-    if not place.fits(shape):
-        raise WeightsError(f"{path}: {place}: {place.shape} wanted, {name!r} is {shape}")
-    if role in ROLES and role != meant and place.segment.kind not in LOOSE:
-        raise WeightsError(f"{path}: {place}: a {meant} wanted, {name!r} stands in its place")
+    role, expected = _last(name), _last(slot.segment.name)
+    if not slot.fits(shape):
+        raise WeightsError(f"{path}: {slot}: {slot.shape} expected, {name!r} is {shape}")
+    if role in ROLES and role != expected and slot.segment.kind not in LOOSE:
+        raise WeightsError(f"{path}: {slot}: a {expected} expected, {name!r} is in its place")

@@ -1,4 +1,4 @@
-"""[net]: the size of the input, and the options of solver and augmentation."""
+"""[net]: the size of the input, and the options of solver and data augmentation."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -16,13 +16,16 @@ NET_SECTIONS = ("net", "network")
 
 @dataclass(frozen=True, kw_only=True)
 class Net:
-    """The first section of a cfg. Only width, height, channels and inputs shape the network."""
+    """The options of [net], the first section of a cfg.
+
+    Only width, height, channels and inputs change the network.
+    """
 
     section: Section = field(repr=False, compare=False)
 
-    width: int = option(0, check=lambda n: n >= 0, wanted="at least 0")
-    height: int = option(0, check=lambda n: n >= 0, wanted="at least 0")
-    channels: int = option(0, check=lambda n: n >= 0, wanted="at least 0")
+    width: int = option(0, check=lambda n: n >= 0, expected="at least 0")
+    height: int = option(0, check=lambda n: n >= 0, expected="at least 0")
+    channels: int = option(0, check=lambda n: n >= 0, expected="at least 0")
     inputs: int = option(lambda o: o.width * o.height * o.channels)
     letter_box: bool = option(False, only=ALEXEYAB)
     batch: int = option(1)
@@ -102,7 +105,11 @@ class Net:
     show_receptive_field: bool = option(False, only=ALEXEYAB)
 
     def shape(self) -> Shape:
-        """Return the shape of one picture (or vector); ShapeError if the cfg gives none."""
+        """Return the shape of one image, or of a vector if only `inputs` is given.
+
+        Raises:
+            ShapeError: the section gives neither.
+        """
         if self.width and self.height and self.channels:
             return Shape(self.channels, self.height, self.width)
         if self.inputs > 0:

@@ -1,4 +1,4 @@
-"""The layer table that Darknet prints, with parameters, operations and memory."""
+"""The table of layers that Darknet prints, with parameters, operations and memory."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,7 +12,18 @@ __all__ = ["Row", "Summary", "summarize"]
 
 @dataclass(frozen=True)
 class Row:
-    """One layer: shapes are (channels, height, width), or (values, 0, 0) for a vector."""
+    """A layer of the table.
+
+    Attributes:
+        index: index of the layer.
+        section: name of its section.
+        detail: window and stride, or the layers that it reads.
+        inputs: indices of these layers; -1 is the image.
+        input: shape of its first input: (channels, height, width), or (values, 0, 0).
+        output: shape of its output.
+        parameters: its floats in the weights file.
+        flops: floating point operations for one image.
+    """
 
     index: int
     section: str
@@ -26,10 +37,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a network is made of.
+    """The table of a network's layers, and its totals.
 
-    parameters: floats in the weights file; flops: operations for one picture; memory: bytes of
-    activations that live at once in a forward pass of one picture in float32.
+    Attributes:
+        rows: one per layer.
+        parameters: floats in the weights file.
+        flops: floating point operations for one image.
+        memory: the most bytes of activations that exist at once in a forward pass of one image in
+            float32.
     """
 
     rows: tuple[Row, ...]
@@ -38,7 +53,7 @@ class Summary:
     memory: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain lists and numbers."""
+        """Return the table as plain dicts, tuples, numbers and texts."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -54,7 +69,7 @@ class Summary:
 
 
 def summarize(plan: Plan) -> Summary:
-    """Count layer by layer; no tensor is needed."""
+    """Return the summary of a plan; no tensor is made."""
     rows = tuple(_row(node) for node in plan)
     flops = sum(row.flops for row in rows)
     return Summary(rows, plan.floats, flops, _memory(plan))
@@ -74,7 +89,7 @@ def _row(node: Node) -> Row:
 
 
 def _detail(node: Node) -> str:
-    """Window and stride, or the layers that it reads where these are not just the one before."""
+    """Window and stride, or the layers that it reads if these are not just the one before."""
     size, stride = getattr(node.layer, "size", 0), getattr(node.layer, "stride", 0)
     if size and stride:
         groups = getattr(node.layer, "groups", 1)
@@ -96,11 +111,11 @@ def _line(row: Row) -> str:
 
 
 def _memory(plan: Plan) -> int:
-    """Bytes of activations that live at once at most."""
+    """Return the most bytes of activations that exist at once."""
     sizes = {-1: plan.input.size} | {node.index: node.shape.size for node in plan}
-    living, most = sizes[-1], 0
+    current, most = sizes[-1], 0
     for step in schedule(plan, plan.outputs):
-        living += sizes[step.index]
-        most = max(most, living)
-        living -= sum(sizes[index] for index in step.drop)
+        current += sizes[step.index]
+        most = max(most, current)
+        current -= sum(sizes[index] for index in step.drop)
     return 4 * most

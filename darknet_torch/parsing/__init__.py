@@ -1,1 +1,1 @@
-"""Text of cfgs and their kin: sections, options, numbers as C reads them, the forks as data."""
+"""From the text of a cfg to typed options: sections, values, and the forks of Darknet as data."""

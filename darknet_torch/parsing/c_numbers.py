@@ -1,4 +1,4 @@
-"""Numbers as C's atoi and atof read them: what begins like a number counts up to where it stops."""
+"""Numbers as C's atoi and atof read them: the digits at the start count, whatever follows."""
 
 import re
 
@@ -9,12 +9,20 @@ _NUMBER = re.compile(r"\s*[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASC
 
 
 def atoi(text: str) -> int:
-    """Read an integer as C does: `4#four` is 4, `3.9` is 3, `abc` is 0; at most 18 digits."""
-    found = _INTEGER.match(text)
-    return int(found[1] + (found[2][:18] or "0")) if found else 0
+    """Read an integer as C does; of more than 18 digits, the first 18.
+
+    >>> atoi("4#four"), atoi("3.9"), atoi("abc")
+    (4, 3, 0)
+    """
+    match = _INTEGER.match(text)
+    return int(match[1] + (match[2][:18] or "0")) if match else 0
 
 
 def atof(text: str) -> float:
-    """Read a number as C does: `.5x` is 0.5, `abc` is 0."""
-    found = _NUMBER.match(text)
-    return float(found[0]) if found else 0.0
+    """Read a decimal number as C does.
+
+    >>> atof(".5x"), atof("-1e2,"), atof("abc")
+    (0.5, -100.0, 0.0)
+    """
+    match = _NUMBER.match(text)
+    return float(match[0]) if match else 0.0

@@ -1,4 +1,4 @@
-"""The forks of Darknet as data: what each computes differently, stated as facts.
+"""The forks of Darknet as data: the facts in which they differ.
 
 Code asks for a fact (`dialect.letterbox`), never for a fork. Facts that belong to one option or
 one section stand there instead: `option(..., only=ALEXEYAB)`, `@layer("reorg3d", only=ALEXEYAB)`.
@@ -16,7 +16,7 @@ __all__ = ["ALEXEYAB", "DIALECTS", "HANK_AI", "PJREDDIE", "Dialect", "get"]
 
 @dataclass(frozen=True, kw_only=True)
 class Dialect:
-    """What one fork does. Two dialects of the same `family` know the same options."""
+    """The facts of one fork. Dialects of the same `family` have the same options."""
 
     name: str
     family: str
@@ -30,38 +30,41 @@ class Dialect:
     duplicate_keys: bool = True
     """A key may stand twice in a section (the first wins)."""
     comment_ends_list: bool = False
-    """A `#` ends the lists that say so (mask, anchors of [yolo], steps)."""
+    """A `#` ends the lists with `comment_ends` (mask, anchors of [yolo], steps)."""
 
     # weights file
     wide_seen_below: int | None = None
-    """`seen` has 64 bits from version 0.2 on, but only while major and minor are below this."""
+    """`seen` has 64 bits from version 0.2 on, if major and minor are below this (None: always)."""
 
     # numbers
     batch_norm_epsilon: float = 1e-5
     epsilon_inside_root: bool = True
     """Batch norm divides by sqrt(var + epsilon); otherwise by sqrt(var) + epsilon."""
     batch_norm_layer_biases: bool = True
-    """[batchnorm] has biases of its own, and they stand in the file."""
+    """[batchnorm] has biases, and they are in the weights file."""
     strided_shortcut: bool = False
-    """[shortcut] joins maps of different height and width."""
+    """[shortcut] adds maps of different height and width."""
     xnor_padding: float = -1.0
     region_by_cell: bool = True
-    """[region] keeps its output as (cell, anchor, entry), x and y not yet squashed."""
+    """[region] has its output as (cell, anchor, entry), x and y before their sigmoid."""
     region_logistic_classes: bool = False
-    """[region] without softmax squashes its class scores."""
+    """[region] without softmax applies a sigmoid to its class scores."""
     region_tree_walk: bool = False
-    """Boxes of a word tree: walk down from the root; otherwise the last class above one half."""
+    """A box of a word tree has the class where a walk from the root ends, else the last class above
+    one half."""
 
     # detector
     threshold: float = 0.25
+    """Default of the detector's threshold."""
     letterbox: bool = False
+    """Whether the detector letterboxes images by default."""
 
     def knows(self, only: "Dialect | None") -> bool:
-        """Say whether something that only one fork's family has (None: all have it) is here."""
+        """Return whether this fork has what only the family of `only` has (None: all have it)."""
         return only is None or only.family == self.family
 
     def seen_is_wide(self, major: int, minor: int) -> bool:
-        """Say whether the header of that version has 64 bits for `seen`, not 32."""
+        """Return whether `seen` has 64 bits, not 32, in the header of that version of the file."""
         limit = self.wide_seen_below
         return major * 10 + minor >= 2 and (limit is None or (major < limit and minor < limit))
 
@@ -113,12 +116,16 @@ DIALECTS = {dialect.name: dialect for dialect in (PJREDDIE, ALEXEYAB, HANK_AI)}
 
 
 def get(dialect: Dialect | str | None) -> Dialect:
-    """Return the dialect itself, the one of that name, or ALEXEYAB for None."""
+    """Return a dialect by its name, in any case and with `_` or `-`; ALEXEYAB for None.
+
+    Raises:
+        UsageError: there is no dialect of that name.
+    """
     if dialect is None:
         return ALEXEYAB
     if isinstance(dialect, Dialect):
         return dialect
-    found = DIALECTS.get(str(dialect).lower().replace("_", "-"))
-    if found is None:
+    known = DIALECTS.get(str(dialect).lower().replace("_", "-"))
+    if known is None:
         raise UsageError(f"dialect {dialect!r}: unknown; there are {', '.join(DIALECTS)}")
-    return found
+    return known

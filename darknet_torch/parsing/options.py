@@ -5,86 +5,23 @@
     anchors: tuple[float, ...] = option(())
     kind: Literal["iou", "giou"] = option("iou")
 
-Numbers are read as C's atoi and atof read them: what begins like a number counts up to where it
-stops being one, and anything else is 0.
+`values` converts the text, this file knows the dataclasses.
 """
 
-import types
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from difflib import get_close_matches
 from functools import cache
-from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
 
-from darknet_torch.errors import UsageError, warn
-from darknet_torch.files import is_file
-from darknet_torch.parsing.c_numbers import atof, atoi
-from darknet_torch.parsing.dialect import DIALECTS, Dialect
+from darknet_torch.errors import warn
+from darknet_torch.parsing.dialect import Dialect
 from darknet_torch.parsing.parser import Option, Section
+from darknet_torch.parsing.values import Activation, Context, FileName, Mode, convert
 
-__all__ = [
-    "Activation",
-    "Context",
-    "FileName",
-    "Mode",
-    "atof",
-    "atoi",
-    "bind",
-    "option",
-    "option_names",
-]
+__all__ = ["Activation", "Context", "FileName", "Mode", "bind", "option", "option_names"]
 
 T = TypeVar("T")
-Mode = Literal["strict", "normal", "darknet"]
-
-
-class Activation(str):
-    """The name of an activation that the dialect knows."""
-
-
-@dataclass(frozen=True)
-class FileName:
-    """A file that an option names, looked for when it is needed."""
-
-    name: str
-    option: str
-    section: Section
-    extra_folders: tuple[Path, ...] = ()
-
-    def find(self) -> Path:
-        """Return the first place where the file is; CfgError lists the places tried.
-
-        Looked for beside the cfg, in the current folder, then in the folders of the package and
-        of the cache; in each under the name as it stands and without its folders.
-        """
-        beside = () if self.section.folder is None else (self.section.folder,)
-        names = dict.fromkeys((Path(self.name), Path(Path(self.name).name)))
-        tried = dict.fromkeys(
-            folder / name for folder in (*beside, Path(), *self.extra_folders) for name in names
-        )
-        for place in tried:
-            if is_file(place):
-                return Path(place)
-        listed = ", ".join(str(place) for place in tried)
-        found = self.section.option(self.option)
-        raise self.section.error(
-            f"{self.option}={self.name}: no such file; looked for {listed}",
-            line=found.line if found else None,
-        )
-
-
-@dataclass(frozen=True)
-class Context:
-    """What decides how a section is read: the fork, how strict to be, where files may lie."""
-
-    dialect: Dialect
-    mode: Mode = "normal"
-    folders: tuple[Path, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.mode not in get_args(Mode):
-            raise UsageError(f"mode {self.mode!r}: must be one of {', '.join(get_args(Mode))}")
 
 
 def option(
@@ -95,17 +32,20 @@ def option(
     absent: Any = MISSING,
     in_fork: Mapping[Dialect, Any] | None = None,
     check: Callable[[Any], bool] | None = None,
-    wanted: str = "",
+    expected: str = "",
     comment_ends: bool = False,
 ) -> Any:
-    """Declare a field that is read from a section's option.
+    """Declare a dataclass field that is read from an option of a section.
 
-    default: the value where the option is missing; a function of the fields read so far.
-    key: the option's name, where it is not the field's.
-    only: the fork that knows it; in others the field is `absent` (else the default).
-    in_fork: defaults of forks that have another one.
-    check, wanted: what values are legal, as a function and in words for the error.
-    comment_ends: the list ends at a `#` in dialects that do so.
+    Args:
+        default: the value where the option is missing, or a function of the fields before it.
+        key: the option's key, where it is not the field's name.
+        only: the fork (with its family) that has the option; in others the field is `absent`.
+        absent: the value in forks that do not have the option; without it, `default`.
+        in_fork: the default of forks where it is another one.
+        check: returns whether a value is legal.
+        expected: what a legal value is, for the error: "must be {expected}".
+        comment_ends: a `#` ends the list in dialects that have such lists.
     """
     metadata = {
         "key": key,
@@ -113,7 +53,7 @@ def option(
         "absent": absent,
         "in_fork": in_fork or {},
         "check": check,
-        "wanted": wanted,
+        "expected": expected,
         "comment_ends": comment_ends,
         "default": default,
     }
@@ -121,22 +61,30 @@ def option(
 
 
 def bind(cls: type[T], section: Section, context: Context, /, **given: Any) -> T:
-    """Read the section's options into the dataclass; `given` fills fields that are no options.
+    """Read the options of a section into a dataclass.
 
-    Raises CfgError for a value that is not legal, and for an unknown option in mode "strict";
-    otherwise an unknown option is a DarknetWarning.
+    An unknown option is a DarknetWarning, or an error in mode "strict".
+
+    Args:
+        cls: dataclass whose options are declared with `option`.
+        section: the section.
+        context: dialect, mode and search folders.
+        **given: values of fields that are not options.
+
+    Raises:
+        CfgError: a value is not legal, or an option is unknown in mode "strict".
     """
     specs = _specs(cast(Any, cls))
-    _complain_of_unknown(section, context, specs)
+    _check_keys(section, context, specs)
     values = _Values(given)
-    for entry in specs.values():
-        if entry.name not in given:
-            values[entry.name] = entry.read(section, context, values)
+    for spec in specs.values():
+        if spec.name not in given:
+            values[spec.name] = spec.read(section, context, values)
     return cls(**values)
 
 
 def option_names(cls: type) -> dict[str, Dialect | None]:
-    """Return the options that a dataclass reads, each with the only fork that has it, if any."""
+    """Return the keys that a dataclass reads, each with the only fork that has it, if any."""
     return {key: spec.metadata["only"] for key, spec in _specs(cls).items()}
 
 
@@ -152,21 +100,23 @@ class _Spec:
 
     name: str
     key: str
-    kind: Any
+    hint: Any
     metadata: Mapping[str, Any]
 
     def read(self, section: Section, context: Context, values: _Values) -> Any:
         known = context.dialect.knows(self.metadata["only"])
-        found = section.option(self.key) if known else None
-        if found is None or found.value is None:
+        option = section.option(self.key) if known else None
+        if option is None or option.value is None:
             return self._default(values, context.dialect)
-        value = self._convert(found, section, context)
+        value = convert(
+            self.hint, self._text(option.value, context.dialect), option, section, context
+        )
         if value is None:
             return self._default(values, context.dialect)
         check = self.metadata["check"]
         if check is not None and not check(value):
-            wanted = self.metadata["wanted"]
-            raise section.error(f"{self.key}={found.value}: must be {wanted}", line=found.line)
+            expected = self.metadata["expected"]
+            raise section.error(f"{self.key}={option.value}: must be {expected}", line=option.line)
         return value
 
     def _default(self, values: _Values, dialect: Dialect) -> Any:
@@ -177,107 +127,36 @@ class _Spec:
             default = other if dialect.knows(fork) else default
         return default(values) if callable(default) else default
 
-    def _convert(self, found: Option, section: Section, context: Context) -> Any:
-        text = found.value or ""
-        dialect = context.dialect
+    def _text(self, value: str, dialect: Dialect) -> str:
+        """The value without a comment, where the dialect knows comments there."""
         ends = dialect.comment_ends_list and self.metadata["comment_ends"]
-        if dialect.inline_comments or ends:
-            text = text.partition("#")[0]
-        try:
-            return _CONVERTERS[self.kind](text, found, section, context)
-        except KeyError:
-            return _word(self.kind, text, found, section, context)
+        return value.partition("#")[0] if dialect.inline_comments or ends else value
 
 
 @cache
 def _specs(cls: Any) -> dict[str, _Spec]:
-    """The fields of a dataclass that are options, by the option's name."""
+    """The fields of a dataclass that are options, by the option's key."""
     hints = get_type_hints(cls)
     specs = (
-        _Spec(f.name, f.metadata["key"] or f.name, _kind(hints[f.name]), f.metadata)
+        _Spec(f.name, f.metadata["key"] or f.name, hints[f.name], f.metadata)
         for f in fields(cls)
         if "key" in f.metadata
     )
     return {spec.key: spec for spec in specs}
 
 
-def _kind(hint: Any) -> Any:
-    """`X | None` is read as X."""
-    if get_origin(hint) in (Union, types.UnionType):
-        return next(arg for arg in get_args(hint) if arg is not type(None))
-    return hint
-
-
-def _integer(text: str, found: Option, section: Section, context: Context) -> int:
-    value = atoi(text)
-    if not -(2**31) <= value < 2**31:
-        raise section.error(f"{found.key}={text[:40]}: too large a number", line=found.line)
-    return value
-
-
-def _real(text: str, found: Option, section: Section, context: Context) -> float:
-    value = atof(text)
-    if abs(value) > 3.4028235e38:
-        raise section.error(f"{found.key}={text[:40]}: too large a number", line=found.line)
-    return value
-
-
-def _activation(text: str, found: Option, section: Section, context: Context) -> Activation:
-    if text in context.dialect.activations:
-        return Activation(text)
-    if context.mode == "darknet":
-        return Activation("relu")
-    elsewhere = [d.name for d in DIALECTS.values() if text in d.activations]
-    if elsewhere:
-        hint = f"dialect {' or '.join(elsewhere)} knows it, {context.dialect.name} does not"
-    else:
-        close = get_close_matches(text.partition("#")[0], context.dialect.activations, n=1)
-        hint = "unknown" + (f"; did you mean {close[0]}?" if close else "")
-    raise section.error(
-        f'activation={text}: {hint} (Darknet computes relu then; mode="darknet" does too)',
-        line=found.line,
-    )
-
-
-_CONVERTERS: dict[Any, Callable[[str, Option, Section, Context], Any]] = {
-    int: _integer,
-    float: _real,
-    bool: lambda text, *rest: _integer(text, *rest) != 0,
-    str: lambda text, *_: text,
-    Activation: _activation,
-    FileName: lambda text, found, section, context: FileName(
-        text, found.key, section, context.folders
-    ),
-    tuple[int, ...]: lambda text, *rest: tuple(_integer(item, *rest) for item in text.split(",")),
-    tuple[float, ...]: lambda text, *rest: tuple(_real(item, *rest) for item in text.split(",")),
-}
-
-
-def _word(kind: Any, text: str, found: Option, section: Section, context: Context) -> str | None:
-    """One word of a Literal; None stands for the default, which Darknet takes for any other."""
-    words = get_args(kind)
-    if text in words:
-        return text
-    if context.mode == "darknet":
-        return None
-    close = get_close_matches(text, words, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    raise section.error(
-        f"{found.key}={text}: must be one of {', '.join(words)}{hint}", line=found.line
-    )
-
-
-def _complain_of_unknown(section: Section, context: Context, specs: Mapping[str, _Spec]) -> None:
+def _check_keys(section: Section, context: Context, specs: Mapping[str, _Spec]) -> None:
+    """Warn of keys that are unknown or stand twice, or raise CfgError, as the context has it."""
     seen: set[str] = set()
-    for found in section.options:
-        if found.key in seen:
-            _complain_of_duplicate(section, context, found)
-        elif problem := _unknown(found.key, context, specs):
-            error = section.error(f"{found.key}: {problem}", line=found.line)
+    for option in section.options:
+        if option.key in seen:
+            _refuse_duplicate(section, context, option)
+        elif problem := _unknown(option.key, context, specs):
+            error = section.error(f"{option.key}: {problem}", line=option.line)
             if context.mode == "strict":
                 raise error
             warn(str(error))
-        seen.add(found.key)
+        seen.add(option.key)
 
 
 def _unknown(key: str, context: Context, specs: Mapping[str, _Spec]) -> str:
@@ -290,10 +169,10 @@ def _unknown(key: str, context: Context, specs: Mapping[str, _Spec]) -> str:
     return ""
 
 
-def _complain_of_duplicate(section: Section, context: Context, found: Option) -> None:
+def _refuse_duplicate(section: Section, context: Context, option: Option) -> None:
     refused = not context.dialect.duplicate_keys
     rule = f"{context.dialect.name} refuses that" if refused else "the first one counts"
-    problem = section.error(f"{found.key}: stands here twice, {rule}", line=found.line)
+    error = section.error(f"{option.key}: stands here twice, {rule}", line=option.line)
     if refused:
-        raise problem
-    warn(str(problem))
+        raise error
+    warn(str(error))

@@ -2,16 +2,16 @@
 
 The grammar, as both C programs read it:
 
-* every blank and tab is deleted, inside the line too (`[ net ]` is `[net]`, `wid th = 9` is
-  `width=9`), and so is a carriage return;
+* every blank, tab and carriage return is deleted, inside the line too (`[ net ]` is `[net]`,
+  `wid th = 9` is `width=9`);
 * an empty line, or one that begins with `#` or `;`, is skipped; there are no inline comments: a
-  number ends where its digits end, a word keeps everything;
-* a line that begins with `[` opens a section, and the whole line is its name;
+  number ends after its digits, a word includes all that follows;
+* a line that begins with `[` begins a section, and the whole line is its name;
 * anything else is an option, split at its first `=`. `key=` without a value is dropped; a line
   without `=` is kept without a value, which counts as absent but still hides later duplicates;
 * the first of several equal keys wins.
 
-What the words and numbers mean is the business of `options`, not of this file.
+`options` and `values` interpret the words and numbers.
 """
 
 from collections.abc import Iterable, Iterator
@@ -51,8 +51,13 @@ class Option:
 class Section:
     """One `[name]` with its options in the order of the file.
 
-    `file` is the file's name for messages, `folder` the place beside which the files that the
-    options name are looked for (None for a text that came from no file).
+    Attributes:
+        name: without brackets.
+        options: all options, duplicates too.
+        line: line number of the header, from 1.
+        file: name of the file, for messages.
+        folder: the cfg's folder, where files that options name are searched first; None for a
+            text that is not from a file.
     """
 
     name: str
@@ -62,7 +67,7 @@ class Section:
     folder: Path | None = field(default=None, compare=False)
 
     def option(self, key: str) -> Option | None:
-        """Return the first option of that key, as Darknet looks it up."""
+        """Return the first option of that key, the one that Darknet takes."""
         return next((option for option in self.options if option.key == key), None)
 
     def get(self, key: str, default: str | None = None) -> str | None:
@@ -73,9 +78,13 @@ class Section:
     def error(
         self, what: str, *, line: int | None = None, kind: type[CfgError] = CfgError
     ) -> CfgError:
-        """Return an error that says `file:line: [name]: what`.
+        """Return an error whose message is `file:line: [name]: what`.
 
-        line: of the option that is wrong, with whose name `what` begins: `file:line: [name] what`.
+        Args:
+            what: what is wrong, and what would be right.
+            line: line of the wrong option, if `what` begins with its key; the message is
+                `file:line: [name] what` then.
+            kind: class of the error.
         """
         return kind(f"{self.where(line)}{':' if line is None else ''} {what}")
 
@@ -85,10 +94,14 @@ class Section:
 
 
 def read(source: str | PathLike[str]) -> list[Section]:
-    """Read a cfg from a path, or from a text (any string of more than one line).
+    """Read a cfg.
 
-    Raises CfgError for a file that is missing, too large, or no text; for a text without
-    sections; and for options that stand before the first section.
+    Args:
+        source: path of a file, or the text itself (a string of more than one line).
+
+    Raises:
+        CfgError: the file is missing, too large or binary; there is no section, or an option
+            before the first section.
     """
     if isinstance(source, str) and "\n" in source:
         return parse(source)
@@ -97,7 +110,16 @@ def read(source: str | PathLike[str]) -> list[Section]:
 
 
 def parse(text: str, file: str = "<cfg>", folder: Path | None = None) -> list[Section]:
-    """Split the text of a cfg into its sections."""
+    """Split the text of a cfg into its sections.
+
+    Args:
+        text: the text.
+        file: name of the file, for messages.
+        folder: see `Section`.
+
+    Raises:
+        CfgError: there is no section, or an option before the first section.
+    """
     sections: list[Section] = []
     name, line, options = "", 0, list[Option]()
     for number, content in _lines(text):
@@ -116,7 +138,7 @@ def parse(text: str, file: str = "<cfg>", folder: Path | None = None) -> list[Se
 
 
 def write(sections: Iterable[Section]) -> str:
-    """Return the text of a cfg that reads back as these sections, comments and blanks aside."""
+    """Return the text of a cfg of these sections; reading it yields them again."""
     return "\n".join(
         "".join(f"{line}\n" for line in (f"[{section.name}]", *map(_line, section.options)))
         for section in sections
@@ -124,7 +146,7 @@ def write(sections: Iterable[Section]) -> str:
 
 
 def read_data(path: str | PathLike[str]) -> dict[str, str]:
-    """Read a `.data` file: `key = value` lines without sections, the first duplicate wins."""
+    """Read a `.data` file: `key = value` lines without sections; the first of equal keys wins."""
     options: dict[str, str] = {}
     for number, content in _lines(read_text(Path(path))):
         option = _option(content, number)
@@ -134,7 +156,7 @@ def read_data(path: str | PathLike[str]) -> dict[str, str]:
 
 
 def read_names(path: str | PathLike[str]) -> tuple[str, ...]:
-    """Read a `.names` file: one class name a line, blank lines at the end ignored."""
+    """Read a `.names` file: one class name per line, without the blank lines at the end."""
     names = [line.strip() for line in read_text(Path(path)).split("\n")]
     while names and not names[-1]:
         names.pop()
@@ -142,7 +164,7 @@ def read_names(path: str | PathLike[str]) -> tuple[str, ...]:
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
-    """Return the lines of a text file that are not blank, with their numbers."""
+    """Return the lines of a text file that are not blank, with their line numbers from 1."""
     lines = enumerate(read_text(path).split("\n"), start=1)
     return [(number, line.strip()) for number, line in lines if line.strip()]
 
@@ -150,9 +172,17 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
 def read_text(
     path: Path, most: int = MAX_BYTES, kind: type[DarknetError] = CfgError, what: str = "a text"
 ) -> str:
-    """Return the text of a file; bytes that are no UTF-8 become surrogates.
+    """Return the text of a file; bytes that are not UTF-8 become surrogates.
 
-    Raises `kind` if it cannot be read, has more than `most` bytes, or is binary.
+    Args:
+        path: the file.
+        most: the largest size in bytes.
+        kind: class of the error.
+        what: the kind of file, for messages.
+
+    Raises:
+        DarknetError: of class `kind`: the file cannot be read, is larger than `most`, or is
+            binary.
     """
     raw = read_bytes(path, most, kind, what)
     if b"\0" in raw:
@@ -168,7 +198,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _section_name(content: str) -> str:
-    """`[net]` -> `net`; a name with anything behind the bracket stays whole, hence unknown."""
+    """`[net]` -> `net`; a header with anything after the bracket stays whole, hence unknown."""
     return content[1:-1] if content.endswith("]") and len(content) > 2 else content
 
 

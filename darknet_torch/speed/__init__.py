@@ -1,1 +1,1 @@
-"""Faster forward passes: packed weights, Winograd's products, compiled programs, engines tried."""
+"""Faster forward passes: packed weights, Winograd's convolutions, compilers, other engines."""

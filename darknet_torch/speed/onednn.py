@@ -1,8 +1,14 @@
-"""Convolutions by oneDNN: weights in its layout, the activation inside."""
+"""Convolutions by oneDNN, with weights packed in its layout and the activation fused in.
+
+The operator `darknet_torch::packed_conv`, which stands for such a convolution in a traced program,
+is defined here too: its schema, its output shape, and its lowering in Inductor. It is never run.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
+from importlib import import_module
 from itertools import count
 from threading import Lock
 from typing import Any, cast
@@ -13,7 +19,16 @@ from torch import Tensor
 
 from darknet_torch.layers.activation import activate
 
-__all__ = ["FUSED", "PRODUCTS", "Product", "available", "finished", "multiplies", "tracing"]
+__all__ = [
+    "FUSED",
+    "PACKED_CONVS",
+    "PackedConv",
+    "activate_output",
+    "computes_natively",
+    "is_supported",
+    "register_lowering",
+    "tracing",
+]
 
 FUSED: dict[str, tuple[str, list[float]]] = {
     "linear": ("none", []),
@@ -25,43 +40,51 @@ FUSED: dict[str, tuple[str, list[float]]] = {
     "tanh": ("tanh", []),
     "swish": ("swish", []),
 }
-"""Activations that oneDNN computes inside the product, by its names and with its arguments."""
+"""Activations that oneDNN fuses into a convolution: its names for them, and their arguments."""
 
 
-def available(device: torch.device, dtype: torch.dtype) -> bool:
-    """Say whether products of this type can be computed there."""
-    if device.type != "cpu" or not torch._C._has_mkldnn:
+def is_supported(device: torch.device, dtype: torch.dtype) -> bool:
+    """Return whether oneDNN computes convolutions of this type on the device."""
+    if device.type != "cpu" or not _has_onednn():
         return False
-    asked = {
+    checks = {
         torch.bfloat16: _onednn()._is_mkldnn_bf16_supported,
         torch.float16: _onednn()._is_mkldnn_fp16_supported,
     }
-    return bool(asked.get(dtype, lambda: True)())
+    return bool(checks.get(dtype, lambda: True)())
 
 
-def multiplies(device: torch.device, dtype: torch.dtype) -> bool:
-    """Say whether a device has products of this type; only oneDNN tells what a CPU has."""
-    return available(device, dtype) or device.type != "cpu" or not torch._C._has_mkldnn
+def computes_natively(device: torch.device, dtype: torch.dtype) -> bool:
+    """Return whether a device computes in this type natively; True where nobody can tell.
+
+    Of a CPU only oneDNN can.
+    """
+    return is_supported(device, dtype) or device.type != "cpu" or not _has_onednn()
 
 
-def finished(activation: str, y: Tensor) -> Tensor:
-    """Activate what came out of a product, in its place; mish with one exponential if compiled."""
+def activate_output(activation: str, y: Tensor) -> Tensor:
+    """Apply an activation to a convolution's output in place; compiled, mish needs one exp."""
     if activation != "mish" or not torch.compiler.is_compiling():
         return activate(activation, y, in_place=True)
-    grown = y.clamp_max(20).exp()  # tanh(log(1 + e^y)) is 1 in float32 from 9 on
-    grown = grown * (grown + 2)
-    return y * (grown / (grown + 2))
+    e = y.clamp_max(20).exp()  # tanh(log(1 + e^y)) is 1 in float32 from 9 on
+    e = e * (e + 2)
+    return y * (e / (e + 2))
 
 
-class Product:
+class PackedConv:
     """A convolution with packed weights: (B, c, h, w) -> (B, filters, h', w').
 
-    weight: (filters, c / groups, kh, kw), its type is what is computed in; bias: (filters,) or
-    None, it stays float32 in bfloat16, as it is the same error at all pixels otherwise.
-    shape: (B, c, h, w) that weights are packed for at once. The layout that oneDNN wants depends on
-    it and on the number of threads, and weights of another one it would reorder at every call, for
-    up to 50 times the product's time; hence they are packed anew for what else comes.
-    activation: a key of FUSED. layout: of what comes out. size: of weight.
+    The layout that oneDNN chooses for weights depends on the shape of the input and on the number
+    of threads. It would reorder weights of another layout at every call, which takes up to 50
+    times as long as the convolution; hence they are packed once more for each new combination.
+
+    Args:
+        weight: (filters, c / groups, kh, kw); the convolution is computed in its type.
+        bias: (filters,) or None; it stays float32 in bfloat16, where its rounding would be the
+            same error in all pixels.
+        shape: (B, c, h, w) of the input that the weights are packed for now.
+        activation: a key of FUSED.
+        layout: memory format of the output.
     """
 
     def __init__(
@@ -78,7 +101,7 @@ class Product:
         layout: torch.memory_format = torch.channels_last,
     ) -> None:
         self.dtype, self.layout = weight.dtype, layout
-        self.how = (list(padding), list(stride), list(dilation), groups)
+        self.arguments = (list(padding), list(stride), list(dilation), groups)
         self.size = weight.shape
         self.filters, _, *self.kernel = weight.shape
         self._packed: dict[tuple[int, tuple[int, ...]], Tensor] = {}
@@ -87,41 +110,41 @@ class Product:
             bias = bias.detach().to(torch.float32 if self.dtype == torch.bfloat16 else self.dtype)
         self.bias = bias
         self.activation = FUSED[activation]
-        self.key, self.traced = next(_KEYS), tuple(shape)
-        PRODUCTS[self.key] = self
+        self.key, self.traced_shape = next(_KEYS), tuple(shape)
+        PACKED_CONVS[self.key] = self
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Multiply, add biases, activate."""
+        """Convolve, add biases, activate."""
         x = x.to(self.dtype)
-        if (stand_ins := _TRACED.get()) is not None:
-            self.traced = tuple(x.shape)
-            product = torch.ops.darknet_torch.product(x, stand_ins[self.key], self.key)
-            return cast(Tensor, product)
-        y = _onednn()._convolution_pointwise(
-            x, self.weight(x.shape), self.bias, *self.how, *self.activation, ""
-        )
+        if (stand_ins := _STAND_INS.get()) is not None:
+            self.traced_shape = tuple(x.shape)
+            y = torch.ops.darknet_torch.packed_conv(x, stand_ins[self.key], self.key)
+        else:
+            y = _onednn()._convolution_pointwise(
+                x, self.weight(x.shape), self.bias, *self.arguments, *self.activation, ""
+            )
         return cast(Tensor, y)
 
     def weight(self, shape: Sequence[int]) -> Tensor:
-        """Return the weights as oneDNN wants them for this input and the present threads."""
-        found = self._packed.get((torch.get_num_threads(), tuple(shape)))
-        if found is None:
+        """Return the weights packed for this shape of input and the current number of threads."""
+        packed = self._packed.get((torch.get_num_threads(), tuple(shape)))
+        if packed is None:
             with _PACKING:
                 dense = next(iter(self._packed.values())).to_dense()
-                found = self._pack(dense.view(self.size), shape)
-        return found
+                packed = self._pack(dense.view(self.size), shape)
+        return packed
 
     def _pack(self, dense: Tensor, shape: Sequence[int]) -> Tensor:
-        """Keep the weights for this input; of those of the same layout, one."""
+        """Pack the weights for this shape; of equal layouts only one is kept."""
         dense = dense.contiguous(memory_format=self.layout)
-        made = _onednn()._reorder_convolution_weight(dense, *self.how, list(shape))
-        alike = (each for each in self._packed.values() if _layout(each) == _layout(made))
-        kept: Tensor = next(alike, made)
+        packed = _onednn()._reorder_convolution_weight(dense, *self.arguments, list(shape))
+        equal = (each for each in self._packed.values() if _layout(each) == _layout(packed))
+        kept: Tensor = next(equal, packed)
         return self._packed.setdefault((torch.get_num_threads(), tuple(shape)), kept)
 
-    def empty(self, x: Tensor) -> Tensor:
-        """Return the product of x without any values, for compilers."""
-        padding, stride, dilation, _ = self.how
+    def empty_output(self, x: Tensor) -> Tensor:
+        """Return an uninitialised output for the input x."""
+        padding, stride, dilation, _ = self.arguments
         sides = (
             (side + 2 * p - d * (k - 1) - 1) // s + 1
             for side, p, d, k, s in zip(
@@ -133,28 +156,65 @@ class Product:
 
 _KEYS = count()
 _PACKING = Lock()
-PRODUCTS: WeakValueDictionary[int, Product] = WeakValueDictionary()
-"""By their keys, which stand in traces for what no tensor tells."""
-_TRACED: ContextVar[dict[int, Tensor] | None] = ContextVar("_TRACED", default=None)
+PACKED_CONVS: WeakValueDictionary[int, PackedConv] = WeakValueDictionary()
+"""All that exist, by the keys that stand for them in traced programs."""
+_STAND_INS: ContextVar[dict[int, Tensor] | None] = ContextVar("_STAND_INS", default=None)
 
 
 @contextmanager
 def tracing(stand_ins: dict[int, Tensor]) -> Iterator[None]:
-    """Let products be traced in this thread, with plain tensors for their weights, by key.
+    """Let calls of PackedConv in this thread be traced as `darknet_torch::packed_conv`.
 
-    Afterwards `Product.traced` is the shape of the input that it had.
+    Afterwards `PackedConv.traced_shape` is the shape of the input that it was called with.
+
+    Args:
+        stand_ins: plain tensors that stand for the packed weights, by key.
     """
-    token = _TRACED.set(stand_ins)
+    token = _STAND_INS.set(stand_ins)
     try:
         yield
     finally:
-        _TRACED.reset(token)
+        _STAND_INS.reset(token)
+
+
+_LIBRARY = torch.library.Library("darknet_torch", "DEF")
+_LIBRARY.define("packed_conv(Tensor x, Tensor weight, int key) -> Tensor")
+
+
+def _fake_packed_conv(x: Tensor, _: Tensor, key: int) -> Tensor:
+    return PACKED_CONVS[key].empty_output(x)
+
+
+torch.library.register_fake("darknet_torch::packed_conv", _fake_packed_conv, lib=_LIBRARY)
+
+
+@cache
+def register_lowering() -> None:
+    """Let Inductor lower `darknet_torch::packed_conv` to oneDNN's convolution.
+
+    Inductor's table of lowerings gets one entry, for this operator only. It has no public names.
+    """
+    names = ("lowering", "mkldnn_ir", "ir", "virtualized")
+    lowering, mkldnn, ir, virtualized = (import_module(f"torch._inductor.{n}") for n in names)
+
+    @lowering.register_lowering(torch.ops.darknet_torch.packed_conv, type_promotion_kind=None)  # type: ignore[untyped-decorator]
+    def lower(x: Any, weight: Any, key: int) -> Any:
+        conv, bias = PACKED_CONVS[key], PACKED_CONVS[key].bias
+        if bias is not None:
+            bias = virtualized.V.graph.add_tensor_constant(bias, f"packed_conv_{key}_bias")
+        arguments = (*conv.arguments, *conv.activation, "")
+        return ir.TensorBox.create(mkldnn.ConvolutionUnary.create(x, weight, bias, *arguments))
 
 
 def _layout(packed: Tensor) -> bytes:
-    """Return what oneDNN calls the memory descriptor of opaque weights."""
+    """Return oneDNN's memory descriptor of packed weights."""
     return bytes(_onednn()._get_mkldnn_serialized_md(packed).tolist())
 
 
+def _has_onednn() -> bool:
+    return bool(torch.backends.mkldnn.is_available())
+
+
 def _onednn() -> Any:
+    """Return oneDNN's operators; those of packed weights have no public names."""
     return torch.ops.mkldnn

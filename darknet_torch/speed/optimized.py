@@ -20,7 +20,7 @@ from darknet_torch.layers.blocks import ConvBlock
 from darknet_torch.network import Contents, Network, Runnable, as_network
 from darknet_torch.network.folding import fold
 from darknet_torch.speed.inductor import Outputs, compiled_for
-from darknet_torch.speed.onednn import multiplies
+from darknet_torch.speed.onednn import computes_natively
 from darknet_torch.speed.packed_layers import packed
 from darknet_torch.speed.winograd import WinogradConv
 
@@ -232,7 +232,7 @@ def _is_long(layer: nn.Module) -> bool:
 
 def _computed_in(network: Network, dtype: torch.dtype) -> torch.dtype:
     """Return the type asked for, or float32 and DarknetWarning if the processor lacks it."""
-    if multiplies(network.device, dtype):
+    if computes_natively(network.device, dtype):
         return dtype
     name = str(dtype).removeprefix("torch.")
     warn(f"{name}: this processor does not multiply it; computing in float32")

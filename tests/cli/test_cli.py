@@ -118,7 +118,9 @@ def test_truncated_weights(files, capsys) -> None:
     whole = (files / "net.weights").read_bytes()
     (files / "net.weights").write_bytes(whole[:-40])
     assert main("detect net.cfg net.weights photos".split()) == 2
-    assert "layer 0 [convolutional] weights: 672 floats wanted, 662 left" in capsys.readouterr().err
+    assert (
+        "layer 0 [convolutional] weights: 672 floats expected, 662 left" in capsys.readouterr().err
+    )
 
 
 def test_summary(files, capsys) -> None:

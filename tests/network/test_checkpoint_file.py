@@ -459,10 +459,10 @@ def changed(network: Network, **tensors: Tensor | None) -> State:
     [
         (
             {"layers__2__conv__weight": torch.zeros(5, 4, 3, 3)},
-            "layer 2 [convolutional] weights: (5, 4, 1, 1) wanted,"
+            "layer 2 [convolutional] weights: (5, 4, 1, 1) expected,"
             " 'layers.2.conv.weight' is (5, 4, 3, 3)",
         ),
-        ({"layers__4__fc__bias": None}, "layer 4 [connected] biases: (3,) wanted, nothing left"),
+        ({"layers__4__fc__bias": None}, "layer 4 [connected] biases: (3,) expected, nothing left"),
         (
             {"layers__0__bn__running_var": -torch.ones(4)},
             "layer 0 [convolutional] rolling_variance: a variance cannot be -1",
@@ -477,11 +477,11 @@ def changed(network: Network, **tensors: Tensor | None) -> State:
         ),
         (
             {"layers__3__conv__bias": torch.zeros(5).to(torch.float8_e4m3fn)},
-            "16, 32 or 64 bit floats wanted, not torch.strided, torch.float8_e4m3fn",
+            "16, 32 or 64 bit floats expected, not torch.strided, torch.float8_e4m3fn",
         ),
         (
             {"layers__3__conv__bias": torch.zeros(5, dtype=torch.int64)},
-            "layer 3 [convolutional] biases: (5,) wanted",
+            "layer 3 [convolutional] biases: (5,) expected",
         ),
     ],
 )
@@ -506,13 +506,13 @@ def test_a_sequence_that_does_not_fit(tmp_path: Path) -> None:
     path, state = tmp_path / "x.pth", dict(trained(by_words).state_dict())
     short = dict(list(state.items())[:-1])
     torch.save(short, path)
-    refused(path, "layer 4 [connected] biases: (3,) wanted, nothing left in the file")
+    refused(path, "layer 4 [connected] biases: (3,) expected, nothing left in the file")
     torch.save(state | {"more": torch.zeros(2)}, path)
-    refused(path, "'more' is not expected: 11 tensors wanted, 12 found")
+    refused(path, "'more' is not expected: 11 tensors expected, 12 in the file")
     state["neck_a.weight"] = torch.zeros(5, 4, 3, 3)
     torch.save(state, path)
     refused(
-        path, "layer 2 [convolutional] weights: (5, 4, 1, 1) wanted, 'neck_a.weight' is (5, 4, 3"
+        path, "layer 2 [convolutional] weights: (5, 4, 1, 1) expected, 'neck_a.weight' is (5, 4, 3"
     )
 
 
@@ -524,7 +524,7 @@ def test_a_word_in_the_wrong_place(tmp_path: Path) -> None:
     torch.save(dict(state), tmp_path / "x.pth")
     refused(
         tmp_path / "x.pth",
-        "layer 0 [convolutional] scales: a weight wanted, 'stem_norm.bias' stands in its place",
+        "layer 0 [convolutional] scales: a weight expected, 'stem_norm.bias' is in its place",
     )
 
 
@@ -532,7 +532,7 @@ def test_a_port_of_another_cfg(tmp_path: Path) -> None:
     torch.save(trained(PORTS["kinds"]).state_dict(), tmp_path / "x.pth")
     refused(
         tmp_path / "x.pth",
-        "layer 2 [convolutional] weights: (7, 4, 1, 1) wanted, 'module_list.2.Conv2d.weight' is",
+        "layer 2 [convolutional] weights: (7, 4, 1, 1) expected, 'module_list.2.Conv2d.weight' is",
         cfg=CFG.replace("filters=5", "filters=7", 1),
     )
 
@@ -592,7 +592,7 @@ def test_a_packed_archive(network: Network, tmp_path: Path) -> None:
 def test_tensors_that_claim_to_be_large(network: Network, tmp_path: Path) -> None:
     huge = torch.zeros(1).expand(1 << 40)
     torch.save(changed(network, layers__3__conv__bias=huge), tmp_path / "x.pt")
-    refused(tmp_path / "x.pt", "(5,) wanted, 'layers.3.conv.bias' is (1099511627776,)")
+    refused(tmp_path / "x.pt", "(5,) expected, 'layers.3.conv.bias' is (1099511627776,)")
     head = {"a": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 1 << 42]}}
     text = json.dumps(head).encode()
     (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)

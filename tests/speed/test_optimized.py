@@ -16,9 +16,9 @@ import darknet_torch as dt
 from darknet_torch.errors import DarknetError, DarknetWarning, UsageError
 from darknet_torch.heads.boxes import iou
 from darknet_torch.network import Network
-from darknet_torch.speed.onednn import available
+from darknet_torch.speed.onednn import is_supported
 from darknet_torch.speed.optimized import PATIENCE, Optimized, optimize
-from darknet_torch.speed.packed_layers import PackedConv
+from darknet_torch.speed.packed_layers import PackedConvBlock
 
 MODELS = keys.SHARED / "models"
 PHOTOS = sorted((keys.SHARED / "photos").glob("*.jpg"))
@@ -29,7 +29,7 @@ needs_shared = pytest.mark.skipif(
     not MODELS.is_dir() or not PHOTOS, reason=f"{keys.SHARED} is not there: real models and photos"
 )
 needs_bfloat16 = pytest.mark.skipif(
-    not available(torch.device("cpu"), torch.bfloat16),
+    not is_supported(torch.device("cpu"), torch.bfloat16),
     reason="a processor without bfloat16 products",
 )
 
@@ -105,8 +105,8 @@ def test_short_sums_are_not_bfloat16(compiles: bool) -> None:
         network = dt.build(f"[net]\nwidth=16\nheight=16\nchannels=3\n{layers}")
         fast = optimize(network, dtype="bfloat16", compile=compiles)
         assert 0 < worst(fast, network, pictures(network)) < 1e-2
-        packed = [each for each in fast.network.modules() if isinstance(each, PackedConv)]
-        assert [each.product.dtype for each in packed] == wanted
+        packed = [each for each in fast.network.modules() if isinstance(each, PackedConvBlock)]
+        assert [each.conv.dtype for each in packed] == wanted
 
 
 @needs_bfloat16
@@ -170,7 +170,7 @@ def test_convolutions_are_packed(small: Network) -> None:
     fast = optimize(small, compile=False)
     kinds = [type(layer) for layer in fast.network.layers]
     wanted = [node.name == "convolutional" for node in small.plan]
-    assert [kind is PackedConv for kind in kinds] == wanted
+    assert [kind is PackedConvBlock for kind in kinds] == wanted
 
 
 def test_a_shape_is_compiled_once_it_has_come_often(small: Network) -> None:
@@ -216,7 +216,7 @@ def test_a_type_that_the_processor_lacks(
     dtype: Any, small: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "darknet_torch.speed.onednn.available", lambda _, asked: asked == torch.float32
+        "darknet_torch.speed.onednn.is_supported", lambda _, dtype: dtype == torch.float32
     )
     with pytest.warns(DarknetWarning, match=f"{dtype}: this processor") as found:
         fast = optimize(small, dtype=dtype, compile=False)

@@ -10,21 +10,23 @@ from pathlib import Path
 
 import pytest
 
+from darknet_torch.zoo.download import download
+
 CONTENT = bytes(range(256)) * 8192  # 2 MiB
 DIGEST = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves `pages`; how badly it behaves is set by its fields. `asked` is its diary."""
+    """Serves `pages`; its fields set how badly it behaves. `requests` are all (path, Range)."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.pages: dict[str, bytes] = {"/file": CONTENT}
         self.redirects: dict[str, str] = {}
-        self.asked: list[tuple[str, str | None]] = []
+        self.requests: list[tuple[str, str | None]] = []
         self.ranges = True
         self.lengths = True
-        self.shift = 0  # a server whose 206 begins elsewhere than asked
+        self.shift = 0  # a server whose 206 begins elsewhere than requested
         self.cut = len(CONTENT)  # it hangs up after so many bytes
         self.pause = 0.0
 
@@ -37,8 +39,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        asked = self.headers["Range"]
-        self.server.asked.append((self.path, asked))
+        requested = self.headers["Range"]
+        self.server.requests.append((self.path, requested))
         if self.path in self.server.redirects:
             self.send_response(302)
             self.send_header("Location", self.server.redirects[self.path])
@@ -46,12 +48,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path not in self.server.pages:
             return self.send_error(404)
         content = self.server.pages[self.path]
-        start = int(re.findall(r"\d+", asked)[0]) if asked and self.server.ranges else 0
+        start = int(re.findall(r"\d+", requested)[0]) if requested and self.server.ranges else 0
         if start >= len(content):
             return self.send_error(416)
         start = max(0, start - self.server.shift)
-        self.send_response(206 if asked and self.server.ranges else 200)
-        if asked and self.server.ranges:
+        self.send_response(206 if requested and self.server.ranges else 200)
+        if requested and self.server.ranges:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         if self.server.lengths:
             self.send_header("Content-Length", str(len(content) - start))
@@ -80,5 +82,11 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         server.shutdown()
 
 
+def get(server: Server, path: Path, **options: object) -> Path:
+    """Download /file from the server to a path."""
+    arguments: dict[str, object] = {"size": len(CONTENT), "digest": DIGEST} | options
+    return download([f"{server.url}/file"], path, **arguments)  # type: ignore[arg-type]
+
+
 def left_in(folder: Path) -> set[str]:
-    return {each.name for each in folder.iterdir() if not each.name.endswith(".lock")}
+    return {file.name for file in folder.iterdir() if not file.name.endswith(".lock")}

@@ -11,7 +11,7 @@ import pytest
 from webserver import CONTENT, DIGEST, Server, left_in, serve  # noqa: F401
 
 from darknet_torch.errors import DownloadError
-from darknet_torch.zoo.download import Source, download
+from darknet_torch.zoo.download import FileSource, download
 from darknet_torch.zoo.package_index import PackageFile
 
 NAME = "tinyzoo"
@@ -66,7 +66,7 @@ def offer(index: Server, archive: bytes, digest: str | None = None) -> None:
     index.pages[f"/files/{name}"] = archive
 
 
-def get_packed(source: Source, tmp_path: Path, size: int = len(CONTENT)) -> Path:
+def get_packed(source: FileSource, tmp_path: Path, size: int = len(CONTENT)) -> Path:
     return download([source], tmp_path / "cache" / "x", size=size, digest=DIGEST)
 
 
@@ -93,7 +93,7 @@ def test_sdist_runs_no_code(index: Server, tmp_path: Path) -> None:
 
 def test_sdist_that_the_index_does_not_promise(index: Server, tmp_path: Path) -> None:
     offer(index, sdist({"x": CONTENT}), digest="0" * 64)
-    with pytest.raises(DownloadError, match="not the file that the index promises"):
+    with pytest.raises(DownloadError, match="not the file that the index describes"):
         get_packed(PackageFile(f"{NAME}==1.0", "x", sdist=True), tmp_path)
 
 
@@ -172,6 +172,6 @@ def test_member_that_lies_about_its_size(pip_folder: Path, tmp_path: Path) -> No
 
 
 def test_package_fails_then_address(server: Server, pip_folder: Path, tmp_path: Path) -> None:
-    sources: list[Source] = [PackageFile(f"{NAME}==1.0", "x"), f"{server.url}/file"]
+    sources: list[FileSource] = [PackageFile(f"{NAME}==1.0", "x"), f"{server.url}/file"]
     path = download(sources, tmp_path / "x", size=len(CONTENT), digest=DIGEST)
     assert path.read_bytes() == CONTENT

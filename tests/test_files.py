@@ -1,0 +1,64 @@
+"""Files are written as a whole or not at all, and read up to a limit."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from darknet_torch.errors import CfgError
+from darknet_torch.files import atomic, cfg_folder, is_file, read_bytes, write_atomically
+
+
+def test_a_file_has_its_whole_content_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    with atomic(path) as file:
+        file.write(b"some")
+        file.flush()
+        assert not path.exists()
+    assert path.read_bytes() == b"some"
+    write_atomically(path, "text\n")
+    assert path.read_bytes() == b"text\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_exception_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+    with pytest.raises(KeyboardInterrupt), atomic(path) as file:
+        file.write(b"new")
+        raise KeyboardInterrupt
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_modes_are_those_of_any_file(tmp_path: Path) -> None:
+    plain, path = tmp_path / "plain", tmp_path / "x"
+    plain.touch()
+    write_atomically(path, b"")
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+    path.chmod(0o640)
+    write_atomically(path, b"again")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_reading_up_to_a_limit(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"12345")
+    assert read_bytes(path, 5, CfgError, "a text") == b"12345"
+    with pytest.raises(CfgError, match="larger than 0 kB, too large for a text file"):
+        read_bytes(path, 4, CfgError, "a text")
+    with pytest.raises(CfgError, match="is a folder"):
+        read_bytes(tmp_path, 4, CfgError, "a text")
+    with pytest.raises(CfgError, match="cannot be read: No such file"):
+        read_bytes(tmp_path / "y", 4, CfgError, "a text")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b", ".", ""])
+def test_names_that_are_no_files(name: str) -> None:
+    assert not is_file(name)
+
+
+def test_the_folder_of_the_cfgs() -> None:
+    assert is_file(cfg_folder() / "yolov4-tiny.cfg")
