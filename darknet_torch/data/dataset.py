@@ -16,9 +16,10 @@ import numpy.typing as npt
 
 from darknet_torch.errors import DataError
 
-__all__ = ["NOTES", "Dataset", "Problem", "Sample", "Truth"]
+__all__ = ["NOTES", "Array", "Dataset", "Problem", "Sample", "Truth"]
 
 Array = npt.NDArray[Any]
+"""A NumPy array of any type; docstrings give shape and dtype."""
 
 NOTES = frozenset({"negative picture", "other spelling"})
 """Kinds of problems that are no faults: worth a look, and right as they stand."""

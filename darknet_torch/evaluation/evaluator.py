@@ -25,7 +25,7 @@ from darknet_torch.inference.detections import Detections
 from darknet_torch.inference.detector import Detector
 from darknet_torch.metrics import top_k
 from darknet_torch.metrics.curves import check_points
-from darknet_torch.metrics.tables import Found
+from darknet_torch.metrics.tables import DetectionTable
 from darknet_torch.network import Runnable
 from darknet_torch.progress import Progress
 
@@ -162,7 +162,7 @@ def _warn_of_names(ours: Sequence[str], theirs: Sequence[str], source: str) -> N
             return
 
 
-def _table(records: Sequence[Record], numbers: Array | None) -> Found:
+def _table(records: Sequence[Record], numbers: Array | None) -> DetectionTable:
     """All detections; pictures are numbered anew, classes as the data set has them."""
     counts = [len(record.rows) for record in records]
     picture = np.repeat(np.arange(len(records)), counts)
@@ -171,7 +171,7 @@ def _table(records: Sequence[Record], numbers: Array | None) -> Found:
     if numbers is not None:
         class_id = numbers[class_id]
     known = class_id >= 0
-    return Found(picture[known], class_id[known], rows[known, 1], rows[known, 2:])
+    return DetectionTable(picture[known], class_id[known], rows[known, 1], rows[known, 2:])
 
 
 # ---- going through the pictures

@@ -22,7 +22,7 @@ from darknet_torch.errors import UsageError
 from darknet_torch.evaluation.results import ClassificationResult, DetectionResult
 from darknet_torch.files import write_atomically
 from darknet_torch.inference.detections import Detections
-from darknet_torch.metrics.tables import Found
+from darknet_torch.metrics.tables import DetectionTable
 
 __all__ = ["coco_results", "write"]
 
@@ -78,7 +78,7 @@ def coco_results(result: DetectionResult) -> list[dict[str, Any]]:
     ids = np.array([sample.image_id for sample in result.dataset.samples])
     found = result.found
     boxes = np.column_stack((found.xyxy[:, :2], found.xyxy[:, 2:] - found.xyxy[:, :2])).round(4)
-    columns = (ids[found.picture], np.array(numbers)[found.class_id], boxes, found.score)
+    columns = (ids[found.image], np.array(numbers)[found.class_id], boxes, found.score)
     return [
         {"image_id": image, "category_id": category, "bbox": box, "score": float(f"{score:.7g}")}
         for image, category, box, score in zip(*(c.tolist() for c in columns), strict=True)
@@ -90,7 +90,7 @@ def _plots(result: DetectionResult, folder: Path) -> list[Path]:
 
     judged, points = result.darknet, result.points
     curves, ap = judged.curves(), judged.average_precisions(points)
-    some = [n for n, truths in enumerate(judged.truths) if truths]
+    some = [n for n, truths in enumerate(judged.ground_truths) if truths]
     names = result.names
     precision = {names[n]: (curves[n].recall, curves[n].precision, float(ap[n])) for n in some}
     f1 = {names[n]: (curves[n].score, curves[n].f1) for n in some}
@@ -108,12 +108,12 @@ def _worst(result: DetectionResult) -> Iterator[tuple[Sample, Detections, int]]:
     wrong = [number for number in range(len(errors)) if errors[number]]
     for number in heapq.nlargest(WORST, wrong, key=lambda n: errors[n]):
         sample = result.dataset.samples[number]
-        here = result.found.picture == number
+        here = result.found.image == number
         sure = result.found[here & (result.found.score > result.confidence)]
         yield sample, _detections(sure, sample, result.names), int(errors[number])
 
 
-def _detections(found: Found, sample: Sample, names: tuple[str, ...]) -> Detections:
+def _detections(found: DetectionTable, sample: Sample, names: tuple[str, ...]) -> Detections:
     return Detections(
         xyxy=torch.from_numpy(found.xyxy),
         score=torch.from_numpy(found.score),

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from darknet_torch.data import Dataset
 from darknet_torch.metrics import coco, confusion, darknet, voc
 from darknet_torch.metrics.curves import Points, check_points
-from darknet_torch.metrics.tables import Found, Marked
+from darknet_torch.metrics.tables import DetectionTable, GroundTruthTable
 from darknet_torch.metrics.top_k import Accuracy
 
 __all__ = ["ClassificationResult", "DetectionResult"]
@@ -65,7 +65,7 @@ class DetectionResult(_Result):
     """
 
     dataset: Dataset
-    found: Found
+    found: DetectionTable
     points: Points = 0
     iou: float = 0.5
     confidence: float = 0.25
@@ -80,30 +80,30 @@ class DetectionResult(_Result):
         return self.dataset.names
 
     @cached_property
-    def marked(self) -> Marked:
+    def marked(self) -> GroundTruthTable:
         """The truth of all pictures."""
-        return Marked.of(sample.truth for sample in self.dataset.samples)
+        return GroundTruthTable.from_images(sample.truth for sample in self.dataset.samples)
 
     @cached_property
-    def _matches(self) -> darknet.Matches:
-        return darknet.Matches(self.found, self.marked, len(self.names))
+    def _matches(self) -> darknet.Matcher:
+        return darknet.Matcher(self.found, self.marked, len(self.names))
 
-    def judged(self, iou: float) -> darknet.Judged:
+    def judged(self, iou: float) -> darknet.MatchedDetections:
         """Darknet's verdicts at any overlap."""
-        return self._matches.judge(iou)
+        return self._matches.match(iou)
 
     @cached_property
-    def darknet(self) -> darknet.Judged:
+    def darknet(self) -> darknet.MatchedDetections:
         """Darknet's verdicts."""
         return self.judged(self.iou)
 
     @cached_property
-    def voc(self) -> voc.Voc:
+    def voc(self) -> voc.VocFigures:
         """VOC's two figures; boxes are as wide as their edges say."""
         return voc.evaluate(self.found, self.marked, len(self.names), self.iou)
 
     @cached_property
-    def coco(self) -> coco.Coco:
+    def coco(self) -> coco.CocoFigures:
         """COCO's figures; UsageError where the extra `eval` is not installed."""
         sizes = [(sample.width, sample.height) for sample in self.dataset.samples]
         return coco.evaluate(self.found, self.marked, len(self.names), sizes)
@@ -134,10 +134,10 @@ class DetectionResult(_Result):
     def errors(self) -> Array:
         """Wrong detections above the threshold, and missed truths, of each picture: (P,) int64."""
         judged, size = self.darknet, len(self.dataset)
-        picture = self.found.picture[judged.row]
+        picture = self.found.image[judged.row]
         sure = judged.score > self.confidence
-        right, wrong = sure & judged.listed_hit, sure & ~judged.listed_hit
-        truths = self.marked.picture[~self.marked.difficult]
+        right, wrong = sure & judged.listed_true_positive, sure & ~judged.listed_true_positive
+        truths = self.marked.image[~self.marked.difficult]
         hits, misses, every = (
             np.bincount(some, minlength=size) for some in (picture[right], picture[wrong], truths)
         )
@@ -154,7 +154,7 @@ class DetectionResult(_Result):
         return [
             {
                 "class": name,
-                "truths": one.truths,
+                "truths": one.ground_truths,
                 "ap": float(ap[number]),
                 "voc07": _known(self.voc.ap07[number]),
                 "voc10": _known(self.voc.ap10[number]),
@@ -247,7 +247,11 @@ class ClassificationResult(_Result):
 
     def rows(self) -> list[dict[str, Any]]:
         """One row a class."""
-        columns = (self.dataset.names, self.accuracy.truths.tolist(), self.accuracy.by_class)
+        columns = (
+            self.dataset.names,
+            self.accuracy.images_by_class.tolist(),
+            self.accuracy.by_class,
+        )
         return [
             {"class": name, "truths": truths, "top1": _known(share)}
             for name, truths, share in zip(*columns, strict=True)
@@ -258,7 +262,7 @@ class ClassificationResult(_Result):
         return {
             "network": self.network,
             "data": self.dataset.source,
-            "pictures": self.accuracy.pictures,
+            "pictures": self.accuracy.images,
             "problems": self.dataset.counts,
             **{f"top{k}": share for k, share in self.accuracy.top.items()},
             "classes": self.rows(),
@@ -266,10 +270,10 @@ class ClassificationResult(_Result):
 
     def __str__(self) -> str:
         shares = {f"top {k}": share for k, share in self.accuracy.top.items()}
-        return f"{self.accuracy.pictures} pictures: {_percent(shares)}"
+        return f"{self.accuracy.images} pictures: {_percent(shares)}"
 
 
-def coco_or_none(result: DetectionResult) -> coco.Coco | None:
+def coco_or_none(result: DetectionResult) -> coco.CocoFigures | None:
     """COCO's figures, or None where what counts them is not installed."""
     return result.coco if coco.installed() else None
 
