@@ -239,9 +239,9 @@ def _write_counts(axes: "Axes", counts: Array, parts: Array, letters: float) -> 
 
 def _side_by_side(sample: Sample, found: Detections, errors: int) -> Image.Image:
     marked = Detections(
-        torch.from_numpy(sample.truth.xyxy),
-        torch.ones(len(sample.truth)),
-        torch.from_numpy(sample.truth.class_id),
+        torch.from_numpy(sample.ground_truth.xyxy),
+        torch.ones(len(sample.ground_truth)),
+        torch.from_numpy(sample.ground_truth.class_id),
         found.names,
         found.width,
         found.height,

@@ -82,7 +82,7 @@ class DetectionResult(_Result):
     @cached_property
     def marked(self) -> GroundTruthTable:
         """The truth of all pictures."""
-        return GroundTruthTable.from_images(sample.truth for sample in self.dataset.samples)
+        return GroundTruthTable.from_images(sample.ground_truth for sample in self.dataset.samples)
 
     @cached_property
     def _matches(self) -> darknet.Matcher:

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from darknet_torch.data.dataset import Array, Truth
+from darknet_torch.data.dataset import Array, GroundTruth
 from darknet_torch.errors import UsageError
 
 __all__ = ["DetectionTable", "GroundTruthTable", "areas", "check_classes"]
@@ -88,9 +88,9 @@ class GroundTruthTable:
         return type(self)(*(getattr(self, name)[index] for name in names))
 
     @classmethod
-    def from_images(cls, ground_truths: Iterable[Truth]) -> Self:
+    def from_images(cls, ground_truths: Iterable[GroundTruth]) -> Self:
         """Build the table from the ground truth of image 0, 1, 2, ..."""
-        parts = list(ground_truths) or [Truth.empty()]
+        parts = list(ground_truths) or [GroundTruth.empty()]
         image = np.concatenate([np.full(len(part), index) for index, part in enumerate(parts)])
         names = ("class_id", "xyxy", "difficult", "crowd", "area")
         return cls(image, *(np.concatenate([getattr(p, name) for p in parts]) for name in names))

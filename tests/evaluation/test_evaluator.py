@@ -16,7 +16,7 @@ from PIL import Image
 import darknet_torch as dt
 from darknet_torch import data
 from darknet_torch.cli import main
-from darknet_torch.data import Dataset, Sample, Truth
+from darknet_torch.data import Dataset, GroundTruth, Sample
 from darknet_torch.distributed import Ranks
 from darknet_torch.errors import DarknetWarning, DataError, UsageError
 from darknet_torch.evaluation import ClassificationResult, DetectionResult
@@ -185,7 +185,12 @@ def test_classes_of_other_numbers_are_told_by_their_names(
         plain.dataset,
         names=("bee", "ant"),
         samples=tuple(
-            replace(s, truth=Truth(xyxy=s.truth.xyxy, class_id=1 - s.truth.class_id))
+            replace(
+                s,
+                ground_truth=GroundTruth(
+                    xyxy=s.ground_truth.xyxy, class_id=1 - s.ground_truth.class_id
+                ),
+            )
             for s in plain.dataset.samples
         ),
     )
@@ -194,9 +199,14 @@ def test_classes_of_other_numbers_are_told_by_their_names(
         plain.dataset,
         names=("bee",),
         samples=tuple(
-            replace(s, truth=replace(s.truth[s.truth.class_id == 1], class_id=[0] * n))
+            replace(
+                s,
+                ground_truth=replace(
+                    s.ground_truth[s.ground_truth.class_id == 1], class_id=[0] * n
+                ),
+            )
             for s in plain.dataset.samples
-            for n in [int((s.truth.class_id == 1).sum())]
+            for n in [int((s.ground_truth.class_id == 1).sum())]
         ),
     )
     only = dt.evaluate(network, bees)
@@ -412,7 +422,7 @@ def test_torchrun_gives_the_same_result(folder: Path, network: dt.Network, size:
 
 def test_what_the_others_found_arrives_whole() -> None:
     """As the part of another process does, in the order of the pictures."""
-    samples = tuple(Sample(Path(f"{n}"), 1, 1, Truth.empty(), n + 1) for n in range(5))
+    samples = tuple(Sample(Path(f"{n}"), 1, 1, GroundTruth.empty(), n + 1) for n in range(5))
     other = "".join(encode(Record(n, np.full((n, 6), n, np.float32))) for n in (2, 3))
 
     class Two(Ranks):

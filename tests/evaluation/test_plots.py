@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from darknet_torch.data import Sample, Truth
+from darknet_torch.data import GroundTruth, Sample
 from darknet_torch.errors import ImageError, UsageError
 from darknet_torch.evaluation import plots
 from darknet_torch.images.drawing import class_color as color
@@ -178,7 +178,7 @@ def test_a_matrix_of_another_size_is_told(tmp_path) -> None:
 def pair(folder: Path, size=(300, 200)) -> tuple[Sample, Detections]:
     path = folder / "photo.png"
     Image.new("RGB", size, (120, 120, 120)).save(path)
-    truth = Truth(xyxy=np.array([[50, 60, 150, 160.0]]), class_id=np.array([1]))
+    truth = GroundTruth(xyxy=np.array([[50, 60, 150, 160.0]]), class_id=np.array([1]))
     found = Detections(
         torch.tensor([[60.0, 70, 160, 170]]), torch.tensor([0.9]), torch.tensor([2]),
         ("a", "b", "c"), *size,

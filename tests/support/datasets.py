@@ -44,7 +44,7 @@ def voc(*objects: tuple[Any, ...]) -> str:
 
 def boxes(found: Dataset, index: int = 0) -> list[tuple[int, list[float]]]:
     """(class, corners) of each box of a picture, to a millionth of a pixel."""
-    truth = found.samples[index].truth
+    truth = found.samples[index].ground_truth
     corners = truth.xyxy.round(6).tolist()
     return list(zip(truth.class_id.tolist(), corners, strict=True))
 
