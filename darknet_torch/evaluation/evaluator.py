@@ -17,8 +17,8 @@ import torch
 from darknet_torch import data, distributed
 from darknet_torch.data import Dataset, Problem
 from darknet_torch.errors import DarknetWarning, DataError, UsageError
-from darknet_torch.evaluation.cache import WIDTH, Record
-from darknet_torch.evaluation.collect import How, Work, find
+from darknet_torch.evaluation.cache import RECORD_COLUMNS, Record
+from darknet_torch.evaluation.collect import EvaluationTask, RunSettings, collect_records
 from darknet_torch.evaluation.results import ClassificationResult, DetectionResult
 from darknet_torch.inference.classifier import Classification, Classifier
 from darknet_torch.inference.detections import Detections
@@ -85,7 +85,7 @@ def evaluate(
     records, seen = _records(_detecting(detector), dataset, cache, progress, strict)
     return DetectionResult(
         dataset=seen,
-        found=_table(records, numbers),
+        detections=_table(records, numbers),
         points=check_points(points),
         iou=iou,
         confidence=confidence,
@@ -166,7 +166,7 @@ def _table(records: Sequence[Record], numbers: Array | None) -> DetectionTable:
     """All detections; pictures are numbered anew, classes as the data set has them."""
     counts = [len(record.rows) for record in records]
     picture = np.repeat(np.arange(len(records)), counts)
-    rows = np.concatenate([np.zeros((0, WIDTH)), *(record.rows for record in records)])
+    rows = np.concatenate([np.zeros((0, RECORD_COLUMNS)), *(record.rows for record in records)])
     class_id = rows[:, 0].astype(np.int64)
     if numbers is not None:
         class_id = numbers[class_id]
@@ -178,7 +178,7 @@ def _table(records: Sequence[Record], numbers: Array | None) -> DetectionTable:
 
 
 def _records(
-    work: Work,
+    work: EvaluationTask,
     dataset: Dataset,
     cache: str | PathLike[str] | None,
     progress: Progress | None,
@@ -186,9 +186,9 @@ def _records(
 ) -> tuple[list[Record], Dataset]:
     """The findings, and the data set of the pictures that could be read; others are problems."""
     with distributed.joined() as group:
-        records = find(work, dataset, How(cache, progress, group))
+        records = collect_records(work, dataset, RunSettings(cache, progress, group))
     problems = tuple(
-        Problem("unreadable picture", str(dataset.samples[record.picture].path), record.error)
+        Problem("unreadable picture", str(dataset.samples[record.image].path), record.error)
         for record in records.values()
         if record.error is not None
     )
@@ -199,11 +199,11 @@ def _records(
     return [records[number] for number in kept], whole
 
 
-def _detecting(detector: Detector) -> Work:
+def _detecting(detector: Detector) -> EvaluationTask:
     chosen = replace(detector.options, workers=1)
     settings = f"{chosen} {detector.threshold} {detector.letterbox} {detector.nms_kind}"
     size = detector.options.batch_size
-    return Work(detector.network, detector.stream, _detection_rows, size, settings)
+    return EvaluationTask(detector.network, detector.stream, _detection_rows, size, settings)
 
 
 def _detection_rows(found: Detections) -> Array:
@@ -226,7 +226,7 @@ def _labelled(dataset: Dataset) -> Dataset:
     return dataset.take(labelled)
 
 
-def _classifying(network: Runnable, tops: Sequence[int], options: dict[str, Any]) -> Work:
+def _classifying(network: Runnable, tops: Sequence[int], options: dict[str, Any]) -> EvaluationTask:
     try:
         classifier = Classifier(network, top=max(tops), **options)
     except TypeError as error:
@@ -234,12 +234,12 @@ def _classifying(network: Runnable, tops: Sequence[int], options: dict[str, Any]
     names = ("top", "leaves", "letterbox")
     settings = str({name: getattr(classifier, name) for name in names})
     size = classifier.batch_size
-    return Work(network, classifier.stream, _classification_rows, size, settings)
+    return EvaluationTask(network, classifier.stream, _classification_rows, size, settings)
 
 
 def _classification_rows(found: Classification) -> Array:
     """(K, 6): class and score, the best first; the rest is 0."""
-    rows = np.zeros((len(found), WIDTH), np.float32)
+    rows = np.zeros((len(found), RECORD_COLUMNS), np.float32)
     rows[:, 0], rows[:, 1] = found.class_id.numpy(force=True), found.score.numpy(force=True)
     return rows
 

@@ -1,4 +1,4 @@
-"""Small data sets on the disk, and how tests look at what was read."""
+"""Small data sets on the disk, the cfg of a small detector, and what tests compare."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +14,24 @@ XML = """<annotation>
 </annotation>"""
 OBJECT = """<object><name>{}</name>{}
 <bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"""
+
+
+DETECTOR_CFG = """[net]
+width=32
+height=32
+channels=3
+[convolutional]
+filters=14
+size=4
+stride=4
+activation=linear
+[yolo]
+mask=0,1
+anchors=8,12, 18,16
+classes=2
+num=2
+"""
+"""A detector with two classes for images of 32 x 32 pixels."""
 
 
 def picture(path: Path, size: tuple[int, int] = (40, 20), orientation: int = 1) -> Path:
