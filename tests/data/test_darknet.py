@@ -6,7 +6,7 @@ from pathlib import Path
 import keys
 import numpy as np
 import pytest
-from datasets import boxes, lay, picture, problems
+from datasets import boxes, lay, problems, write_image
 from PIL import Image
 
 from darknet_torch.data import KINDS, NOTES, Dataset, GroundTruth, Problem, Sample, read, statistics
@@ -116,7 +116,7 @@ def test_every_picture_is_decoded_if_requested(tmp_path: Path) -> None:
 def test_a_picture_has_the_size_at_which_it_is_shown(
     ending: str, verify: bool, tmp_path: Path
 ) -> None:
-    picture(tmp_path / f"a.{ending}", (40, 20), orientation=6)
+    write_image(tmp_path / f"a.{ending}", (40, 20), orientation=6)
     lay(tmp_path, {"a.txt": "0 .5 .5 1 1"})
     dataset = read(tmp_path, verify=verify)
     assert boxes(dataset) == [(0, [0, 0, 20, 40])]

@@ -11,7 +11,7 @@ from pathlib import Path
 import keys
 import numpy as np
 import pytest
-from datasets import boxes, lay, picture, voc
+from datasets import boxes, lay, voc, write_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,9 +51,9 @@ def ground_truths(draw: st.DrawFn) -> GroundTruth:
 )
 def test_boxes_survive_all_formats(marks: list[GroundTruth], order: list[str], copy: str) -> None:
     """Darknet's rows and COCO's numbers lose nothing that counts, VOC half a pixel a corner."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        paths = [picture(folder / f"{n}.jpg", (WIDTH, HEIGHT)) for n in range(len(marks))]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        paths = [write_image(folder / f"{n}.jpg", (WIDTH, HEIGHT)) for n in range(len(marks))]
         samples = [
             Sample(path, WIDTH, HEIGHT, ground_truth, number)
             for number, (path, ground_truth) in enumerate(zip(paths, marks, strict=True), 1)
@@ -150,7 +150,7 @@ def test_crowds_become_difficult_where_there_are_none(tmp_path: Path) -> None:
     ground_truth = GroundTruth(
         xyxy=np.array([[0, 0, 9, 9.0]]), class_id=np.array([0]), crowd=np.array([True])
     )
-    start = Dataset(("ant",), (Sample(picture(tmp_path / "a.png"), 40, 20, ground_truth, 1),))
+    start = Dataset(("ant",), (Sample(write_image(tmp_path / "a.png"), 40, 20, ground_truth, 1),))
     for form in ("darknet", "voc"):
         (sample,) = read(convert(start, tmp_path / form, format=form)).samples
         flags = sample.ground_truth.difficult.tolist(), sample.ground_truth.crowd.tolist()
@@ -252,7 +252,7 @@ def test_tools(tool: str, source: str, photos: Path) -> None:
 def test_five_thousand_label_files(tmp_path: Path) -> None:
     """A second or two here; ten are for machines that are busy."""
     folder = tmp_path / "images"
-    picture(folder / "0.png")
+    write_image(folder / "0.png")
     content = (folder / "0.png").read_bytes()
     rows = "".join(f"{n} 0.5 0.5 0.{n + 1} 0.25\n" for n in range(7))
     for number in range(5000):
