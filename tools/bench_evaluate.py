@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-PICTURES, EACH, CLASSES, TRUTHS, SIDE = 5000, 100, 80, 7, 640
-"""Of the made-up data set: pictures, detections and truths in each, classes, pixels a side."""
+IMAGES, DETECTIONS, GROUND_TRUTHS, SIDE, CLASSES = 5000, 100, 7, 640, 80
+"""Of the synthetic data set: images; detections, ground truths and pixels a side of each."""
 ROUNDS = 3
 BATCH = 4
 
@@ -30,18 +30,18 @@ def bench_evaluate(_: argparse.Namespace) -> None:
 
 def _counting() -> None:
     """All figures, and those without COCO's, against faster-coco-eval's own way from its input."""
-    found, marked = _tables(PICTURES)
-    sizes = [(SIDE, SIDE)] * PICTURES
-    rows = _coco_rows(found, marked)
+    detections, ground_truth = _tables(IMAGES)
+    sizes = [(SIDE, SIDE)] * IMAGES
+    rows = _coco_rows(detections, ground_truth)
     seconds = _in_turns(
         {
             "coco": lambda: _faster_coco_eval(*rows),
-            "ours": lambda: _all_figures(found, marked, sizes),
-            "without": lambda: _all_figures(found, marked, None),
+            "ours": lambda: _all_figures(detections, ground_truth, sizes),
+            "without": lambda: _all_figures(detections, ground_truth, None),
         }
     )
     print(
-        f"counting {len(found)} detections in {PICTURES} pictures, {CLASSES} classes: all figures"
+        f"counting {len(detections)} detections in {IMAGES} images, {CLASSES} classes: all figures"
         f" {seconds['ours']:.1f} s = {seconds['ours'] / seconds['coco']:.2f} x faster-coco-eval's"
         f" {seconds['coco']:.1f} s (bound 1.5); without COCO's {seconds['without']:.1f} s"
         f" = {seconds['without'] / seconds['coco']:.2f} x"
@@ -51,18 +51,18 @@ def _counting() -> None:
 def _memory() -> None:
     """Peak memory of Darknet's and VOC's figures for more and more detections."""
     peaks = []
-    for pictures in (PICTURES // 4, PICTURES // 2, PICTURES):
-        found, marked = _tables(pictures)
+    for images in (IMAGES // 4, IMAGES // 2, IMAGES):
+        detections, ground_truth = _tables(images)
         tracemalloc.start()
-        _all_figures(found, marked, None)
-        peaks.append(tracemalloc.get_traced_memory()[1] / len(found))
+        _all_figures(detections, ground_truth, None)
+        peaks.append(tracemalloc.get_traced_memory()[1] / len(detections))
         tracemalloc.stop()
     listed = ", ".join(f"{peak:.0f}" for peak in peaks)
     print(f"  memory at peak, bytes a detection, for a quarter, a half and all of them: {listed}")
 
 
 def _folder() -> None:
-    """Pictures a second of `evaluate` and of `detect`'s stream, in turns."""
+    """Images a second of `evaluate` and of `detect`'s stream, in turns."""
     import darknet_torch as dt
     from darknet_torch.inference.detector import Detector
 
@@ -91,24 +91,24 @@ def _folder() -> None:
     )
 
 
-def _tables(pictures: int) -> tuple[Any, Any]:
-    """Made-up truths, and detections of which a fifth lie near one."""
-    from darknet_torch.metrics.tables import Found, Marked, areas
+def _tables(images: int) -> tuple[Any, Any]:
+    """Synthetic ground truths, and detections of which a fifth lie near one."""
+    from darknet_torch.metrics.tables import DetectionTable, GroundTruthTable, areas
 
     rng = np.random.default_rng(0)
-    total, truths = pictures * EACH, pictures * TRUTHS
-    place, class_id = rng.integers(0, pictures, truths), rng.integers(0, CLASSES, truths)
+    total, truths = images * DETECTIONS, images * GROUND_TRUTHS
+    place, class_id = rng.integers(0, images, truths), rng.integers(0, CLASSES, truths)
     boxes = _boxes(rng, truths)
     none = np.zeros(truths, bool)
-    marked = Marked(place, class_id, boxes, none, none, areas(boxes))
+    ground_truth = GroundTruthTable(place, class_id, boxes, none, none, areas(boxes))
     near, of = rng.random(total) < 0.2, rng.integers(0, truths, total)
     shaken = boxes[of] + rng.normal(0, 5, (total, 4))
     shaken[:, 2:] = np.maximum(shaken[:, 2:], shaken[:, :2] + 1)
-    picture = np.where(near, place[of], np.repeat(np.arange(pictures), EACH))
+    image = np.where(near, place[of], np.repeat(np.arange(images), DETECTIONS))
     class_id = np.where(near, class_id[of], rng.integers(0, CLASSES, total))
     xyxy = np.where(near[:, None], shaken, _boxes(rng, total))
-    order = np.argsort(picture, kind="stable")
-    return Found(picture, class_id, rng.random(total), xyxy)[order], marked
+    order = np.argsort(image, kind="stable")
+    return DetectionTable(image, class_id, rng.random(total), xyxy)[order], ground_truth
 
 
 def _boxes(rng: np.random.Generator, count: int) -> Array:
@@ -116,38 +116,38 @@ def _boxes(rng: np.random.Generator, count: int) -> Array:
     return np.hstack((low, low + 10 + 150 * rng.random((count, 2))))
 
 
-def _all_figures(found: Any, marked: Any, sizes: Any) -> None:
+def _all_figures(detections: Any, ground_truth: Any, sizes: Any) -> None:
     """What `DetectionResult` counts: all overlaps and rules, confusion; with sizes, COCO's too."""
     from darknet_torch.evaluation.results import ALL_POINTS, OVERLAPS
     from darknet_torch.metrics import coco, confusion, darknet, voc
 
-    matches = darknet.Matches(found, marked, CLASSES)
-    for judged in map(matches.judge, OVERLAPS):
+    matcher = darknet.Matcher(detections, ground_truth, CLASSES)
+    for matched in map(matcher.match, OVERLAPS):
         for points in ALL_POINTS:
-            judged.average_precisions(points)
-        judged.class_counts()
-    voc.evaluate(found, marked, CLASSES)
-    confusion.matrix(found, marked, CLASSES)
+            matched.average_precisions(points)
+        matched.class_counts()
+    voc.evaluate(detections, ground_truth, CLASSES)
+    confusion.matrix(detections, ground_truth, CLASSES)
     if sizes is not None:
-        coco.evaluate(found, marked, CLASSES, sizes)
+        coco.evaluate(detections, ground_truth, CLASSES, sizes)
 
 
-def _coco_rows(found: Any, marked: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _coco_rows(detections: Any, ground_truth: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The same as faster-coco-eval's own input."""
     truths, results = (
         [
-            {"image_id": picture + 1, "category_id": class_id + 1, "bbox": box}
-            for picture, class_id, box in zip(
-                table.picture.tolist(), table.class_id.tolist(), _xywh(table.xyxy), strict=True
+            {"image_id": image + 1, "category_id": class_id + 1, "bbox": box}
+            for image, class_id, box in zip(
+                table.image.tolist(), table.class_id.tolist(), _xywh(table.xyxy), strict=True
             )
         ]
-        for table in (marked, found)
+        for table in (ground_truth, detections)
     )
-    for number, (row, area) in enumerate(zip(truths, marked.area.tolist(), strict=True), 1):
+    for number, (row, area) in enumerate(zip(truths, ground_truth.area.tolist(), strict=True), 1):
         row |= {"id": number, "area": area, "iscrowd": 0}
-    for row, score in zip(results, found.score.tolist(), strict=True):
+    for row, score in zip(results, detections.score.tolist(), strict=True):
         row["score"] = score
-    images = [{"id": n + 1, "width": SIDE, "height": SIDE} for n in range(PICTURES)]
+    images = [{"id": n + 1, "width": SIDE, "height": SIDE} for n in range(IMAGES)]
     categories = [{"id": n + 1, "name": str(n)} for n in range(CLASSES)]
     return {"images": images, "categories": categories, "annotations": truths}, results
 

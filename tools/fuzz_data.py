@@ -193,11 +193,11 @@ def run(case: Case, rng: random.Random, folder: Path) -> str:
     rule, strict = rng.choice((None, None, "pjreddie", "alexeyab")), rng.random() < 0.1
     source = root / case.source
     try:
-        found = read(source, names=names, label_rule=rule, strict=strict, workers=1)
-        examine(found)
-        if rng.random() < 0.05 and len(found):
-            return converted(found, rng, folder / "out")
-        return "problems" if found.faults else "clean"
+        dataset = read(source, names=names, label_rule=rule, strict=strict, workers=1)
+        examine(dataset)
+        if rng.random() < 0.05 and len(dataset):
+            return converted(dataset, rng, folder / "out")
+        return "problems" if dataset.faults else "clean"
     except DarknetError as error:
         check_message(str(error))
         return "error"
@@ -205,33 +205,33 @@ def run(case: Case, rng: random.Random, folder: Path) -> str:
         (root / case.file).write_text(FILES[case.file])
 
 
-def examine(found: Dataset) -> None:
-    """What is promised of a data set must hold."""
-    for problem in found.problems:
+def examine(dataset: Dataset) -> None:
+    """Check that what the documentation promises of a data set holds."""
+    for problem in dataset.problems:
         check_message(str(problem))
         if problem.kind not in KINDS:
             raise AssertionError(f"{problem.kind}: no kind of problem")
-    for sample in found.samples:
-        truth = sample.truth
-        ids = truth.class_id
-        if not np.isfinite(truth.xyxy).all() or not np.isfinite(truth.area).all():
+    for sample in dataset.samples:
+        objects = sample.ground_truth
+        ids = objects.class_id
+        if not np.isfinite(objects.xyxy).all() or not np.isfinite(objects.area).all():
             raise AssertionError(f"{sample.path}: a box is not finite")
-        if len(ids) and not 0 <= ids.min() <= ids.max() < len(found.names):
-            raise AssertionError(f"{sample.path}: classes {ids} of {len(found.names)}")
-        if (truth.xyxy[:, 2:] <= truth.xyxy[:, :2]).any():
+        if len(ids) and not 0 <= ids.min() <= ids.max() < len(dataset.names):
+            raise AssertionError(f"{sample.path}: classes {ids} of {len(dataset.names)}")
+        if (objects.xyxy[:, 2:] <= objects.xyxy[:, :2]).any():
             raise AssertionError(f"{sample.path}: a box without area")
-    json.dumps(statistics(found))
+    json.dumps(statistics(dataset))
 
 
-def converted(found: Dataset, rng: random.Random, out: Path) -> str:
+def converted(dataset: Dataset, rng: random.Random, out: Path) -> str:
     """Convert and read again: the same boxes."""
     shutil.rmtree(out, ignore_errors=True)
     form = rng.choice(("darknet", "voc", "coco"))
-    again = read(convert(found, out, format=form, copy=rng.choice(("link", "copy"))))
+    again = read(convert(dataset, out, format=form, copy=rng.choice(("link", "copy"))))
     examine(again)
-    boxes = [sum(len(sample.truth) for sample in each.samples) for each in (found, again)]
-    if len(found) != len(again) or boxes[0] != boxes[1]:
-        raise AssertionError(f"{form}: {len(found)} {boxes[0]} -> {len(again)} {boxes[1]}")
+    boxes = [sum(len(sample.ground_truth) for sample in each.samples) for each in (dataset, again)]
+    if len(dataset) != len(again) or boxes[0] != boxes[1]:
+        raise AssertionError(f"{form}: {len(dataset)} {boxes[0]} -> {len(again)} {boxes[1]}")
     return "converted"
 
 

@@ -35,9 +35,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the lines of a cfg, what they are worth as comments."""
     from darknet_torch.data import read
-    from darknet_torch.data.anchors import cfg_lines, find
+    from darknet_torch.data.anchors import cfg_lines, find_anchors
 
-    found = find(
+    found = find_anchors(
         read(options.data, split=options.split),
         options.clusters,
         options.width,

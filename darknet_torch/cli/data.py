@@ -82,7 +82,7 @@ def _bar() -> "Iterator[Callable[[int, int], None]]":
 
 
 def _check(dataset: "Dataset", options: argparse.Namespace) -> int:
-    boxes = sum(len(sample.truth) for sample in dataset.samples)
+    boxes = sum(len(sample.ground_truth) for sample in dataset.samples)
     if options.json:
         found = [{"kind": p.kind, "where": p.where, "what": p.what} for p in dataset.problems]
         counted = {"pictures": len(dataset), "boxes": boxes, "counts": dataset.counts}

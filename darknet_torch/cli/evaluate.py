@@ -114,7 +114,7 @@ def _evaluate(options: argparse.Namespace) -> "DetectionResult | ClassificationR
 
 
 def _show(result: "DetectionResult | ClassificationResult", options: argparse.Namespace) -> None:
-    from darknet_torch.evaluation.report import write
+    from darknet_torch.evaluation.result_files import write
 
     if options.json:
         print(result.to_json())

@@ -1,48 +1,56 @@
 """Anchors: the few sizes of boxes that fit those of a data set best.
 
-    found = find(data.read("my.yaml"), 9, 416, 416)      # pixels of the network's input, for [yolo]
-    found.mean_iou                                       # 0.68
-    print(*cfg_lines(found, "yolo"), sep="\\n")           # anchors=10,13, 16,30, ...
+    anchors = find_anchors(data.read("my.yaml"), 9, 416, 416)    # pixels of the input, for [yolo]
+    anchors.mean_iou                                             # 0.68
+    print(*cfg_lines(anchors, "yolo"), sep="\\n")                 # anchors=10,13, 16,30, ...
 
-How near a box is to an anchor is said by the IoU of the two with a common centre, and boxes are
-clustered with the distance 1 - IoU (YOLO9000, section "Dimension Clusters"), from many seeded
-k-means++ starts. The mean of its boxes is not where an anchor's sum of distances is smallest, so
-an anchor is not moved there, as k-means does, but step by step to where the mean IoU, the thing
-wanted, is largest, among the numbers that the cfg can hold.
+The distance of a box and an anchor is 1 - IoU of the two with a common centre (YOLO9000, section
+"Dimension Clusters"). There are many k-means++ starts, drawn with a seed. K-means would then move
+an anchor to the mean of its boxes, which is not where the sum of distances is smallest; here it is
+moved step by step to where the mean IoU is largest, among the numbers that the cfg can hold.
 
-Millions of boxes: the starts see 5 000 of them (drawn with the seed) and the last steps 50 000;
-mean IoU and counts that are returned are those of all.
+Of millions of boxes the starts use 5 000 (drawn with the seed) and the last steps 50 000; the mean
+IoU and the counts of the result are those of all.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from darknet_torch.data import Dataset
+from darknet_torch.data.dataset import Array
 from darknet_torch.errors import DataError, UsageError, warn
 
-__all__ = ["Anchors", "Head", "best_iou", "cfg_lines", "cluster", "find", "sizes"]
+__all__ = [
+    "Anchors",
+    "HeadKind",
+    "best_iou",
+    "box_sizes",
+    "cfg_lines",
+    "cluster",
+    "find_anchors",
+]
 
-Array = npt.NDArray[Any]
-Head = Literal["yolo", "region"]
+HeadKind = Literal["yolo", "region"]
 
 _CELL = 32
 """Pixels of a cell of the region networks: [region] counts its anchors in cells."""
-_UNITS: dict[Head, float] = {"yolo": 1.0, "region": 1e-4}
+_UNITS: dict[HeadKind, float] = {"yolo": 1.0, "region": 1e-4}
 """The step of the numbers in the cfg, as Darknet's calc_anchors prints them."""
-_FOR_STARTS, _FOR_POLISH, _CHUNK = 5_000, 50_000, 1 << 17
+_BOXES_OF_STARTS, _BOXES_OF_LAST_STEPS, _CHUNK = 5_000, 50_000, 1 << 17
 _STEPS = tuple(0.5**power for power in range(2, 10))
 _MOVES = np.array([(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y])
 
 
 @dataclass(frozen=True, eq=False)
 class Anchors:
-    """Sizes of boxes, smallest area first, as Darknet sorts them.
+    """Anchors, smallest area first, as Darknet sorts them.
 
-    sizes: (k, 2) width and height, in the unit of the boxes; mean_iou: 0..1, of each box with
-    the anchor that fits it best; counts: (k,) how many boxes each anchor fits best.
+    Attributes:
+        sizes: (k, 2) float64, width and height, in the unit of the boxes.
+        mean_iou: 0..1, mean IoU of each box with the anchor that fits it best.
+        counts: (k,) int64, number of boxes that each anchor fits best.
     """
 
     sizes: Array
@@ -51,7 +59,7 @@ class Anchors:
 
 
 def best_iou(boxes: Array, anchors: Array) -> tuple[Array, Array]:
-    """The IoU (N,) of boxes (N, 2) with the anchor (k, 2) that fits best, and its number (N,)."""
+    """Return the IoU (N,) of boxes (N, 2) with the best of anchors (k, 2), and its index (N,)."""
     best, number = np.empty(len(boxes)), np.empty(len(boxes), np.int64)
     for start in range(0, len(boxes), _CHUNK):
         part = slice(start, start + _CHUNK)
@@ -64,12 +72,18 @@ def best_iou(boxes: Array, anchors: Array) -> tuple[Array, Array]:
 def cluster(
     boxes: Array, k: int, *, restarts: int = 50, seed: int = 0, unit: float = 0.0
 ) -> Anchors:
-    """The k anchors of the largest mean IoU with boxes (N, 2), width and height, that were found.
+    """Compute k anchors with a mean IoU as large as possible.
 
-    restarts: how many k-means++ starts are tried; the same seed gives the same anchors, in
-    whatever order the boxes are. unit: anchors are whole multiples of it (0: any number).
-    Raises UsageError for fewer than one anchor or start, DataError for sizes that are not
-    positive numbers, or fewer different ones than anchors.
+    Args:
+        boxes: (N, 2) width and height, in any unit.
+        k: number of anchors.
+        restarts: number of k-means++ starts.
+        seed: of the starts; the same seed gives the same anchors, in whatever order the boxes are.
+        unit: anchors are whole multiples of it; 0: any number.
+
+    Raises:
+        UsageError: fewer than one anchor or start.
+        DataError: sizes that are not positive numbers, or fewer different ones than anchors.
     """
     boxes = np.asarray(boxes, np.float64).reshape(-1, 2)
     _check(boxes, k, restarts)
@@ -77,11 +91,11 @@ def cluster(
     if len(kinds) < k:
         raise DataError(f"{k} anchors from {len(kinds)} different sizes of boxes: too many")
     random = np.random.default_rng(seed)
-    few = _sample(kinds, times, max(_FOR_STARTS, k), random)
+    few = _sample(kinds, times, max(_BOXES_OF_STARTS, k), random)
     tried = [_climb(*few, _start(*few, k, random), _STEPS, unit) for _ in range(restarts)]
     anchors, _ = max(tried, key=lambda result: result[1])
     if len(kinds) > len(few[0]):
-        many = _sample(kinds, times, _FOR_POLISH, random)
+        many = _sample(kinds, times, _BOXES_OF_LAST_STEPS, random)
         anchors, _ = _climb(*many, anchors, _STEPS[3:], unit)
     anchors = anchors[np.lexsort((anchors[:, 0], anchors.prod(axis=1)))]
     iou, number = best_iou(kinds, anchors)
@@ -89,21 +103,27 @@ def cluster(
     return Anchors(anchors, float(np.average(iou, weights=times)), counts)
 
 
-def sizes(dataset: Dataset, width: int, height: int, *, letterbox: bool = False) -> Array:
-    """The sizes (N, 2) that the boxes of a data set have in the input of a network, in pixels.
+def box_sizes(dataset: Dataset, width: int, height: int, *, letterbox: bool = False) -> Array:
+    """Return the sizes (N, 2) of a data set's boxes in the input of a network, in pixels.
 
-    width, height: of that input. letterbox: pictures keep their proportions in it (pjreddie's
-    networks) instead of being stretched. Boxes that are difficult or a crowd are left out; so are
-    those without a size, with a warning.
+    Boxes that are difficult or a crowd are left out; so are those without a size, with a warning.
+
+    Args:
+        dataset: with boxes.
+        width: of the network's input in pixels.
+        height: of the network's input in pixels.
+        letterbox: images keep their proportions in it (pjreddie's networks) instead of being
+            stretched.
     """
-    found = [np.zeros((0, 2))]
+    parts = [np.zeros((0, 2))]
     for sample in dataset.samples:
-        truth = sample.truth[~(sample.truth.difficult | sample.truth.crowd)]
+        objects = sample.ground_truth
+        objects = objects[~(objects.difficult | objects.crowd)]
         with np.errstate(divide="ignore", invalid="ignore"):
             scale = np.array([width, height]) / np.array([sample.width, sample.height])
             scale = scale.min() if letterbox else scale
-            found.append((truth.xyxy[:, 2:] - truth.xyxy[:, :2]) * scale)
-    boxes = np.concatenate(found)
+            parts.append((objects.xyxy[:, 2:] - objects.xyxy[:, :2]) * scale)
+    boxes = np.concatenate(parts)
     good = _have_size(boxes)
     if not good.all():
         text = f"{dataset.source}: {np.count_nonzero(~good)} boxes without a size are left out"
@@ -111,36 +131,57 @@ def sizes(dataset: Dataset, width: int, height: int, *, letterbox: bool = False)
     return boxes[good]
 
 
-def find(
+def find_anchors(
     dataset: Dataset,
     clusters: int,
     width: int,
     height: int,
     *,
-    head: Head = "yolo",
+    head: HeadKind = "yolo",
     letterbox: bool = False,
     restarts: int = 50,
     seed: int = 0,
 ) -> Anchors:
-    """Anchors for a network whose input has width x height pixels, rounded as the cfg has them.
+    """Compute anchors for a network, rounded as the cfg has them.
 
-    head: "yolo", whole pixels of that input, or "region", cells of 32 pixels with four decimals.
-    The mean IoU is that of the rounded numbers. Errors are those of `cluster`.
+    Args:
+        dataset: with boxes.
+        clusters: number of anchors.
+        width: of the network's input in pixels.
+        height: of the network's input in pixels.
+        head: "yolo": whole pixels of that input; "region": cells of 32 pixels with four decimals.
+        letterbox: see `box_sizes`.
+        restarts: see `cluster`.
+        seed: see `cluster`.
+
+    Returns:
+        Anchors, whose mean IoU is that of the rounded numbers.
+
+    Raises:
+        UsageError: fewer than one anchor, start, or pixel.
+        DataError: no boxes, or fewer different sizes than anchors.
     """
     if width < 1 or height < 1:
         raise UsageError(f"an input of {width} x {height} pixels: each must be at least 1")
-    boxes = sizes(dataset, width, height, letterbox=letterbox)
+    boxes = box_sizes(dataset, width, height, letterbox=letterbox)
     if not len(boxes):
-        raise DataError(f"{dataset.source}: no box in {len(dataset)} pictures to take anchors from")
+        raise DataError(f"{dataset.source}: no box in {len(dataset)} images to take anchors from")
     cell = _CELL if head == "region" else 1
     return cluster(boxes / cell, clusters, restarts=restarts, seed=seed, unit=_UNITS[head])
 
 
-def cfg_lines(anchors: Anchors, head: Head = "yolo", heads: int | None = None) -> list[str]:
-    """The lines of a cfg: `anchors`, `num`, and for [yolo] a `mask` for each of its heads.
+def cfg_lines(anchors: Anchors, head: HeadKind = "yolo", heads: int | None = None) -> list[str]:
+    """Return the lines of a cfg: `anchors`, `num`, and for [yolo] a `mask` for each of its heads.
 
-    heads: how many share the anchors, the largest for the coarsest; None: three if the number
-    can be divided by three and is at least nine, else two if it is even, else one.
+    Args:
+        anchors: in the unit of the head.
+        head: "yolo" or "region".
+        heads: how many share the anchors, the largest for the coarsest; None: three if the number
+            of anchors can be divided by three and is at least nine, else two if it is even, else
+            one.
+
+    Raises:
+        UsageError: the heads cannot share the anchors equally.
     """
     k, digits = len(anchors.sizes), 0 if head == "yolo" else 4
     pairs = (f"{w:.{digits}f},{h:.{digits}f}" for w, h in anchors.sizes)
@@ -151,9 +192,9 @@ def cfg_lines(anchors: Anchors, head: Head = "yolo", heads: int | None = None) -
     if heads < 1 or k % heads:
         raise UsageError(f"{k} anchors cannot be shared by {heads} heads equally")
     each, finest = k // heads, _CELL >> min(heads - 1, 2)
-    for place in reversed(range(heads)):
-        mask = ",".join(map(str, range(place * each, (place + 1) * each)))
-        lines += [f"# stride {finest << place}", f"mask={mask}"]
+    for scale in reversed(range(heads)):
+        mask = ",".join(map(str, range(scale * each, (scale + 1) * each)))
+        lines += [f"# stride {finest << scale}", f"mask={mask}"]
     return lines
 
 

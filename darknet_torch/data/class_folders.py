@@ -1,6 +1,6 @@
-"""Pictures that belong to a class as a whole.
+"""Images that belong to one class as a whole.
 
-folders    a folder a class: photos/ant/1.jpg
+folders    a folder for each class: photos/ant/1.jpg
 paths      Darknet's way: the class is the name that occurs in the path, `n02109961/1.jpg`
 """
 
@@ -9,54 +9,59 @@ from pathlib import Path
 
 from darknet_torch.data.classes import Classes
 from darknet_torch.data.messages import shown
-from darknet_torch.data.paths import Listed, is_picture
-from darknet_torch.data.problems import Report
+from darknet_torch.data.paths import ListedImage, is_image
+from darknet_torch.data.problems import ProblemList
 from darknet_torch.errors import DataError
 
-__all__ = ["class_of", "in_class_folders", "is_tree"]
+__all__ = ["class_from_path", "has_class_folders", "images_in_class_folders"]
 
 
-def is_tree(folder: Path) -> bool:
-    """Whether the pictures lie in folders inside a folder, as classes do.
+def has_class_folders(folder: Path) -> bool:
+    """Return whether the images of a folder lie in folders inside it, as those of classes do.
 
     The folders of `images` beside `labels` are splits.
     """
     if folder.name == "images" and (folder.parent / "labels").is_dir():
         return False
-    inside = _inside(folder)
-    return not any(is_picture(path) for path in folder.iterdir()) and any(
-        is_picture(path) for each in inside for path in each.iterdir()
+    inside = _folders(folder)
+    return not any(is_image(path) for path in folder.iterdir()) and any(
+        is_image(path) for each in inside for path in each.iterdir()
     )
 
 
-def _inside(folder: Path) -> list[Path]:
+def _folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir())
 
 
-def in_class_folders(folder: Path, classes: Classes, report: Report) -> list[tuple[Listed, int]]:
-    """(picture, class) of every picture; raises DataError if there is no folder in it."""
-    folders = _inside(folder)
+def images_in_class_folders(
+    folder: Path, classes: Classes, problems: ProblemList
+) -> list[tuple[ListedImage, int]]:
+    """Return (image, class index) of every image; raise DataError without any class folder.
+
+    A folder whose name is no class is appended to the problems.
+    """
+    folders = _folders(folder)
     if not folders:
-        raise DataError(f"{folder}: no folders in it; a folder a class wanted")
-    found = []
+        raise DataError(f"{folder}: no folders in it; a folder for each class expected")
+    images = []
     for each in folders:
-        number = classes.number(each.name)
-        if number is None:
-            report.add("unknown class", str(each), f"{shown(each.name)} is not among the names")
+        class_id = classes.class_id(each.name)
+        if class_id is None:
+            problems.add("unknown class", str(each), f"{shown(each.name)} is not among the names")
             continue
-        pictures = sorted(path for path in each.iterdir() if is_picture(path))
-        found += [(Listed(path, str(path)), number) for path in pictures]
-    return found
+        paths = sorted(path for path in each.iterdir() if is_image(path))
+        images += [(ListedImage(path, str(path)), class_id) for path in paths]
+    return images
 
 
-def class_of(listed: Listed, names: Sequence[str], report: Report) -> int | None:
-    """The first class whose name occurs in the path, as Darknet's `fill_truth` looks for it."""
-    path = str(listed.path)
+def class_from_path(image: ListedImage, names: Sequence[str], problems: ProblemList) -> int | None:
+    """Return the first class whose name occurs in the path, as Darknet's `fill_truth` does."""
+    path = str(image.path)
     found = [number for number, name in enumerate(names) if name and name in path]
     if not found:
-        report.add("no class", listed.where, f"none of the {len(names)} names occurs in {path}")
+        problems.add("no class", image.where, f"none of the {len(names)} names occurs in {path}")
         return None
     if len(found) > 1:
         several = ", ".join(names[number] for number in found[:5])
-        report.add("several classes", listed.where, f"{path} has {several} in it")
+        problems.add("several classes", image.where, f"{path} has {several} in it")
     return found[0]

@@ -1,13 +1,13 @@
-"""COCO's annotations: one JSON file for all pictures.
+"""COCO's annotations: one JSON file for all images.
 
     images: id, file_name, width, height;   categories: id, name
     annotations: image_id, category_id, bbox (left, top, width, height in pixels), area, iscrowd
 
-Classes are numbered in the order of the categories' ids, as Darknet numbers COCO's 80 (whose ids go
-to 90), unless names are given: then by name. Of a file in which some names are spelled otherwise
-(Darknet's sofa is COCO's couch), the categories without a name take the places that are left, if
-there are as many categories as names and most of them match. `difficult` and `truncated` are ours:
-kept from VOC.
+Classes are numbered in the order of the category ids, as Darknet numbers COCO's 80 (whose ids go
+to 90), unless names are given: then by name. Where some names are spelled otherwise in the file
+(Darknet's sofa is COCO's couch), the categories without a name get the classes that are left, if
+there are as many categories as names and most of them match. `difficult` and `truncated` are keys
+of our own, kept from VOC.
 """
 
 import json
@@ -15,22 +15,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
+from darknet_torch.data.coco_classes import COCO_CATEGORY_IDS, are_coco
 from darknet_torch.data.dataset import Dataset, Sample
-from darknet_torch.data.messages import number, plain, shown
+from darknet_torch.data.messages import finite_number, printable, shown
 from darknet_torch.data.paths import exists
-from darknet_torch.data.problems import Box, Report
+from darknet_torch.data.problems import AnnotatedBox, ProblemList
 from darknet_torch.errors import DataError
 from darknet_torch.files import read_bytes, write_atomically
 
-__all__ = ["Annotations", "category_numbers", "picture_folder", "read_json", "write_json"]
+__all__ = ["CocoFile", "CocoImage", "category_ids", "image_folder", "read_json", "write_json"]
 
 MAX_JSON = 1 << 29  # that of COCO's train2017 is 448 MB
 
-Row = Mapping[str, Any]
+JsonObject = Mapping[str, Any]
 
 
-class Picture(NamedTuple):
-    """An entry of `images`: (0, 0) where it tells no size."""
+class CocoImage(NamedTuple):
+    """An entry of `images`; its size is (width, height), or (0, 0) where it has none."""
 
     file_name: str
     image_id: int
@@ -38,150 +39,160 @@ class Picture(NamedTuple):
     where: str
 
 
-class Annotations(NamedTuple):
-    """What a file holds; boxes by the number of the picture."""
+class CocoFile(NamedTuple):
+    """The content of a file; `boxes` by image id."""
 
     names: tuple[str, ...]
     category_ids: tuple[int, ...]
-    pictures: tuple[Picture, ...]
-    boxes: Mapping[int, Sequence[Box]]
+    images: tuple[CocoImage, ...]
+    boxes: Mapping[int, Sequence[AnnotatedBox]]
 
 
-def read_json(path: Path, names: Sequence[str] | None, report: Report) -> Annotations:
-    """Everything of a file; entries that are wrong are reported and left out.
+def read_json(path: Path, names: Sequence[str] | None, problems: ProblemList) -> CocoFile:
+    """Read a file.
 
-    Raises DataError: unreadable, more than 512 MB, no JSON, no lists of the three kinds.
+    Args:
+        path: of the file.
+        names: of the classes; None: those of the categories.
+        problems: entries that are wrong are appended here, and left out.
+
+    Raises:
+        DataError: unreadable, more than 512 MB, no JSON, or a list of the three is missing.
     """
     content, file = _load(path), str(path)
-    rows = {key: list(_rows(content, key, file, report)) for key in _LISTS}
-    categories = _categories(rows["categories"], report)
-    classes = _classes(categories, names, file, report)
-    pictures = tuple(_pictures(rows["images"], report))
-    boxes: dict[int, list[Box]] = {picture.image_id: [] for picture in pictures}
+    rows = {key: list(_rows(content, key, file, problems)) for key in _LISTS}
+    categories = _categories(rows["categories"], problems)
+    classes = _classes(categories, names, file, problems)
+    images = tuple(_images(rows["images"], problems))
+    boxes: dict[int, list[AnnotatedBox]] = {image.image_id: [] for image in images}
     for where, row in rows["annotations"]:
-        box = _box(where, row, classes, categories, report)
+        box = _box(where, row, classes, categories, problems)
         if box is not None and row["image_id"] in boxes:
             boxes[row["image_id"]].append(box)
         elif box is not None:
-            report.add("malformed entry", where, f"image_id {row['image_id']}: no such picture")
-    found = tuple(categories[each] for each in sorted(categories))
+            problems.add("malformed entry", where, f"image_id {row['image_id']}: no such image")
+    sorted_names = tuple(categories[each] for each in sorted(categories))
     ids = {class_id: each for each, class_id in sorted(classes.items(), reverse=True)}
-    names = found if names is None else tuple(names)
-    return Annotations(names, tuple(ids.get(n, -1) for n in range(len(names))), pictures, boxes)
+    names = sorted_names if names is None else tuple(names)
+    return CocoFile(names, tuple(ids.get(n, -1) for n in range(len(names))), images, boxes)
 
 
 _LISTS = ("images", "categories", "annotations")
 
 
-def _load(path: Path) -> Row:
+def _load(path: Path) -> JsonObject:
     raw = read_bytes(path, MAX_JSON, DataError, "an annotation")
     try:
         content = json.loads(raw)
     except RecursionError as error:
-        raise DataError(f"{plain(str(path))}: no COCO file: brackets too deep") from error
+        raise DataError(f"{printable(str(path))}: no COCO file: brackets too deep") from error
     except ValueError as error:  # no JSON, no UTF-8, or a number of thousands of digits
-        raise DataError(f"{plain(str(path))}: no JSON: {shown(str(error))}") from error
+        raise DataError(f"{printable(str(path))}: no JSON: {shown(str(error))}") from error
     if not isinstance(content, dict):
-        raise DataError(f"{plain(str(path))}: {shown(content)}; images, annotations ... wanted")
+        what = f"{shown(content)}; images, annotations ... expected"
+        raise DataError(f"{printable(str(path))}: {what}")
     return content
 
 
-def _rows(content: Row, key: str, file: str, report: Report) -> Iterator[tuple[str, Row]]:
+def _rows(
+    content: JsonObject, key: str, file: str, problems: ProblemList
+) -> Iterator[tuple[str, JsonObject]]:
     rows = content.get(key)
     if not isinstance(rows, list):
         what = "missing" if key not in content else shown(rows)
-        raise DataError(f"{plain(file)}: {key}: {what}; a list wanted")
+        raise DataError(f"{printable(file)}: {key}: {what}; a list expected")
     for index, row in enumerate(rows):
         if isinstance(row, dict):
             yield f"{file}: {key}[{index}]", row
         else:
-            report.add("malformed entry", f"{file}: {key}[{index}]", f"{shown(row)}, no entry")
+            problems.add("malformed entry", f"{file}: {key}[{index}]", f"{shown(row)}, no entry")
 
 
-def _categories(rows: Sequence[tuple[str, Row]], report: Report) -> dict[int, str]:
-    found: dict[int, str] = {}
+def _categories(rows: Sequence[tuple[str, JsonObject]], problems: ProblemList) -> dict[int, str]:
+    categories: dict[int, str] = {}
     for where, row in rows:
         number, name = row.get("id"), row.get("name")
         if not _is_int(number) or not isinstance(name, str):
-            what = f"id {shown(number)}, name {shown(name)}; a whole number and a word wanted"
-            report.add("malformed entry", where, what)
-        elif number in found:
-            report.add("malformed entry", where, f"id {shown(number)} again")
+            what = f"id {shown(number)}, name {shown(name)}; a whole number and a word expected"
+            problems.add("malformed entry", where, what)
+        elif number in categories:
+            problems.add("malformed entry", where, f"id {shown(number)} again")
         else:
-            found[number] = plain(name)
-    return found
+            categories[number] = printable(name)
+    return categories
 
 
 def _classes(
-    categories: Mapping[int, str], names: Sequence[str] | None, file: str, report: Report
+    categories: Mapping[int, str], names: Sequence[str] | None, file: str, problems: ProblemList
 ) -> dict[int, int]:
-    """Category id -> class."""
+    """Category id -> class index."""
     ids = sorted(categories)
     if names is None:
-        return {each: place for place, each in enumerate(ids)}
-    numbers = {name: place for place, name in reversed(list(enumerate(names)))}
-    found = {each: numbers[categories[each]] for each in ids if categories[each] in numbers}
-    if len(ids) != len(names) or 2 * len(found) <= len(ids):
-        return found
-    taken = set(found.values())
-    free = [place for place in range(len(names)) if place not in taken]
-    left = [each for each in ids if each not in found]
-    for each, place in zip(left, free, strict=False):
-        what = f"category {each}, {shown(categories[each])}, is taken for {names[place]}"
-        report.add("other spelling", f"{file}: categories", what)
-        found[each] = place
-    return found
+        return {each: index for index, each in enumerate(ids)}
+    numbers = {name: index for index, name in reversed(list(enumerate(names)))}
+    classes = {each: numbers[categories[each]] for each in ids if categories[each] in numbers}
+    if len(ids) != len(names) or 2 * len(classes) <= len(ids):
+        return classes
+    taken = set(classes.values())
+    free = [index for index in range(len(names)) if index not in taken]
+    left = [each for each in ids if each not in classes]
+    for each, index in zip(left, free, strict=False):
+        what = f"category {each}, {shown(categories[each])}, is taken for {names[index]}"
+        problems.add("other spelling", f"{file}: categories", what)
+        classes[each] = index
+    return classes
 
 
-def _pictures(rows: Sequence[tuple[str, Row]], report: Report) -> Iterator[Picture]:
+def _images(rows: Sequence[tuple[str, JsonObject]], problems: ProblemList) -> Iterator[CocoImage]:
     seen: set[int] = set()
     for where, row in rows:
         image_id, name = row.get("id"), row.get("file_name")
         if not _is_int(image_id) or not isinstance(name, str) or not name:
-            what = f"id {shown(image_id)}, file_name {shown(name)}; a number and a path wanted"
-            report.add("malformed entry", where, what)
+            what = f"id {shown(image_id)}, file_name {shown(name)}; a number and a path expected"
+            problems.add("malformed entry", where, what)
         elif image_id in seen:
-            report.add("malformed entry", where, f"id {shown(image_id)} again")
+            problems.add("malformed entry", where, f"id {shown(image_id)} again")
         else:
             seen.add(image_id)
-            yield Picture(name, image_id, _size(row, where, report), where)
+            yield CocoImage(name, image_id, _size(row, where, problems), where)
 
 
-def _size(row: Row, where: str, report: Report) -> tuple[int, int]:
+def _size(row: JsonObject, where: str, problems: ProblemList) -> tuple[int, int]:
     width, height = row.get("width"), row.get("height")
     if _is_int(width) and _is_int(height) and min(width, height) > 0:
         return width, height
-    what = f"width {shown(width)}, height {shown(height)}; pixels wanted"
-    report.add("malformed entry", where, what)
+    what = f"width {shown(width)}, height {shown(height)}; pixels expected"
+    problems.add("malformed entry", where, what)
     return 0, 0
 
 
 def _box(
     where: str,
-    row: Row,
+    row: JsonObject,
     classes: Mapping[int, int],
     categories: Mapping[int, str],
-    report: Report,
-) -> Box | None:
+    problems: ProblemList,
+) -> AnnotatedBox | None:
     category, bbox = row.get("category_id"), row.get("bbox")
     if not _is_int(row.get("image_id")) or not _is_int(category):
         numbers = f"image_id {shown(row.get('image_id'))}, category_id {shown(category)}"
-        report.add("malformed entry", where, f"{numbers}; whole numbers wanted")
+        problems.add("malformed entry", where, f"{numbers}; whole numbers expected")
         return None
     if category not in classes:
         name = shown(categories[category]) if category in categories else "of no category"
-        report.add("unknown class", where, f"category_id {shown(category)}, {name}, has no class")
+        problems.add("unknown class", where, f"category_id {shown(category)}, {name}, has no class")
         return None
     if not isinstance(bbox, list) or len(bbox) != 4:
-        report.add("column count", where, f"bbox: {shown(bbox)}; left top width height wanted")
+        what = f"bbox: {shown(bbox)}; left top width height expected"
+        problems.add("column count", where, what)
         return None
     try:
         corners, area = _corners(bbox), _area(row)
     except DataError as error:
-        report.add("not a number", where, str(error))
+        problems.add("not a number", where, str(error))
         return None
     difficult, truncated, crowd = (row.get(key) == 1 for key in _FLAGS)
-    return Box(where, classes[category], corners, difficult, truncated, crowd, area)
+    return AnnotatedBox(where, classes[category], corners, difficult, truncated, crowd, area)
 
 
 _FLAGS = ("difficult", "truncated", "iscrowd")
@@ -189,15 +200,15 @@ _FLAGS = ("difficult", "truncated", "iscrowd")
 
 def _corners(bbox: Sequence[Any]) -> tuple[float, float, float, float]:
     if any(isinstance(value, str) for value in bbox):
-        raise DataError("bbox: words; numbers wanted")
-    left, top, width, height = (number(value) for value in bbox)
+        raise DataError("bbox: words; numbers expected")
+    left, top, width, height = (finite_number(value) for value in bbox)
     return left, top, left + width, top + height
 
 
-def _area(row: Row) -> float | None:
-    area = number(row["area"]) if "area" in row else None
+def _area(row: JsonObject) -> float | None:
+    area = finite_number(row["area"]) if "area" in row else None
     if area is not None and not 0 <= area < 1e18:
-        raise DataError(f"area: {shown(area)}; 0 or more wanted")
+        raise DataError(f"area: {shown(area)}; 0 or more expected")
     return area
 
 
@@ -205,51 +216,46 @@ def _is_int(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63
 
 
-def picture_folder(path: Path, pictures: Sequence[Picture], places: Sequence[Path]) -> Path:
-    """Where the pictures of a JSON lie: the first folder that has one of the first ten.
+def image_folder(path: Path, images: Sequence[CocoImage], search_folders: Sequence[Path]) -> Path:
+    """Return the folder of a file's images: the first candidate that has one of the first ten.
 
-    Looked at: the places, what lies beside the file, and around its folder; in each the folder
-    itself, `images`, and one of the split's name (annotations/instances_val2017.json: val2017).
+    Candidates are the search folders, the folder of the file and the one around it; in each the
+    folder itself, `images`, and one of the split's name (annotations/instances_val2017.json:
+    val2017).
     """
     split = path.stem.partition("_")[2] or path.stem
-    around = dict.fromkeys((*places, path.parent, path.parent.parent))
+    around = dict.fromkeys((*search_folders, path.parent, path.parent.parent))
     inside = ("", split, f"images/{split}", "images", f"{split}/images")
-    tried = [place / each for place in around for each in inside]
-    for folder in tried:
-        if any(exists(folder / picture.file_name) for picture in pictures[:10]):
+    candidates = [folder / each for folder in around for each in inside]
+    for folder in candidates:
+        if any(exists(folder / image.file_name) for image in images[:10]):
             return folder
-    return tried[0]
+    return candidates[0]
 
 
 # ---- writing
 
 
-def category_numbers(dataset: Dataset) -> tuple[int, ...]:
-    """COCO's number of each class: those that the data set has, COCO's own for its 80, else from 1.
+def category_ids(dataset: Dataset) -> tuple[int, ...]:
+    """Return the category id of each class: the data set's, COCO's own for its 80, else from 1.
 
-    A class that the numbers leave out (-1) makes all of them count from 1.
+    A class without an id (-1) makes all of them count from 1.
     """
     ids = dataset.category_ids
     if ids is not None and len(set(ids)) == len(dataset.names) and min(ids, default=-1) >= 0:
         return ids
-    names = dataset.names
-    if len(names) == 80 and (names[0], names[-1]) == ("person", "toothbrush"):
-        # here, because it brings torch
-        from darknet_torch.data.coco_classes import COCO_CATEGORY_IDS
-
-        return COCO_CATEGORY_IDS
-    return tuple(range(1, len(names) + 1))
+    return COCO_CATEGORY_IDS if are_coco(dataset.names) else tuple(range(1, len(dataset.names) + 1))
 
 
 def write_json(path: Path, dataset: Dataset, files: Sequence[str]) -> None:
-    """Write the annotations of samples whose pictures have these names."""
-    numbers = category_numbers(dataset)
+    """Write the annotations of the samples, whose images have the names `files`."""
+    numbers = category_ids(dataset)
     own = len({sample.image_id for sample in dataset.samples}) == len(dataset)
     content: dict[str, list[Any]] = {key: [] for key in _LISTS}
     for class_id, name in zip(numbers, dataset.names, strict=True):
         content["categories"].append({"id": class_id, "name": name, "supercategory": ""})
-    for place, (sample, file) in enumerate(zip(dataset.samples, files, strict=True), start=1):
-        image_id = sample.image_id if own else place
+    for position, (sample, file) in enumerate(zip(dataset.samples, files, strict=True), start=1):
+        image_id = sample.image_id if own else position
         size = {"width": sample.width, "height": sample.height}
         content["images"].append({"id": image_id, "file_name": file, **size})
         for row in _annotations(sample, numbers):
@@ -259,13 +265,13 @@ def write_json(path: Path, dataset: Dataset, files: Sequence[str]) -> None:
 
 
 def _annotations(sample: Sample, numbers: Sequence[int]) -> Iterator[dict[str, Any]]:
-    truth = sample.truth
-    for index, (left, top, right, bottom) in enumerate(truth.xyxy.tolist()):
+    objects = sample.ground_truth
+    for index, (left, top, right, bottom) in enumerate(objects.xyxy.tolist()):
         row = {
-            "category_id": numbers[int(truth.class_id[index])],
+            "category_id": numbers[int(objects.class_id[index])],
             "bbox": [left, top, right - left, bottom - top],
-            "area": float(truth.area[index]),
-            "iscrowd": int(truth.crowd[index]),
+            "area": float(objects.area[index]),
+            "iscrowd": int(objects.crowd[index]),
         }
-        ours = {key: 1 for key in ("difficult", "truncated") if getattr(truth, key)[index]}
-        yield row | ours
+        flags = {key: 1 for key in ("difficult", "truncated") if getattr(objects, key)[index]}
+        yield row | flags

@@ -1,8 +1,8 @@
-"""The parts of a data set: pictures, the objects that somebody marked in them, and what is wrong.
+"""The parts of a data set: images, their ground truth, and the problems found while reading.
 
-    Dataset = names of the classes + Samples + Problems;  Sample = a picture + its Truth
+    Dataset = names of the classes + Samples + Problems;  Sample = an image + its GroundTruth
 
-Everything is numpy: no network is needed to look at a data set.
+Everything is NumPy: no network is needed to look at a data set.
 """
 
 from collections import Counter
@@ -16,22 +16,29 @@ import numpy.typing as npt
 
 from darknet_torch.errors import DataError
 
-__all__ = ["NOTES", "Dataset", "Problem", "Sample", "Truth"]
+__all__ = ["NOTES", "Array", "Dataset", "GroundTruth", "Problem", "Sample"]
 
 Array = npt.NDArray[Any]
+"""A NumPy array of any type; docstrings give shape and dtype."""
 
 NOTES = frozenset({"negative picture", "other spelling"})
-"""Kinds of problems that are no faults: worth a look, and right as they stand."""
+"""Kinds of problems that are no faults: worth a look, and correct as they stand."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Truth:
-    """The objects marked in one picture.
+class GroundTruth:
+    """The annotated objects of one image.
 
-    xyxy: (N, 4) float64, left, top, right, bottom in pixels; class_id: (N,) int64.
-    difficult, truncated (of VOC), crowd (of COCO): (N,) bool, default none.
-    area: (N,) float64 pixels, default that of the box (COCO's is that of the outline).
-    Raises DataError if the shapes do not fit one another.
+    Attributes:
+        xyxy: (N, 4) float64, left, top, right, bottom in pixels of the image.
+        class_id: (N,) int64.
+        difficult: (N,) bool, VOC's flag; default: none is.
+        truncated: (N,) bool, VOC's flag; default: none is.
+        crowd: (N,) bool, COCO's flag; default: none is.
+        area: (N,) float64 in pixels, that of COCO's outline; default: that of the box.
+
+    Raises:
+        DataError: shapes that do not fit one another.
     """
 
     xyxy: Array
@@ -58,35 +65,46 @@ class Truth:
         return len(self.class_id)
 
     def __getitem__(self, index: Any) -> Self:
-        """Those that a mask, an array of numbers or a slice selects."""
+        """Return the objects that a mask, an array of indices or a slice selects."""
         columns = ("xyxy", "class_id", "difficult", "truncated", "crowd", "area")
         return replace(self, **{name: getattr(self, name)[index] for name in columns})
 
     @classmethod
     def empty(cls) -> Self:
-        """Nothing marked."""
+        """Return the ground truth of an image without objects."""
         return cls(xyxy=np.zeros((0, 4)), class_id=np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture of width x height pixels (0 where nothing tells), and what is marked in it.
+    """One image and its annotation.
 
-    image_id: COCO's number of the picture, else its place in the list, from 1.
-    label: the class of the whole picture, in data sets for classification.
+    Attributes:
+        path: the image file.
+        width: in pixels, after turning the image as its EXIF orientation says.
+        height: the same.
+        ground_truth: the objects in it.
+        image_id: COCO's number of the image, else its position in the list, from 1.
+        label: class index of the whole image, in data sets for classification.
     """
 
     path: Path
     width: int
     height: int
-    truth: Truth
+    ground_truth: GroundTruth
     image_id: int
     label: int | None = None
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong in a data set: kind, such as "zero area", and where: `file:line`."""
+    """Something wrong in a data set.
+
+    Attributes:
+        kind: a key of `KINDS`, such as "zero area".
+        where: `file:line`, or the file.
+        what: the problem in words.
+    """
 
     kind: str
     where: str
@@ -98,10 +116,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Pictures with their truth, the names of the classes, and what was found wrong on reading.
+    """Images with their ground truth, the names of the classes, and the problems of the files.
 
-    Pictures that are missing or cannot be read are among the problems, not among the samples.
-    category_ids: COCO's number of each class, where the file has such numbers.
+    Attributes:
+        names: of the classes.
+        samples: the images; those that are missing or cannot be read are among the problems.
+        problems: in the order in which they were found.
+        category_ids: COCO's number of each class, where the file has such numbers.
+        source: what was read, for messages.
     """
 
     names: tuple[str, ...]
@@ -115,16 +137,16 @@ class Dataset:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many problems of each kind there are."""
+        """Number of problems of each kind that occurs."""
         return dict(sorted(Counter(problem.kind for problem in self.problems).items()))
 
     @property
     def faults(self) -> tuple[Problem, ...]:
-        """The problems without those that are only worth a look."""
+        """The problems without those of the kinds in `NOTES`."""
         return tuple(problem for problem in self.problems if problem.kind not in NOTES)
 
     def take(self, index: Sequence[int] | slice) -> Self:
-        """Only some of the pictures."""
+        """Return the data set with the samples of these indices only."""
         if isinstance(index, slice):
             return replace(self, samples=self.samples[index])
         return replace(self, samples=tuple(self.samples[number] for number in index))

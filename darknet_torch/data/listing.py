@@ -1,8 +1,8 @@
-"""What there is to look at: the pictures of a source, and how their labels come about.
+"""The images of a source, and how the annotation of each is read.
 
-The format is what was told, or what the source looks like: a .json is COCO's; a folder may be in
-VOC's layout, hold a folder `images`, or a folder a class; other pictures have the labels that lie
-where one of the rules says.
+The format is the one that was given, or what the source looks like: a .json is COCO's; a folder
+may be in VOC's layout, hold a folder `images`, or one folder for each class; for other images label
+files are looked for.
 """
 
 import re
@@ -16,193 +16,213 @@ from darknet_torch.data.classes import Classes
 from darknet_torch.data.dataset import NOTES
 from darknet_torch.data.description import Description
 from darknet_torch.data.paths import (
-    Listed,
-    find,
+    ListedImage,
+    find_path,
     first_file,
-    in_folder,
+    images_in_folder,
     is_folder,
-    is_picture,
-    pictures,
+    is_image,
+    list_images,
 )
-from darknet_torch.data.problems import Box, Report
+from darknet_torch.data.problems import AnnotatedBox, ProblemList
 from darknet_torch.errors import DataError
 
-__all__ = ["Item", "Run", "items_of"]
+__all__ = ["ReadingState", "UnreadSample", "unread_samples"]
 
-Boxes = Callable[[tuple[int, int], Report], Sequence[Box]]
+ReadBoxes = Callable[[tuple[int, int], ProblemList], Sequence[AnnotatedBox]]
+"""(width, height) of the image, list for problems -> its boxes in pixels."""
 
 
 @dataclass(frozen=True)
-class Item:
-    """A picture to look at, and how its boxes come about once its size is known."""
+class UnreadSample:
+    """A listed image, and the function that reads its boxes once its size is known."""
 
-    listed: Listed
-    boxes: Boxes = lambda size, report: ()
+    image: ListedImage
+    read_boxes: ReadBoxes = lambda size, problems: ()
     image_id: int | None = None
     label: int | None = None
 
 
 @dataclass
-class Run:
-    """What reading one data set has to know."""
+class ReadingState:
+    """What reading one data set needs and collects."""
 
     description: Description
     classes: Classes
     label_rule: str | None = None
-    report: Report = field(default_factory=Report)
+    problems: ProblemList = field(default_factory=ProblemList)
     category_ids: tuple[int, ...] | None = None
 
 
-def items_of(part: str, run: Run) -> Iterable[Item]:
-    """The pictures of one part, in the format that was told, or that it looks like."""
-    told, places, source = run.description.format, run.description.places, run.description.source
-    if told == "coco" or (told is None and part.lower().endswith(".json")):
-        return _of_coco(find(part, places, source), run)
-    folder = next((place / part for place in places if is_folder(place / part)), None)
-    in_layout = _layout(part, folder, run)
-    if in_layout is not None:
-        return _of_labels(in_layout, "voc", run)
+def unread_samples(part: str, state: ReadingState) -> Iterable[UnreadSample]:
+    """Return the images of one part of a split, in the given format, or the one it looks like."""
+    description = state.description
+    form, folders, source = description.format, description.search_folders, description.source
+    if form == "coco" or (form is None and part.lower().endswith(".json")):
+        return _from_coco(find_path(part, folders, source), state)
+    folder = next((each / part for each in folders if is_folder(each / part)), None)
+    in_voc_folder = _from_voc_folder(part, folder, state)
+    if in_voc_folder is not None:
+        return _with_label_files(in_voc_folder, "voc", state)
     if folder is None:
-        return _of_listed(pictures(part, places, source, _near(run)), run)
-    folder = _inside(folder, run.description.split)
-    if _is_tree(folder, told):
-        return _of_tree(folder, run)
-    return _of_listed(in_folder(folder), run)
+        images = list_images(part, folders, source, description.near_list)
+        return _from_images(images, state)
+    folder = _split_folder(folder, description.split)
+    if _has_class_folders(folder, form):
+        return _from_class_folders(folder, state)
+    return _from_images(images_in_folder(folder), state)
 
 
-def _layout(part: str, folder: Path | None, run: Run) -> list[Listed] | None:
-    """The pictures of a folder in VOC's layout, or of one of its ImageSets."""
-    if run.description.format not in (None, "voc"):
+def _from_voc_folder(
+    part: str, folder: Path | None, state: ReadingState
+) -> list[ListedImage] | None:
+    """The images of a folder in VOC's layout, or of one of its ImageSets."""
+    description = state.description
+    if description.format not in (None, "voc"):
         return None
-    if folder is not None and voc.is_layout(folder):
-        return voc.layout(folder, run.description.split)
+    if folder is not None and voc.is_voc_folder(folder):
+        return voc.split_images(folder, description.split)
     if Path(part).match("ImageSets/Main/*.txt"):
-        path = find(part, run.description.places, run.description.source)
-        return voc.layout(path.parents[2], path.stem)
+        path = find_path(part, description.search_folders, description.source)
+        return voc.split_images(path.parents[2], path.stem)
     return None
 
 
-def _of_listed(listed: Sequence[Listed], run: Run) -> Iterator[Item]:
-    told = run.description.format
-    if told in ("paths", "classification"):
-        return _of_paths(listed, run)
-    return _of_labels(listed, told or _guessed(listed, run), run)
+def _from_images(images: Sequence[ListedImage], state: ReadingState) -> Iterator[UnreadSample]:
+    form = state.description.format
+    if form in ("paths", "classification"):
+        return _with_classes_in_paths(images, state)
+    return _with_label_files(images, form or _guess_format(images, state), state)
 
 
-def _near(run: Run) -> bool:
-    return run.description.near_list
-
-
-def _inside(folder: Path, split: str) -> Path:
-    """Of a folder without pictures the one that holds those of the split: images/val, val ..."""
-    if any(is_picture(path) for path in folder.iterdir()):
+def _split_folder(folder: Path, split: str) -> Path:
+    """Of a folder without images the one that holds those of the split: images/val, val ..."""
+    if any(is_image(path) for path in folder.iterdir()):
         return folder
-    wanted = re.compile(rf"{re.escape(split)}\d*")  # val2017
-    places = [place for place in (folder / "images", folder) if place.is_dir()]
-    inside = [path for place in places for path in sorted(place.iterdir()) if path.is_dir()]
-    found = next((path for path in inside if wanted.fullmatch(path.name)), places[0])
-    return found / "images" if (found / "images").is_dir() else found
+    name = re.compile(rf"{re.escape(split)}\d*")  # val2017
+    around = [each for each in (folder / "images", folder) if each.is_dir()]
+    inside = [path for each in around for path in sorted(each.iterdir()) if path.is_dir()]
+    chosen = next((path for path in inside if name.fullmatch(path.name)), around[0])
+    return chosen / "images" if (chosen / "images").is_dir() else chosen
 
 
-def _is_tree(folder: Path, told: str | None) -> bool:
-    return told in ("folders", "classification") or (told is None and class_folders.is_tree(folder))
+def _has_class_folders(folder: Path, form: str | None) -> bool:
+    if form is None:
+        return class_folders.has_class_folders(folder)
+    return form in ("folders", "classification")
 
 
-def _guessed(listed: Sequence[Listed], run: Run) -> str:
-    first = [each.path for each in listed[:20]]
-    folder = run.description.labels
+def _guess_format(images: Sequence[ListedImage], state: ReadingState) -> str:
+    first = [image.path for image in images[:20]]
+    folder = state.description.labels
     if darknet.has_labels(first, folder):
         return "darknet"
     return "voc" if voc.has_annotations(first, folder) else "darknet"
 
 
-def _of_labels(listed: Sequence[Listed], form: str, run: Run) -> Iterator[Item]:
-    folder = run.description.labels
-    difficult = _difficult(listed, run)
-    for index, each in enumerate(listed):
+def _with_label_files(
+    images: Sequence[ListedImage], form: str, state: ReadingState
+) -> Iterator[UnreadSample]:
+    folder = state.description.labels
+    difficult = _difficult_images(images, state)
+    for index, image in enumerate(images):
         if form == "voc":
-            paths = voc.annotation_paths(each.path, folder)
-            boxes = partial(_voc_boxes, paths, each.path, run)
+            paths = voc.annotation_paths(image.path, folder)
+            read_boxes = partial(_voc_boxes, paths, image.path, state)
         else:
-            paths = darknet.label_paths(each.path, run.label_rule, folder)
+            paths = darknet.label_paths(image.path, state.label_rule, folder)
             hard = difficult[index] if difficult else None
-            boxes = partial(_darknet_boxes, paths, each.path, hard, run)
-        yield Item(each, boxes)
+            read_boxes = partial(_darknet_boxes, paths, image.path, hard, state)
+        yield UnreadSample(image, read_boxes)
 
 
 def _voc_boxes(
-    paths: Sequence[Path], picture: Path, run: Run, size: tuple[int, int], report: Report
-) -> Sequence[Box]:
-    return voc.read_boxes(paths, size, run.classes, report, picture)
+    paths: Sequence[Path],
+    image: Path,
+    state: ReadingState,
+    size: tuple[int, int],
+    problems: ProblemList,
+) -> Sequence[AnnotatedBox]:
+    return voc.read_boxes(paths, size, state.classes, problems, image)
 
 
 def _darknet_boxes(
     paths: Sequence[Path],
-    picture: Path,
+    image: Path,
     difficult: Path | None,
-    run: Run,
+    state: ReadingState,
     size: tuple[int, int],
-    report: Report,
-) -> Sequence[Box]:
+    problems: ProblemList,
+) -> Sequence[AnnotatedBox]:
     """Those of the label file, and as difficult those of the parallel list's label file."""
-    boxes = darknet.read_boxes(paths, size, run.classes, report, picture)
-    hard = darknet.label_paths(difficult, run.label_rule) if difficult else []
+    boxes = darknet.read_boxes(paths, size, state.classes, problems, image)
+    hard = darknet.label_paths(difficult, state.label_rule) if difficult else []
     if first_file(hard) is None:
         return boxes
-    notes = Report()
-    more = darknet.read_boxes(hard, size, run.classes, notes, picture)
-    report += [note for note in notes if note.kind not in NOTES]
+    notes = ProblemList()
+    more = darknet.read_boxes(hard, size, state.classes, notes, image)
+    problems += [note for note in notes if note.kind not in NOTES]
     return [*boxes, *(box._replace(difficult=True) for box in more)]
 
 
-def _difficult(listed: Sequence[Listed], run: Run) -> list[Path]:
-    """The pictures of the list `difficult`, one for each of ours, in the same order."""
-    name, source = run.description.difficult, run.description.source
-    if name is None:
+def _difficult_images(images: Sequence[ListedImage], state: ReadingState) -> list[Path]:
+    """The images of the list `difficult`, one for each of ours, in the same order."""
+    description = state.description
+    if description.difficult is None:
         return []
 
-    def there(path: Path) -> bool:  # the labels alone: no picture is needed
-        paths = darknet.label_paths(path, run.label_rule)
+    def has_labels(path: Path) -> bool:  # the labels alone: no image is needed
+        paths = darknet.label_paths(path, state.label_rule)
         return first_file(paths) is not None
 
-    found = pictures(name, run.description.places, f"{source}: difficult", _near(run), there)
-    if len(found) != len(listed):
-        what = f"difficult: {len(found)} pictures for {len(listed)}; one each, in the same order"
-        raise DataError(f"{source}: {what}")
-    return [each.path for each in found]
+    where = f"{description.source}: difficult"
+    folders, near_list = description.search_folders, description.near_list
+    hard = list_images(description.difficult, folders, where, near_list, has_labels)
+    if len(hard) != len(images):
+        what = f"{len(hard)} images for {len(images)}; one each, in the same order, expected"
+        raise DataError(f"{where}: {what}")
+    return [image.path for image in hard]
 
 
-def _of_tree(folder: Path, run: Run) -> Iterator[Item]:
-    for listed, label in class_folders.in_class_folders(folder, run.classes, run.report):
-        yield Item(listed, label=label)
+def _from_class_folders(folder: Path, state: ReadingState) -> Iterator[UnreadSample]:
+    images = class_folders.images_in_class_folders(folder, state.classes, state.problems)
+    for image, label in images:
+        yield UnreadSample(image, label=label)
 
 
-def _of_paths(listed: Sequence[Listed], run: Run) -> Iterator[Item]:
-    names = run.classes.names
+def _with_classes_in_paths(
+    images: Sequence[ListedImage], state: ReadingState
+) -> Iterator[UnreadSample]:
+    names = state.classes.names
     if names is None:
-        raise DataError(f"{run.description.source}: which names occur in the paths? give names")
-    for each in listed:
-        yield Item(each, label=class_folders.class_of(each, names, run.report))
+        what = "classes in paths need the names that occur in them; give names"
+        raise DataError(f"{state.description.source}: {what}")
+    for image in images:
+        label = class_folders.class_from_path(image, names, state.problems)
+        yield UnreadSample(image, label=label)
 
 
-def _of_coco(path: Path, run: Run) -> Iterator[Item]:
-    found = coco.read_json(path, run.classes.names, run.report)
-    if run.classes.names is None:
-        run.classes = Classes(found.names)
-    run.category_ids = run.category_ids or found.category_ids
-    folder = coco.picture_folder(path, found.pictures, run.description.places)
-    for picture in found.pictures:
-        listed = Listed(folder / picture.file_name, picture.where)
-        boxes = partial(_coco_boxes, found.boxes[picture.image_id], picture)
-        yield Item(listed, boxes, picture.image_id)
+def _from_coco(path: Path, state: ReadingState) -> Iterator[UnreadSample]:
+    file = coco.read_json(path, state.classes.names, state.problems)
+    if state.classes.names is None:
+        state.classes = Classes(file.names)
+    state.category_ids = state.category_ids or file.category_ids
+    folder = coco.image_folder(path, file.images, state.description.search_folders)
+    for image in file.images:
+        listed = ListedImage(folder / image.file_name, image.where)
+        read_boxes = partial(_coco_boxes, file.boxes[image.image_id], image)
+        yield UnreadSample(listed, read_boxes, image.image_id)
 
 
 def _coco_boxes(
-    boxes: Sequence[Box], picture: coco.Picture, size: tuple[int, int], report: Report
-) -> Sequence[Box]:
-    if picture.size not in (size, (0, 0)):
-        told, real = (f"{w} x {h}" for w, h in (picture.size, size))
-        report.add("size disagrees", picture.where, f"size {told}, the picture has {real}")
+    boxes: Sequence[AnnotatedBox],
+    image: coco.CocoImage,
+    size: tuple[int, int],
+    problems: ProblemList,
+) -> Sequence[AnnotatedBox]:
+    if image.size not in (size, (0, 0)):
+        annotated, real = (f"{w} x {h}" for w, h in (image.size, size))
+        problems.add("size disagrees", image.where, f"size {annotated}, the image has {real}")
     if not boxes:
-        report.add("negative picture", picture.where, "no annotation: nothing to find here")
+        problems.add("negative picture", image.where, "no annotation of this image")
     return boxes

@@ -1,41 +1,44 @@
-"""Where files lie that other files name: a few folders, looked through in order."""
+"""Where files lie that other files name: a few search folders, tried in order."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
 from glob import has_magic, iglob
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from darknet_torch.data.messages import plain, shown
+from darknet_torch.data.messages import printable, shown
+from darknet_torch.data.problems import ProblemList
 from darknet_torch.errors import DataError
 from darknet_torch.files import IMAGE_SUFFIXES, is_file
 from darknet_torch.parsing.parser import read_text
 
 __all__ = [
-    "Listed",
+    "ListedImage",
     "exists",
-    "find",
+    "find_path",
     "first_file",
-    "in_folder",
+    "folder_and_parents",
+    "images_in_folder",
     "is_folder",
-    "is_picture",
-    "list_rows",
-    "pictures",
-    "with_parents",
+    "is_image",
+    "list_images",
+    "read_label_file",
+    "read_list",
 ]
 
 MAX_LIST = 256 << 20  # ImageNet's 1.3 million paths are 80 MB
+T = TypeVar("T")
 
 
-class Listed(NamedTuple):
-    """A picture that is named somewhere, and where: `file:line`."""
+class ListedImage(NamedTuple):
+    """An image that is named somewhere, and where: `file:line`."""
 
     path: Path
     where: str
 
 
 def exists(path: Path) -> bool:
-    """Say whether there is such a file or folder; a name that cannot be one is none."""
+    """Return whether there is such a file or folder; False for what cannot be a name."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -43,77 +46,89 @@ def exists(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Say whether there is such a folder."""
+    """Return whether there is such a folder."""
     return exists(path) and path.is_dir()
 
 
 def first_file(paths: Sequence[Path]) -> Path | None:
-    """The first that is there."""
+    """Return the first path that is a file."""
     return next((path for path in paths if is_file(path)), None)
 
 
-def is_picture(path: Path) -> bool:
-    """Say whether that has the ending of a picture."""
+def is_image(path: Path) -> bool:
+    """Return whether a path has the ending of an image."""
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
-def with_parents(folder: Path) -> tuple[Path, ...]:
-    """A folder and those that it lies in, the nearest first."""
+def folder_and_parents(folder: Path) -> tuple[Path, ...]:
+    """Return a folder and those that it lies in, the nearest first."""
     try:
         return folder, *folder.resolve().parents
     except (OSError, ValueError, RuntimeError):  # no name of a file, or links in a ring
         return (folder,)
 
 
-def find(name: str, places: Sequence[Path], where: str) -> Path:
-    """The first of the places that has it; raises DataError that lists them."""
-    tried = list(dict.fromkeys(place / name for place in places))
-    found = next((path for path in tried if exists(path)), None)
-    if found is None:
-        looked = ", ".join(plain(str(path)) for path in tried[:5])
-        raise DataError(f"{where}: {shown(name)}: no such file or folder; looked for {looked}")
-    return found
+def find_path(name: str, search_folders: Sequence[Path], where: str) -> Path:
+    """Return `name` in the first search folder that has it.
+
+    Raises:
+        DataError: none has it; the message begins with `where` and lists the paths tried.
+    """
+    candidates = list(dict.fromkeys(folder / name for folder in search_folders))
+    path = next((path for path in candidates if exists(path)), None)
+    if path is None:
+        tried = ", ".join(printable(str(each)) for each in candidates[:5])
+        raise DataError(f"{where}: {shown(name)}: no such file or folder; looked for {tried}")
+    return path
 
 
-def pictures(
+def list_images(
     name: str,
-    places: Sequence[Path],
+    search_folders: Sequence[Path],
     where: str,
     near_list: bool,
-    there: Callable[[Path], bool] = is_file,
-) -> list[Listed]:
-    """The pictures that a folder, a glob, a list file or the name of one picture means.
+    accepts: Callable[[Path], bool] = is_file,
+) -> list[ListedImage]:
+    """Return the images of a folder, a glob, a list file, or the one image that `name` is.
 
-    places: where `name` is looked for, and what a list names; near_list: that beside it first;
-    there: whether a place is the right one for what a list names.
-    Raises DataError: not there, nothing in it, or a list that is no text.
+    Args:
+        name: of the folder, glob, list or image.
+        search_folders: where `name` is looked for, and what a list names.
+        where: for messages.
+        near_list: what a list names is looked for beside the list first, else last.
+        accepts: whether a candidate for what a list names is the right one.
+
+    Raises:
+        DataError: no such path, no image in it, or a list that is no text.
     """
-    if has_magic(name) and not any(exists(place / name) for place in places):
-        return _matches(name, places, where)
-    path = find(name, places, where)
+    if has_magic(name) and not any(exists(folder / name) for folder in search_folders):
+        return _matches(name, search_folders, where)
+    path = find_path(name, search_folders, where)
     if path.is_dir():
-        return in_folder(path)
-    if is_picture(path):
-        return [Listed(path, str(path))]
-    folders = (path.parent, *places) if near_list else (*places, *with_parents(path.parent))
-    return _in_list(path, tuple(dict.fromkeys(folders)), there)
+        return images_in_folder(path)
+    if is_image(path):
+        return [ListedImage(path, str(path))]
+    beside = (path.parent,) if near_list else ()
+    around = () if near_list else folder_and_parents(path.parent)
+    return _in_list(path, tuple(dict.fromkeys((*beside, *search_folders, *around))), accepts)
 
 
-def in_folder(folder: Path) -> list[Listed]:
-    """The pictures of a folder, sorted; raises DataError if there are none."""
-    found = sorted(path for path in folder.iterdir() if is_picture(path))
-    if not found:
-        deeper = plain(f"{folder}/**/*.jpg")
-        raise DataError(f"{plain(str(folder))}: no pictures in this folder; deeper ones: {deeper}")
-    return [Listed(path, str(path)) for path in found]
+def images_in_folder(folder: Path) -> list[ListedImage]:
+    """Return the images of a folder, sorted; raise DataError if there are none."""
+    paths = sorted(path for path in folder.iterdir() if is_image(path))
+    if not paths:
+        deeper = printable(f"{folder}/**/*.jpg")
+        what = f"no images in this folder; of the folders in it: {deeper}"
+        raise DataError(f"{printable(str(folder))}: {what}")
+    return [ListedImage(path, str(path)) for path in paths]
 
 
-def _matches(name: str, places: Sequence[Path], where: str) -> list[Listed]:
-    for place in places:
-        found = sorted(path for path in _glob(str(place / name)) if is_picture(path))
-        if found:
-            return [Listed(path, str(path)) for path in found]
-    raise DataError(f"{where}: {shown(name)}: no picture matches")
+def _matches(name: str, search_folders: Sequence[Path], where: str) -> list[ListedImage]:
+    for folder in search_folders:
+        paths = sorted(path for path in _glob(str(folder / name)) if is_image(path))
+        if paths:
+            return [ListedImage(path, str(path)) for path in paths]
+    raise DataError(f"{where}: {shown(name)}: no image matches")
 
 
 def _glob(pattern: str) -> Iterator[Path]:
@@ -125,20 +140,52 @@ def _glob(pattern: str) -> Iterator[Path]:
         raise DataError(f"{shown(pattern)}: no pattern: {error}") from error
 
 
-def list_rows(path: Path) -> list[tuple[int, str]]:
-    """The lines of a list file that are not blank, with their numbers."""
+def read_list(path: Path) -> list[tuple[int, str]]:
+    """Return (line number, line) of the lines of a list file that are not blank."""
     text = read_text(path, MAX_LIST, DataError, "a list")
     lines = enumerate(text.split("\n"), start=1)
     return [(number, line.strip()) for number, line in lines if line.strip()]
 
 
-def _in_list(path: Path, folders: Sequence[Path], there: Callable[[Path], bool]) -> list[Listed]:
-    rows = list_rows(path)
+def _in_list(
+    path: Path, folders: Sequence[Path], accepts: Callable[[Path], bool]
+) -> list[ListedImage]:
+    rows = read_list(path)
     if not rows:
-        raise DataError(f"{plain(str(path))}: an empty list; a picture a line wanted")
-    return [Listed(_place(line, folders, there), f"{path}:{number}") for number, line in rows]
+        raise DataError(f"{printable(str(path))}: an empty list; an image a line expected")
+    return [
+        ListedImage(_candidate(line, folders, accepts), f"{path}:{number}") for number, line in rows
+    ]
 
 
-def _place(name: str, folders: Sequence[Path], there: Callable[[Path], bool]) -> Path:
-    tried = (folder / name for folder in folders)
-    return next((path for path in tried if there(path)), folders[0] / name)
+def _candidate(name: str, folders: Sequence[Path], accepts: Callable[[Path], bool]) -> Path:
+    candidates = (folder / name for folder in folders)
+    return next((path for path in candidates if accepts(path)), folders[0] / name)
+
+
+def read_label_file(
+    paths: Sequence[Path],
+    image: Path,
+    kind: str,
+    read: Callable[[Path], T],
+    problems: ProblemList,
+) -> tuple[Path, T] | None:
+    """Return the first label file of an image that exists, and its content; None without one.
+
+    Args:
+        paths: where the file may be, the best first.
+        image: that the labels are of, for messages.
+        kind: of file, for messages: "label file" or "annotation".
+        read: returns the content of a file, or raises DataError.
+        problems: a missing or unreadable file is appended here.
+    """
+    path = first_file(paths)
+    if path is None:
+        what = f"no {kind}; looked for {paths[0]}"
+        problems.add("missing label file", str(image), what)
+        return None
+    try:
+        return path, read(path)
+    except DataError as error:
+        problems.add("unreadable label file", str(path), str(error).removeprefix(f"{path}: "))
+        return None

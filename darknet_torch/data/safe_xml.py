@@ -1,7 +1,7 @@
-"""XML from anybody, as a small tree: no document type, no entities, no depth, no size.
+"""XML from untrusted files as a small tree, without document types and entities, of limited size.
 
-Entities are how XML reads other files and fills the memory; labels need neither, so that a document
-type (the only place to declare one) is refused before anything of it counts.
+Entities are how XML reads other files and fills the memory. Annotations need neither, so that a
+document type, the only place to declare entities, is refused where it begins.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from xml.parsers import expat
 
-from darknet_torch.data.messages import plain, shown
+from darknet_torch.data.messages import printable, shown
 from darknet_torch.errors import DataError
 from darknet_torch.files import read_bytes
 
@@ -18,7 +18,7 @@ __all__ = ["Element", "read_xml"]
 
 MAX_XML = 1 << 20
 _DEEPEST = 30
-_LONGEST = 10_000
+_LONGEST_TEXT = 10_000
 
 
 @dataclass(slots=True)
@@ -31,27 +31,28 @@ class Element:
     children: "list[Element]" = field(default_factory=list)
 
     def all(self, tag: str) -> "Iterator[Element]":
-        """The children of that tag."""
+        """Return the children with that tag."""
         return (child for child in self.children if child.tag == tag)
 
     def find(self, path: str) -> "Element | None":
-        """The first at a path such as `bndbox/xmin`."""
-        found: Element | None = self
+        """Return the first element at a path such as `bndbox/xmin`."""
+        element: Element | None = self
         for tag in path.split("/"):
-            found = next(found.all(tag), None) if found is not None else None
-        return found
+            element = next(element.all(tag), None) if element is not None else None
+        return element
 
     def get(self, path: str) -> str | None:
-        """The text at a path, None if there is nothing."""
-        found = self.find(path)
-        return None if found is None else found.text.strip()
+        """Return the text of the element at a path, None if there is none."""
+        element = self.find(path)
+        return None if element is None else element.text.strip()
 
 
 def read_xml(path: Path) -> Element:
-    """The outermost tag of a file.
+    """Return the root element of a file.
 
-    Raises DataError: unreadable, more than 1 MB, no XML, a document type, tags more than 30 deep.
-    The message names the line, not the file.
+    Raises:
+        DataError: unreadable, more than 1 MB, no XML, a document type, or tags more than 30 deep.
+            The message names the line, not the file.
     """
     raw = read_bytes(path, MAX_XML, DataError, "an annotation")
     builder = _Builder()
@@ -61,14 +62,14 @@ def read_xml(path: Path) -> Element:
         what = expat.ErrorString(error.code)
         raise DataError(f"line {error.lineno}: no XML: {what}") from error
     except (LookupError, ValueError) as error:  # of encodings that Python does not know
-        raise DataError(f"no XML: {plain(str(error))}") from error
-    return builder.outermost.children[0]
+        raise DataError(f"no XML: {printable(str(error))}") from error
+    return builder.document.children[0]
 
 
 class _Builder:
     def __init__(self) -> None:
-        self.outermost = Element("")
-        self._open = [self.outermost]
+        self.document = Element("")
+        self._open = [self.document]
         self.parser = expat.ParserCreate()
         self.parser.buffer_text = True
         self.parser.StartElementHandler = self._start
@@ -88,8 +89,10 @@ class _Builder:
         self._open.pop()
 
     def _text(self, text: str) -> None:
-        if len(self._open[-1].text) < _LONGEST:  # text in a million pieces takes minutes to join
-            self._open[-1].text += text[:_LONGEST]
+        if (
+            len(self._open[-1].text) < _LONGEST_TEXT
+        ):  # text in a million pieces takes minutes to join
+            self._open[-1].text += text[:_LONGEST_TEXT]
 
     def _refuse(self, name: str) -> Callable[..., None]:
         def refuse(*given: Any) -> None:

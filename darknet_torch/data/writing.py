@@ -1,11 +1,11 @@
-"""A data set in another format: labels, lists, names, and a data.yaml that reads it all back.
+"""`convert`: write a data set in another format, with a data.yaml that reads it all back.
 
     darknet   val/a.jpg val/a.txt ..., val.txt, data.names, data.data; difficult boxes, which are no
               labels for Darknet, in val_difficult/a.txt with the parallel list val_difficult.txt
     voc       JPEGImages/a.jpg Annotations/a.xml ..., ImageSets/Main/val.txt
     coco      val/a.jpg ..., annotations/instances_val.json
 
-What lists say counts from the folder itself: it can be moved, and Darknet is run inside it.
+Paths in lists are relative to the folder: it can be moved, and Darknet is run inside it.
 """
 
 import os
@@ -19,26 +19,26 @@ from typing import Any, NamedTuple
 import yaml
 
 from darknet_torch.data import coco, voc
-from darknet_torch.data.darknet import write_rows
+from darknet_torch.data.darknet import to_label_rows
 from darknet_torch.data.dataset import Dataset, Sample
 from darknet_torch.data.description import load_yaml
-from darknet_torch.data.messages import plain, shown
+from darknet_torch.data.messages import printable, shown
 from darknet_torch.errors import DataError, UsageError
 from darknet_torch.files import atomic, write_atomically
 
-__all__ = ["COPIES", "WRITTEN", "convert"]
+__all__ = ["COPY_MODES", "TARGET_FORMATS", "convert"]
 
-WRITTEN = ("darknet", "voc", "coco")
-COPIES = ("link", "copy", "none")
+TARGET_FORMATS = ("darknet", "voc", "coco")
+COPY_MODES = ("link", "copy", "none")
 SPLITS = ("train", "val", "test")
 
 
-class Placed(NamedTuple):
-    """A sample with the name that its files have, and what lists call its picture."""
+class OutputSample(NamedTuple):
+    """A sample with the stem of its files' names, and the path of its image in lists."""
 
     sample: Sample
     stem: str
-    picture: str
+    image: str
 
 
 def convert(
@@ -49,86 +49,101 @@ def convert(
     copy: str = "link",
     split: str = "val",
 ) -> Path:
-    """Write a data set as one split of a folder; return the path of its data.yaml.
+    """Write a data set as one split of a folder.
 
-    format: darknet, voc or coco. copy: what becomes of the pictures: "link" makes symbolic links,
-    "copy" copies, "none" leaves them where they are (only the data.yaml then finds both).
-    split: train, val or test; another split that the folder has already stays.
-    Boxes are written as they stand, to the precision of the format: Darknet's rows have ten digits,
-    VOC's corners are whole pixels. Crowds become difficult where there are none.
+    Boxes are written as they are, to the precision of the format: Darknet's rows have ten digits,
+    VOC's corners are whole pixels. Crowds become difficult in formats without crowds.
 
-    Raises DataError: blank names (or equal ones, but for Darknet), classes of whole pictures, other
-    classes than the folder has, two pictures of one name that are neither linked nor copied, or
-    pictures that lie in the place to write to.
+    Args:
+        dataset: with boxes, not classes of whole images.
+        folder: to write to; another split that it has already stays.
+        format: darknet, voc or coco.
+        copy: what becomes of the images: "link" makes symbolic links, "copy" copies, "none" leaves
+            them where they are (then only the data.yaml finds images and labels).
+        split: train, val or test.
+
+    Returns:
+        The path of the folder's data.yaml.
+
+    Raises:
+        DataError: blank names (or equal ones, but for Darknet), classes of whole images, other
+            classes than the folder has, two images of one name with "none", images that lie in the
+            folder to write to, or a file that cannot be written.
+        UsageError: an argument has an unknown value.
     """
     _check(dataset, format, copy, split)
     folder = Path(folder)
-    pictures = folder / ("JPEGImages" if format == "voc" else split)
-    placed = _placed(dataset, pictures, folder, copy)
+    images = folder / ("JPEGImages" if format == "voc" else split)
+    outputs = _outputs(dataset, images, folder, copy)
     if copy == "none" and format != "coco":
-        _check_names(placed)
-    names = [plain(name) for name in dataset.names]
-    content = _joined(folder, {"format": format, "names": names, split: ""})
+        _check_names(outputs)
+    names = [printable(name) for name in dataset.names]
+    content = _merged(folder, {"format": format, "names": names, split: ""})
     try:
         if copy != "none":
-            pictures.mkdir(parents=True, exist_ok=True)
-            _each(placed, lambda each: _put(each.sample.path, folder / each.picture, copy))
-        told = _WRITERS[format](dataset, placed, folder, split, copy)
-        for key, value in told.items():
+            images.mkdir(parents=True, exist_ok=True)
+            _run_in_threads(outputs, lambda each: _put(each.sample.path, folder / each.image, copy))
+        options = _WRITERS[format](dataset, outputs, folder, split, copy)
+        for key, value in options.items():
             content[key] = {**content.get(key, {}), **value} if isinstance(value, dict) else value
         if format == "darknet":
             _write_data(folder, content)
         _write(folder / "data.yaml", yaml.safe_dump(content, sort_keys=False))
     except OSError as error:
-        raise DataError(f"{plain(str(folder))}: cannot be written: {error.strerror}") from error
+        raise DataError(f"{printable(str(folder))}: cannot be written: {error.strerror}") from error
     return folder / "data.yaml"
 
 
 def _check(dataset: Dataset, form: str, copy: str, split: str) -> None:
-    wanted = {"format": (form, WRITTEN), "copy": (copy, COPIES), "split": (split, SPLITS)}
-    for name, (given, known) in wanted.items():
+    choices = {
+        "format": (form, TARGET_FORMATS),
+        "copy": (copy, COPY_MODES),
+        "split": (split, SPLITS),
+    }
+    for name, (given, known) in choices.items():
         if given not in known:
-            raise UsageError(f"{name}={shown(given)}: one of {', '.join(known)} wanted")
+            raise UsageError(f"{name}={shown(given)}: one of {', '.join(known)} expected")
     if any(sample.label is not None for sample in dataset.samples):
-        raise DataError(f"{dataset.source}: classes of whole pictures; boxes wanted")
+        raise DataError(f"{dataset.source}: classes of whole images; boxes expected")
     _check_classes(dataset, unique=form != "darknet")
 
 
 def _check_classes(dataset: Dataset, unique: bool) -> None:
-    """Darknet's labels have numbers; the other two formats tell classes by their names."""
+    """Darknet's labels have numbers; in the other two formats names tell classes apart."""
     seen: set[str] = set()
     for number, name in enumerate(dataset.names):
         where = f"{dataset.source}: class {number}: {shown(name)}"
         if not name or name != name.strip():
-            raise DataError(f"{where}: a name without blanks around it wanted")
+            raise DataError(f"{where}: a name without blanks around it expected")
         if unique and name in seen:
             raise DataError(f"{where}: is the name of another class too")
         seen.add(name)
 
 
-# ---- names and pictures
+# ---- names and images
 
 
-def _placed(dataset: Dataset, pictures: Path, folder: Path, copy: str) -> list[Placed]:
-    here = Path(os.path.abspath(pictures))  # noqa: PTH100 (`resolve` would follow links)
+def _outputs(dataset: Dataset, images: Path, folder: Path, copy: str) -> list[OutputSample]:
+    here = Path(os.path.abspath(images))  # noqa: PTH100 (`resolve` would follow links)
     taken: set[str] = set()
-    found = []
+    outputs = []
     for sample in dataset.samples:
         path = Path(os.path.abspath(sample.path))  # noqa: PTH100
         if path.parent == here:
-            raise DataError(f"{plain(str(path))}: lies where to write; another folder wanted")
+            what = "lies in the folder to write to; another folder expected"
+            raise DataError(f"{printable(str(path))}: {what}")
         stem = _free(_printable(path.stem), taken)
-        name = str((pictures / f"{stem}{_printable(path.suffix)}").relative_to(folder))
-        found.append(Placed(sample, stem, str(path) if copy == "none" else name))
-    return found
+        name = str((images / f"{stem}{_printable(path.suffix)}").relative_to(folder))
+        outputs.append(OutputSample(sample, stem, str(path) if copy == "none" else name))
+    return outputs
 
 
-def _check_names(placed: Sequence[Placed]) -> None:
-    """Labels are found by the name of the picture, which stays as it is."""
-    for each in placed:
-        if each.stem != Path(each.picture).stem:
-            what = "another picture has that name; link or copy them"
-            raise DataError(f"{plain(each.picture)}: {what}")
+def _check_names(outputs: Sequence[OutputSample]) -> None:
+    """Labels are found by the name of the image, which stays as it is."""
+    for each in outputs:
+        if each.stem != Path(each.image).stem:
+            what = "another image has that name; link or copy them"
+            raise DataError(f"{printable(each.image)}: {what}")
 
 
 def _printable(text: str) -> str:
@@ -136,7 +151,7 @@ def _printable(text: str) -> str:
 
 
 def _free(stem: str, taken: set[str]) -> str:
-    """a, a-2, a-3 ...; capitals are no difference, as on many disks."""
+    """a, a-2, a-3 ...; names that differ in capitals only are equal, as on many disks."""
     name, number = stem, 1
     while name.lower() in taken:
         number += 1
@@ -157,31 +172,32 @@ def _put(source: Path, target: Path, copy: str) -> None:
     new.replace(target)
 
 
-# ---- one function a format: writes, and returns what belongs into data.yaml
+# ---- one function for each format: writes, and returns the keys for data.yaml
 
 
 def _darknet(
-    dataset: Dataset, placed: Sequence[Placed], folder: Path, split: str, copy: str
+    dataset: Dataset, outputs: Sequence[OutputSample], folder: Path, split: str, copy: str
 ) -> dict[str, Any]:
-    told: dict[str, Any] = {split: f"{split}.txt"}
+    options: dict[str, Any] = {split: f"{split}.txt"}
     hard = f"{split}_difficult"
-    any_hard = any((each.sample.truth.difficult | each.sample.truth.crowd).any() for each in placed)
+    ground_truths = [each.sample.ground_truth for each in outputs]
+    has_difficult = any((each.difficult | each.crowd).any() for each in ground_truths)
 
-    def write(each: Placed) -> None:
+    def write(each: OutputSample) -> None:
         sample, name = each.sample, f"{each.stem}.txt"
-        difficult = sample.truth.difficult | sample.truth.crowd
+        difficult = sample.ground_truth.difficult | sample.ground_truth.crowd
         size = sample.width, sample.height
-        _write(folder / split / name, write_rows(sample.truth[~difficult], *size))
-        if any_hard:
-            _write(folder / hard / name, write_rows(sample.truth[difficult], *size))
+        _write(folder / split / name, to_label_rows(sample.ground_truth[~difficult], *size))
+        if has_difficult:
+            _write(folder / hard / name, to_label_rows(sample.ground_truth[difficult], *size))
 
-    _each(placed, write)
-    _write(folder / f"{split}.txt", "".join(f"{each.picture}\n" for each in placed))
-    if any_hard:
-        lines = (f"{hard}/{each.stem}{Path(each.picture).suffix}\n" for each in placed)
+    _run_in_threads(outputs, write)
+    _write(folder / f"{split}.txt", "".join(f"{each.image}\n" for each in outputs))
+    if has_difficult:
+        lines = (f"{hard}/{each.stem}{Path(each.image).suffix}\n" for each in outputs)
         _write(folder / f"{hard}.txt", "".join(lines))
-        told["difficult"] = {split: f"{hard}.txt"}
-    return told | ({"labels": {split: split}} if copy == "none" else {})
+        options["difficult"] = {split: f"{hard}.txt"}
+    return options | ({"labels": {split: split}} if copy == "none" else {})
 
 
 def _write_data(folder: Path, content: Mapping[str, Any]) -> None:
@@ -197,30 +213,30 @@ def _write_data(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 def _voc(
-    dataset: Dataset, placed: Sequence[Placed], folder: Path, split: str, copy: str
+    dataset: Dataset, outputs: Sequence[OutputSample], folder: Path, split: str, copy: str
 ) -> dict[str, Any]:
 
-    def write(each: Placed) -> None:
-        sample, picture = each.sample, Path(each.picture).name
+    def write(each: OutputSample) -> None:
+        sample, image = each.sample, Path(each.image).name
         size = sample.width, sample.height
-        text = voc.write_xml(sample.truth, dataset.names, picture, *size)
+        text = voc.to_xml(sample.ground_truth, dataset.names, image, *size)
         _write(folder / "Annotations" / f"{each.stem}.xml", text)
 
-    _each(placed, write)
+    _run_in_threads(outputs, write)
     if copy == "none":
-        _write(folder / f"{split}.txt", "".join(f"{each.picture}\n" for each in placed))
+        _write(folder / f"{split}.txt", "".join(f"{each.image}\n" for each in outputs))
         return {split: f"{split}.txt", "annotations": "Annotations"}
     listed = f"ImageSets/Main/{split}.txt"
-    _write(folder / listed, "".join(f"{each.stem}\n" for each in placed))
+    _write(folder / listed, "".join(f"{each.stem}\n" for each in outputs))
     return {split: listed}
 
 
 def _coco(
-    dataset: Dataset, placed: Sequence[Placed], folder: Path, split: str, copy: str
+    dataset: Dataset, outputs: Sequence[OutputSample], folder: Path, split: str, copy: str
 ) -> dict[str, Any]:
     listed = f"annotations/instances_{split}.json"
     (folder / listed).parent.mkdir(parents=True, exist_ok=True)
-    files = [each.picture if copy == "none" else Path(each.picture).name for each in placed]
+    files = [each.image if copy == "none" else Path(each.image).name for each in outputs]
     coco.write_json(folder / listed, dataset, files)
     return {split: listed}
 
@@ -228,23 +244,23 @@ def _coco(
 _WRITERS = {"darknet": _darknet, "voc": _voc, "coco": _coco}
 
 
-def _joined(folder: Path, ours: dict[str, Any]) -> dict[str, Any]:
-    """With what data.yaml says of other splits; they must have the same classes and format."""
+def _merged(folder: Path, ours: dict[str, Any]) -> dict[str, Any]:
+    """Keep the data.yaml's other splits; they must have the same classes and format."""
     path = folder / "data.yaml"
     if not path.is_file():
         return ours
     old = load_yaml(path)
     for key in ("format", "names"):
         if old.get(key) != ours[key]:
-            what = f"{key}: another than what is to be written; another folder wanted"
-            raise DataError(f"{plain(str(path))}: {what}")
+            what = f"{key}: differs from the data set to write; another folder expected"
+            raise DataError(f"{printable(str(path))}: {what}")
     return old | ours
 
 
-def _each(placed: Sequence[Placed], work: Callable[[Placed], None]) -> None:
-    """In threads: most of the time a disk is waited for."""
+def _run_in_threads(outputs: Sequence[OutputSample], work: Callable[[OutputSample], None]) -> None:
+    """Most of the time is spent waiting for the disk."""
     with ThreadPoolExecutor(8) as pool:
-        for _ in pool.map(work, placed):
+        for _ in pool.map(work, outputs):
             pass
 
 

@@ -1,46 +1,49 @@
-"""What was found in each picture, as lines of JSON: kept in a file, or sent to another process.
+"""The results of single images as lines of JSON: kept in a folder, or sent to another process.
 
-The first line of a file holds a key, a digest of everything that the findings depend on. A line
-that is damaged, as the last one is when the program is stopped in its midst, counts as absent.
+The first line of a file is a key, a digest of everything that the results depend on. A damaged
+line, as the last one is after the program was stopped while writing it, counts as absent.
 """
 
 import json
 from collections.abc import Iterable, Iterator
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 
+from darknet_torch.data.dataset import Array
 from darknet_torch.errors import UsageError
 
-__all__ = ["Record", "Records", "decode", "encode"]
+__all__ = ["RECORD_COLUMNS", "Record", "RecordCache", "decode", "encode"]
 
-Array = npt.NDArray[Any]
-WIDTH = 6
+RECORD_COLUMNS = 6
+"""Class, score, left, top, right, bottom."""
 
 
 class Record(NamedTuple):
-    """One picture: its place in the data set, its rows, and the error that it met, if any.
+    """The result of one image.
 
-    rows: (N, 6) float32: class, score, then left, top, right, bottom in pixels.
+    Attributes:
+        image: index in the data set.
+        rows: (N, 6) float32: class, score, then left, top, right, bottom in pixels.
+        error: the reason why the image could not be read, if so.
     """
 
-    picture: int
+    image: int
     rows: Array
     error: str | None = None
 
 
 def encode(record: Record) -> str:
-    """A record as one line; nine digits hold all of a float32."""
+    """Return a record as one line; nine digits hold every float32."""
     rows = ",".join(f"[{','.join(f'{v:.9g}' for v in row)}]" for row in record.rows.tolist())
     error = json.dumps(record.error)
-    return f'{{"picture":{record.picture},"error":{error},"rows":[{rows}]}}\n'
+    return f'{{"picture":{record.image},"error":{error},"rows":[{rows}]}}\n'
 
 
 def decode(lines: Iterable[str]) -> Iterator[Record]:
-    """The records of lines; damaged lines are passed over."""
+    """Yield the records of lines; damaged lines are skipped."""
     for line in lines:
         record = _decoded(line)
         if record is not None:
@@ -49,18 +52,27 @@ def decode(lines: Iterable[str]) -> Iterator[Record]:
 
 def _decoded(line: str) -> Record | None:
     try:
-        found = json.loads(line)
+        content = json.loads(line)
         with np.errstate(over="ignore"):
-            rows = np.array(found["rows"], np.float32).reshape(-1, WIDTH)
-        record = Record(int(found["picture"]), rows, found["error"])
+            rows = np.array(content["rows"], np.float32).reshape(-1, RECORD_COLUMNS)
+        record = Record(int(content["picture"]), rows, content["error"])
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
-    whole = bool(np.isfinite(rows).all()) and record.picture >= 0
-    return record if whole and isinstance(record.error, str | None) else None
+    valid = bool(np.isfinite(rows).all()) and record.image >= 0
+    return record if valid and isinstance(record.error, str | None) else None
 
 
-class Records:
-    """A folder's files of records with one key; each process appends to a file of its own."""
+class RecordCache:
+    """A folder's files of records with one key; each process appends to a file of its own.
+
+    Args:
+        folder: made if it does not exist.
+        key: digest of everything that the records depend on.
+        rank: number of this process.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
 
     def __init__(self, folder: Path, key: str, rank: int = 0) -> None:
         self.folder, self.key = folder, key
@@ -68,13 +80,13 @@ class Records:
         self._file: TextIOWrapper | None = None
 
     def read(self) -> dict[int, Record]:
-        """Everything that is known, by picture, whichever process wrote it."""
-        found: dict[int, Record] = {}
+        """Return all records by image, whichever process wrote them."""
+        records: dict[int, Record] = {}
         for path in sorted(self.folder.glob(f"{self.key[:32]}-*.jsonl")):
             with path.open(encoding="utf-8", errors="replace") as lines:
                 if next(lines, "").strip() == self.key:
-                    found |= {record.picture: record for record in decode(lines)}
-        return found
+                    records |= {record.image: record for record in decode(lines)}
+        return records
 
     def __enter__(self) -> Self:
         try:

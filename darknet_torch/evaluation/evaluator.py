@@ -17,16 +17,16 @@ import torch
 from darknet_torch import data, distributed
 from darknet_torch.data import Dataset, Problem
 from darknet_torch.errors import DataError, UsageError
-from darknet_torch.evaluation.cache import WIDTH, Record
+from darknet_torch.evaluation.cache import RECORD_COLUMNS, Record
 from darknet_torch.evaluation.class_matching import class_numbers, named_classes
-from darknet_torch.evaluation.collect import How, Work, find
+from darknet_torch.evaluation.collect import EvaluationTask, RunSettings, collect_records
 from darknet_torch.evaluation.results import ClassificationResult, DetectionResult
 from darknet_torch.inference.classifier import Classification, Classifier
 from darknet_torch.inference.detections import Detections
 from darknet_torch.inference.detector import Detector
 from darknet_torch.metrics import top_k
 from darknet_torch.metrics.curves import check_points
-from darknet_torch.metrics.tables import Found
+from darknet_torch.metrics.tables import DetectionTable
 from darknet_torch.network import Runnable
 from darknet_torch.progress import Progress
 
@@ -150,7 +150,7 @@ def evaluate(
     records, seen = _records(_detecting(detector), dataset, cache, progress, strict)
     return DetectionResult(
         dataset=seen,
-        found=_table(records, numbers),
+        detections=_table(records, numbers),
         points=check_points(points),
         iou=iou,
         confidence=confidence,
@@ -192,23 +192,23 @@ def _dataset(
 # ---- classes
 
 
-def _table(records: Sequence[Record], numbers: Array | None) -> Found:
+def _table(records: Sequence[Record], numbers: Array | None) -> DetectionTable:
     """All detections; pictures are numbered anew, classes as the data set has them."""
     counts = [len(record.rows) for record in records]
     picture = np.repeat(np.arange(len(records)), counts)
-    rows = np.concatenate([np.zeros((0, WIDTH)), *(record.rows for record in records)])
+    rows = np.concatenate([np.zeros((0, RECORD_COLUMNS)), *(record.rows for record in records)])
     class_id = rows[:, 0].astype(np.int64)
     if numbers is not None:
         class_id = numbers[class_id]
     known = class_id >= 0
-    return Found(picture[known], class_id[known], rows[known, 1], rows[known, 2:])
+    return DetectionTable(picture[known], class_id[known], rows[known, 1], rows[known, 2:])
 
 
 # ---- going through the pictures
 
 
 def _records(
-    work: Work,
+    work: EvaluationTask,
     dataset: Dataset,
     cache: str | PathLike[str] | None,
     progress: Progress | None,
@@ -216,9 +216,9 @@ def _records(
 ) -> tuple[list[Record], Dataset]:
     """The findings, and the data set of the pictures that could be read; others are problems."""
     with distributed.process_group() as group:
-        records = find(work, dataset, How(cache, progress, group))
+        records = collect_records(work, dataset, RunSettings(cache, progress, group))
     problems = tuple(
-        Problem("unreadable picture", str(dataset.samples[record.picture].path), record.error)
+        Problem("unreadable picture", str(dataset.samples[record.image].path), record.error)
         for record in records.values()
         if record.error is not None
     )
@@ -229,8 +229,8 @@ def _records(
     return [records[number] for number in kept], whole
 
 
-def _detecting(detector: Detector) -> Work:
-    return Work(
+def _detecting(detector: Detector) -> EvaluationTask:
+    return EvaluationTask(
         detector.network, detector.stream, _detection_rows, detector.batch_size, detector.settings
     )
 
@@ -255,8 +255,8 @@ def _labelled(dataset: Dataset) -> Dataset:
     return dataset.take(labelled)
 
 
-def _classifying(classifier: Classifier) -> Work:
-    return Work(
+def _classifying(classifier: Classifier) -> EvaluationTask:
+    return EvaluationTask(
         classifier.network,
         classifier.stream,
         _classification_rows,
@@ -267,7 +267,7 @@ def _classifying(classifier: Classifier) -> Work:
 
 def _classification_rows(found: Classification) -> Array:
     """(K, 6): class and score, the best first; the rest is 0."""
-    rows = np.zeros((len(found), WIDTH), np.float32)
+    rows = np.zeros((len(found), RECORD_COLUMNS), np.float32)
     rows[:, 0], rows[:, 1] = found.class_id.numpy(force=True), found.score.numpy(force=True)
     return rows
 

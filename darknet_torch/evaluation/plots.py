@@ -1,60 +1,62 @@
-"""What an evaluation found, as pictures for people: curves, confusion, the worst photos.
+"""Plots of an evaluation as PNG: precision and recall, F1, the confusion matrix.
 
     precision_recall({"dog": (recall, precision, 0.71), ...}, "runs/precision-recall.png")
 
 Needs matplotlib (pip install "darknet_torch[plot]"), which is imported when something is drawn;
-no window is opened and no global state of matplotlib is touched. Colours are those of Okabe and
-Ito, which colour-blind people can tell apart; the classes of one picture differ in dashes too.
+no window is opened and no global state of matplotlib is changed. Colours are those of Okabe and
+Ito, which colour-blind people can distinguish; the classes of one plot differ in dashes, too.
 """
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from PIL import Image, ImageDraw, ImageFont
 
-from darknet_torch.data import Sample
+from darknet_torch.data.dataset import Array
 from darknet_torch.errors import UsageError
 from darknet_torch.extras import require
 from darknet_torch.files import write_atomically
-from darknet_torch.inference.detections import Detections
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["confusion", "f1", "precision_recall", "worst_pictures"]
+__all__ = ["confusion", "f1", "precision_recall"]
 
-Array = npt.NDArray[Any]
 T = TypeVar("T")
 _Path = str | PathLike[str]
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _DASHES = ("-", "--", ":", "-.")
 _MOST = 10
-"""Classes that are named in a picture of curves; the others are thin grey lines."""
+"""Classes that are named in a plot of curves; the others are thin grey lines."""
 _GRID = np.linspace(0, 1, 501)
 _DPI = 150
 _COUNTS_TO = 25
-"""Most classes for which the counts stand in the cells of a confusion matrix."""
-_GAP, _SIDE = 8, 640
+"""Most classes for which a confusion matrix has the counts in its cells."""
 
 
 def precision_recall(curves: Mapping[str, tuple[Array, Array, float]], path: _Path) -> "Figure":
-    """Draw precision over recall; return the figure, written to `path` as PNG.
+    """Draw precision over recall.
 
-    curves: name of a class -> (recall (n,) growing, precision (n,), average precision 0..1).
-    The five best and the five worst classes have names, and the mean of all is a thick line.
+    The five best and the five worst classes have names; the mean of all is a thick line.
+
+    Args:
+        curves: name of a class -> (recall (n,) ascending, precision (n,), average precision 0..1).
+        path: PNG to write.
+
+    Returns:
+        The figure.
+
+    Raises:
+        UsageError: no curve, arrays of different lengths, or matplotlib is not installed.
     """
-    by_ap = _some(dict(sorted(curves.items(), key=lambda item: -item[1][2])))
-    figure, axes = _figure("recall: part of the marked objects that is found")
-    axes.set_ylabel("precision: part of the detections that is right")
+    by_ap = _not_empty(dict(sorted(curves.items(), key=lambda item: -item[1][2])))
+    figure, axes = _figure("recall: true positives / ground truths")
+    axes.set_ylabel("precision: true positives / detections")
     named = _named(list(by_ap))
     every = []
     for name, (recall, precision, ap) in by_ap.items():
@@ -72,10 +74,19 @@ def precision_recall(curves: Mapping[str, tuple[Array, Array, float]], path: _Pa
 def f1(curves: Mapping[str, tuple[Array, Array]], path: _Path) -> "Figure":
     """Draw F1, the harmonic mean of precision and recall, over the threshold of the score.
 
-    curves: name of a class -> (threshold (n,), F1 (n,)), in any order. The threshold of the best
-    mean over the classes is marked. Returns the figure, written to `path` as PNG.
+    A dotted line shows the threshold of the best mean over the classes.
+
+    Args:
+        curves: name of a class -> (threshold (n,), F1 (n,)), in any order.
+        path: PNG to write.
+
+    Returns:
+        The figure.
+
+    Raises:
+        UsageError: no curve, arrays of different lengths, or matplotlib is not installed.
     """
-    checked = {name: _sorted(*_checked(name, *pair)) for name, pair in _some(curves).items()}
+    checked = {name: _sorted(*_checked(name, *pair)) for name, pair in _not_empty(curves).items()}
     by_f1 = dict(sorted(checked.items(), key=lambda item: -item[1][1].max(initial=0)))
     figure, axes = _figure("threshold of the score")
     axes.set_ylabel("F1")
@@ -95,61 +106,55 @@ def f1(curves: Mapping[str, tuple[Array, Array]], path: _Path) -> "Figure":
 
 
 def confusion(matrix: Array, names: Sequence[str], path: _Path) -> "Figure":
-    """Draw which class was taken for which; return the figure, written to `path` as PNG.
+    """Draw a confusion matrix; colours are shares of the column.
 
-    matrix: (C + 1, C + 1) counts, a row for each class found and a column for each class marked;
-    the last column is what was found where nothing is marked, the last row what was not found.
-    Colours are parts of the column; classes without any count are left out.
+    Classes without any count are left out.
+
+    Args:
+        matrix: (C + 1, C + 1) counts, a row for each detected class, a column for each class of
+            ground truths; the last row counts ground truths without a detection, the last column
+            detections without a ground truth.
+        names: of the C classes.
+        path: PNG to write.
+
+    Returns:
+        The figure.
+
+    Raises:
+        UsageError: a matrix of another shape, or matplotlib is not installed.
     """
     counts = np.asarray(matrix)
     if counts.shape != (len(names) + 1,) * 2:
-        wanted = f"({len(names) + 1}, {len(names) + 1})"
-        raise UsageError(f"matrix: shape {counts.shape}, {len(names)} classes need {wanted}")
+        expected = f"({len(names) + 1}, {len(names) + 1})"
+        raise UsageError(f"matrix: shape {counts.shape}, {len(names)} classes need {expected}")
     kept = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))
     kept = np.union1d(kept, [len(names)])  # the background stays
     labels = [(*names, "background")[index] for index in kept]
     counts = counts[np.ix_(kept, kept)]
-    parts = counts / np.maximum(counts.sum(axis=0), 1)
+    shares = counts / np.maximum(counts.sum(axis=0), 1)
     side = min(5 + 0.13 * len(kept), 24)
     figure = _new(side + 1, side, "compressed")
     axes = figure.add_subplot()
-    # (the square root shows the few that are taken for another class)
+    # the square root makes small shares visible
     norm = import_module("matplotlib.colors").PowerNorm(0.5, vmin=0, vmax=1)
-    shown = axes.imshow(np.ma.masked_equal(parts, 0), cmap="Blues", norm=norm)
-    letters = float(np.clip(260 / len(kept), 6, 10))
-    _cells(axes, labels, letters)
+    image = axes.imshow(np.ma.masked_equal(shares, 0), cmap="Blues", norm=norm)
+    font_size = float(np.clip(260 / len(kept), 6, 10))
+    _cells(axes, labels, font_size)
     if len(kept) - 1 <= _COUNTS_TO:
-        _write_counts(axes, counts, parts, letters)
-    bar = figure.colorbar(shown, ax=axes, aspect=40, shrink=0.8, pad=0.02)
-    bar.set_label("part of the objects of a class (of a column)")
-    objects, found = counts[:, :-1].sum(), counts[:-1].sum()
+        _write_counts(axes, counts, shares, font_size)
+    bar = figure.colorbar(image, ax=axes, aspect=40, shrink=0.8, pad=0.02)
+    bar.set_label("share of the ground truths of a class (column)")
+    objects, detections = counts[:, :-1].sum(), counts[:-1].sum()
     axes.set_title(
-        f"{objects:g} objects, {found:g} detections; {len(kept) - 1} of {_classes(len(names))}"
+        f"{objects:g} objects, {detections:g} detections; {len(kept) - 1} of {_classes(len(names))}"
     )
     return _save(figure, path)
-
-
-def worst_pictures(pictures: Iterable[tuple[Sample, Detections, int]], folder: _Path) -> list[Path]:
-    """Write a PNG for each picture: what is marked in it, beside what was found; return the paths.
-
-    pictures: (picture, detections in it, how many of these are wrong or missed), in the order
-    wanted: that is the number in the file's name.
-    Raises ImageError for a picture that cannot be read.
-    """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for number, (sample, found, errors) in enumerate(pictures, 1):
-        picture = _side_by_side(sample, found, errors)
-        path = folder / f"{number:03d}-{sample.path.stem[:80]}.png"
-        written.append(_write(picture, path))
-    return written
 
 
 # ---- curves
 
 
-def _some(curves: Mapping[str, T]) -> Mapping[str, T]:
+def _not_empty(curves: Mapping[str, T]) -> Mapping[str, T]:
     if not curves:
         raise UsageError("curves: none to draw; at least one class is needed")
     return curves
@@ -168,16 +173,16 @@ def _sorted(x: Array, y: Array) -> tuple[Array, Array]:
 
 
 def _named(names: list[str]) -> list[str]:
-    """The best and the worst of names that are sorted, best first."""
+    """Of names sorted from best to worst the first and the last ones."""
     return names if len(names) <= _MOST else names[: _MOST // 2] + names[-(_MOST // 2) :]
 
 
 def _style(name: str, named: list[str], label: str) -> dict[str, Any]:
     if name not in named:
         return {"color": "0.8", "linewidth": 0.6, "zorder": 1}
-    place = named.index(name)
-    color = _COLORS[place % (len(_COLORS) - 1)]  # black is for the mean
-    dashes = _DASHES[place // (len(_COLORS) - 1) % len(_DASHES)]
+    index = named.index(name)
+    color = _COLORS[index % (len(_COLORS) - 1)]  # black is for the mean
+    dashes = _DASHES[index // (len(_COLORS) - 1) % len(_DASHES)]
     return {"color": color, "linestyle": dashes, "linewidth": 1.4, "label": label, "zorder": 2}
 
 
@@ -215,64 +220,33 @@ def _classes(count: int) -> str:
 # ---- confusion
 
 
-def _cells(axes: "Axes", labels: list[str], letters: float) -> None:
-    places = np.arange(len(labels))
-    axes.set_xticks(places, labels, rotation=90, fontsize=letters)
-    axes.set_yticks(places, labels, fontsize=letters)
-    axes.set(xlabel="marked", ylabel="found")
-    axes.set_xticks(places[:-1] + 0.5, minor=True)
-    axes.set_yticks(places[:-1] + 0.5, minor=True)
+def _cells(axes: "Axes", labels: list[str], font_size: float) -> None:
+    ticks = np.arange(len(labels))
+    axes.set_xticks(ticks, labels, rotation=90, fontsize=font_size)
+    axes.set_yticks(ticks, labels, fontsize=font_size)
+    axes.set(xlabel="ground truth", ylabel="detected")
+    axes.set_xticks(ticks[:-1] + 0.5, minor=True)
+    axes.set_yticks(ticks[:-1] + 0.5, minor=True)
     axes.grid(which="minor", color="0.92", linewidth=0.5)
     axes.tick_params(which="minor", length=0)
     for line in (axes.axhline, axes.axvline):  # the background is no class
         line(len(labels) - 1.5, color="0.4", linewidth=1)
 
 
-def _write_counts(axes: "Axes", counts: Array, parts: Array, letters: float) -> None:
+def _write_counts(axes: "Axes", counts: Array, shares: Array, font_size: float) -> None:
     for row, column in np.argwhere(counts > 0):
-        color = "white" if parts[row, column] > 0.35 else "black"
+        color = "white" if shares[row, column] > 0.35 else "black"
         text = f"{counts[row, column]:g}"
-        axes.text(column, row, text, ha="center", va="center", color=color, fontsize=letters * 0.85)
-
-
-# ---- the worst pictures
-
-
-def _side_by_side(sample: Sample, found: Detections, errors: int) -> Image.Image:
-    marked = Detections(
-        torch.from_numpy(sample.truth.xyxy),
-        torch.ones(len(sample.truth)),
-        torch.from_numpy(sample.truth.class_id),
-        found.names,
-        found.width,
-        found.height,
-    )
-    left, right = (_smaller(each.draw(sample.path)) for each in (marked, found))
-    letters = ImageFont.load_default(size=16)
-    head = 28
-    width = max(2 * left.width + _GAP, 2 * 260)
-    sheet = Image.new("RGB", (width, left.height + head), "white")
-    middle = width - right.width
-    sheet.paste(left, (0, head))
-    sheet.paste(right, (middle, head))
-    pen = ImageDraw.Draw(sheet)
-    pen.text((4, 5), f"{len(marked)} marked", "black", font=letters)
-    pen.text((middle + 4, 5), f"{len(found)} found; errors: {errors}", "black", font=letters)
-    return sheet
-
-
-def _smaller(picture: Image.Image) -> Image.Image:
-    """At most so large that two of them fit a screen."""
-    scale = min(1.0, _SIDE / max(picture.size))
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    return picture if scale == 1 else picture.resize(size, Image.Resampling.LANCZOS)
+        axes.text(
+            column, row, text, ha="center", va="center", color=color, fontsize=font_size * 0.85
+        )
 
 
 # ---- files
 
 
 def _new(width: float, height: float, layout: str = "constrained") -> "Figure":
-    """An empty figure of that many inches, which belongs to no window."""
+    """Return an empty figure of that many inches without a window."""
     figure: Figure = require("matplotlib.figure", "plot").Figure(
         figsize=(width, height), layout=layout
     )
@@ -285,10 +259,3 @@ def _save(figure: "Figure", path: _Path) -> "Figure":
     canvas.print_figure(content, format="png", dpi=_DPI)
     write_atomically(path, content.getvalue())
     return figure
-
-
-def _write(picture: Image.Image, path: Path) -> Path:
-    content = io.BytesIO()
-    picture.save(content, "PNG")
-    write_atomically(path, content.getvalue())
-    return path

@@ -1,125 +1,80 @@
-"""An evaluation as files: figures, detections, pictures.
+"""Figures as text: the tables that `print(result)` shows, CSV and JSON.
 
-evaluation.json   every figure          classes.csv      a row for each class
-confusion.csv     what is taken for what    detections.json  COCO's result format
-*.png             precision over recall, F1 over the threshold, confusion, the worst pictures
+The figures of a detector are the dictionary of `DetectionResult.to_dict`.
 """
 
 import csv
-import heapq
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
+__all__ = ["classification_text", "detection_text", "to_csv", "to_json"]
 
-from darknet_torch.data import Sample
-from darknet_torch.data.coco_classes import COCO_CATEGORY_IDS, are_coco
-from darknet_torch.errors import UsageError
-from darknet_torch.evaluation.results import ClassificationResult, DetectionResult
-from darknet_torch.files import write_atomically
-from darknet_torch.inference.detections import Detections
-from darknet_torch.metrics.tables import Found
-
-__all__ = ["coco_results", "write"]
-
-WORST = 12
+Figures = Mapping[str, Any]
 
 
-def write(
-    result: DetectionResult | ClassificationResult, folder: Path, *, plots: bool = False
-) -> list[Path]:
-    """Write the files and return their paths; plots: the pictures too (extra `plot`)."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{folder}: {error.strerror}") from error
-    written = []
-    for name, content in _texts(result):
-        write_atomically(folder / name, content)
-        written.append(folder / name)
-    if plots and isinstance(result, DetectionResult):
-        written += _plots(result, folder)
-    return written
+def detection_text(figures: Figures) -> str:
+    """Return a table of the classes and the totals by every rule."""
+    return "\n".join((*_table(figures["classes"]), "", *_totals(figures)))
 
 
-def _texts(result: DetectionResult | ClassificationResult) -> Iterator[tuple[str, str]]:
-    yield "evaluation.json", json.dumps(result.to_dict(), indent=1, ensure_ascii=False) + "\n"
-    yield "classes.csv", result.to_csv()
-    if isinstance(result, DetectionResult):
-        yield "confusion.csv", _confusion(result)
-        yield "detections.json", json.dumps(coco_results(result)) + "\n"
+def classification_text(images: int, top: Mapping[int, float]) -> str:
+    """Return the top-k accuracies of a number of images on one line."""
+    return f"{images} pictures: {_percent({f'top {k}': share for k, share in top.items()})}"
 
 
-def _confusion(result: DetectionResult) -> str:
+def to_csv(rows: Sequence[Figures]) -> str:
+    """Return rows with equal keys as CSV, the keys in the first line."""
     content = StringIO()
-    writer = csv.writer(content, lineterminator="\n")
-    names = (*result.names, "background")
-    writer.writerow(("found \\ marked", *names))
-    writer.writerows(
-        (name, *row) for name, row in zip(names, result.confusion.tolist(), strict=True)
-    )
+    writer = csv.DictWriter(content, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return content.getvalue()
 
 
-def coco_results(result: DetectionResult) -> list[dict[str, Any]]:
-    """The detections in COCO's result format: boxes as left, top, width, height in pixels.
-
-    Categories have the data set's own numbers, else COCO's if the classes are COCO's, else those
-    of the classes.
-    """
-    numbers = result.dataset.category_ids
-    if numbers is None:
-        count = len(result.names)
-        numbers = COCO_CATEGORY_IDS if are_coco(result.names) else tuple(range(count))
-    ids = np.array([sample.image_id for sample in result.dataset.samples])
-    found = result.found
-    boxes = np.column_stack((found.xyxy[:, :2], found.xyxy[:, 2:] - found.xyxy[:, :2])).round(4)
-    columns = (ids[found.picture], np.array(numbers)[found.class_id], boxes, found.score)
-    return [
-        {"image_id": image, "category_id": category, "bbox": box, "score": float(f"{score:.7g}")}
-        for image, category, box, score in zip(*(c.tolist() for c in columns), strict=True)
-    ]
+def to_json(figures: Figures) -> str:
+    """Return figures as JSON, on one line."""
+    return json.dumps(figures, ensure_ascii=False)
 
 
-def _plots(result: DetectionResult, folder: Path) -> list[Path]:
-    from darknet_torch.evaluation import plots
-
-    judged, points = result.darknet, result.points
-    curves, ap = judged.curves(), judged.average_precisions(points)
-    some = [n for n, truths in enumerate(judged.truths) if truths]
-    names = result.names
-    precision = {names[n]: (curves[n].recall, curves[n].precision, float(ap[n])) for n in some}
-    f1 = {names[n]: (curves[n].score, curves[n].f1) for n in some}
-    paths = [folder / f"{name}.png" for name in ("confusion", "precision_recall", "f1")]
-    plots.confusion(result.confusion, names, paths[0])
-    if some:  # without any truth there is no curve
-        plots.precision_recall(precision, paths[1])
-        plots.f1(f1, paths[2])
-    return [*(paths if some else paths[:1]), *plots.worst_pictures(_worst(result), folder)]
+def _table(rows: Sequence[Figures]) -> Iterator[str]:
+    """A line for each class that has ground truths or detections above the threshold."""
+    width = max([len("class"), *(len(row["class"]) for row in rows)])
+    yield f"{'class':{width}}  truths  AP       TP     FP     FN  precision  recall"
+    for row in rows:
+        if row["truths"] or row["tp"] or row["fp"]:
+            counts = "  ".join(f"{row[name]:5}" for name in ("tp", "fp", "fn"))
+            shares = f"{row['precision']:9.2f}  {row['recall']:6.2f}"
+            ap = f"{100 * row['ap']:6.2f}"
+            yield f"{row['class']:{width}}  {row['truths']:6}  {ap}  {counts}  {shares}"
 
 
-def _worst(result: DetectionResult) -> Iterator[tuple[Sample, Detections, int]]:
-    """The pictures with the most errors, with the detections above the threshold."""
-    errors = result.errors()
-    wrong = [number for number in range(len(errors)) if errors[number]]
-    for number in heapq.nlargest(WORST, wrong, key=lambda n: errors[n]):
-        sample = result.dataset.samples[number]
-        here = result.found.picture == number
-        sure = result.found[here & (result.found.score > result.confidence)]
-        yield sample, _detections(sure, sample, result.names), int(errors[number])
-
-
-def _detections(found: Found, sample: Sample, names: tuple[str, ...]) -> Detections:
-    return Detections(
-        xyxy=torch.from_numpy(found.xyxy),
-        score=torch.from_numpy(found.score),
-        class_id=torch.from_numpy(found.class_id),
-        names=names,
-        width=sample.width,
-        height=sample.height,
-        path=str(sample.path),
+def _totals(figures: Figures) -> Iterator[str]:
+    classes, darknet, voc = (figures[key] for key in ("classes", "darknet", "voc"))
+    yield f"{figures['pictures']} pictures, {figures['truths']} truths, {len(classes)} classes"
+    yield (
+        f"above {darknet['confidence']:g}: {darknet['tp']} right, {darknet['fp']} wrong,"
+        f" {darknet['fn']} missed; precision {darknet['precision']:.2f},"
+        f" recall {darknet['recall']:.2f}, F1 {darknet['f1']:.2f},"
+        f" average IoU {100 * darknet['average_iou']:.2f} %"
     )
+    yield from _darknet_lines(darknet)
+    yield f"VOC      {_percent({'2007': voc['VOC07'], '2010': voc['VOC10']})}"
+    if figures["coco"] is not None:
+        coco = list(figures["coco"].items())
+        for part in (coco[:6], coco[6:]):
+            yield f"COCO     {_percent(dict(part))}"
+
+
+def _darknet_lines(darknet: Figures) -> Iterator[str]:
+    points = darknet["points"]
+    rule = "area" if points == 0 else f"{points} points"
+    yield f"Darknet  mAP@{darknet['iou']:g} ({rule}) {100 * darknet['mAP']:.2f} %"
+    for iou, means in darknet["means"].items():
+        named = {"area" if n == 0 else f"{n} points": mean for n, mean in means.items()}
+        yield f"         mAP@{iou}: {_percent(named)}"
+
+
+def _percent(figures: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {100 * value:.2f}" for name, value in figures.items()) + " %"

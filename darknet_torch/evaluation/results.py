@@ -1,71 +1,66 @@
-"""What `evaluate` returns: all figures of one network on one data set, as a table, JSON, CSV.
+"""What `evaluate` returns: the figures of one network on one data set.
 
 result = evaluate(model, "voc.yaml")
 print(result)                                      # a table
-result.darknet.average_precisions(101).mean()      # mAP as `detector map -points 101` counts it
+result.darknet.average_precisions(101).mean()      # mAP as `detector map -points 101` computes it
 result.voc.map07, result.coco.figures["AP"]
 """
 
-import csv
-import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from io import StringIO
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from darknet_torch.data import Dataset
+from darknet_torch.data.dataset import Array, Dataset
+from darknet_torch.evaluation import report
 from darknet_torch.metrics import coco, confusion, darknet, voc
 from darknet_torch.metrics.curves import Points, check_points
-from darknet_torch.metrics.tables import Found, Marked
+from darknet_torch.metrics.tables import DetectionTable, GroundTruthTable
 from darknet_torch.metrics.top_k import Accuracy
 
 __all__ = ["ClassificationResult", "DetectionResult"]
 
-Array = npt.NDArray[Any]
 ALL_POINTS: tuple[Points, ...] = (0, 11, 101)
 OVERLAPS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 
 
 class _Result(ABC):
-    """What both kinds of results can say."""
+    """The text forms of both kinds of results."""
 
     @abstractmethod
     def rows(self) -> list[dict[str, Any]]:
-        """One row a class."""
+        """Return one row for each class."""
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
-        """Every figure as plain Python values, shares in 0..1."""
+        """Return every figure as plain Python values, shares in 0..1."""
 
     def to_json(self) -> str:
-        """`to_dict` as JSON, on one line."""
-        return json.dumps(self.to_dict(), ensure_ascii=False)
+        """Return `to_dict` as JSON, on one line."""
+        return report.to_json(self.to_dict())
 
     def to_csv(self) -> str:
-        """`rows` as CSV."""
-        content, rows = StringIO(), self.rows()
-        writer = csv.DictWriter(content, list(rows[0]) if rows else [], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return content.getvalue()
+        """Return `rows` as CSV."""
+        return report.to_csv(self.rows())
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DetectionResult(_Result):
-    """Detections on a data set, and every figure that they give; each is computed when asked for.
+    """Detections on a data set; each figure is computed from them when it is first used.
 
-    dataset: the pictures that were read, with all problems; found: the detections, in pixels.
-    points: 0 (area), 11 or 101: how Darknet's AP is counted; iou: overlap wanted by Darknet's and
-    VOC's figures; confidence: threshold of the counts of right and wrong detections.
+    Attributes:
+        dataset: the images that could be read, with all problems.
+        detections: of all images, in pixels.
+        points: how Darknet's AP is computed: 0 (area), 11 or 101 recalls.
+        iou: threshold of a match, for Darknet's and VOC's figures and the confusion matrix.
+        confidence: score above which true and false positives are counted.
+        network: name of the cfg file.
     """
 
     dataset: Dataset
-    found: Found
+    detections: DetectionTable
     points: Points = 0
     iou: float = 0.5
     confidence: float = 0.25
@@ -76,50 +71,50 @@ class DetectionResult(_Result):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the classes, those of the data set."""
+        """Names of the data set's classes."""
         return self.dataset.names
 
     @cached_property
-    def marked(self) -> Marked:
-        """The truth of all pictures."""
-        return Marked.of(sample.truth for sample in self.dataset.samples)
+    def ground_truth(self) -> GroundTruthTable:
+        """Ground truths of all images."""
+        return GroundTruthTable.from_images(sample.ground_truth for sample in self.dataset.samples)
 
     @cached_property
-    def _matches(self) -> darknet.Matches:
-        return darknet.Matches(self.found, self.marked, len(self.names))
+    def _matcher(self) -> darknet.Matcher:
+        return darknet.Matcher(self.detections, self.ground_truth, len(self.names))
 
-    def judged(self, iou: float) -> darknet.Judged:
-        """Darknet's verdicts at any overlap."""
-        return self._matches.judge(iou)
-
-    @cached_property
-    def darknet(self) -> darknet.Judged:
-        """Darknet's verdicts."""
-        return self.judged(self.iou)
+    def match(self, iou: float) -> darknet.MatchedDetections:
+        """Return the detections as true and false positives at an IoU, by Darknet's rule."""
+        return self._matcher.match(iou)
 
     @cached_property
-    def voc(self) -> voc.Voc:
-        """VOC's two figures; boxes are as wide as their edges say."""
-        return voc.evaluate(self.found, self.marked, len(self.names), self.iou)
+    def darknet(self) -> darknet.MatchedDetections:
+        """Darknet's true and false positives at `iou`, with AP and counts."""
+        return self.match(self.iou)
 
     @cached_property
-    def coco(self) -> coco.Coco:
+    def voc(self) -> voc.VocFigures:
+        """VOC's two figures; boxes are as wide as their edges are apart."""
+        return voc.evaluate(self.detections, self.ground_truth, len(self.names), self.iou)
+
+    @cached_property
+    def coco(self) -> coco.CocoFigures:
         """COCO's figures; UsageError where the extra `eval` is not installed."""
         sizes = [(sample.width, sample.height) for sample in self.dataset.samples]
-        return coco.evaluate(self.found, self.marked, len(self.names), sizes)
+        return coco.evaluate(self.detections, self.ground_truth, len(self.names), sizes)
 
     @cached_property
     def confusion(self) -> Array:
-        """(C + 1, C + 1): row = class found, column = class marked; see `metrics.confusion`."""
-        found, marked, count = self.found, self.marked, len(self.names)
-        return confusion.matrix(found, marked, count, iou=self.iou, threshold=self.confidence)
+        """(C + 1, C + 1): row = detected class, column = ground truth; see `metrics.confusion`."""
+        tables, classes = (self.detections, self.ground_truth), len(self.names)
+        return confusion.matrix(*tables, classes, iou=self.iou, threshold=self.confidence)
 
     @cached_property
     def means(self) -> dict[str, dict[int, float]]:
-        """Darknet's mAP in 0..1: overlap (".5", ".75", ".5:.95") -> points -> mean."""
+        """Darknet's mAP in 0..1: IoU (".5", ".75", ".5:.95") -> points -> mean."""
         every = [
-            [judged.average_precisions(points).mean() for points in ALL_POINTS]
-            for judged in map(self.judged, OVERLAPS)
+            [matched.average_precisions(points).mean() for points in ALL_POINTS]
+            for matched in map(self.match, OVERLAPS)
         ]
         rows = {".5": every[0], ".75": every[5], ".5:.95": np.mean(every, axis=0)}
         return {
@@ -132,53 +127,46 @@ class DetectionResult(_Result):
         return float(self.darknet.average_precisions(self.points).mean())
 
     def errors(self) -> Array:
-        """Wrong detections above the threshold, and missed truths, of each picture: (P,) int64."""
-        judged, size = self.darknet, len(self.dataset)
-        picture = self.found.picture[judged.row]
-        sure = judged.score > self.confidence
-        right, wrong = sure & judged.listed_hit, sure & ~judged.listed_hit
-        truths = self.marked.picture[~self.marked.difficult]
-        hits, misses, every = (
-            np.bincount(some, minlength=size) for some in (picture[right], picture[wrong], truths)
+        """Return false positives above `confidence` plus false negatives of each image, int64."""
+        matched, images = self.darknet, len(self.dataset)
+        image = self.detections.image[matched.row]
+        above = matched.score > self.confidence
+        positive = matched.listed_true_positive
+        required = self.ground_truth.image[~self.ground_truth.difficult]
+        tp, fp, total = (
+            np.bincount(index, minlength=images)
+            for index in (image[above & positive], image[above & ~positive], required)
         )
-        errors: Array = misses + every - hits
+        errors: Array = fp + total - tp
         return errors
 
-    # ---- as text
-
     def rows(self) -> list[dict[str, Any]]:
-        """One row a class: its truths, AP by every rule, right and wrong detections, overlap."""
+        """Return one row for each class: ground truths, AP by every rule, counts, mean IoU."""
         ap = self.darknet.average_precisions(self.points)
-        counts = self.darknet.class_counts(self.confidence)
-        figures = coco_or_none(self)
+        class_counts = self.darknet.class_counts(self.confidence)
+        figures = _coco_or_none(self)
         return [
             {
                 "class": name,
-                "truths": one.truths,
+                "truths": counts.ground_truths,
                 "ap": float(ap[number]),
-                "voc07": _known(self.voc.ap07[number]),
-                "voc10": _known(self.voc.ap10[number]),
-                "coco": None if figures is None else _known(figures.ap[number]),
-                "tp": one.tp,
-                "fp": one.fp,
-                "fn": one.fn,
-                "precision": one.precision,
-                "recall": one.recall,
-                "f1": one.f1,
-                "average_iou": one.iou,
+                "voc07": _number_or_none(self.voc.ap07[number]),
+                "voc10": _number_or_none(self.voc.ap10[number]),
+                "coco": None if figures is None else _number_or_none(figures.ap[number]),
+                **_counts(counts),
             }
-            for number, (name, one) in enumerate(zip(self.names, counts, strict=True))
+            for number, (name, counts) in enumerate(zip(self.names, class_counts, strict=True))
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Every figure as plain Python values, shares in 0..1."""
-        counts, figures = self.darknet.counts(self.confidence), coco_or_none(self)
+        """Return every figure as plain Python values, shares in 0..1."""
+        figures = _coco_or_none(self)
         return {
             "network": self.network,
             "data": self.dataset.source,
             "pictures": len(self.dataset),
-            "truths": len(self.marked),
-            "detections": len(self.found),
+            "truths": len(self.ground_truth),
+            "detections": len(self.detections),
             "problems": self.dataset.counts,
             "darknet": {
                 "mAP": self.mean_average_precision,
@@ -186,9 +174,7 @@ class DetectionResult(_Result):
                 "iou": self.iou,
                 "means": self.means,
                 "confidence": self.confidence,
-                **{name: getattr(counts, name) for name in ("tp", "fp", "fn")},
-                **{name: getattr(counts, name) for name in ("precision", "recall", "f1")},
-                "average_iou": counts.iou,
+                **_counts(self.darknet.counts(self.confidence)),
             },
             "voc": {"iou": self.iou, "VOC07": self.voc.map07, "VOC10": self.voc.map10},
             "coco": None if figures is None else figures.figures,
@@ -196,48 +182,18 @@ class DetectionResult(_Result):
         }
 
     def __str__(self) -> str:
-        return "\n".join((*self._table(), "", *self._totals()))
-
-    def _table(self) -> Iterator[str]:
-        wide = max([len("class"), *map(len, self.names)])
-        yield f"{'class':{wide}}  truths  AP       TP     FP     FN  precision  recall"
-        for row in self.rows():
-            if row["truths"] or row["tp"] or row["fp"]:
-                counts = "  ".join(f"{row[name]:5}" for name in ("tp", "fp", "fn"))
-                shares = f"{row['precision']:9.2f}  {row['recall']:6.2f}"
-                ap = f"{100 * row['ap']:6.2f}"
-                yield f"{row['class']:{wide}}  {row['truths']:6}  {ap}  {counts}  {shares}"
-
-    def _totals(self) -> Iterator[str]:
-        counts, figures = self.darknet.counts(self.confidence), coco_or_none(self)
-        yield f"{len(self.dataset)} pictures, {len(self.marked)} truths, {len(self.names)} classes"
-        yield (
-            f"above {self.confidence:g}: {counts.tp} right, {counts.fp} wrong, {counts.fn} missed;"
-            f" precision {counts.precision:.2f}, recall {counts.recall:.2f}, F1 {counts.f1:.2f},"
-            f" average IoU {100 * counts.iou:.2f} %"
-        )
-        yield from self._darknet_lines()
-        yield f"VOC      {_percent({'2007': self.voc.map07, '2010': self.voc.map10})}"
-        if figures is not None:
-            names = list(figures.figures)
-            for some in (names[:6], names[6:]):
-                yield f"COCO     {_percent({name: figures.figures[name] for name in some})}"
-
-    def _darknet_lines(self) -> Iterator[str]:
-        rule = "area" if self.points == 0 else f"{self.points} points"
-        yield f"Darknet  mAP@{self.iou:g} ({rule}) {100 * self.mean_average_precision:.2f} %"
-        for overlap, row in self.means.items():
-            figures = {
-                ("area", "11 points", "101 points")[n]: v for n, v in enumerate(row.values())
-            }
-            yield f"         mAP@{overlap}: {_percent(figures)}"
+        return report.detection_text(self.to_dict())
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ClassificationResult(_Result):
-    """What a classifier said of a data set's pictures.
+    """The classes that a classifier predicts for a data set's images.
 
-    ranked: (N, K) classes, the most probable first; accuracy: the shares that are right.
+    Attributes:
+        dataset: the images that could be read, with all problems.
+        ranked: (N, K) int64, class indices of each image, the most probable first.
+        accuracy: top-k accuracies.
+        network: name of the cfg file.
     """
 
     dataset: Dataset
@@ -246,37 +202,37 @@ class ClassificationResult(_Result):
     network: str = ""
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row a class."""
-        columns = (self.dataset.names, self.accuracy.truths.tolist(), self.accuracy.by_class)
+        """Return one row for each class."""
+        accuracy = self.accuracy
+        columns = (self.dataset.names, accuracy.images_by_class.tolist(), accuracy.by_class)
         return [
-            {"class": name, "truths": truths, "top1": _known(share)}
-            for name, truths, share in zip(*columns, strict=True)
+            {"class": name, "truths": images, "top1": _number_or_none(share)}
+            for name, images, share in zip(*columns, strict=True)
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Every figure as plain Python values, shares in 0..1."""
+        """Return every figure as plain Python values, shares in 0..1."""
         return {
             "network": self.network,
             "data": self.dataset.source,
-            "pictures": self.accuracy.pictures,
+            "pictures": self.accuracy.images,
             "problems": self.dataset.counts,
             **{f"top{k}": share for k, share in self.accuracy.top.items()},
             "classes": self.rows(),
         }
 
     def __str__(self) -> str:
-        shares = {f"top {k}": share for k, share in self.accuracy.top.items()}
-        return f"{self.accuracy.pictures} pictures: {_percent(shares)}"
+        return report.classification_text(self.accuracy.images, self.accuracy.top)
 
 
-def coco_or_none(result: DetectionResult) -> coco.Coco | None:
-    """COCO's figures, or None where what counts them is not installed."""
+def _coco_or_none(result: DetectionResult) -> coco.CocoFigures | None:
     return result.coco if coco.installed() else None
 
 
-def _known(value: float) -> float | None:
+def _counts(counts: darknet.Counts) -> dict[str, float]:
+    names = ("tp", "fp", "fn", "precision", "recall", "f1")
+    return {name: getattr(counts, name) for name in names} | {"average_iou": counts.iou}
+
+
+def _number_or_none(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
-
-
-def _percent(figures: dict[str, float]) -> str:
-    return ", ".join(f"{name} {100 * value:.2f}" for name, value in figures.items()) + " %"

@@ -1,1 +1,1 @@
-"""Pictures: reading them, Darknet's resizing and the way back, drawing boxes on them."""
+"""Images: reading them, Darknet's resizing and the way back, drawing boxes on them."""

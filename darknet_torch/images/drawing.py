@@ -7,20 +7,32 @@ from typing import NamedTuple, cast
 
 from PIL import Image, ImageDraw, ImageFont
 
-from darknet_torch.images.reading import Source, read
+from darknet_torch.images.reading import ImageSource, read
 
 __all__ = ["class_color", "crop_boxes", "draw_boxes", "open_image"]
 
 Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels."""
 Rgb = tuple[int, int, int]
+"""Red, green, blue in 0..255."""
 _GOLDEN = (math.sqrt(5) - 1) / 2
 # Saturation and value in turn: the golden hues nearly come round again after 13, 21, 34, 55.
 _SHADES = (0.85, 0.95), (0.6, 1.0), (0.95, 0.7), (0.5, 0.8)
-_SMALLEST_LETTERS = 6
+_SMALLEST_FONT = 6
 
 
-def open_image(source: Source) -> Image.Image:
-    """Return what `reading.read` takes as a PIL image in RGB."""
+def open_image(source: ImageSource) -> Image.Image:
+    """Read an image for drawing.
+
+    Args:
+        source: whatever `reading.read` takes.
+
+    Returns:
+        A PIL image in RGB.
+
+    Raises:
+        ImageError: the image cannot be read.
+    """
     pixels = read(source)
     if pixels.is_floating_point():
         pixels = (pixels * 255).round().clamp(0, 255).byte()
@@ -35,33 +47,36 @@ def draw_boxes(
 ) -> Image.Image:
     """Return a copy of an image with a rectangle and a label for each box.
 
-    Lines and letters grow with the image. The first boxes are drawn on top, and their labels
-    choose their places first: above their box or else near it, inside the image, and clear of one
-    another where there is room.
+    Line width and font size grow with the image. The first boxes are drawn on top. Labels are
+    placed in the order of the boxes: above their box or else near it, inside the image, and where
+    they overlap the earlier labels least.
 
     Args:
         image: an RGB image, see `open_image`.
         boxes: (left, top, right, bottom) in pixels of the image; those without area are left out.
         labels: a text for each box.
         colors: RGB in 0..255 for each box, such as `class_color` of its class.
+
+    Returns:
+        A new image of the same size.
     """
-    picture = image.copy()
-    pen = ImageDraw.Draw(picture)
-    scale = math.sqrt(picture.width * picture.height)
+    image = image.copy()
+    draw = ImageDraw.Draw(image)
+    scale = math.sqrt(image.width * image.height)
     font = cast(ImageFont.FreeTypeFont, ImageFont.load_default(size=max(10, round(scale / 42))))
     visible = [number for number, box in enumerate(boxes) if _area(box) > 0]
     for number in reversed(visible):
         width = max(1, round(scale / 220))
-        pen.rectangle(boxes[number], outline=colors[number], width=width)
+        draw.rectangle(boxes[number], outline=colors[number], width=width)
     taken: list[Box] = []
     for number in visible:
         label = _Label(boxes[number], labels[number], colors[number])
-        taken.append(_draw_label(pen, label, font, picture.size, taken))
-    return picture
+        taken.append(_draw_label(draw, label, font, image.size, taken))
+    return image
 
 
 def crop_boxes(image: Image.Image, boxes: Sequence[Box]) -> list[Image.Image]:
-    """Return what is inside each box, in order; boxes without a whole pixel are skipped.
+    """Return the part of an image inside each box; boxes without a whole pixel are skipped.
 
     Args:
         image: an RGB image, see `open_image`.
@@ -76,7 +91,7 @@ def crop_boxes(image: Image.Image, boxes: Sequence[Box]) -> list[Image.Image]:
 
 
 def class_color(class_id: int) -> Rgb:
-    """RGB in 0..255; classes that follow one another are far apart on the colour wheel."""
+    """Return RGB in 0..255; consecutive class indices are far apart on the colour wheel."""
     hue = (0.6 + class_id * _GOLDEN) % 1
     red, green, blue = colorsys.hsv_to_rgb(hue, *_SHADES[class_id % 4])
     return round(255 * red), round(255 * green), round(255 * blue)
@@ -89,39 +104,42 @@ class _Label(NamedTuple):
 
 
 def _draw_label(
-    pen: ImageDraw.ImageDraw,
+    draw: ImageDraw.ImageDraw,
     label: _Label,
     font: ImageFont.FreeTypeFont,
-    room: tuple[int, int],
+    image_size: tuple[int, int],
     taken: list[Box],
 ) -> Box:
-    font = _fitting(font, label.text, room[0])
+    """Draw a label and return the box that it covers."""
+    font = _fitting(font, label.text, image_size[0])
     margin = max(1, round(font.size / 5))
     width = math.ceil(font.getlength(label.text)) + 2 * margin
     size = width, sum(font.getmetrics()) + margin
-    place = min(_places(label.box, size, room), key=lambda p: sum(_overlap(p, t) for t in taken))
-    pen.rectangle(place, fill=label.color)
-    corner = (place[0] + margin, place[1] + margin // 2)
-    pen.text(corner, label.text, fill=_readable_on(label.color), font=font)
-    return place
+    positions = _label_positions(label.box, size, image_size)
+    position = min(positions, key=lambda box: sum(_overlap(box, other) for other in taken))
+    draw.rectangle(position, fill=label.color)
+    corner = (position[0] + margin, position[1] + margin // 2)
+    draw.text(corner, label.text, fill=_readable_on(label.color), font=font)
+    return position
 
 
 def _fitting(font: ImageFont.FreeTypeFont, text: str, width: int) -> ImageFont.FreeTypeFont:
-    """The font, smaller if the text with its margins would be wider than the picture."""
+    """The font, smaller if the text with its margins would be wider than the image."""
     need = font.getlength(text) + font.size
     if need <= width:
         return font
-    return font.font_variant(size=max(_SMALLEST_LETTERS, int(font.size * width / need)))
+    return font.font_variant(size=max(_SMALLEST_FONT, int(font.size * width / need)))
 
 
-def _places(box: Box, size: tuple[int, int], room: tuple[int, int]) -> Iterator[Box]:
-    """Where a label may stand, best first: outside or inside the box's corners, in the picture."""
+def _label_positions(box: Box, size: tuple[int, int], image_size: tuple[int, int]) -> Iterator[Box]:
+    """Yield positions of a label at the box's corners, outside or inside, the best one first."""
     left, top, right, bottom = (round(v) for v in box)
     w, h = size
-    inside = [y for y in (top - h, top, bottom, bottom - h) if 0 <= y < room[1] - h]
-    for y in inside or [max(0, room[1] - 1 - h)]:
+    width, height = image_size
+    inside = [y for y in (top - h, top, bottom, bottom - h) if 0 <= y < height - h]
+    for y in inside or [max(0, height - 1 - h)]:
         for x in (left, right - w):
-            x = max(0, min(x, room[0] - 1 - w))
+            x = max(0, min(x, width - 1 - w))
             yield x, y, x + w, y + h
 
 

@@ -1,4 +1,4 @@
-"""Images from anywhere, as tensors: files, bytes, PIL images, arrays.
+"""Read images as tensors: files, bytes, PIL images, arrays.
 
 image = read("dog.jpg")                            # uint8 (3, 576, 768)
 """
@@ -8,28 +8,47 @@ from io import BytesIO
 from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 
 from darknet_torch.errors import ImageError, UsageError
-from darknet_torch.images.size import check_pixels, reason, turned
+from darknet_torch.images.size import check_pixels, reason, upright
 
-__all__ = ["Source", "read"]
+__all__ = ["ImageSource", "read"]
 
-Array = np.ndarray[Any, Any]
-Source = str | os.PathLike[str] | bytes | bytearray | BinaryIO | Image.Image | Array | torch.Tensor
+ImageSource = (
+    str
+    | os.PathLike[str]
+    | bytes
+    | bytearray
+    | BinaryIO
+    | Image.Image
+    | npt.NDArray[Any]
+    | torch.Tensor
+)
+"""A path, the bytes of a file, an open binary file, a PIL image, an array or a tensor."""
 
 
-def read(source: Source, channels: int = 3) -> torch.Tensor:
-    """A picture as (channels, H, W), RGB, uint8; float tensors and arrays in 0..1 stay float32.
+def read(source: ImageSource, channels: int = 3) -> torch.Tensor:
+    """Read an image.
 
-    `source` is a path, the bytes of a file, an open binary file, a PIL image, a numpy array
-    (H, W, C) or (H, W), or a tensor (C, H, W). Photographs are turned as their EXIF note says,
-    transparency is dropped, of 16 bits the upper 8 are kept, of an animation the first frame.
-    `channels=1` gives the grey of stb_image: (77 R + 150 G + 29 B) / 256.
+    Images are turned as their EXIF orientation says, transparency is dropped, of 16 bits the upper
+    8 are kept, of an animation the first frame.
 
-    Raises ImageError: not there, not a picture, damaged, empty, or more pixels than
-    `PIL.Image.MAX_IMAGE_PIXELS` (a small file can unpack to gigabytes).
+    Args:
+        source: a path, the bytes of a file, an open binary file, a PIL image, a NumPy array
+            (H, W, C) or (H, W), or a tensor (C, H, W).
+        channels: 3 for RGB, or 1 for the grey of stb_image, (77 R + 150 G + 29 B) / 256; other
+            numbers must be those of the source.
+
+    Returns:
+        (channels, H, W) uint8; float32 of a float array or tensor in 0..1.
+
+    Raises:
+        ImageError: no such file, not an image, damaged, empty, or more pixels than
+            `PIL.Image.MAX_IMAGE_PIXELS` (a small file can unpack to gigabytes).
+        UsageError: `source` is something else.
     """
     name = _name(source)
     if isinstance(source, torch.Tensor):
@@ -39,11 +58,11 @@ def read(source: Source, channels: int = 3) -> torch.Tensor:
     else:
         image = _from_pillow(source, name)
     if image.numel() == 0:
-        raise ImageError(f"{name}: a picture without pixels: {list(image.shape)}")
+        raise ImageError(f"{name}: an image without pixels: {list(image.shape)}")
     return _with_channels(image, channels, name)
 
 
-def _name(source: Source) -> str:
+def _name(source: ImageSource) -> str:
     if isinstance(source, str | os.PathLike):
         return os.fspath(source)
     name = getattr(source, "filename", None) or getattr(source, "name", None)
@@ -53,38 +72,38 @@ def _name(source: Source) -> str:
 def _from_pillow(source: Any, name: str) -> torch.Tensor:
     known = isinstance(source, str | os.PathLike | bytes | bytearray | Image.Image)
     if not known and not hasattr(source, "read"):
-        raise UsageError(f"a picture is a path, bytes, file, image, array or tensor, not {name}")
+        raise UsageError(f"an image is a path, bytes, file, PIL image, array or tensor, not {name}")
     try:
         if isinstance(source, Image.Image):
             return _from_array(_pixels(source), name)
-        with _open(source) as picture:
-            return _from_array(_pixels(picture), name)
+        with _open(source) as image:
+            return _from_array(_pixels(image), name)
     except Exception as error:  # a damaged file makes a decoder raise nearly anything
         raise ImageError(f"{name}: {reason(error)}") from error
 
 
 def _open(source: str | os.PathLike[str] | bytes | bytearray | BinaryIO) -> Image.Image:
-    picture = Image.open(BytesIO(source) if isinstance(source, bytes | bytearray) else source)
+    image = Image.open(BytesIO(source) if isinstance(source, bytes | bytearray) else source)
     try:
-        check_pixels(*picture.size)
+        check_pixels(*image.size)
     except ValueError:
-        picture.close()
+        image.close()
         raise
-    return picture
+    return image
 
 
-def _pixels(picture: Image.Image) -> Array:
+def _pixels(image: Image.Image) -> npt.NDArray[Any]:
     """(H, W, 3) or (H, W), uint8."""
-    picture.load()  # first, because of TIFF: Pillow turns it while loading
-    picture = turned(picture)
-    if picture.mode.startswith(("I", "F")):
-        return _upper_bits(np.asarray(picture))
-    if picture.mode == "P":  # straight to RGB, Pillow warns about the transparency it drops
-        picture = picture.convert("RGBA")
-    return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
+    image.load()  # first, because of TIFF: Pillow turns it while loading
+    image = upright(image)
+    if image.mode.startswith(("I", "F")):
+        return _upper_bits(np.asarray(image))
+    if image.mode == "P":  # straight to RGB, Pillow warns about the transparency it drops
+        image = image.convert("RGBA")
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _upper_bits(grey: Array) -> Array:
+def _upper_bits(grey: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Any grey values -> uint8. Integers above 255 are 16-bit values, floats up to 1 fractions."""
     if grey.dtype.kind == "f":
         grey = np.nan_to_num(grey)
@@ -94,7 +113,7 @@ def _upper_bits(grey: Array) -> Array:
     return grey.clip(0, 255).astype(np.uint8)
 
 
-def _from_array(array: Array, name: str) -> torch.Tensor:
+def _from_array(array: npt.NDArray[Any], name: str) -> torch.Tensor:
     if array.ndim == 2:
         array = array[:, :, None]
     if array.dtype.kind == "u" and array.dtype.itemsize == 2:
@@ -104,9 +123,8 @@ def _from_array(array: Array, name: str) -> torch.Tensor:
         return torch.from_numpy(array.astype(np.float32, order="C")).permute(2, 0, 1)
     if array.ndim == 3 and array.dtype == np.uint8:
         return torch.from_numpy(array.copy()).permute(2, 0, 1)
-    raise ImageError(
-        f"{name}: an array {list(array.shape)} of {array.dtype}; (H, W, C) of uint8 or float wanted"
-    )
+    what = f"an array {list(array.shape)} of {array.dtype}"
+    raise ImageError(f"{name}: {what}; (H, W, C) of uint8 or float expected")
 
 
 def _from_tensor(image: torch.Tensor, name: str) -> torch.Tensor:
@@ -116,9 +134,8 @@ def _from_tensor(image: torch.Tensor, name: str) -> torch.Tensor:
         return image
     if image.ndim == 3 and image.is_floating_point():
         return image.float()
-    raise ImageError(
-        f"{name}: a tensor {list(image.shape)} of {image.dtype}; (C, H, W) of uint8 or float wanted"
-    )
+    what = f"a tensor {list(image.shape)} of {image.dtype}"
+    raise ImageError(f"{name}: {what}; (C, H, W) of uint8 or float expected")
 
 
 def _with_channels(image: torch.Tensor, channels: int, name: str) -> torch.Tensor:
@@ -129,7 +146,7 @@ def _with_channels(image: torch.Tensor, channels: int, name: str) -> torch.Tenso
         return colours.repeat(channels, 1, 1)
     if colours.shape[0] == 3 and channels == 1:
         return _grey(colours)
-    raise ImageError(f"{name}: {image.shape[0]} channels (shape C, H, W), {channels} wanted")
+    raise ImageError(f"{name}: {image.shape[0]} channels (shape C, H, W), {channels} expected")
 
 
 def _grey(image: torch.Tensor) -> torch.Tensor:

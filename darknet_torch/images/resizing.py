@@ -1,4 +1,4 @@
-"""Darknet's ways to bring an image to the network's size, and boxes back to the image.
+"""Darknet's ways to resize an image to the network's input, and boxes back to the image.
 
     x = letterbox(image, 416, 416)                     # float32 (3, 416, 416) in 0..1
     placement = Placement(768, 576, 416, 416, letterbox=True)
@@ -19,11 +19,22 @@ __all__ = ["Placement", "center_crop", "fit", "letterbox", "resize", "resize_min
 
 
 def resize(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
-    """(C, H, W) uint8 or 0..1 -> float32 (C, height, width) in 0..1, on the same device.
+    """Resize an image, bilinear between aligned corners, without antialiasing (`resize_image`).
 
-    Bilinear between aligned corners, without smoothing. The last column is the last one of the
-    picture. For the last row Darknet rounds the position to float32 and leaves out the second of
-    the two rows to mix; where the position falls just short (448 rows to 416), the row is black.
+    The last column is the last one of the image. For the last row Darknet rounds the position to
+    float32 and leaves out the second of the two rows to mix; where the position falls just short
+    (448 rows to 416), the row is black.
+
+    Args:
+        image: (C, H, W) uint8, or float in 0..1.
+        width: in pixels.
+        height: in pixels.
+
+    Returns:
+        (C, height, width) float32 in 0..1, on the same device.
+
+    Raises:
+        UsageError: width or height is below 1.
     """
     _check_size(width, height)
     out = _stretch(image, width, height)
@@ -33,7 +44,10 @@ def resize(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
 
 
 def letterbox(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
-    """Like `resize`, but the aspect ratio stays; the rest is grey (0.5), half on either side."""
+    """Like `resize`, but keep the aspect ratio; the margins are grey (0.5), half on either side.
+
+    Source: Darknet's `letterbox_image`.
+    """
     _check_size(width, height)
     new_w, new_h = fit(image.shape[2], image.shape[1], width, height)
     left, top = (width - new_w) // 2, (height - new_h) // 2
@@ -42,9 +56,9 @@ def letterbox(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
 
 
 def fit(w: int, h: int, width: int, height: int) -> tuple[int, int]:
-    """The size (new_w, new_h) at which a picture of w x h pixels fits into width x height.
+    """Return the size (new_w, new_h) at which an image of w x h pixels fits into width x height.
 
-    Truncated to whole pixels and compared in float32, as in Darknet. Of a very thin picture one
+    Truncated to whole pixels and compared in float32, as in Darknet. Of a very thin image one
     pixel is left, where Darknet leaves none and then divides by zero.
     """
     if np.float32(width) / np.float32(w) < np.float32(height) / np.float32(h):
@@ -53,15 +67,15 @@ def fit(w: int, h: int, width: int, height: int) -> tuple[int, int]:
 
 
 def resize_min(image: torch.Tensor, size: int) -> torch.Tensor:
-    """Resized so that the shorter side has `size` pixels: float32 (C, h, w) in 0..1."""
+    """Resize so that the shorter side has `size` pixels; return float32 (C, h, w) in 0..1."""
     h, w = image.shape[1:]
     return resize(image, size, h * size // w) if w < h else resize(image, w * size // h, size)
 
 
 def center_crop(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
-    """The middle of a picture, (C, height, width); past its edges the outermost pixels repeat.
+    """Return the centre of an image, (C, height, width); beyond its edges the last pixels repeat.
 
-    Classifiers of AlexeyAB see `center_crop(resize_min(image, width), width, height)`.
+    The input of AlexeyAB's classifiers is `center_crop(resize_min(image, width), width, height)`.
     """
     _check_size(width, height)
     rows = _middle(image.shape[1], height).to(image.device)
@@ -71,7 +85,10 @@ def center_crop(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Placement:
-    """How a picture lies in the network's input: stretched over it, or letterboxed. In pixels."""
+    """Where an image lies in the network's input: stretched over all of it, or letterboxed.
+
+    image_w, image_h, net_w, net_h: in pixels.
+    """
 
     image_w: int
     image_h: int
@@ -80,9 +97,9 @@ class Placement:
     letterbox: bool
 
     def affine(self) -> tuple[float, float, float, float]:
-        """(sx, ox, sy, oy): x' = x * sx + ox, y' = y * sy + oy, w' = w * sx, h' = h * sy.
+        """Return (sx, ox, sy, oy): x' = x * sx + ox, y' = y * sy + oy, w' = w * sx, h' = h * sy.
 
-        From fractions of the network's input to fractions of the picture (`correct_yolo_boxes`).
+        From fractions of the network's input to fractions of the image (`correct_yolo_boxes`).
         The margin is half the difference, not truncated, although the paste position was.
         """
         if not self.letterbox:
@@ -92,7 +109,7 @@ class Placement:
         return self.net_w / new_w, -margin_x / new_w, self.net_h / new_h, -margin_y / new_h
 
     def to_image(self, boxes: torch.Tensor) -> torch.Tensor:
-        """Boxes (..., 4) cxcywh, fractions of the network's input -> fractions of the picture."""
+        """Map boxes (..., 4) cxcywh from fractions of the network's input to those of the image."""
         sx, ox, sy, oy = self.affine()
         return boxes * boxes.new_tensor((sx, sy, sx, sy)) + boxes.new_tensor((ox, oy, 0, 0))
 
@@ -104,7 +121,7 @@ def _stretch(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
 
 
 def _bilinear(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
-    # Most rows of a tall picture are not looked at; to turn them into floats costs the most.
+    # Most rows of a tall image are not used, and converting them to float costs the most.
     picked = _mix_rows(image, height) if image.shape[1] > 4 * height else image.float()
     out = F.interpolate(picked[None], (height, width), mode="bilinear", align_corners=True)[0]
     return out if image.is_floating_point() else out.div_(255)
@@ -122,7 +139,7 @@ def _mix_rows(image: torch.Tensor, height: int) -> torch.Tensor:
 
 
 def _last_row(old: int, new: int) -> tuple[int, float]:
-    """Which row of `old` becomes the last of `new` rows, and by what it is multiplied."""
+    """The row of `old` that becomes the last of `new` rows, and its factor."""
     if new == 1:
         return old - 1, 1.0
     position = np.float32(new - 1) * (np.float32(old - 1) / np.float32(new - 1))
@@ -136,4 +153,4 @@ def _middle(old: int, new: int) -> torch.Tensor:
 
 def _check_size(width: int, height: int) -> None:
     if width < 1 or height < 1:
-        raise UsageError(f"a picture of {width}x{height} pixels: both sides must be at least 1")
+        raise UsageError(f"an image of {width}x{height} pixels: both sides must be at least 1")

@@ -1,4 +1,4 @@
-"""What an image file says of itself before it is decoded: its size, and how it is to be turned."""
+"""The size of an image file without decoding it, and its EXIF orientation."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from PIL import Image, UnidentifiedImageError
 
 from darknet_torch.errors import DataError
 
-__all__ = ["ABSENT", "check_pixels", "image_size", "reason", "turned"]
+__all__ = ["ABSENT", "check_pixels", "image_size", "reason", "upright"]
 
 ABSENT = (FileNotFoundError, NotADirectoryError)
 ORIENTATION = 0x0112
@@ -24,17 +24,22 @@ SIDEWAYS = {5, 6, 7, 8}
 """Orientations that exchange width and height."""
 
 
-def turned(image: Image.Image) -> Image.Image:
-    """Return a loaded image upright, as its EXIF orientation says."""
+def upright(image: Image.Image) -> Image.Image:
+    """Turn a loaded image as its EXIF orientation says."""
     orientation = image.getexif().get(ORIENTATION)
     return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
 
 def image_size(path: Path, verify: bool = False) -> tuple[int, int]:
-    """Return (width, height) in pixels, turned as the EXIF orientation says.
+    """Return (width, height) in pixels after turning the image as its EXIF orientation says.
 
-    verify: decode the whole image as `reading.read` does, instead of only its header.
-    Raises one of ABSENT, or DataError: damaged, or more pixels than PIL.Image.MAX_IMAGE_PIXELS.
+    Args:
+        path: of the image.
+        verify: decode the whole image as `reading.read` does, instead of only its header.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: no such file (ABSENT).
+        DataError: damaged, or more pixels than PIL.Image.MAX_IMAGE_PIXELS.
     """
     if verify:
         return _decoded(path)
@@ -65,9 +70,9 @@ def check_pixels(width: int, height: int) -> None:
 
 
 def reason(error: Exception) -> str:
-    """Say in one line why an image could not be read."""
+    """Return the reason why an image could not be read, on one line."""
     if isinstance(error, UnidentifiedImageError):
-        return "empty, or not a picture that Pillow can read"
+        return "empty, or not an image that Pillow can read"
     return getattr(error, "strerror", None) or " ".join(str(error).split()) or repr(error)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from darknet_torch.errors import UsageError
 from darknet_torch.images import resizing
-from darknet_torch.images.reading import Source, read
+from darknet_torch.images.reading import ImageSource, read
 from darknet_torch.inference.streaming import Outcomes, collect, path_of, stream
 from darknet_torch.network import Runnable
 
@@ -145,7 +145,7 @@ class Classifier:
         """Yield an outcome for every image, in order; images ahead are read meanwhile."""
         return stream(self, sources, self.batch_size, self.workers)
 
-    def prepare(self, source: Source) -> "_Prepared":
+    def prepare(self, source: ImageSource) -> "_Prepared":
         """Read one image and bring it to the size of the network's input."""
         shape = self.network.plan.input
         image = read(source, channels=shape.c)

@@ -21,7 +21,7 @@ from PIL import Image
 from darknet_torch.data.coco_classes import COCO_CATEGORY_IDS, are_coco
 from darknet_torch.errors import UsageError
 from darknet_torch.images.drawing import class_color, crop_boxes, draw_boxes, open_image
-from darknet_torch.images.reading import Source
+from darknet_torch.images.reading import ImageSource
 
 __all__ = ["Detection", "Detections"]
 
@@ -234,7 +234,7 @@ class Detections:
             data={"class_name": names},
         )
 
-    def draw(self, image: Source | None = None) -> Image.Image:
+    def draw(self, image: ImageSource | None = None) -> Image.Image:
         """Return the image with the boxes, their classes and scores on it.
 
         Args:
@@ -251,11 +251,11 @@ class Detections:
             [class_color(d.class_id) for d in drawn],
         )
 
-    def crops(self, image: Source | None = None) -> list[Image.Image]:
+    def crops(self, image: ImageSource | None = None) -> list[Image.Image]:
         """Return what is inside each box; a box without a whole pixel is skipped. See `draw`."""
         return crop_boxes(self._image(image), [d.box for d in self.clip()])
 
-    def _image(self, source: Source | None) -> Image.Image:
+    def _image(self, source: ImageSource | None) -> Image.Image:
         source = self.path if source is None else source
         if source is None:
             raise UsageError("draw: which picture? these detections know no path")

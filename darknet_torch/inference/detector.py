@@ -11,7 +11,7 @@ from darknet_torch.errors import UsageError
 from darknet_torch.heads.base import Head
 from darknet_torch.heads.boxes import Candidates, join
 from darknet_torch.images import resizing
-from darknet_torch.images.reading import Source, read
+from darknet_torch.images.reading import ImageSource, read
 from darknet_torch.inference.detections import Detections
 from darknet_torch.inference.postprocess import (
     PostProcess,
@@ -185,7 +185,7 @@ class Detector:
         """Yield an outcome for every image, in order; images ahead are read meanwhile."""
         return stream(self, sources, self.batch_size, self.workers)
 
-    def prepare(self, source: Source) -> "_Prepared":
+    def prepare(self, source: ImageSource) -> "_Prepared":
         """Read one image and bring it to the size of the network's input."""
         shape = self.network.plan.input
         image = read(source, channels=shape.c)

@@ -1,9 +1,18 @@
-"""How good detections are: Darknet's figures, VOC's and COCO's, from the same two tables.
+"""Detections against ground truth: the figures of Darknet, PASCAL VOC and COCO.
 
-    found, marked = table.found(...), table.marked(...)      # all pictures, in columns
-    darknet.evaluate(found, marked, classes)                 # `detector map`
-    voc.evaluate(found, marked, classes)                     # VOC07, VOC10
-    coco.evaluate(found, marked, classes, sizes)             # COCO's twelve figures
+    tables       DetectionTable and GroundTruthTable: the objects of all images, in columns
+    matching     pairs of detections and ground truths of one image: IoU, best match, first match
+    curves       precision over recall of a class, and the area below it
+    darknet      true and false positives, AP and counts, as AlexeyAB's `detector map`
+    voc          AP by the rules of VOC 2007 and 2010
+    coco         COCO's twelve figures, computed by faster-coco-eval
+    confusion    the confusion matrix of a detector
+    top_k        the accuracy of a classifier
 
-`pairing` finds for each detection the truth that it overlaps most; Darknet and VOC count on that.
+All but `top_k` take the same two tables:
+
+    darknet.match(detections, ground_truth, classes).average_precisions()    # (C,)
+    voc.evaluate(detections, ground_truth, classes).map07
+    coco.evaluate(detections, ground_truth, classes, sizes).figures["AP"]
+    confusion.matrix(detections, ground_truth, classes)                      # (C + 1, C + 1)
 """

@@ -1,20 +1,20 @@
-"""Precision over recall of one class, and the area below it, by the rules that people use."""
+"""Precision over recall of a class, and the average precision below it by the common rules."""
 
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
-import numpy.typing as npt
 
+from darknet_torch.data.dataset import Array
 from darknet_torch.errors import UsageError
 
-__all__ = ["Curve", "Points", "average_precision", "check_points", "curve"]
+__all__ = ["Curve", "Points", "average_precision", "check_points", "class_curves", "curve"]
 
-Array = npt.NDArray[Any]
 Points = Literal[0, 11, 101]
+"""How AP is computed: 0 is the area below the curve, else the mean over so many recalls."""
 
 
 class Curve(NamedTuple):
-    """Of one class, a row for each detection by falling score: (n,) each.
+    """Precision and recall of one class, a row for each detection by falling score: (n,) each.
 
     score: the detection's; precision, recall: of all detections up to it.
     """
@@ -25,26 +25,52 @@ class Curve(NamedTuple):
 
     @property
     def f1(self) -> Array:
-        """Harmonic mean of precision and recall; 0 where both are."""
+        """Harmonic mean of precision and recall; 0 where both are 0."""
         total = self.precision + self.recall
         twice = 2 * self.precision * self.recall
         f1: Array = np.divide(twice, total, out=np.zeros_like(total), where=total > 0)
         return f1
 
 
-def curve(score: Array, hit: Array, truths: int) -> Curve:
-    """From scores that fall, (n,), whether each detection is right, (n,) bool, and all truths."""
-    hits = np.cumsum(hit, dtype=np.float64)
-    precision = hits / np.arange(1, len(hit) + 1)
-    return Curve(score, precision, hits / truths if truths else np.zeros_like(hits))
+def curve(score: Array, true_positive: Array, ground_truths: int) -> Curve:
+    """Compute the curve of one class.
+
+    Args:
+        score: (n,) falling scores.
+        true_positive: (n,) bool; the others are false positives.
+        ground_truths: how many ground truths the class has.
+    """
+    total = np.cumsum(true_positive, dtype=np.float64)
+    precision = total / np.arange(1, len(true_positive) + 1)
+    recall = total / ground_truths if ground_truths else np.zeros_like(total)
+    return Curve(score, precision, recall)
+
+
+def class_curves(
+    class_id: Array, score: Array, true_positive: Array, ground_truths: Array
+) -> list[Curve]:
+    """Compute the curve of each class.
+
+    Args:
+        class_id: (D,) int64, ascending.
+        score: (D,) falling within each class.
+        true_positive: (D,) bool.
+        ground_truths: (C,) number of ground truths of each class.
+    """
+    ends = np.cumsum(np.bincount(class_id, minlength=len(ground_truths)))[:-1]
+    scores, flags = np.split(score, ends), np.split(true_positive, ends)
+    return [curve(*row) for row in zip(scores, flags, ground_truths.tolist(), strict=True)]
 
 
 def average_precision(precision: Array, recall: Array, points: Points | Array = 0) -> float:
-    """The mean of a precision over recall.
+    """Return the mean precision over recall.
 
-    points: 0 is the area below the envelope (the highest precision at that recall or more); 11
-    and 101 are the mean of the envelope at so many recalls from 0 to 1, k / (points - 1); an array
-    gives the recalls themselves.
+    Args:
+        precision: (n,).
+        recall: (n,) ascending.
+        points: 0 is the area below the envelope (the highest precision at that recall or more); 11
+            and 101 are the mean of the envelope at so many recalls from 0 to 1, k / (points - 1);
+            an array holds the recalls themselves.
     """
     if not len(recall):
         return 0.0
@@ -53,12 +79,12 @@ def average_precision(precision: Array, recall: Array, points: Points | Array = 
         if points == 0:
             return float(np.sum(np.diff(recall, prepend=0.0) * envelope))
         points = np.arange(points) / (points - 1)
-    places = np.searchsorted(recall, points, side="left")
-    return float(np.append(envelope, 0.0)[places].mean())
+    index = np.searchsorted(recall, points, side="left")
+    return float(np.append(envelope, 0.0)[index].mean())
 
 
 def check_points(points: int) -> Points:
-    """Return a number of points that there is a rule for; UsageError for others."""
+    """Return `points` if there is such a rule; raise UsageError otherwise."""
     for known in get_args(Points):
         if points == known:
             rule: Points = known

@@ -1,153 +1,188 @@
-"""What AlexeyAB's `darknet detector map` says of detections.
+"""The figures of AlexeyAB's `darknet detector map` (`validate_detector_map` in his detector.c).
 
-A detection means the truth of its class that it overlaps most, if by more than the threshold. Of
-the detections that mean the same truth the one with the highest score is right, the others are
-wrong. The mean is over all classes, those without any truth count as 0.
+A detection is matched to the ground truth of its image and class that it overlaps most, if the IoU
+is larger than the threshold. Of the detections matched to one ground truth the one with the highest
+score is a true positive, the others are false positives. The mean is over all classes; those
+without any ground truth count as 0.
 
-Truths marked as difficult (his `difficult=` list) are not missed when nobody finds them; detections
-on them that mean no other truth do not count.
+Difficult ground truths (the list `difficult=` in a .data file) are no false negatives when they are
+missed; detections matched to nothing else do not count.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from darknet_torch.metrics.curves import Curve, Points, average_precision, curve
-from darknet_torch.metrics.matching import by_class, by_score, first_claims, nearest
-from darknet_torch.metrics.tables import Found, Marked, check_classes
+from darknet_torch.data.dataset import Array
+from darknet_torch.metrics.curves import Curve, Points, average_precision, class_curves
+from darknet_torch.metrics.matching import (
+    best_matches,
+    first_matches,
+    order_by_class,
+    order_by_score,
+)
+from darknet_torch.metrics.tables import DetectionTable, GroundTruthTable, check_classes
 
-__all__ = ["Counts", "Judged", "Matches", "judge"]
-
-Array = npt.NDArray[Any]
+__all__ = ["Counts", "MatchedDetections", "Matcher", "match"]
 
 
 @dataclass(frozen=True)
 class Counts:
-    """At a confidence threshold, of one class or of all: right, wrong, missed."""
+    """True positives, false positives and false negatives above a score, of one class or of all.
+
+    iou: mean IoU of the detections above the score, where a false positive counts as 0.
+    """
 
     tp: int
     fp: int
     fn: int
     iou: float
-    """Mean overlap of detections above the threshold; wrong ones count as 0."""
 
     @property
-    def truths(self) -> int:
-        """How many there are to be found."""
+    def ground_truths(self) -> int:
+        """Number of ground truths that are not difficult."""
         return self.tp + self.fn
 
     @property
     def precision(self) -> float:
-        """Share of detections that are right."""
-        return _share(self.tp, self.tp + self.fp)
+        """True positives / detections."""
+        return _ratio(self.tp, self.tp + self.fp)
 
     @property
     def recall(self) -> float:
-        """Share of truths that are found."""
-        return _share(self.tp, self.tp + self.fn)
+        """True positives / ground truths."""
+        return _ratio(self.tp, self.tp + self.fn)
 
     @property
     def f1(self) -> float:
         """Harmonic mean of precision and recall."""
-        return _share(2 * self.tp, 2 * self.tp + self.fp + self.fn)
+        return _ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
-    """Detections with a verdict each, at one overlap; sorted by class, then by falling score.
+class MatchedDetections:
+    """Detections as true and false positives at one IoU, by class, then by falling score.
 
-    row: (D,) of the table of detections; class_id, score, iou (with its truth): (D,); hit: (D,)
-    bool, whether it is the first by score on its truth; listed_hit: the same, in its picture's own
-    order; truths: (C,) how many there are.
+    Attributes:
+        row: (D,) int64, row of the table of detections.
+        class_id: (D,) int64.
+        score: (D,) float64.
+        iou: (D,) float64, with the matched ground truth.
+        true_positive: (D,) bool, whether it has the highest score of those matched to its ground
+            truth. AP counts these.
+        listed_true_positive: (D,) bool, whether it is the first of those matched to its ground
+            truth in the order in which the image lists its detections. Darknet's counts at a
+            threshold go by these.
+        ground_truths: (C,) int64, number of ground truths of each class that are not difficult.
     """
 
     row: Array
     class_id: Array
     score: Array
     iou: Array
-    hit: Array
-    listed_hit: Array
-    truths: Array
+    true_positive: Array
+    listed_true_positive: Array
+    ground_truths: Array
 
     def curves(self) -> list[Curve]:
-        """Precision and recall of each class."""
-        ends = np.cumsum(np.bincount(self.class_id, minlength=len(self.truths)))[:-1]
-        scores, hits = np.split(self.score, ends), np.split(self.hit, ends)
-        return [curve(*each) for each in zip(scores, hits, self.truths.tolist(), strict=True)]
+        """Return precision over recall of each class."""
+        return class_curves(self.class_id, self.score, self.true_positive, self.ground_truths)
 
     def average_precisions(self, points: Points = 0) -> Array:
-        """AP of each class, (C,) in 0..1; only where a detection is right does recall change."""
-        size, hits = len(self.truths), np.flatnonzero(self.hit)
-        class_id = self.class_id[hits]
-        first, end = (np.searchsorted(each, np.arange(size)) for each in (self.class_id, class_id))
-        right = np.arange(len(hits)) - end[class_id] + 1
-        precision = right / (hits - first[class_id] + 1)
-        recall = right / self.truths[class_id]
-        parts = (np.split(each, end[1:]) for each in (precision, recall))
-        every = [average_precision(p, r, points) for p, r in zip(*parts, strict=True)]
-        return np.array(every, np.float64)
+        """Return the AP of each class, (C,) in 0..1."""
+        # recall changes at true positives only: they are enough, and far fewer
+        size, positives = len(self.ground_truths), np.flatnonzero(self.true_positive)
+        class_id = self.class_id[positives]
+        classes = np.arange(size)
+        first, start = (np.searchsorted(ids, classes) for ids in (self.class_id, class_id))
+        count = np.arange(len(positives)) - start[class_id] + 1
+        precision = count / (positives - first[class_id] + 1)
+        recall = count / self.ground_truths[class_id]
+        parts = (np.split(column, start[1:]) for column in (precision, recall))
+        ap = [average_precision(p, r, points) for p, r in zip(*parts, strict=True)]
+        return np.array(ap, np.float64)
 
     def counts(self, threshold: float = 0.25) -> Counts:
-        """Right and wrong detections that score above the threshold, as the pictures list them."""
-        sure = self.score > threshold
-        right = sure & self.listed_hit
-        tp, every = int(right.sum()), int(sure.sum())
-        iou = _share(float(self.iou[right].sum()), every)
-        return Counts(tp, every - tp, int(self.truths.sum()) - tp, iou)
+        """Count true and false positives with a score above the threshold, and false negatives."""
+        above = self.score > threshold
+        positive = above & self.listed_true_positive
+        tp, total = int(positive.sum()), int(above.sum())
+        iou = _ratio(float(self.iou[positive].sum()), total)
+        return Counts(tp, total - tp, int(self.ground_truths.sum()) - tp, iou)
 
     def class_counts(self, threshold: float = 0.25) -> list[Counts]:
-        """The same for each class."""
-        sure, size = self.score > threshold, len(self.truths)
-        right = sure & self.listed_hit
-        tp = np.bincount(self.class_id[right], minlength=size)
-        every = np.bincount(self.class_id[sure], minlength=size)
-        overlap = np.bincount(self.class_id[right], self.iou[right], minlength=size)
-        columns = (tp, every - tp, self.truths - tp, overlap)
+        """Return the counts of each class; see `counts`."""
+        above, size = self.score > threshold, len(self.ground_truths)
+        positive = above & self.listed_true_positive
+        tp = np.bincount(self.class_id[positive], minlength=size)
+        total = np.bincount(self.class_id[above], minlength=size)
+        overlap = np.bincount(self.class_id[positive], self.iou[positive], minlength=size)
+        columns = (tp, total - tp, self.ground_truths - tp, overlap)
         return [
-            Counts(good, bad, missed, _share(total, good + bad))
-            for good, bad, missed, total in zip(*(c.tolist() for c in columns), strict=True)
+            Counts(tp, fp, fn, _ratio(iou_sum, tp + fp))
+            for tp, fp, fn, iou_sum in zip(*(c.tolist() for c in columns), strict=True)
         ]
 
 
-class Matches:
-    """Each detection with the truth that it means, for verdicts at any overlap."""
+class Matcher:
+    """Detections and their best matches, computed once for true positives at any IoU."""
 
-    def __init__(self, found: Found, marked: Marked, classes: int, *, pixel: float = 0.0) -> None:
-        check_classes(classes, found, marked)
-        easy, hard = marked[~marked.difficult], marked[marked.difficult]
-        self.found = found
-        self.pairs = nearest(found, easy, pixel)
-        self.on_hard = nearest(found, hard, pixel).iou
-        self.truths = np.bincount(easy.class_id, minlength=classes)
-        self.order = by_class(found.class_id, by_score(found.score))
+    def __init__(
+        self,
+        detections: DetectionTable,
+        ground_truth: GroundTruthTable,
+        classes: int,
+        *,
+        pixel: float = 0.0,
+    ) -> None:
+        check_classes(classes, detections, ground_truth)
+        easy = ground_truth[~ground_truth.difficult]
+        difficult = ground_truth[ground_truth.difficult]
+        self.detections = detections
+        self.best = best_matches(detections, easy, pixel)
+        self.difficult_iou = best_matches(detections, difficult, pixel).iou
+        self.ground_truths = np.bincount(easy.class_id, minlength=classes)
+        self.order = order_by_class(detections.class_id, order_by_score(detections.score))
 
-    def judge(self, iou: float = 0.5) -> Judged:
-        """Say of each detection whether it is right: its overlap must be larger than `iou`."""
-        truth, overlap = self.pairs
-        hit = overlap > iou
-        order = self.order[hit[self.order] | (self.on_hard[self.order] <= iou)]
-        return Judged(
-            order,
-            self.found.class_id[order],
-            self.found.score[order],
-            overlap[order],
-            first_claims(truth, self.order, hit)[order],
-            first_claims(truth, np.arange(len(truth)), hit)[order],
-            self.truths,
+    def match(self, iou: float = 0.5) -> MatchedDetections:
+        """Split detections into true and false positives; a match has an IoU larger than `iou`."""
+        ground_truth, overlap = self.best
+        matched = overlap > iou
+        order = self.order[matched[self.order] | (self.difficult_iou[self.order] <= iou)]
+        listed = np.arange(len(ground_truth))
+        return MatchedDetections(
+            row=order,
+            class_id=self.detections.class_id[order],
+            score=self.detections.score[order],
+            iou=overlap[order],
+            true_positive=first_matches(ground_truth, self.order, matched)[order],
+            listed_true_positive=first_matches(ground_truth, listed, matched)[order],
+            ground_truths=self.ground_truths,
         )
 
 
-def judge(
-    found: Found, marked: Marked, classes: int, iou: float = 0.5, *, pixel: float = 0.0
-) -> Judged:
-    """Say of each detection whether it is right, at one overlap.
+def match(
+    detections: DetectionTable,
+    ground_truth: GroundTruthTable,
+    classes: int,
+    iou: float = 0.5,
+    *,
+    pixel: float = 0.0,
+) -> MatchedDetections:
+    """Match detections to ground truths at one IoU.
 
-    classes: how many there are; pixel: see `pairing.iou`.
+    Args:
+        detections: of all images.
+        ground_truth: of the same images.
+        classes: number of classes.
+        iou: the IoU of a match must be larger.
+        pixel: added to widths and heights, see `matching.iou`.
+
+    Raises:
+        UsageError: a class index of a table is not below `classes`.
     """
-    return Matches(found, marked, classes, pixel=pixel).judge(iou)
+    return Matcher(detections, ground_truth, classes, pixel=pixel).match(iou)
 
 
-def _share(part: float, whole: float) -> float:
+def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else 0.0

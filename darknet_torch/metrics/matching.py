@@ -1,108 +1,135 @@
-"""Which truth a detection means: of its picture and class, the one that it overlaps most."""
+"""Pairs of detections and ground truths of one image: their IoU, best matches, first matches."""
 
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from darknet_torch.metrics.tables import Found, Marked, areas
+from darknet_torch.data.dataset import Array
+from darknet_torch.metrics.tables import DetectionTable, GroundTruthTable, areas
 
-__all__ = ["Pairs", "by_class", "by_score", "first_claims", "iou", "nearest", "overlaps"]
+__all__ = [
+    "BestMatches",
+    "best_matches",
+    "first_matches",
+    "iou",
+    "order_by_class",
+    "order_by_score",
+    "overlapping_pairs",
+]
 
-Array = npt.NDArray[Any]
-PAIRS_AT_ONCE = 1 << 20
+PAIRS_PER_BLOCK = 1 << 20
 
 
-class Pairs(NamedTuple):
-    """For each detection its truth's row, -1 where it overlaps none, and the IoU: (D,), (D,)."""
+class BestMatches(NamedTuple):
+    """For each detection the ground truth that it overlaps most.
 
-    truth: Array
+    ground_truth: (D,) int64, row of the ground truth, -1 where the detection overlaps none.
+    iou: (D,) float64.
+    """
+
+    ground_truth: Array
     iou: Array
 
 
 def iou(a: Array, b: Array, pixel: float = 0.0) -> Array:
-    """Intersection over union of boxes (..., 4) xyxy, pair by pair; 0 where there is no area.
+    """Return the intersection over union of boxes, pair by pair; 0 where there is no area.
 
-    pixel: what is added to widths and heights: 1 where right and bottom are the last pixels
-    inside the box, as in VOC's files.
+    Args:
+        a: boxes (..., 4), xyxy.
+        b: as many boxes.
+        pixel: added to widths and heights: 1 where right and bottom are the last pixels inside
+            the box, as in VOC's files; 0 where they are edges.
     """
     low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
-    inner = np.clip(high - low + pixel, 0, None).prod(axis=-1)
-    outer = _areas(a, pixel) + _areas(b, pixel) - inner
-    overlap: Array = np.divide(inner, outer, out=np.zeros_like(inner), where=outer > 0)
-    return overlap
+    intersection = np.clip(high - low + pixel, 0, None).prod(axis=-1)
+    union = _areas(a, pixel) + _areas(b, pixel) - intersection
+    zeros = np.zeros_like(intersection)
+    ratio: Array = np.divide(intersection, union, out=zeros, where=union > 0)
+    return ratio
 
 
 def _areas(boxes: Array, pixel: float) -> Array:
     return areas(boxes) if not pixel else (boxes[..., 2:] - boxes[..., :2] + pixel).prod(axis=-1)
 
 
-def nearest(found: Found, marked: Marked, pixel: float = 0.0) -> Pairs:
-    """Pair each detection with the truth of its picture and class that it overlaps most.
+def best_matches(
+    detections: DetectionTable, ground_truth: GroundTruthTable, pixel: float = 0.0
+) -> BestMatches:
+    """Match each detection to the ground truth of its image and class that it overlaps most.
 
-    Of equal overlaps the first truth counts. Memory is linear in detections: the candidates are
-    gone through in blocks.
+    Of equal overlaps the first ground truth counts. Pairs are compared in blocks, so that memory
+    is linear in the number of detections.
     """
-    truth, best = np.full(len(found), -1), np.zeros(len(found))
-    width = 1 + max(found.class_id.max(initial=0), marked.class_id.max(initial=0))
-    keys = (found.picture * width + found.class_id, marked.picture * width + marked.class_id)
-    for rows, candidates in _candidates(*keys):
-        overlap = iou(found.xyxy[rows], marked.xyxy[candidates], pixel)
+    match, best = np.full(len(detections), -1), np.zeros(len(detections))
+    width = 1 + max(table.class_id.max(initial=0) for table in (detections, ground_truth))
+    keys = (table.image * width + table.class_id for table in (detections, ground_truth))
+    for rows, candidates in _pairs(*keys):
+        overlap = iou(detections.xyxy[rows], ground_truth.xyxy[candidates], pixel)
         starts = np.flatnonzero(np.diff(rows, prepend=-1))
-        most = np.maximum.reduceat(overlap, starts)
+        largest = np.maximum.reduceat(overlap, starts)
         lengths = np.diff(starts, append=len(rows))
-        hits = np.flatnonzero((overlap == np.repeat(most, lengths)) & (overlap > 0))
-        first = hits[np.flatnonzero(np.diff(rows[hits], prepend=-1))]
-        truth[rows[first]], best[rows[first]] = candidates[first], overlap[first]
-    return Pairs(truth, best)
+        matched = np.flatnonzero((overlap == np.repeat(largest, lengths)) & (overlap > 0))
+        first = matched[np.flatnonzero(np.diff(rows[matched], prepend=-1))]
+        match[rows[first]], best[rows[first]] = candidates[first], overlap[first]
+    return BestMatches(match, best)
 
 
-def overlaps(found: Found, marked: Marked) -> tuple[Array, Array, Array]:
-    """All pairs of a detection and a truth of one picture that overlap, whatever their classes.
+def overlapping_pairs(
+    detections: DetectionTable, ground_truth: GroundTruthTable
+) -> tuple[Array, Array, Array]:
+    """Return all pairs of a detection and a ground truth of one image that overlap, of any class.
 
-    Returns the detections' rows, the truths' rows, and the IoU: (P,) each.
+    Returns:
+        Rows of the detections, rows of the ground truths, and the IoU: (P,) each.
     """
     parts = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
-    for rows, candidates in _candidates(found.picture, marked.picture):
-        overlap = iou(found.xyxy[rows], marked.xyxy[candidates])
-        some = overlap > 0
-        parts.append((rows[some], candidates[some], overlap[some]))
-    rows, candidates, overlap = (np.concatenate(each) for each in zip(*parts, strict=True))
+    for rows, candidates in _pairs(detections.image, ground_truth.image):
+        overlap = iou(detections.xyxy[rows], ground_truth.xyxy[candidates])
+        positive = overlap > 0
+        parts.append((rows[positive], candidates[positive], overlap[positive]))
+    rows, candidates, overlap = (np.concatenate(column) for column in zip(*parts, strict=True))
     return rows, candidates, overlap
 
 
-def by_score(score: Array) -> Array:
-    """Rows by falling score, equal scores in their order: (D,) int64."""
+def order_by_score(score: Array) -> Array:
+    """Return rows by falling score, equal scores in their order: (D,) int64."""
     return np.argsort(-score, kind="stable")
 
 
-def by_class(class_id: Array, order: Array) -> Array:
-    """Rows class by class, within each in the given order: (D,) int64."""
+def order_by_class(class_id: Array, order: Array) -> Array:
+    """Return rows class by class, within each class in the given order: (D,) int64."""
     return order[np.argsort(class_id[order], kind="stable")]
 
 
-def first_claims(truth: Array, order: Array, hit: Array) -> Array:
-    """Say which detections are the first, in an order, to hit their truth: (D,) bool.
+def first_matches(ground_truth: Array, order: Array, matched: Array) -> Array:
+    """Return which detections are the first, in an order, of those matched to a ground truth.
 
-    truth: (D,) rows; order: rows of detections; hit: (D,) bool, whose overlap is large enough.
+    Args:
+        ground_truth: (D,) int64, the ground truth's row of each detection.
+        order: rows of detections.
+        matched: (D,) bool, whose overlap is large enough.
+
+    Returns:
+        (D,) bool.
     """
-    rows = order[hit[order]]
-    _, first = np.unique(truth[rows], return_index=True)
-    claims = np.zeros(len(truth), bool)
-    claims[rows[first]] = True
-    return claims
+    rows = order[matched[order]]
+    _, index = np.unique(ground_truth[rows], return_index=True)
+    first = np.zeros(len(ground_truth), bool)
+    first[rows[index]] = True
+    return first
 
 
-def _candidates(mine: Array, theirs: Array) -> Any:
-    """Yield (rows of `mine`, rows of `theirs`) with equal keys, rows of `mine` in order."""
-    sorting = np.argsort(theirs, kind="stable")
-    keys = theirs[sorting]
-    start = np.searchsorted(keys, mine, side="left")
-    count = np.searchsorted(keys, mine, side="right") - start
+def _pairs(left: Array, right: Array) -> Iterator[tuple[Array, Array]]:
+    """Yield rows of `left` and of `right` with equal keys, in blocks; `left` stays in order."""
+    sorting = np.argsort(right, kind="stable")
+    keys = right[sorting]
+    start = np.searchsorted(keys, left, side="left")
+    count = np.searchsorted(keys, left, side="right") - start
     ends = np.cumsum(count)
-    some = np.flatnonzero(count)
-    blocks = np.split(some, np.flatnonzero(np.diff(ends[some] // PAIRS_AT_ONCE)) + 1)
-    for block in blocks if len(some) else ():
+    paired = np.flatnonzero(count)
+    blocks = np.split(paired, np.flatnonzero(np.diff(ends[paired] // PAIRS_PER_BLOCK)) + 1)
+    for block in blocks if len(paired) else ():
         rows = np.repeat(block, count[block])
         first = np.cumsum(count[block]) - count[block]
         offset = np.arange(len(rows)) - np.repeat(first, count[block])

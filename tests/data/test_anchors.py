@@ -12,8 +12,8 @@ from keys import SHARED
 
 import darknet_torch.data
 from darknet_torch.cli import main
-from darknet_torch.data import Dataset, Sample, Truth
-from darknet_torch.data.anchors import best_iou, cfg_lines, cluster, find, sizes
+from darknet_torch.data import Dataset, GroundTruth, Sample
+from darknet_torch.data.anchors import best_iou, box_sizes, cfg_lines, cluster, find_anchors
 from darknet_torch.errors import DarknetWarning, DataError, UsageError
 
 TRAIN = SHARED / "oracle" / "train"
@@ -34,7 +34,7 @@ def key(clusters: int):
     """The boxes of a key, in its unit, and Darknet's runs: mean IoU in percent, anchors (k, 2)."""
     truths = json.loads((TRAIN / "map_eval.json").read_text())["truths"]
     content = json.loads((TRAIN / f"calc_anchors_{clusters}.json").read_text())
-    shapes = [each["box_rel_cxcywh"][2:] for found in truths.values() for each in found]
+    shapes = [each["box_rel_cxcywh"][2:] for rows in truths.values() for each in rows]
     runs = [
         (percent, np.array([float(v) for v in text.split(",")]).reshape(-1, 2))
         for percent, text in content["runs"]
@@ -50,7 +50,7 @@ def dataset(boxes, width=100, height=50, **marks) -> Dataset:
     """One picture with boxes of these sizes (N, 2) in pixels."""
     boxes = np.asarray(boxes, float).reshape(-1, 2)
     xyxy = np.concatenate([np.ones_like(boxes), 1 + boxes], axis=1)
-    truth = Truth(xyxy=xyxy, class_id=np.zeros(len(boxes), int), **marks)
+    truth = GroundTruth(xyxy=xyxy, class_id=np.zeros(len(boxes), int), **marks)
     return Dataset(("thing",), (Sample(Path("a.jpg"), width, height, truth, 1),), source="my.yaml")
 
 
@@ -75,15 +75,15 @@ def test_the_mean_iou_is_what_darknet_prints(clusters) -> None:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_better_than_the_best_run_of_darknet(clusters, seed) -> None:
     boxes, (width, height), runs = key(clusters)
-    found = cluster(boxes, clusters, seed=seed, unit=unit_of(clusters))
-    assert 100 * naive_mean(boxes, found.sizes) > max(percent for percent, _ in runs) + 1
-    assert found.mean_iou == pytest.approx(naive_mean(boxes, found.sizes))
-    assert np.all(np.diff(found.sizes.prod(axis=1)) >= 0)
+    anchors = cluster(boxes, clusters, seed=seed, unit=unit_of(clusters))
+    assert 100 * naive_mean(boxes, anchors.sizes) > max(percent for percent, _ in runs) + 1
+    assert anchors.mean_iou == pytest.approx(naive_mean(boxes, anchors.sizes))
+    assert np.all(np.diff(anchors.sizes.prod(axis=1)) >= 0)
     # the same from a data set, whose pictures are of another size
     head, cell = ("region", 32) if clusters == 5 else ("yolo", 1)
     photos = dataset(boxes / [width, height] * [100, 50])
-    again = find(photos, clusters, width * cell, height * cell, head=head, seed=seed)
-    assert again.mean_iou == pytest.approx(found.mean_iou, abs=0.002)
+    again = find_anchors(photos, clusters, width * cell, height * cell, head=head, seed=seed)
+    assert again.mean_iou == pytest.approx(anchors.mean_iou, abs=0.002)
 
 
 # ---- plain computations
@@ -121,13 +121,13 @@ def test_the_order_of_the_boxes_does_not_matter(boxes, random) -> None:
 @given(shapes)
 def test_what_is_returned_fits_together(boxes) -> None:
     k = min(3, len(set(boxes)))
-    found = cluster(boxes, k, restarts=3)
-    assert found.mean_iou == pytest.approx(naive_mean(boxes, found.sizes))
-    assert found.counts.sum() == len(boxes)
+    anchors = cluster(boxes, k, restarts=3)
+    assert anchors.mean_iou == pytest.approx(naive_mean(boxes, anchors.sizes))
+    assert anchors.counts.sum() == len(boxes)
     means = [cluster(boxes, n, restarts=20).mean_iou for n in range(1, k + 1)]
     assert means == sorted(means)  # more anchors fit better
     if k == len(set(boxes)):
-        assert found.mean_iou == pytest.approx(1)
+        assert anchors.mean_iou == pytest.approx(1)
 
 
 @settings(max_examples=20, deadline=None)
@@ -149,9 +149,9 @@ def test_no_pair_of_whole_numbers_is_better(seed) -> None:
         np.maximum(iou[:, i], iou[:, j]).mean()
         for i, j in itertools.combinations(range(len(grid)), 2)
     )
-    found = cluster(boxes, 2, unit=1)
-    assert np.array_equal(found.sizes, np.round(found.sizes))
-    assert found.mean_iou == pytest.approx(best)
+    anchors = cluster(boxes, 2, unit=1)
+    assert np.array_equal(anchors.sizes, np.round(anchors.sizes))
+    assert anchors.mean_iou == pytest.approx(best)
 
 
 @pytest.mark.parametrize("k", [1, 4])
@@ -159,20 +159,20 @@ def test_groups_that_are_there_are_found(k) -> None:
     centres = np.array([(20, 20), (50, 120), (150, 60), (300, 300)], float)[:k]
     random = np.random.default_rng(0)
     boxes = np.concatenate([c * random.uniform(0.97, 1.03, (40, 2)) for c in centres])
-    found = cluster(boxes, k)
-    assert found.counts.tolist() == [40] * k
-    assert np.abs(found.sizes / centres - 1).max() < 0.03
+    anchors = cluster(boxes, k)
+    assert anchors.counts.tolist() == [40] * k
+    assert np.abs(anchors.sizes / centres - 1).max() < 0.03
 
 
 def test_many_boxes_count_all_of_them() -> None:
     random = np.random.default_rng(0)
     centres = np.array([(20, 20), (50, 120), (150, 60)], float)
     boxes = centres[random.integers(0, 3, 70_000)] * random.uniform(0.9, 1.1, (70_000, 2))
-    found = cluster(boxes, 3, restarts=3)
-    assert found.counts.sum() == len(boxes)
-    assert np.abs(found.sizes / centres - 1).max() < 0.02
-    assert found.mean_iou == pytest.approx(naive_mean(boxes[:5000], found.sizes), abs=0.003)
-    assert found.sizes.tolist() == cluster(boxes, 3, restarts=3).sizes.tolist()
+    anchors = cluster(boxes, 3, restarts=3)
+    assert anchors.counts.sum() == len(boxes)
+    assert np.abs(anchors.sizes / centres - 1).max() < 0.02
+    assert anchors.mean_iou == pytest.approx(naive_mean(boxes[:5000], anchors.sizes), abs=0.003)
+    assert anchors.sizes.tolist() == cluster(boxes, 3, restarts=3).sizes.tolist()
 
 
 # ---- data sets
@@ -180,24 +180,24 @@ def test_many_boxes_count_all_of_them() -> None:
 
 def test_sizes_are_those_in_the_input() -> None:
     photos = dataset([(50, 25), (10, 10)], width=100, height=50)
-    assert sizes(photos, 200, 200).tolist() == [[100, 100], [20, 40]]
-    assert sizes(photos, 200, 200, letterbox=True).tolist() == [[100, 50], [20, 20]]
+    assert box_sizes(photos, 200, 200).tolist() == [[100, 100], [20, 40]]
+    assert box_sizes(photos, 200, 200, letterbox=True).tolist() == [[100, 50], [20, 20]]
 
 
 def test_what_is_difficult_or_a_crowd_is_left_out() -> None:
     photos = dataset([(1, 2), (3, 4), (5, 6)], difficult=[1, 0, 0], crowd=[0, 0, 1])
-    assert sizes(photos, 100, 50).tolist() == [[3, 4]]
+    assert box_sizes(photos, 100, 50).tolist() == [[3, 4]]
 
 
 def test_boxes_without_a_size_are_left_out_with_a_warning() -> None:
     with pytest.warns(DarknetWarning, match=r"my\.yaml: 1 boxes without a size are left out"):
-        assert sizes(dataset([(1, 2), (0, 4)]), 100, 50).tolist() == [[1, 2]]
+        assert box_sizes(dataset([(1, 2), (0, 4)]), 100, 50).tolist() == [[1, 2]]
     with pytest.warns(DarknetWarning, match="2 boxes without a size"):
-        assert not len(sizes(dataset([(1, 2), (3, 4)], width=0, height=0), 100, 50))
+        assert not len(box_sizes(dataset([(1, 2), (3, 4)], width=0, height=0), 100, 50))
 
 
 def test_anchors_are_at_least_one_pixel() -> None:
-    assert find(dataset([(0.1, 0.2)] * 2), 1, 100, 50).sizes.tolist() == [[1, 1]]
+    assert find_anchors(dataset([(0.1, 0.2)] * 2), 1, 100, 50).sizes.tolist() == [[1, 1]]
 
 
 # ---- cfg lines
@@ -234,27 +234,27 @@ def test_cfg_lines() -> None:
         ([(1e-200, 1e-200)], 1, "box 0: 1e-200 x 1e-200 is no size; positive ones are"),
     ],
 )
-def test_what_cannot_be_clustered_is_told(boxes, k, message) -> None:
+def test_what_cannot_be_clustered_raises(boxes, k, message) -> None:
     with pytest.raises((UsageError, DataError)) as error:
         cluster(boxes, k)
     assert str(error.value) == message
 
 
-def test_arguments_that_are_wrong_are_told() -> None:
+def test_wrong_arguments_raise() -> None:
     with pytest.raises(UsageError, match="0 restarts: at least 1"):
         cluster([(1, 2)], 1, restarts=0)
     with pytest.raises(UsageError, match="an input of 0 x 416 pixels: each must be at least 1"):
-        find(dataset([(1, 2)]), 1, 0, 416)
-    with pytest.raises(DataError, match=r"my\.yaml: no box in 1 pictures to take anchors from"):
-        find(dataset([]), 1, 416, 416)
+        find_anchors(dataset([(1, 2)]), 1, 0, 416)
+    with pytest.raises(DataError, match=r"my\.yaml: no box in 1 images to take anchors from"):
+        find_anchors(dataset([]), 1, 416, 416)
 
 
 # ---- the command
 
 
 @pytest.fixture
-def asked(monkeypatch):
-    """Four boxes of two sizes as the data set; what is asked of `read` is kept."""
+def read_calls(monkeypatch):
+    """Four boxes of two sizes as the data set; the arguments of `read` are kept."""
     calls: list = []
 
     def read(source, split="val", **options):
@@ -265,7 +265,7 @@ def asked(monkeypatch):
     return calls
 
 
-def test_the_command_prints_a_cfg(asked, capsys) -> None:
+def test_the_command_prints_a_cfg(read_calls, capsys) -> None:
     arguments = "anchors my.yaml --clusters 2 --width 200 --height 200 --heads 1 --split val"
     assert main(arguments.split()) == 0
     assert capsys.readouterr().out.splitlines() == [
@@ -276,10 +276,10 @@ def test_the_command_prints_a_cfg(asked, capsys) -> None:
         "# stride 32",
         "mask=0,1",
     ]
-    assert asked == [("my.yaml", "val", {})]
+    assert read_calls == [("my.yaml", "val", {})]
 
 
-def test_the_command_prints_json_and_region_anchors(asked, capsys) -> None:
+def test_the_command_prints_json_and_region_anchors(read_calls, capsys) -> None:
     arguments = "anchors my.yaml --clusters 2 --width 320 --height 320 --for region --json"
     assert main([*arguments.split(), "--letterbox"]) == 0
     assert json.loads(capsys.readouterr().out) == {
@@ -288,10 +288,10 @@ def test_the_command_prints_json_and_region_anchors(asked, capsys) -> None:
         "counts": [2, 2],
         "cfg": ["anchors=1.0000,1.0000, 5.0000,2.5000", "num=2"],
     }
-    assert asked == [("my.yaml", "train", {})]
+    assert read_calls == [("my.yaml", "train", {})]
 
 
-def test_the_command_tells_what_is_wrong(asked, capsys) -> None:
+def test_the_command_reports_errors(read_calls, capsys) -> None:
     assert main("anchors my.yaml --clusters 3 --width 416 --height 416".split()) == 2
     error = capsys.readouterr().err
     assert error == "darknet-torch: 3 anchors from 2 different sizes of boxes: too many\n"

@@ -38,17 +38,17 @@ def test_what_is_in_a_file(tmp_path: Path) -> None:
     path = coco(
         tmp_path, [mark(5, 3, [1, 2, 3.5, 4], area=9, iscrowd=1), mark(5, 20, [0, 0, 9, 9])]
     )
-    found = read(path)
-    assert found.names == ("ant", "bee", "wasp")
-    assert found.category_ids == (3, 7, 20)
-    assert [(each.path.name, each.image_id) for each in found.samples] == [
+    dataset = read(path)
+    assert dataset.names == ("ant", "bee", "wasp")
+    assert dataset.category_ids == (3, 7, 20)
+    assert [(each.path.name, each.image_id) for each in dataset.samples] == [
         ("a.png", 11),
         ("b.png", 5),
     ]
-    assert boxes(found, 1) == [(0, [1, 2, 4.5, 6]), (2, [0, 0, 9, 9])]
-    truth = found.samples[1].truth
-    assert (truth.area.tolist(), truth.crowd.tolist()) == ([9, 81], [True, False])
-    assert found.counts == {"negative picture": 1}
+    assert boxes(dataset, 1) == [(0, [1, 2, 4.5, 6]), (2, [0, 0, 9, 9])]
+    ground_truth = dataset.samples[1].ground_truth
+    assert (ground_truth.area.tolist(), ground_truth.crowd.tolist()) == ([9, 81], [True, False])
+    assert dataset.counts == {"negative picture": 1}
 
 
 def test_beside_pycocotools(tmp_path: Path) -> None:
@@ -63,27 +63,27 @@ def test_beside_pycocotools(tmp_path: Path) -> None:
         crowd = int(rng.integers(2))
         marks.append(mark(image, category, box, area=w * h / 2, iscrowd=crowd) | {"id": number})
     path = coco(tmp_path, marks)
-    found, tool = read(path), theirs(str(path))
-    assert not found.problems
-    for sample in found.samples:
+    dataset, tool = read(path), theirs(str(path))
+    assert not dataset.problems
+    for sample in dataset.samples:
         rows = tool.loadAnns(tool.getAnnIds(imgIds=[sample.image_id]))
-        assert len(rows) == len(sample.truth) > 10
+        assert len(rows) == len(sample.ground_truth) > 10
         corners = np.array([row["bbox"] for row in rows])
         corners[:, 2:] += corners[:, :2]
-        np.testing.assert_allclose(sample.truth.xyxy, corners)
-        ids = [found.category_ids[each] for each in sample.truth.class_id]
+        np.testing.assert_allclose(sample.ground_truth.xyxy, corners)
+        ids = [dataset.category_ids[each] for each in sample.ground_truth.class_id]
         assert ids == [row["category_id"] for row in rows]
-        assert sample.truth.area.tolist() == [row["area"] for row in rows]
-        assert sample.truth.crowd.tolist() == [row["iscrowd"] for row in rows]
+        assert sample.ground_truth.area.tolist() == [row["area"] for row in rows]
+        assert sample.ground_truth.crowd.tolist() == [row["iscrowd"] for row in rows]
         name = tool.loadCats(ids[:1])[0]["name"]
-        assert found.names[sample.truth.class_id[0]] == name
+        assert dataset.names[sample.ground_truth.class_id[0]] == name
 
 
 def test_given_names_number_the_classes(tmp_path: Path) -> None:
     path = coco(tmp_path, [mark(11, 3, [1, 1, 2, 2]), mark(11, 20, [1, 1, 3, 3])])
-    found = read(path, names=["wasp", "hornet", "bee", "ant"])
-    assert [each for each, _ in boxes(found)] == [3, 0]
-    assert found.category_ids == (20, -1, 7, 3)
+    dataset = read(path, names=["wasp", "hornet", "bee", "ant"])
+    assert [each for each, _ in boxes(dataset)] == [3, 0]
+    assert dataset.category_ids == (20, -1, 7, 3)
     fewer = read(path, names=["ant"], format="coco")
     assert [each for each, _ in boxes(fewer)] == [0]
     assert fewer.counts == {"negative picture": 1, "unknown class": 1}
@@ -99,12 +99,12 @@ def test_names_of_darknet_are_those_of_coco(tmp_path: Path) -> None:
         for number, name in zip(COCO_CATEGORY_IDS, names, strict=True)
     ]
     path = coco(tmp_path, [mark(11, 63, [1, 1, 2, 2])], categories=categories[::-1])
-    found = read(path, names="coco.names")
-    assert found.category_ids == COCO_CATEGORY_IDS
-    assert [found.names[each] for each, _ in boxes(found)] == ["sofa"]
-    assert found.counts == {"negative picture": 1, "other spelling": 4}
-    assert "category 63, couch, is taken for sofa" in {each.what for each in found.problems}
-    assert not found.faults
+    dataset = read(path, names="coco.names")
+    assert dataset.category_ids == COCO_CATEGORY_IDS
+    assert [dataset.names[each] for each, _ in boxes(dataset)] == ["sofa"]
+    assert dataset.counts == {"negative picture": 1, "other spelling": 4}
+    assert "category 63, couch, is taken for sofa" in {each.what for each in dataset.problems}
+    assert not dataset.faults
     strangers = read(path, names=[f"class {number}" for number in range(80)])
     assert strangers.counts == {"negative picture": 2, "unknown class": 1}
 
@@ -136,10 +136,10 @@ WRONG: dict[str, tuple[Any, str]] = {
 def test_a_wrong_annotation_is_reported_with_its_place(name: str, tmp_path: Path) -> None:
     entry, kind = WRONG[name]
     path = coco(tmp_path, [mark(11, 3, [0, 0, 9, 9]), mark(5, 3, [0, 0, 9, 9]), entry])
-    found = read(path)
-    assert problems(found, tmp_path) == [(kind, "annotations/instances_val.json: annotations[2]")]
+    dataset = read(path)
+    assert problems(dataset, tmp_path) == [(kind, "annotations/instances_val.json: annotations[2]")]
     kept = kind in ("outside the picture", "duplicate row")
-    assert len(found.samples[0].truth) == 1 + kept
+    assert len(dataset.samples[0].ground_truth) == 1 + kept
 
 
 def test_wrong_pictures_and_categories(tmp_path: Path) -> None:
@@ -163,10 +163,10 @@ def test_wrong_pictures_and_categories(tmp_path: Path) -> None:
         ("size disagrees", "images[0]"),
         ("missing picture", "images[4]"),
     ]
-    found = read(path)
+    dataset = read(path)
     file = "annotations/instances_val.json: "
-    assert problems(found, tmp_path) == [(kind, file + place) for kind, place in places]
-    assert [(each.width, each.height) for each in found.samples] == [(40, 20), (40, 20)]
+    assert problems(dataset, tmp_path) == [(kind, file + place) for kind, place in places]
+    assert [(each.width, each.height) for each in dataset.samples] == [(40, 20), (40, 20)]
 
 
 @pytest.mark.parametrize(
@@ -205,5 +205,5 @@ def test_numbers_of_the_categories_come_back(tmp_path: Path) -> None:
     assert content["annotations"] == [
         mark(11, 20, [1, 2, 3, 4], area=5, iscrowd=1),
     ]
-    found = read(again / "data.yaml")
-    assert found.category_ids == (3, 7, 20)
+    dataset = read(again / "data.yaml")
+    assert dataset.category_ids == (3, 7, 20)

@@ -23,26 +23,26 @@ def test_broken_promises_are_seen(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fuzz.lay_out(tmp_path)
-    found = fuzz.read(tmp_path / "my.data")
-    fuzz.examine(found)
-    truth = found.samples[0].truth
+    dataset = fuzz.read(tmp_path / "my.data")
+    fuzz.examine(dataset)
+    ground_truth = dataset.samples[0].ground_truth
     if kind == "class":
-        truth.class_id[0] = 2
+        ground_truth.class_id[0] = 2
     elif kind == "area":
-        truth.xyxy[0, 2] = truth.xyxy[0, 0]
+        ground_truth.xyxy[0, 2] = ground_truth.xyxy[0, 0]
     else:
-        problem = type(found.problems[0])("zero area", "a", "two\nlines")
-        found = type(found)(found.names, found.samples, (problem,))
+        problem = type(dataset.problems[0])("zero area", "a", "two\nlines")
+        dataset = type(dataset)(dataset.names, dataset.samples, (problem,))
     with pytest.raises(AssertionError):
-        fuzz.examine(found)
+        fuzz.examine(dataset)
 
 
 def test_an_undamaged_data_set_is_clean(tmp_path: Path) -> None:
     fuzz.lay_out(tmp_path)
     for source in fuzz.SOURCES:
-        found = fuzz.read(tmp_path / source)
-        assert len(found) >= 2
-        assert not found.faults
+        dataset = fuzz.read(tmp_path / source)
+        assert len(dataset) >= 2
+        assert not dataset.faults
 
 
 def test_all_damages_change_something() -> None:

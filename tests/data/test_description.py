@@ -1,4 +1,4 @@
-"""What a source means: YAML, .data, lists, globs, folders, classes of whole pictures."""
+"""What a source means: YAML, .data, lists, globs, folders, classes of whole images."""
 
 import datetime
 from pathlib import Path
@@ -14,8 +14,8 @@ from darknet_torch.files import cfg_folder
 ROW = "0 .5 .5 .5 .5\n"
 
 
-def stems(found: Dataset) -> str:
-    return "".join(sample.path.stem for sample in found.samples)
+def stems(dataset: Dataset) -> str:
+    return "".join(sample.path.stem for sample in dataset.samples)
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "text, wanted",
+    "text, expected",
     [
         ("val: photos/images", "abc"),
         ("root: photos\nval: images", "abc"),
@@ -43,12 +43,12 @@ def photos(tmp_path: Path) -> Path:
         ("train: nowhere\nval: photos/images\ndownload: import os", "abc"),
     ],
 )
-def test_parts_of_a_yaml(text: str, wanted: str, photos: Path) -> None:
+def test_parts_of_a_yaml(text: str, expected: str, photos: Path) -> None:
     lay(photos, {"my.yaml": text})
-    found = read(photos / "my.yaml")
-    assert stems(found) == wanted
-    assert not found.problems
-    assert boxes(found) == [(0, [10, 5, 30, 15])]
+    dataset = read(photos / "my.yaml")
+    assert stems(dataset) == expected
+    assert not dataset.problems
+    assert boxes(dataset) == [(0, [10, 5, 30, 15])]
 
 
 @pytest.mark.parametrize(
@@ -76,25 +76,25 @@ def test_names_of_a_yaml(text: str, names: tuple[str, ...], photos: Path) -> Non
         ("5: x", "5: unknown key; there are root, path"),
         ("train: photos", "my.yaml: no split val; it has train"),
         ("val: []", "val: an empty list"),
-        ("val: 5", "val: 5: a path wanted"),
-        ('val: "a\\nb"', r"a\nb: a path wanted"),
-        ("val: [photos/images, [x]]", "val: a list: a path wanted"),
+        ("val: 5", "val: 5: a path expected"),
+        ('val: "a\\nb"', r"a\nb: a path expected"),
+        ("val: [photos/images, [x]]", "val: a list: a path expected"),
         ("val: nowhere", "nowhere: no such file or folder; looked for "),
-        ("val: nowhere/*.png", "nowhere/*.png: no picture matches"),
-        ("val: photos/labels", "no pictures in this folder"),
+        ("val: nowhere/*.png", "nowhere/*.png: no image matches"),
+        ("val: photos/labels", "no images in this folder"),
         ("val: my.names\nroot: nowhere", "root: nowhere: no such file or folder"),
-        ("val: photos\nroot: my.names", "root: my.names: a folder wanted"),
+        ("val: photos\nroot: my.names", "root: my.names: a folder expected"),
         ("val: photos\nformat: vod", "format: vod: one of darknet, voc, coco"),
-        ("val: photos\nnames: [ant, [bee]]", "names: a list: a name wanted"),
+        ("val: photos\nnames: [ant, [bee]]", "names: a list: a name expected"),
         ("val: photos\nnames: {0: ant, 2: bee}", "names: class 1 has no name"),
         ("val: photos\nnames: [ant]\nnc: 2", "nc: 2, but there are 1 names"),
-        ("val: photos\nnc: -1", "nc: -1: the number of classes wanted"),
-        ("val: photos\nnc: 99999999", "99999999 classes: 0 to 65536 can be"),
+        ("val: photos\nnc: -1", "nc: -1: the number of classes expected"),
+        ("val: photos\nnc: 99999999", "99999999 classes: 0 to 65536 expected"),
         ("val: photos\nnames: no.names", "names: no.names: no such file or folder"),
-        ("val: photos/images\ndifficult: my.names", "difficult: 2 pictures for 3; one each"),
+        ("val: photos/images\ndifficult: my.names", "difficult: 2 images for 3; one each"),
         ("val: [photos, photos]\ndifficult: my.names", "difficult: goes with a single list"),
-        ("- val", "`key: value` lines wanted"),
-        ("", "`key: value` lines wanted"),
+        ("- val", "`key: value` lines expected"),
+        ("", "`key: value` lines expected"),
         ("val: [", "my.yaml:1: no YAML"),
         ("a: &a [x]\nval: *a", "my.yaml:2: an alias"),
         ("val: !!python/object/apply:os.system [ls]", "my.yaml:1: no YAML"),
@@ -133,9 +133,9 @@ def test_data_counts_from_the_current_folder_then_from_its_own(
     assert stems(read(photos / "data/my.data")) == "b"
     lay(photos, {"else/photos/images/b.png": "", "else/data/list.txt": "photos/images/b.png\n" * 2})
     monkeypatch.chdir(photos / "else")
-    found = read(photos / "data/my.data")
-    assert [str(each.path) for each in found.samples] == ["photos/images/b.png"] * 2
-    assert found.names == ("ant", "bee")  # as many as there are classes
+    dataset = read(photos / "data/my.data")
+    assert [str(each.path) for each in dataset.samples] == ["photos/images/b.png"] * 2
+    assert dataset.names == ("ant", "bee")  # as many as there are classes
     with pytest.raises(DataError, match="no split test; it has train, valid"):
         read(photos / "data/my.data", "test")
 
@@ -144,9 +144,9 @@ def test_data_counts_from_the_current_folder_then_from_its_own(
     "text, message",
     [
         ("classes=4\nvalid=photos/list.txt\nnames=my.names", "names: 2 names for classes=4"),
-        ("classes=x\nvalid=photos/list.txt", "classes: x: a number wanted"),
+        ("classes=x\nvalid=photos/list.txt", "classes: x: a number expected"),
         ("valid=photos/list.txt\nnames=no.names", "names: no.names: no such file"),
-        ("valid=empty.txt", "empty.txt: an empty list; a picture a line wanted"),
+        ("valid=empty.txt", "empty.txt: an empty list; an image a line expected"),
     ],
 )
 def test_a_wrong_data_file(text: str, message: str, photos: Path) -> None:
@@ -161,10 +161,13 @@ def test_a_wrong_data_file(text: str, message: str, photos: Path) -> None:
 def test_difficult_boxes_lie_in_a_parallel_list(photos: Path) -> None:
     lay(photos, {"my.data": "valid=photos/list.txt\ndifficult=hard.txt\nclasses=2\n"})
     lay(photos, {"hard.txt": "hard/c.png\nhard/a.png\n", "hard/a.txt": "1 .5 .5 1 1\n1 2 3\n"})
-    found = read(photos / "my.data")
-    assert [each.truth.difficult.tolist() for each in found.samples] == [[False], [False, True]]
-    assert boxes(found, 1) == [(0, [10, 5, 30, 15]), (1, [0, 0, 40, 20])]
-    assert problems(found, photos) == [("column count", "hard/a.txt:2")]
+    dataset = read(photos / "my.data")
+    assert [each.ground_truth.difficult.tolist() for each in dataset.samples] == [
+        [False],
+        [False, True],
+    ]
+    assert boxes(dataset, 1) == [(0, [10, 5, 30, 15]), (1, [0, 0, 40, 20])]
+    assert problems(dataset, photos) == [("column count", "hard/a.txt:2")]
 
 
 def test_folders_of_splits(photos: Path) -> None:
@@ -174,8 +177,8 @@ def test_folders_of_splits(photos: Path) -> None:
     )
     lay(photos, {f"y/labels/{each}.txt": ROW for each in ("train/a", "val2017/b", "test/c")})
     for split, stem in (("train", "a"), ("val", "b"), ("test", "c")):
-        found = read(photos / "y", split)
-        assert (stems(found), found.problems) == (stem, ())
+        dataset = read(photos / "y", split)
+        assert (stems(dataset), dataset.problems) == (stem, ())
     assert stems(read(photos / "photos")) == "abc"
     lay(photos, {"all.yaml": "train: y/images/train\nval: y/images/val2017\ntest: photos/images\n"})
     assert stems(read(photos / "all.yaml", "all")) == "ababc"
@@ -206,9 +209,11 @@ def test_descriptions_travel_with_the_package(
         describe(name)
     (tmp_path / "coco").mkdir()
     (tmp_path / "VOCdevkit").mkdir()
-    found = describe(name)
-    assert found.names is not None
-    assert (len(found.names), found.format) == ((80, "coco") if name[0] == "c" else (20, "voc"))
+    description = describe(name)
+    assert description.names is not None
+    assert (len(description.names), description.format) == (
+        (80, "coco") if name[0] == "c" else (20, "voc")
+    )
     assert {each.name for each in (cfg_folder() / "datasets").iterdir()} == {
         "coco.yaml",
         "voc.yaml",
@@ -222,13 +227,13 @@ def test_voc_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         lay(folder, {f"Annotations/{name}.xml": voc(("dog", "", 1, 1, 9, 9))})
         lay(folder, {"ImageSets/Main/trainval.txt": f"{name}\n"})
     monkeypatch.chdir(tmp_path)
-    found = read("voc", "train")
-    assert stems(found) == "ab"
-    assert boxes(found) == boxes(found, 1) == [(11, [0, 0, 9, 9])]
-    assert not found.problems
+    dataset = read("voc", "train")
+    assert stems(dataset) == "ab"
+    assert boxes(dataset) == boxes(dataset, 1) == [(11, [0, 0, 9, 9])]
+    assert not dataset.problems
 
 
-# ---- classes of whole pictures
+# ---- classes of whole images
 
 
 def test_a_folder_a_class(tmp_path: Path) -> None:
@@ -236,17 +241,17 @@ def test_a_folder_a_class(tmp_path: Path) -> None:
         tmp_path,
         {"val/bee/1.jpg": "", "val/ant/2.jpg": "", "val/ant/1.jpg": "", "train/x/1.jpg": ""},
     )
-    found = read(tmp_path)
-    assert found.names == ("ant", "bee")
-    assert [(each.path.name, each.label) for each in found.samples] == [
+    dataset = read(tmp_path)
+    assert dataset.names == ("ant", "bee")
+    assert [(each.path.name, each.label) for each in dataset.samples] == [
         *(("1.jpg", 0), ("2.jpg", 0), ("1.jpg", 1))
     ]
-    assert not found.problems
+    assert not dataset.problems
     assert read(tmp_path / "val", format="classification").names == ("ant", "bee")
     named = read(tmp_path, names=["bee"])
     assert [each.label for each in named.samples] == [0]
     assert problems(named, tmp_path) == [("unknown class", "val/ant")]
-    with pytest.raises(DataError, match="a folder a class wanted"):
+    with pytest.raises(DataError, match="a folder for each class expected"):
         read(tmp_path / "val/ant", format="folders")
 
 
@@ -255,13 +260,13 @@ def test_a_name_in_the_path(tmp_path: Path) -> None:
     lay(tmp_path, {"list.txt": "n02/2.jpg\nn01/1.jpg\nn03/3.jpg\nn02/n01.jpg\n"})
     lay(tmp_path, {"my.data": "classes=2\nvalid=list.txt\nlabels=my.labels\nnames=my.names\n"})
     lay(tmp_path, {"my.labels": "n01\nn02\n", "my.names": "tench\ngoldfish\n"})
-    found = read(tmp_path / "my.data")
-    assert [each.label for each in found.samples] == [1, 0, None, 0]
-    assert problems(found, tmp_path) == [
+    dataset = read(tmp_path / "my.data")
+    assert [each.label for each in dataset.samples] == [1, 0, None, 0]
+    assert problems(dataset, tmp_path) == [
         ("no class", "list.txt:3"),
         ("several classes", "list.txt:4"),
     ]
     same = read(tmp_path / "list.txt", format="classification", names=["n01", "n02"])
     assert [each.label for each in same.samples] == [1, 0, None, 0]
-    with pytest.raises(DataError, match="which names occur in the paths"):
+    with pytest.raises(DataError, match="need the names that occur in them"):
         read(tmp_path / "list.txt", format="paths")

@@ -22,25 +22,25 @@ def one(folder: Path, annotation: str | bytes) -> Path:
 def test_corners_count_from_one_and_belong_to_the_box(tmp_path: Path) -> None:
     flags = "<difficult>1</difficult><truncated>1</truncated>"
     one(tmp_path, voc(("bee", flags, 1, 1, 40, 20), ("ant", "", 3.5, 4, 20, 11)))
-    found = read(tmp_path, names=["ant", "bee"])
-    assert boxes(found) == [(1, [0, 0, 40, 20]), (0, [2.5, 3, 20, 11])]
-    truth = found.samples[0].truth
-    assert truth.difficult.tolist() == truth.truncated.tolist() == [True, False]
-    assert not found.problems
+    dataset = read(tmp_path, names=["ant", "bee"])
+    assert boxes(dataset) == [(1, [0, 0, 40, 20]), (0, [2.5, 3, 20, 11])]
+    ground_truth = dataset.samples[0].ground_truth
+    assert ground_truth.difficult.tolist() == ground_truth.truncated.tolist() == [True, False]
+    assert not dataset.problems
 
 
 def test_names_are_found_and_sorted(tmp_path: Path) -> None:
     one(tmp_path, voc(("wasp", "", 1, 1, 9, 9), ("ant", "", 1, 1, 8, 8)))
-    found = read(tmp_path)
-    assert found.names == ("ant", "wasp")
-    assert [each for each, _ in boxes(found)] == [1, 0]
+    dataset = read(tmp_path)
+    assert dataset.names == ("ant", "wasp")
+    assert [each for each, _ in boxes(dataset)] == [1, 0]
 
 
 def test_names_of_voc_itself_keep_their_numbers(tmp_path: Path) -> None:
     one(tmp_path, voc(("person", "", 1, 1, 9, 9), ("bicycle", "", 1, 1, 8, 8)))
-    found = read(tmp_path)
-    assert len(found.names) == 20
-    assert [found.names[each] for each, _ in boxes(found)] == ["person", "bicycle"]
+    dataset = read(tmp_path)
+    assert len(dataset.names) == 20
+    assert [dataset.names[each] for each, _ in boxes(dataset)] == ["person", "bicycle"]
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,10 @@ def test_a_wrong_object_is_reported_with_its_line(
     corners: tuple[str, ...], kind: str, tmp_path: Path
 ) -> None:
     one(tmp_path, voc(("ant", "", 1, 1, 40, 20), corners))
-    found = read(tmp_path, names=["ant"])
+    dataset = read(tmp_path, names=["ant"])
     # two lines an object; that of the second <bndbox> is the sixth
-    assert problems(found, tmp_path) == [(kind, "Annotations/a.xml:6")]
-    assert len(found.samples[0].truth) == 1 + (kind == "outside the picture")
+    assert problems(dataset, tmp_path) == [(kind, "Annotations/a.xml:6")]
+    assert len(dataset.samples[0].ground_truth) == 1 + (kind == "outside the picture")
 
 
 def test_an_object_without_a_box(tmp_path: Path) -> None:
@@ -74,10 +74,10 @@ def test_an_object_without_a_box(tmp_path: Path) -> None:
 
 def test_the_size_of_the_picture_counts(tmp_path: Path) -> None:
     one(tmp_path, voc(("ant", "", 1, 1, 9, 9)).replace("<width>40", "<width>41"))
-    found = read(tmp_path)
-    assert problems(found, tmp_path) == [("size disagrees", "Annotations/a.xml:2")]
-    assert found.problems[0].what == "size 41 x 20, the picture has 40 x 20"
-    assert found.samples[0].width == 40
+    dataset = read(tmp_path)
+    assert problems(dataset, tmp_path) == [("size disagrees", "Annotations/a.xml:2")]
+    assert dataset.problems[0].what == "size 41 x 20, the image has 40 x 20"
+    assert dataset.samples[0].width == 40
 
 
 def test_negative_missing_unreadable(tmp_path: Path) -> None:
@@ -107,23 +107,23 @@ def test_annotations_beside_pictures_and_elsewhere(tmp_path: Path) -> None:
 def test_bccd() -> None:
     """364 pictures; two boxes are points, and nothing else is wrong."""
     parts = {split: read(BCCD, split) for split in ("train", "val", "test")}
-    assert {split: len(found) for split, found in parts.items()} == {
+    assert {split: len(dataset) for split, dataset in parts.items()} == {
         "train": 205,
         "val": 87,
         "test": 72,
     }
     assert {each.names for each in parts.values()} == {("Platelets", "RBC", "WBC")}
-    found = read(BCCD, "all")
-    assert len(found) == 364
+    dataset = read(BCCD, "all")
+    assert len(dataset) == 364
     places = ["BloodImage_00338.xml:163", "BloodImage_00343.xml:55"]
-    wanted = [("zero area", f"{BCCD}/Annotations/{place}") for place in places]
-    assert [(each.kind, each.where) for each in found.problems] == wanted
+    expected = [("zero area", f"{BCCD}/Annotations/{place}") for place in places]
+    assert [(each.kind, each.where) for each in dataset.problems] == expected
     together = [each for part in parts.values() for each in part.problems]
-    assert sorted((each.kind, each.where) for each in together) == wanted
-    assert sum(len(each.truth) for each in found.samples) == 4888 - 2
-    first = found.samples[0]  # its file begins with WBC 260 177 491 376
-    assert first.truth.xyxy[0].tolist() == [259, 176, 491, 376]
-    assert found.names[first.truth.class_id[0]] == "WBC"
+    assert sorted((each.kind, each.where) for each in together) == expected
+    assert sum(len(each.ground_truth) for each in dataset.samples) == 4888 - 2
+    first = dataset.samples[0]  # its file begins with WBC 260 177 491 376
+    assert first.ground_truth.xyxy[0].tolist() == [259, 176, 491, 376]
+    assert dataset.names[first.ground_truth.class_id[0]] == "WBC"
 
 
 # ---- XML that means harm
@@ -157,11 +157,11 @@ def test_harmful_files_are_unreadable_and_no_more(name: str, tmp_path: Path) -> 
     secret = tmp_path / "secret.txt"
     secret.write_text("wasp")
     one(tmp_path, HARM[name].replace("{}", secret.as_uri()))
-    found = read(tmp_path)
-    assert found.counts == {"unreadable label file": 1}
-    assert found.names == () or "wasp" not in found.names
-    assert "wasp" not in str(found.problems[0])
-    assert "\n" not in str(found.problems[0])
+    dataset = read(tmp_path)
+    assert dataset.counts == {"unreadable label file": 1}
+    assert dataset.names == () or "wasp" not in dataset.names
+    assert "wasp" not in str(dataset.problems[0])
+    assert "\n" not in str(dataset.problems[0])
 
 
 @pytest.mark.parametrize("name", ["bomb", "outside", "parameter", "type elsewhere", "plain type"])

@@ -11,13 +11,13 @@ from pathlib import Path
 import keys
 import numpy as np
 import pytest
-from datasets import boxes, lay, picture, voc
+from datasets import boxes, lay, voc, write_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darknet_torch.cli import data, main
-from darknet_torch.data import Dataset, Sample, Truth, convert, read
-from darknet_torch.data.description import FORMATS
+from darknet_torch.data import Dataset, GroundTruth, Sample, convert, read
+from darknet_torch.data.description import LABEL_FORMATS
 from darknet_torch.errors import DataError, UsageError
 
 NAMES = ("ant", "bee", "a wasp")
@@ -25,60 +25,63 @@ WIDTH, HEIGHT = 400, 200
 
 
 @st.composite
-def truths(draw: st.DrawFn) -> Truth:
+def ground_truths(draw: st.DrawFn) -> GroundTruth:
     """Boxes of at least three pixels inside 400 x 200, some of them difficult or cut off."""
-    found, flags = [], []
+    corners, flags = [], []
     for _ in range(draw(st.integers(0, 5))):
         w, h = draw(st.floats(3, 400)), draw(st.floats(3, 200))
         x, y = draw(st.floats(0, 1)) * (WIDTH - w), draw(st.floats(0, 1)) * (HEIGHT - h)
-        found.append((x, y, x + w, y + h))
+        corners.append((x, y, x + w, y + h))
         flags.append((draw(st.booleans()), draw(st.booleans())))
-    ids = draw(st.lists(st.integers(0, 2), min_size=len(found), max_size=len(found)))
+    ids = draw(st.lists(st.integers(0, 2), min_size=len(corners), max_size=len(corners)))
     difficult, truncated = np.array(flags, bool).reshape(-1, 2).T
-    corners = np.array(found, float).reshape(-1, 4)
-    return Truth(
-        xyxy=corners, class_id=np.array(ids, int), difficult=difficult, truncated=truncated
+    return GroundTruth(
+        xyxy=np.array(corners, float).reshape(-1, 4),
+        class_id=np.array(ids, int),
+        difficult=difficult,
+        truncated=truncated,
     )
 
 
 @settings(max_examples=25, deadline=None)
 @given(
-    st.lists(truths(), min_size=1, max_size=2),
+    st.lists(ground_truths(), min_size=1, max_size=2),
     st.permutations(["darknet", "coco", "voc"]),
     st.sampled_from(["link", "copy", "none"]),
 )
-def test_boxes_survive_all_formats(marks: list[Truth], order: list[str], copy: str) -> None:
+def test_boxes_survive_all_formats(marks: list[GroundTruth], order: list[str], copy: str) -> None:
     """Darknet's rows and COCO's numbers lose nothing that counts, VOC half a pixel a corner."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        paths = [picture(folder / f"{n}.jpg", (WIDTH, HEIGHT)) for n in range(len(marks))]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        paths = [write_image(folder / f"{n}.jpg", (WIDTH, HEIGHT)) for n in range(len(marks))]
         samples = [
-            Sample(path, WIDTH, HEIGHT, truth, number)
-            for number, (path, truth) in enumerate(zip(paths, marks, strict=True), 1)
+            Sample(path, WIDTH, HEIGHT, ground_truth, number)
+            for number, (path, ground_truth) in enumerate(zip(paths, marks, strict=True), 1)
         ]
-        found = start = Dataset(NAMES, tuple(samples))
+        dataset = start = Dataset(NAMES, tuple(samples))
         lost = 1e-6
         for step, form in enumerate(order):
-            path = convert(found, folder / str(step), format=form, copy=copy)
+            path = convert(dataset, folder / str(step), format=form, copy=copy)
             again = read(path)
             assert set(again.counts) <= {"negative picture", "duplicate row"}
             lost = 0.5 + 1e-6 if form == "voc" else lost
             assert again.names == NAMES
             assert len(again) == len(start)
             for number in range(len(start)):
-                assert len(again.samples[number].truth) == len(start.samples[number].truth)
-                _nearest(again.samples[number].truth, start.samples[number].truth, lost)
-            found = again
+                after, before = (each.samples[number].ground_truth for each in (again, start))
+                assert len(after) == len(before)
+                _nearest(after, before, lost)
+            dataset = again
 
 
-def _nearest(ours: Truth, wanted: Truth, lost: float) -> None:
+def _nearest(ours: GroundTruth, expected: GroundTruth, lost: float) -> None:
     """Every box has one of the same class and flag as near as that, whatever the order."""
-    for truth, others in ((ours, wanted), (wanted, ours)):
-        for index in range(len(truth)):
-            same = (others.class_id == truth.class_id[index]) & (
-                others.difficult == truth.difficult[index]
+    for ground_truth, others in ((ours, expected), (expected, ours)):
+        for index in range(len(ground_truth)):
+            same = (others.class_id == ground_truth.class_id[index]) & (
+                others.difficult == ground_truth.difficult[index]
             )
-            apart = np.abs(others.xyxy[same] - truth.xyxy[index]).max(axis=1)
+            apart = np.abs(others.xyxy[same] - ground_truth.xyxy[index]).max(axis=1)
             assert apart.min() <= lost
 
 
@@ -111,22 +114,22 @@ def test_darknets_files(photos: Path) -> None:
     for name in ("data.yaml", "data.data"):
         again = read(out / name, strict=True)
         assert boxes(again) == [(1, [0, 0, 20, 10]), (0, [2, 2, 40, 20])]
-        assert again.samples[0].truth.difficult.tolist() == [False, True]
+        assert again.samples[0].ground_truth.difficult.tolist() == [False, True]
     assert not list(out.rglob(".*"))
 
 
 def test_vocs_and_cocos_files(photos: Path) -> None:
-    found = read(photos / "my.yaml")
-    convert(found, photos / "voc", format="voc", copy="copy")
+    dataset = read(photos / "my.yaml")
+    convert(dataset, photos / "voc", format="voc", copy="copy")
     text = (photos / "voc/Annotations/a.xml").read_text()
     assert "<xmin>3</xmin>" in text
     assert "<ymax>20</ymax>" in text
     assert (photos / "voc/ImageSets/Main/val.txt").read_text() == "a\na-2\n"
     assert not (photos / "voc/JPEGImages/a.jpg").is_symlink()
     again = read(photos / "voc", names=NAMES)
-    assert [boxes(again, n) for n in (0, 1)] == [boxes(found, n) for n in (0, 1)]
-    assert again.samples[0].truth.truncated.tolist() == [False, True]
-    convert(found, photos / "coco", format="coco", copy="none")
+    assert [boxes(again, n) for n in (0, 1)] == [boxes(dataset, n) for n in (0, 1)]
+    assert again.samples[0].ground_truth.truncated.tolist() == [False, True]
+    convert(dataset, photos / "coco", format="coco", copy="none")
     content = json.loads((photos / "coco/annotations/instances_val.json").read_text())
     assert content["annotations"][1] == {
         "id": 2,
@@ -139,26 +142,29 @@ def test_vocs_and_cocos_files(photos: Path) -> None:
         "truncated": 1,
     }
     again = read(photos / "coco/data.yaml")
-    assert boxes(again) == boxes(found)
-    assert again.samples[0].truth.difficult.tolist() == [False, True]
+    assert boxes(again) == boxes(dataset)
+    assert again.samples[0].ground_truth.difficult.tolist() == [False, True]
 
 
 def test_crowds_become_difficult_where_there_are_none(tmp_path: Path) -> None:
-    truth = Truth(xyxy=np.array([[0, 0, 9, 9.0]]), class_id=np.array([0]), crowd=np.array([True]))
-    start = Dataset(("ant",), (Sample(picture(tmp_path / "a.png"), 40, 20, truth, 1),))
+    ground_truth = GroundTruth(
+        xyxy=np.array([[0, 0, 9, 9.0]]), class_id=np.array([0]), crowd=np.array([True])
+    )
+    start = Dataset(("ant",), (Sample(write_image(tmp_path / "a.png"), 40, 20, ground_truth, 1),))
     for form in ("darknet", "voc"):
-        found = read(convert(start, tmp_path / form, format=form)).samples[0].truth
-        assert (found.difficult.tolist(), found.crowd.tolist()) == ([True], [False])
+        (sample,) = read(convert(start, tmp_path / form, format=form)).samples
+        flags = sample.ground_truth.difficult.tolist(), sample.ground_truth.crowd.tolist()
+        assert flags == ([True], [False])
 
 
 def test_a_second_split_joins_the_first(photos: Path) -> None:
-    found, out = read(photos / "my.yaml"), photos / "out"
-    convert(found, out, split="train")
-    convert(found.take([0]), out, split="val")
+    dataset, out = read(photos / "my.yaml"), photos / "out"
+    convert(dataset, out, split="train")
+    convert(dataset.take([0]), out, split="val")
     assert (len(read(out / "data.yaml", "train")), len(read(out / "data.yaml"))) == (2, 1)
     assert (len(read(out / "data.data", "train")), len(read(out / "data.data"))) == (2, 1)
-    with pytest.raises(DataError, match=r"data\.yaml: format: another than what is to be written"):
-        convert(found, out, format="voc")
+    with pytest.raises(DataError, match=r"data\.yaml: format: differs from the data set to write"):
+        convert(dataset, out, format="voc")
 
 
 def test_files_have_the_modes_of_new_files(tmp_path: Path) -> None:
@@ -173,22 +179,22 @@ def test_files_have_the_modes_of_new_files(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_converted(photos: Path) -> None:
-    found, out = read(photos / "my.yaml"), photos / "out"
-    with pytest.raises(UsageError, match="format=yolo: one of darknet, voc, coco wanted"):
-        convert(found, out, format="yolo")
-    with pytest.raises(DataError, match="another picture has that name; link or copy them"):
-        convert(found, out, copy="none")
-    with pytest.raises(DataError, match="lies where to write"):
-        convert(found, photos / "VOC", format="voc")
+    dataset, out = read(photos / "my.yaml"), photos / "out"
+    with pytest.raises(UsageError, match="format=yolo: one of darknet, voc, coco expected"):
+        convert(dataset, out, format="yolo")
+    with pytest.raises(DataError, match="another image has that name; link or copy them"):
+        convert(dataset, out, copy="none")
+    with pytest.raises(DataError, match="lies in the folder to write to"):
+        convert(dataset, photos / "VOC", format="voc")
     (photos / "file").write_text("")
     with pytest.raises(DataError, match="file: cannot be written"):
-        convert(found, photos / "file")
+        convert(dataset, photos / "file")
     for names, message in ((("a", " b"), "class 1: .*blanks"), (("a", "b", "a"), "class 2: a: is")):
         with pytest.raises(DataError, match=message):
-            convert(replace(found, names=names), out, format="coco")
-    assert convert(replace(found, names=("a", "b", "a")), out)
+            convert(replace(dataset, names=names), out, format="coco")
+    assert convert(replace(dataset, names=("a", "b", "a")), out)
     lay(photos, {"tree/ant/a.png": ""})
-    with pytest.raises(DataError, match="classes of whole pictures"):
+    with pytest.raises(DataError, match="classes of whole images"):
         convert(read(photos / "tree"), out)
 
 
@@ -203,9 +209,9 @@ def test_check(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lay(photos, {"list.txt": "other/a.png\nnowhere.png\n"})
     given = ["data", "check", str(photos / "list.txt"), "--json", "--verify"]
     assert main(given) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert told["counts"] == {"missing picture": 1, "negative picture": 1}
-    assert told["problems"][1]["where"] == f"{photos}/list.txt:2"
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["counts"] == {"missing picture": 1, "negative picture": 1}
+    assert printed["problems"][1]["where"] == f"{photos}/list.txt:2"
     assert main([*given, "--strict"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
@@ -214,7 +220,7 @@ def test_check(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_formats_of_the_command() -> None:
-    assert data._FORMATS == FORMATS
+    assert data._FORMATS == LABEL_FORMATS
 
 
 def test_stats(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -246,14 +252,14 @@ def test_tools(tool: str, source: str, photos: Path) -> None:
 def test_five_thousand_label_files(tmp_path: Path) -> None:
     """A second or two here; ten are for machines that are busy."""
     folder = tmp_path / "images"
-    picture(folder / "0.png")
+    write_image(folder / "0.png")
     content = (folder / "0.png").read_bytes()
     rows = "".join(f"{n} 0.5 0.5 0.{n + 1} 0.25\n" for n in range(7))
     for number in range(5000):
         (folder / f"{number}.png").write_bytes(content)
     lay(tmp_path, {f"labels/{number}.txt": rows for number in range(5000)})
     started = time.perf_counter()
-    found = read(folder, workers=1)
+    dataset = read(folder, workers=1)
     seconds = time.perf_counter() - started
-    assert (len(found), sum(len(each.truth) for each in found.samples)) == (5000, 35_000)
+    assert (len(dataset), sum(len(each.ground_truth) for each in dataset.samples)) == (5000, 35_000)
     assert seconds < 10

@@ -1,4 +1,4 @@
-"""Boxes on a picture: where lines and labels are, in which colours, and the pieces inside."""
+"""Boxes on an image: where lines and labels are, in which colours, and the pieces inside."""
 
 import itertools
 import math
@@ -19,36 +19,36 @@ def grey(width=400, height=300):
     return Image.new("RGB", (width, height), GREY)
 
 
-def found(boxes, class_ids=None, width=400, height=300, names=("a", "b", "c")):
+def detections(boxes, class_ids=None, width=400, height=300, names=("a", "b", "c")):
     ids = torch.tensor(range(len(boxes)) if class_ids is None else class_ids)
     score = torch.linspace(0.9, 0.5, len(boxes))
     xyxy = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
     return Detections(xyxy, score, ids.long(), names, width, height)
 
 
-def mask(picture, rgb):
-    return (np.asarray(picture) == rgb).all(axis=2)
+def mask(drawn, rgb):
+    return (np.asarray(drawn) == rgb).all(axis=2)
 
 
 def test_the_outline_is_where_the_box_is():
-    picture = found([[100, 100, 300, 250]]).draw(grey())
-    assert picture.size == (400, 300)
-    ours = mask(picture, color(0))
+    drawn = detections([[100, 100, 300, 250]]).draw(grey())
+    assert drawn.size == (400, 300)
+    ours = mask(drawn, color(0))
     assert ours[100:251, 100].all()
     assert ours[100:251, 300].all()
     assert ours[250, 100:301].all()
     assert not ours[150:200, 110:290].any()  # the inside stays
-    assert mask(picture, GREY)[:50].all()
+    assert mask(drawn, GREY)[:50].all()
 
 
 def test_the_source_stays_and_the_result_is_always_the_same():
-    source, d = grey(), found([[10, 10, 90, 90], [50, 50, 200, 200]])
+    source, d = grey(), detections([[10, 10, 90, 90], [50, 50, 200, 200]])
     assert d.draw(source).tobytes() == d.draw(source).tobytes()
     assert source.getcolors() == [(400 * 300, GREY)]
 
 
 def letters(*boxes):
-    d = found(boxes, [0] * len(boxes), names=("a rather long name",))
+    d = detections(boxes, [0] * len(boxes), names=("a rather long name",))
     return (np.asarray(d.draw(grey())) > 200).all(axis=2).sum()
 
 
@@ -66,7 +66,7 @@ def test_labels_make_room_for_one_another():
 
 def test_nothing_to_draw():
     source = grey()
-    outside = found([[500, 500, 600, 600], [10, 10, 10, 50]])
+    outside = detections([[500, 500, 600, 600], [10, 10, 10, 50]])
     for d in (Detections.empty((), 400, 300), outside):
         assert d.draw(source).tobytes() == source.tobytes()
 
@@ -74,14 +74,14 @@ def test_nothing_to_draw():
 @pytest.mark.parametrize("size", [(1, 1), (8, 8), (64, 48), (3000, 20)])
 def test_odd_sizes(size):
     box = [0, 0, size[0], size[1]]
-    picture = found([box], width=size[0], height=size[1]).draw(grey(*size))
-    assert picture.size == size
+    drawn = detections([box], width=size[0], height=size[1]).draw(grey(*size))
+    assert drawn.size == size
 
 
-def test_lines_and_letters_grow_with_the_picture():
+def test_lines_and_font_grow_with_the_image():
     def painted(n):
-        picture = found([[n / 4, n / 4, n / 2, n / 2]], width=n, height=n).draw(grey(n, n))
-        return 1 - mask(picture, GREY).mean()
+        drawn = detections([[n / 4, n / 4, n / 2, n / 2]], width=n, height=n).draw(grey(n, n))
+        return 1 - mask(drawn, GREY).mean()
 
     assert painted(2000) == pytest.approx(painted(800), rel=0.2)
 
@@ -94,21 +94,21 @@ def test_colours_are_well_spread_and_stable():
     assert color(3) == colours[3]
 
 
-def test_floats_and_tensors_are_pictures_too():
-    d = found([[100, 100, 300, 250]])
+def test_floats_and_tensors_are_images_too():
+    d = detections([[100, 100, 300, 250]])
     image = torch.full((3, 300, 400), 120, dtype=torch.uint8)
     assert d.draw(image / 255).tobytes() == d.draw(image).tobytes() == d.draw(grey()).tobytes()
 
 
-def test_boxes_of_another_picture():
+def test_boxes_of_another_image():
     with pytest.raises(UsageError, match="400x300 pixels, not 40x30"):
-        found([[1, 1, 9, 9]]).draw(grey(40, 30))
+        detections([[1, 1, 9, 9]]).draw(grey(40, 30))
 
 
 def test_crops():
     image = torch.arange(300 * 400).reshape(1, 300, 400).remainder(251).byte().repeat(3, 1, 1)
     boxes = [[10, 20, 40, 60], [390, -5, 450, 10], [500, 500, 600, 600], [10, 10, 10.2, 90]]
-    first, second = found(boxes, [0, 1, 2, 3]).crops(image)
-    wanted = image[:, 20:60, 10:40].permute(1, 2, 0).numpy()
-    np.testing.assert_array_equal(np.asarray(first), wanted)
+    first, second = detections(boxes, [0, 1, 2, 3]).crops(image)
+    expected = image[:, 20:60, 10:40].permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(np.asarray(first), expected)
     assert second.size == (10, 10)

@@ -1,4 +1,4 @@
-"""Reading pictures: every kind of source, odd modes, and files that are no pictures."""
+"""Reading images: every kind of source, odd modes, and files that are no images."""
 
 import io
 import struct
@@ -34,14 +34,14 @@ def test_every_kind_of_source(tmp_path):
     picture = Image.fromarray(corners())
     path = tmp_path / "corners.png"
     path.write_bytes(as_png(picture))
-    wanted = torch.from_numpy(corners()).permute(2, 0, 1)
+    rgb = torch.from_numpy(corners()).permute(2, 0, 1)
     with path.open("rb") as file:
         sources = [path, str(path), file, path.read_bytes(), bytearray(path.read_bytes())]
-        sources += [picture, corners(), corners()[::-1][::-1], wanted]
+        sources += [picture, corners(), corners()[::-1][::-1], rgb]
         for source in sources:
-            found = read(source)
-            assert found.dtype == torch.uint8
-            assert torch.equal(found, wanted)
+            loaded = read(source)
+            assert loaded.dtype == torch.uint8
+            assert torch.equal(loaded, rgb)
         assert not file.closed
 
 
@@ -52,11 +52,11 @@ def test_floats_pass():
     assert torch.equal(read(image.permute(1, 2, 0).numpy()), image)
 
 
-def test_a_numpy_picture_is_copied():
+def test_a_numpy_image_is_copied():
     source = corners()
-    found = read(source)
+    loaded = read(source)
     source[:] = 0
-    assert pixel(found) == RED
+    assert pixel(loaded) == RED
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -78,11 +78,11 @@ def test_exif_orientation(orientation, kind):
     exif[0x0112] = orientation
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(stored)).save(file, kind, exif=exif)
-    found = read(file.getvalue())
-    assert found.shape == (3, 32, 48)
+    loaded = read(file.getvalue())
+    assert loaded.shape == (3, 32, 48)
     expected = torch.from_numpy(upright).permute(2, 0, 1).int()
-    assert (found.int() - expected)[:, 4:12, 4:12].abs().max() < 8
-    assert (found.int() - expected).abs().float().mean() < 8
+    assert (loaded.int() - expected)[:, 4:12, 4:12].abs().max() < 8
+    assert (loaded.int() - expected).abs().float().mean() < 8
 
 
 def test_grey_is_that_of_stb_image():
@@ -111,9 +111,9 @@ def test_modes():
         "CMYK": Image.new("CMYK", (2, 2), (0, 255, 255, 0)),
         "P": palette,
     }
-    found = {name: pixel(read(image)) for name, image in images.items()}
+    pixels = {name: pixel(read(image)) for name, image in images.items()}
     grey = (77, 77, 77)
-    assert found == {
+    assert pixels == {
         **dict.fromkeys(images, grey),
         "1": WHITE,
         "RGBA": (9, 8, 7),

@@ -1,4 +1,4 @@
-"""Resizing, letterboxing and the way back: Darknet's own pictures, and a naive double loop."""
+"""Resizing, letterboxing and the way back: Darknet's own images, and a naive double loop."""
 
 import importlib.util
 from pathlib import Path
@@ -37,7 +37,7 @@ def compute(name, image):
     return {"resize": resize, "letterbox": letterbox}[kind](image, width, height)
 
 
-def golden_picture():
+def golden_image():
     spec = importlib.util.spec_from_file_location("make_weights", ORACLE / "make_weights.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -46,8 +46,8 @@ def golden_picture():
 
 
 @needs_keys
-def test_darknet_pictures():
-    image = golden_picture()
+def test_darknet_images():
+    image = golden_image()
     names = [name for kind in ("resize", "letterbox", "min") for name in key(kind)]
     assert len(names) == 14
     for name in names:
@@ -56,17 +56,17 @@ def test_darknet_pictures():
 
 @needs_keys
 def test_the_keys_tell_other_rules_apart():
-    image, wanted = golden_picture(), key("resize_64x48")["resize_64x48"]
+    image, expected = golden_image(), key("resize_64x48")["resize_64x48"]
     half_pixel = torch.nn.functional.interpolate(image[None], (48, 64), mode="bilinear")[0]
-    assert (half_pixel - wanted).abs().max() > 0.1
+    assert (half_pixel - expected).abs().max() > 0.1
 
 
 @needs_keys
 @pytest.mark.parametrize("name", ["dog_resize_96x64", "dog_letterbox_96x64", "dog_load_0x0"])
 def test_dog(name):
     dog = read(SHARED / "photos" / "dog.jpg")
-    found = dog[:, ::16, ::16] / 255 if "load" in name else compute(name, dog)
-    difference = (found - key(name)[name]).abs()
+    result = dog[:, ::16, ::16] / 255 if "load" in name else compute(name, dog)
+    difference = (result - key(name)[name]).abs()
     # stb_image and libjpeg differ by up to 3 levels, in 7 of 100 values.
     assert difference.max() <= 3 / 255
     assert difference.mean() < 1.5e-3
@@ -80,8 +80,8 @@ def test_bytes_resized_and_letterboxed(fork):
         for name in (n for n in keys if n.startswith((f"{fork}/resize", f"{fork}/letterbox"))):
             _, kind, size = name.split("/")
             width, height = (int(part[1:]) for part in size.split("_"))
-            found = {"resize": resize, "letterbox": letterbox}[kind](image, width, height)
-            np.testing.assert_allclose(found, keys[name][0], atol=1e-6)
+            result = {"resize": resize, "letterbox": letterbox}[kind](image, width, height)
+            np.testing.assert_allclose(result, keys[name][0], atol=1e-6)
 
 
 @needs_keys
@@ -89,8 +89,8 @@ def test_bytes_resized_and_letterboxed(fork):
 def test_network_input_from_the_pixels_of_stb_image(tag, how):
     image = read(ORACLE / "real" / "stb_pixels" / "person.png")
     with np.load(ORACLE / "real" / "yolo-fastest-1.1.npz") as keys:
-        found = how(image, 320, 320).flatten()[keys["idx/307200_512"]]
-        np.testing.assert_allclose(found, keys[f"{tag}/person/net_input_val"], atol=1e-6)
+        result = how(image, 320, 320).flatten()[keys["idx/307200_512"]]
+        np.testing.assert_allclose(result, keys[f"{tag}/person/net_input_val"], atol=1e-6)
 
 
 @needs_keys
@@ -102,8 +102,8 @@ def test_box_correction(case):
             scale = torch.ones(4) if relative else torch.tensor([w, h, w, h])
             plain = torch.from_numpy(keys[name.format(0)][:, :4]) / scale
             corrected = torch.from_numpy(keys[name.format(1)][:, :4]) / scale
-            found = Placement(w, h, 64, 64, letterbox=True).to_image(plain)
-            torch.testing.assert_close(found, corrected, atol=2e-6, rtol=1e-5)
+            result = Placement(w, h, 64, 64, letterbox=True).to_image(plain)
+            torch.testing.assert_close(result, corrected, atol=2e-6, rtol=1e-5)
 
 
 # ---- resizing
@@ -140,16 +140,16 @@ SIDE = st.integers(1, 40)
 @given(SIDE, st.integers(1, 200), SIDE, SIDE, st.integers(0, 99))
 def test_resize_is_the_naive_double_loop(old_w, old_h, width, height, seed):
     image = np.random.default_rng(seed).random((2, old_h, old_w), dtype=np.float32)
-    found = resize(torch.from_numpy(image), width, height)
-    np.testing.assert_allclose(found, naive(image, width, height), atol=2e-6)
+    result = resize(torch.from_numpy(image), width, height)
+    np.testing.assert_allclose(result, naive(image, width, height), atol=2e-6)
 
 
 @pytest.mark.parametrize("old, new", [(512, 448), (448, 416), (512, 64), (768, 96)])
 def test_darknet_blackens_the_last_row_of_some_sizes(old, new):
     image = np.ones((1, old, 3), np.float32)
-    found = resize(torch.from_numpy(image), 3, new)
-    assert found[0, -1].max() < 1e-3 < 0.999 < found[0, :-1].min()
-    np.testing.assert_allclose(found, naive(image, 3, new), atol=1e-6)
+    result = resize(torch.from_numpy(image), 3, new)
+    assert result[0, -1].max() < 1e-3 < 0.999 < result[0, :-1].min()
+    np.testing.assert_allclose(result, naive(image, 3, new), atol=1e-6)
 
 
 def test_bytes_and_fractions_give_the_same_and_the_source_stays():
@@ -163,7 +163,7 @@ def test_bytes_and_fractions_give_the_same_and_the_source_stays():
 
 
 @pytest.mark.parametrize(
-    "picture, net, wanted",
+    "image, net, expected",
     [
         ((768, 576), (416, 416), (416, 312)),
         ((576, 768), (416, 416), (312, 416)),
@@ -173,16 +173,16 @@ def test_bytes_and_fractions_give_the_same_and_the_source_stays():
         ((1, 1000), (32, 32), (1, 32)),
     ],
 )
-def test_fit(picture, net, wanted):
-    assert fit(*picture, *net) == wanted
+def test_fit(image, net, expected):
+    assert fit(*image, *net) == expected
 
 
 def test_letterbox_margins_are_grey_and_the_smaller_one_comes_first():
-    found = letterbox(torch.zeros(3, 30, 61), 61, 37)
-    assert found.shape == (3, 37, 61)
-    assert (found[:, :3] == 0.5).all()
-    assert (found[:, 3:33] == 0).all()
-    assert (found[:, 33:] == 0.5).all()
+    result = letterbox(torch.zeros(3, 30, 61), 61, 37)
+    assert result.shape == (3, 37, 61)
+    assert (result[:, :3] == 0.5).all()
+    assert (result[:, 3:33] == 0).all()
+    assert (result[:, 33:] == 0.5).all()
 
 
 @pytest.mark.parametrize("function", [resize, letterbox, center_crop])
@@ -202,7 +202,7 @@ def test_crop_beyond_the_edge_repeats_it():
 def test_placement_undoes_the_letterbox(w, h, net):
     place = Placement(w, h, net, 64, letterbox=True)
     new_w, new_h = fit(w, h, net, 64)
-    inner = torch.tensor([0.5, 0.5, new_w / net, new_h / 64])  # what the picture covers
+    inner = torch.tensor([0.5, 0.5, new_w / net, new_h / 64])  # what the image covers
     torch.testing.assert_close(place.to_image(inner), torch.tensor([0.5, 0.5, 1.0, 1.0]))
     sx, ox, sy, oy = place.affine()
     assert (0.5 * sx + ox, 0.5 * sy + oy) == pytest.approx((0.5, 0.5))

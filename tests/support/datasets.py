@@ -1,4 +1,4 @@
-"""Small data sets on the disk, and how tests look at what was read."""
+"""Small data sets on the disk, the cfg of a small detector, and what tests compare."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +16,26 @@ OBJECT = """<object><name>{}</name>{}
 <bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"""
 
 
-def picture(path: Path, size: tuple[int, int] = (40, 20), orientation: int = 1) -> Path:
-    """A picture of that size."""
+DETECTOR_CFG = """[net]
+width=32
+height=32
+channels=3
+[convolutional]
+filters=14
+size=4
+stride=4
+activation=linear
+[yolo]
+mask=0,1
+anchors=8,12, 18,16
+classes=2
+num=2
+"""
+"""A detector with two classes for images of 32 x 32 pixels."""
+
+
+def write_image(path: Path, size: tuple[int, int] = (40, 20), orientation: int = 1) -> Path:
+    """Write an image of that size."""
     path.parent.mkdir(parents=True, exist_ok=True)
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -26,12 +44,12 @@ def picture(path: Path, size: tuple[int, int] = (40, 20), orientation: int = 1) 
 
 
 def lay(folder: Path, files: Mapping[str, str | bytes]) -> Path:
-    """Write files; the content of a picture is its name's business."""
+    """Write files; those that end as images and have no content become images."""
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix in (".png", ".jpg") and not content:
-            picture(path)
+            write_image(path)
         else:
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return folder
@@ -42,13 +60,13 @@ def voc(*objects: tuple[Any, ...]) -> str:
     return XML.format("\n".join(OBJECT.format(*each) for each in objects))
 
 
-def boxes(found: Dataset, index: int = 0) -> list[tuple[int, list[float]]]:
-    """(class, corners) of each box of a picture, to a millionth of a pixel."""
-    truth = found.samples[index].truth
-    corners = truth.xyxy.round(6).tolist()
-    return list(zip(truth.class_id.tolist(), corners, strict=True))
+def boxes(dataset: Dataset, index: int = 0) -> list[tuple[int, list[float]]]:
+    """(class, corners) of each box of an image, to a millionth of a pixel."""
+    objects = dataset.samples[index].ground_truth
+    corners = objects.xyxy.round(6).tolist()
+    return list(zip(objects.class_id.tolist(), corners, strict=True))
 
 
-def problems(found: Dataset, folder: Path) -> list[tuple[str, str]]:
-    """(kind, place below the folder) of each problem."""
-    return [(each.kind, each.where.replace(f"{folder}/", "")) for each in found.problems]
+def problems(dataset: Dataset, folder: Path) -> list[tuple[str, str]]:
+    """(kind, file and line below the folder) of each problem."""
+    return [(each.kind, each.where.replace(f"{folder}/", "")) for each in dataset.problems]
