@@ -6,6 +6,7 @@ import pkgutil
 import re
 from pathlib import Path
 
+import api_docs
 import pytest
 
 import darknet_torch
@@ -61,3 +62,13 @@ def test_main_job(weights, tmp_path, monkeypatch, capsys) -> None:
     for line in shown[1].splitlines():
         assert line.strip() in printed
     assert (tmp_path / "detections" / "sample.jpg").is_file()
+
+
+def test_page_of_the_interface_is_current(capsys) -> None:
+    """docs/api.md is what the docstrings say; `python tools/api_docs.py` writes it again."""
+    assert api_docs.main(["--check"]) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", sorted(set(darknet_torch.__all__) - {"__version__"}))
+def test_page_of_the_interface_has_every_public_name(name: str) -> None:
+    assert f"### dt.{name}\n" in (ROOT / "docs" / "api.md").read_text()
