@@ -1,5 +1,6 @@
 """One object of the package as Markdown: signature, docstring, tables of arguments and members."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -40,7 +41,7 @@ def entry_lines(name: str, item: Documented) -> Iterator[str]:
     elif isinstance(item, Class):
         yield from class_lines(item)
     else:
-        value = str(item.value)
+        value = source(item.value)
         yield from code(f"{item.name} = {value}" if len(value) < LONGEST else item.name)
         yield from description(item).text
 
@@ -223,7 +224,7 @@ def signature(name: str, parameters: Sequence[Parameter], returns: object = None
         parts.append(parameter_text(each))
     if before is ParameterKind.positional_only:
         parts.append("/")
-    result = "" if returns is None else f" -> {returns}"
+    result = "" if returns is None else f" -> {source(returns)}"
     line = f"{name}({', '.join(parts)}){result}"
     if len(line) <= WIDTH:
         return line
@@ -237,9 +238,10 @@ def stars(item: Parameter) -> str:
 def parameter_text(item: Parameter) -> str:
     text = stars(item) + item.name
     if item.annotation is not None:
-        text += f": {item.annotation}"
+        text += f": {source(item.annotation)}"
     if item.default is not None and not stars(item):
-        text += f" = {item.default}" if item.annotation is not None else f"={item.default}"
+        default = source(item.default)
+        text += f" = {default}" if item.annotation is not None else f"={default}"
     return text
 
 
@@ -248,7 +250,12 @@ def code(*lines: str) -> list[str]:
 
 
 def quoted(value: object) -> str:
-    return "" if value is None else f"`{value}`"
+    return "" if value is None else f"`{source(value)}`"
+
+
+def source(value: object) -> str:
+    """Return an expression with the quotes that ruff would give it, here and in Markdown."""
+    return re.sub(r"'([^'\"\\]*)'", r'"\1"', str(value))
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
