@@ -1,10 +1,14 @@
 """What README and docstrings show is what happens."""
 
+import ast
 import doctest
 import importlib
 import pkgutil
 import re
+import subprocess
+import sys
 from pathlib import Path
+from textwrap import dedent
 
 import api_docs
 import pytest
@@ -16,6 +20,7 @@ from darknet_torch.errors import DownloadError
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 MODULES = sorted(
     module.name for module in pkgutil.walk_packages(darknet_torch.__path__, "darknet_torch.")
@@ -72,3 +77,22 @@ def test_page_of_the_interface_is_current(capsys) -> None:
 @pytest.mark.parametrize("name", sorted(set(darknet_torch.__all__) - {"__version__"}))
 def test_page_of_the_interface_has_every_public_name(name: str) -> None:
     assert f"### dt.{name}\n" in (ROOT / "docs" / "api.md").read_text()
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_example_prints_what_it_says(path, request, tmp_path) -> None:
+    text = ast.get_docstring(ast.parse(path.read_text()))
+    shown = re.search(r"[Ii]t prints:\n\n((?:    .*\n)+)", f"{text}\n")
+    assert shown, "its docstring says what it prints"
+    if "weights of yolov4-tiny" in text:
+        request.getfixturevalue("weights")
+    (tmp_path / "cfg").symlink_to(ROOT / "cfg")
+    done = subprocess.run(
+        [sys.executable, path],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == dedent(shown[1])
