@@ -20,6 +20,7 @@ from darknet_torch.errors import DownloadError
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+PAGES = [path for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "api.md"]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 MODULES = sorted(
@@ -96,3 +97,57 @@ def test_example_prints_what_it_says(path, request, tmp_path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == dedent(shown[1])
+
+
+@pytest.fixture
+def users_folder(weights, tmp_path, monkeypatch) -> Path:
+    """A folder with the files that the pages speak of: a network, an image, a data set."""
+    copies = {
+        "my.cfg": ROOT / "cfg" / "yolov4-tiny.cfg",
+        "my.names": ROOT / "cfg" / "coco.names",
+        "my.weights": weights,
+        "street.jpg": ROOT / "cfg" / "sample.jpg",
+        "cfg": ROOT / "cfg",
+    }
+    for name, path in copies.items():
+        (tmp_path / name).symlink_to(path)
+    (tmp_path / "street.txt").write_text("15 .71 .8 .42 .4\n")  # the cat
+    (tmp_path / "my.yaml").write_text("train: street.jpg\nval: street.jpg\nnames: my.names\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_blocks_of_pages_run(path, request) -> None:
+    """Blocks of ```python run, in the order of the page; ```python not-run is only shown."""
+    blocks = re.findall(r"^```python\n(.*?)^```", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+    if not blocks:
+        return
+    request.getfixturevalue("users_folder")
+    names: dict = {"dt": darknet_torch}
+    for block in blocks:
+        exec(compile(block, str(path), "exec"), names)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))],
+    ids=lambda p: p.stem,
+)
+def test_links_of_pages_lead_somewhere(path) -> None:
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", path.read_text()):
+        file = path.parent / target if target else path
+        assert file.exists(), target
+        if anchor:
+            assert anchor in anchors(file.read_text()), f"{target}#{anchor}"
+
+
+def anchors(page: str) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page; equal ones are numbered."""
+    page = re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE)
+    slugs = [
+        re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+        for heading in re.findall(r"^#+ (.*)$", page, flags=re.MULTILINE)
+    ]
+    numbered = [(slug, slugs[:place].count(slug)) for place, slug in enumerate(slugs)]
+    return {f"{slug}-{number}" if number else slug for slug, number in numbered}
