@@ -1,11 +1,16 @@
 """What README and docstrings show is what happens."""
 
+import ast
 import doctest
 import importlib
 import pkgutil
 import re
+import subprocess
+import sys
 from pathlib import Path
+from textwrap import dedent
 
+import api_docs
 import pytest
 
 import darknet_torch
@@ -15,6 +20,8 @@ from darknet_torch.errors import DownloadError
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+PAGES = [path for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "api.md"]
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 MODULES = sorted(
     module.name for module in pkgutil.walk_packages(darknet_torch.__path__, "darknet_torch.")
@@ -61,3 +68,86 @@ def test_main_job(weights, tmp_path, monkeypatch, capsys) -> None:
     for line in shown[1].splitlines():
         assert line.strip() in printed
     assert (tmp_path / "detections" / "sample.jpg").is_file()
+
+
+def test_page_of_the_interface_is_current(capsys) -> None:
+    """docs/api.md is what the docstrings say; `python tools/api_docs.py` writes it again."""
+    assert api_docs.main(["--check"]) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", sorted(set(darknet_torch.__all__) - {"__version__"}))
+def test_page_of_the_interface_has_every_public_name(name: str) -> None:
+    assert f"### dt.{name}\n" in (ROOT / "docs" / "api.md").read_text()
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_example_prints_what_it_says(path, request, tmp_path) -> None:
+    text = ast.get_docstring(ast.parse(path.read_text()))
+    shown = re.search(r"[Ii]t prints:\n\n((?:    .*\n)+)", f"{text}\n")
+    assert shown, "its docstring says what it prints"
+    if "weights of yolov4-tiny" in text:
+        request.getfixturevalue("weights")
+    (tmp_path / "cfg").symlink_to(ROOT / "cfg")
+    done = subprocess.run(
+        [sys.executable, path],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == dedent(shown[1])
+
+
+@pytest.fixture
+def users_folder(weights, tmp_path, monkeypatch) -> Path:
+    """A folder with the files that the pages speak of: a network, an image, a data set."""
+    copies = {
+        "my.cfg": ROOT / "cfg" / "yolov4-tiny.cfg",
+        "my.names": ROOT / "cfg" / "coco.names",
+        "my.weights": weights,
+        "street.jpg": ROOT / "cfg" / "sample.jpg",
+        "cfg": ROOT / "cfg",
+    }
+    for name, path in copies.items():
+        (tmp_path / name).symlink_to(path)
+    (tmp_path / "street.txt").write_text("15 .71 .8 .42 .4\n")  # the cat
+    (tmp_path / "my.yaml").write_text("train: street.jpg\nval: street.jpg\nnames: my.names\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_blocks_of_pages_run(path, request) -> None:
+    """Blocks of ```python run, in the order of the page; ```python not-run is only shown."""
+    blocks = re.findall(r"^```python\n(.*?)^```", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+    if not blocks:
+        return
+    request.getfixturevalue("users_folder")
+    names: dict = {"dt": darknet_torch}
+    for block in blocks:
+        exec(compile(block, str(path), "exec"), names)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))],
+    ids=lambda p: p.stem,
+)
+def test_links_of_pages_lead_somewhere(path) -> None:
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", path.read_text()):
+        file = path.parent / target if target else path
+        assert file.exists(), target
+        if anchor:
+            assert anchor in anchors(file.read_text()), f"{target}#{anchor}"
+
+
+def anchors(page: str) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page; equal ones are numbered."""
+    page = re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE)
+    slugs = [
+        re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+        for heading in re.findall(r"^#+ (.*)$", page, flags=re.MULTILINE)
+    ]
+    numbered = [(slug, slugs[:place].count(slug)) for place, slug in enumerate(slugs)]
+    return {f"{slug}-{number}" if number else slug for slug, number in numbered}
