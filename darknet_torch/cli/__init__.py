@@ -9,9 +9,11 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any
 
-from darknet_torch.errors import DarknetError, DarknetWarning
+from darknet_torch.errors import DarknetError, DarknetWarning, UsageError
 from darknet_torch.version import __version__
 
 VERBS = (
@@ -22,12 +24,13 @@ VERBS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit status."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", DarknetWarning)
             warnings.showwarning = _show_warning
+            for path in _imports().parse_known_args(arguments)[0].imports:
+                _import(path)  # now, as it may add to the verbs' options
+            options = _parser().parse_args(arguments)
             status: int = options.run(options)
             return status
     except DarknetError as error:
@@ -40,10 +43,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _imports() -> argparse.ArgumentParser:
+    """Return the parser of what stands before the verb."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="run a Python file first, which defines layers, heads or formats; may stand often",
+    )
+    return parser
+
+
+def _import(path: str) -> None:
+    """Run a Python file as a module of its name; UsageError where that ends in an error."""
+    spec = spec_from_file_location(Path(path).stem, path)
+    if spec is None or spec.loader is None or not Path(path).is_file():
+        raise UsageError(f"--import {path}: must be a Python file (.py)")
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except DarknetError:
+        raise
+    except Exception as error:  # other people's code, with errors of every kind
+        raise UsageError(f"--import {path}: {type(error).__name__}: {error}") from error
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="darknet-torch",
         description="Darknet networks (.cfg + .weights) in PyTorch, with Darknet's own numbers.",
+        parents=[_imports()],
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)

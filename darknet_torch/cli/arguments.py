@@ -17,7 +17,6 @@ __all__ = [
     "WEIGHTS",
     "add_cfg",
     "add_engine",
-    "add_fit",
     "add_weights",
     "load_any",
     "load_network",
@@ -100,16 +99,8 @@ def take_weights(
         options.weights = words.pop(0)
 
 
-def add_fit(parser: argparse.ArgumentParser) -> None:
-    """Add how pictures are brought to the size of a detector's input."""
-    fit = parser.add_mutually_exclusive_group()
-    fit.add_argument("--letterbox", action="store_true", default=None, help="keep proportions")
-    fit.add_argument("--stretch", dest="letterbox", action="store_false", help="fill the input")
-
-
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """Add what runs the network, and in which precision."""
-    parser.add_argument("--batch-size", type=int, default=1, help="pictures at once (%(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (%(default)s)")
     parser.add_argument(
         "--engine", help="torch, onnxruntime, openvino, opencv, or auto: the fastest here"

@@ -9,7 +9,14 @@ import json
 import sys
 
 from darknet_torch.cli.arguments import WEIGHTS, add_cfg, load_runnable, take_weights
+from darknet_torch.cli.parameters import add_parameters, given, parameters_of
 from darknet_torch.cli.progress import with_bar
+
+PARAMETERS = parameters_of("darknet_torch.inference.classifier", "classify")
+NEGATIVE = {
+    "letterbox": ("--crop", "cut out the centre"),
+    "leaves": ("--all-nodes", "of a word tree: inner classes too"),
+}
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -23,12 +30,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", help="weights file (default: the named model's)")
     parser.add_argument("--names", help="file of class names, labels or short names, one a line")
-    parser.add_argument("--top", type=int, default=5, help="how many classes (%(default)s)")
-    fit = parser.add_mutually_exclusive_group()
-    fit.add_argument("--letterbox", action="store_true", default=None, help="keep proportions")
-    fit.add_argument("--crop", dest="letterbox", action="store_false", help="cut out the centre")
-    parser.add_argument("--all-nodes", action="store_true", help="word tree: inner classes too")
-    parser.add_argument("--batch-size", type=int, default=1, help="pictures at once (%(default)s)")
+    add_parameters(parser, PARAMETERS, negative=NEGATIVE)
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (%(default)s)")
     parser.add_argument("--half", action="store_true", help="compute in float16")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
@@ -42,13 +44,7 @@ def run(options: argparse.Namespace) -> int:
     from darknet_torch.inference.streaming import expand
 
     take_weights(options, (*WEIGHTS, *ENDINGS))
-    classifier = Classifier(
-        load_runnable(options),
-        top=options.top,
-        letterbox=options.letterbox,
-        leaves=not options.all_nodes,
-        batch_size=options.batch_size,
-    )
+    classifier = Classifier(load_runnable(options), **given(options, PARAMETERS))
     sources = list(expand(options.pictures)[0])
     broken, shown = [], []
     for outcome in with_bar(classifier.stream(sources), len(sources)):

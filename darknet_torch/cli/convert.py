@@ -7,10 +7,18 @@ examples: darknet-torch convert yolov4-tiny -o yolov4-tiny.onnx
 
 import argparse
 import sys
+from dataclasses import replace
 from typing import Any
 
 from darknet_torch.cli.arguments import add_cfg, add_weights, load_network
+from darknet_torch.cli.parameters import Parameter, add_parameters, given, parameters_of
 from darknet_torch.errors import UsageError
+from darknet_torch.exporters.formats import FORMATS
+
+NEGATIVE = {
+    "dynamic_batch": ("--fixed-batch", "batches of 1 only"),
+    "dynamic_size": ("--fixed-size", "the cfg's height and width only"),
+}
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -18,64 +26,29 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_cfg(parser)
     add_weights(parser)
     parser.add_argument("-o", "--out", required=True, metavar="FILE", help="file to write")
-    parser.add_argument("--to", metavar="FORMAT", help="format (default: told by FILE's ending)")
+    parser.add_argument(
+        "--to", metavar="FORMAT", help=f"{', '.join(FORMATS)} (default: by FILE's ending)"
+    )
     parser.add_argument("--no-verify", action="store_true", help="do not run what was written")
-    parser.add_argument(
-        "--contents",
-        choices=("raw", "boxes", "detections"),
-        help="maps before the heads, boxes, or detections (raw, unless detections have options)",
-    )
-    parser.add_argument("--dtype", choices=("float32", "float16"), help="precision (float32)")
-    parser.add_argument("--opset", type=int, help="ONNX: version of the operators (18)")
-    parser.add_argument(
-        "--fixed-batch", dest="dynamic_batch", action="store_false", default=None, help="batch of 1"
-    )
-    parser.add_argument(
-        "--fixed-size", dest="dynamic_size", action="store_false", default=None, help="one H and W"
-    )
-    parser.add_argument("--threshold", type=float, help="detections: lowest probability")
-    parser.add_argument(
-        "--nms",
-        type=_overlap,
-        help="detections: overlap allowed (0.45); or standard, as --nms-kind standard",
-    )
-    parser.add_argument("--nms-kind", help="detections: default, greedynms, diounms or standard")
-    parser.add_argument("--max-det", type=int, help="detections: most of a picture and class")
-    parser.add_argument("--cutoff", type=int, help="Darknet: only the first N layers")
-    parser.add_argument("--classes", type=int, help="Darknet: heads for so many classes")
-    parser.add_argument(
-        "--fuse", action="store_true", default=None, help="Darknet: batch norm into the weights"
-    )
-    parser.add_argument(
-        "--as-detector",
-        action="store_true",
-        default=None,
-        help="with --fuse: shortcut weights too, as AlexeyAB's detector changes them",
-    )
-    parser.add_argument("--python", help="interpreter that has the converter, where it needs one")
+    add_parameters(parser, options_of_formats(), negative=NEGATIVE)
 
 
-OPTIONS = (
-    *("contents", "dtype", "opset", "dynamic_batch", "dynamic_size", "threshold", "nms"),
-    *("nms_kind", "max_det", "cutoff", "classes", "fuse", "as_detector", "python"),
-)
-
-
-def _overlap(text: str) -> float | str:
-    try:
-        return text if text == "standard" else float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text}: must be a number or standard") from None
+def options_of_formats() -> dict[str, Parameter]:
+    """Return the options of all formats by name; None stands for each format's own default."""
+    known = parameters_of("darknet_torch.exporters.export", "export")
+    options = {name: known[name] for name in known if name != "to"}
+    for module in dict.fromkeys(each.module for each in FORMATS.values()):
+        for name, parameter in parameters_of(module, "write").items():
+            options.setdefault(name, replace(parameter, default=None))
+    return options
 
 
 def run(options: argparse.Namespace) -> int:
     """Convert; then verify, if the file can be run or read again here."""
-    from darknet_torch.exporters.export import export
+    from darknet_torch.exporters.export import write_as
 
     network = load_network(options)
-    given = {name: getattr(options, name) for name in OPTIONS}
-    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    export(network, options.out, to=options.to, **chosen)
+    write_as(network, options.out, options.to, given(options, options_of_formats()))
     print(f"wrote {options.out}")
     changed = options.cutoff is not None or options.classes is not None
     return 0 if options.no_verify or changed else _verified(network, options.out)

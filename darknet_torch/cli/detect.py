@@ -17,10 +17,10 @@ from darknet_torch.cli.arguments import (
     WEIGHTS,
     add_cfg,
     add_engine,
-    add_fit,
     load_runnable,
     take_weights,
 )
+from darknet_torch.cli.parameters import add_parameters, given, parameters_of
 from darknet_torch.cli.progress import with_bar
 from darknet_torch.errors import UsageError
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
     from darknet_torch.inference.detections import Detections
 
+PARAMETERS = parameters_of("darknet_torch.inference.detector", "detect")
+OPTIONS = tuple(PARAMETERS)
+NEGATIVE = {"letterbox": ("--stretch", "fill the input")}
 KINDS = ("picture", "crops", "txt", "json", "voc", "none")
 
 
@@ -44,14 +47,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", help="weights file (default: the named model's)")
     parser.add_argument("--names", help="file of class names, one a line")
-    parser.add_argument("--threshold", type=float, help="lowest probability (default: dialect's)")
-    parser.add_argument("--nms", type=float, default=0.45, help="overlap allowed (%(default)s)")
-    parser.add_argument("--nms-kind", help="default, greedynms, diounms or objectness")
-    parser.add_argument("--hier-threshold", type=float, default=0.5, help="word tree (%(default)s)")
-    parser.add_argument("--classes", help="names or numbers to look for, with commas between")
-    parser.add_argument("--max-det", type=int, help="most detections of a picture")
-    parser.add_argument("--agnostic", action="store_true", help="classes suppress one another")
-    add_fit(parser)
+    add_parameters(parser, PARAMETERS, OPTIONS, flags={"use_map": "--map"}, negative=NEGATIVE)
     add_engine(parser)
     parser.add_argument("--out", default="detections", help="folder to write to (%(default)s)")
     parser.add_argument(
@@ -96,24 +92,7 @@ def _kinds(text: str) -> set[str]:
 def _detector(options: argparse.Namespace) -> Any:
     from darknet_torch.inference.detector import Detector
 
-    return Detector(
-        load_runnable(options),
-        threshold=options.threshold,
-        nms=options.nms,
-        nms_kind=options.nms_kind,
-        hier_threshold=options.hier_threshold,
-        letterbox=options.letterbox,
-        classes=_classes(options.classes),
-        max_det=options.max_det,
-        agnostic=options.agnostic,
-        batch_size=options.batch_size,
-    )
-
-
-def _classes(text: str | None) -> list[str | int] | None:
-    if text is None:
-        return None
-    return [int(word) if word.isdigit() else word for word in text.split(",") if word]
+    return Detector(load_runnable(options), **given(options, OPTIONS))
 
 
 def _sources(pictures: list[str]) -> list[str]:

@@ -11,16 +11,16 @@ Exit status 1: pictures are missing or cannot be read; the others are measured.
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from darknet_torch.cli.arguments import (
     WEIGHTS,
     add_cfg,
     add_engine,
-    add_fit,
     load_runnable,
     take_weights,
 )
+from darknet_torch.cli.parameters import add_parameters, given, parameters_of
 from darknet_torch.cli.progress import working_bar
 from darknet_torch.errors import UsageError
 
@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from darknet_torch.data import Dataset
     from darknet_torch.evaluation import ClassificationResult, DetectionResult
 
+PARAMETERS = parameters_of("darknet_torch.evaluation.evaluator", "evaluate")
+OPTIONS = tuple(name for name in PARAMETERS if name not in ("names", "progress"))
+NEGATIVE = {
+    "letterbox": ("--stretch", "fill the input (classifiers: cut out the centre)"),
+    "leaves": ("--all-nodes", "of classifiers with a word tree: inner classes too"),
+}
 BROKEN = {"missing picture", "unreadable picture"}
 SHOWN = 20
 
@@ -40,27 +46,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", help="weights file (default: the named model's)")
     parser.add_argument("--names", help="names of the network's classes, one a line")
-    parser.add_argument("--split", default="val", help="train, val or test (%(default)s)")
+    add_parameters(parser, PARAMETERS, OPTIONS, flags={"use_map": "--map"}, negative=NEGATIVE)
     parser.add_argument("--data-names", help="names of the data's classes (default: DATA's)")
-    parser.add_argument("--format", help="of the labels (default: as it looks)")
-    parser.add_argument("--strict", action="store_true", help="stop at the first problem of DATA")
-    parser.add_argument(
-        "--points", type=int, default=0, help="AP: 0 (area), 11 or 101 recalls (%(default)s)"
-    )
-    parser.add_argument("--iou", type=float, default=0.5, help="overlap wanted (%(default)s)")
-    parser.add_argument(
-        "--confidence", type=float, default=0.25, help="of the counts TP, FP, FN (%(default)s)"
-    )
-    parser.add_argument("--threshold", type=float, default=0.005, help="lowest (%(default)s)")
-    parser.add_argument("--nms", type=float, help="overlap allowed (0.45)")
-    parser.add_argument("--nms-kind", help="default, greedynms, diounms or objectness")
-    parser.add_argument("--map", metavar="FILE", help="word tree: the classes to score")
-    add_fit(parser)
     add_engine(parser)
-    parser.add_argument(
-        "--workers", type=int, default=2, help="threads, side by side on a CPU (%(default)s)"
-    )
-    parser.add_argument("--cache", metavar="FOLDER", help="keep findings, go on where it stopped")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--csv", action="store_true", help="print the classes as CSV")
     parser.add_argument("--out", metavar="FOLDER", help="write all results as files, too")
@@ -91,25 +79,13 @@ def _evaluate(options: argparse.Namespace) -> "DetectionResult | ClassificationR
     from darknet_torch.evaluation.evaluator import evaluate
 
     network = load_runnable(options)
-    chosen: dict[str, Any] = {"letterbox": options.letterbox, "workers": options.workers}
-    of_detectors = {"nms": options.nms, "nms_kind": options.nms_kind, "use_map": options.map}
-    chosen |= {name: value for name, value in of_detectors.items() if value is not None}
     with working_bar() as progress:
         return evaluate(
             network,
             options.data[0],
-            split=options.split,
             names=options.data_names,
-            format=options.format,
-            points=options.points,
-            iou=options.iou,
-            confidence=options.confidence,
-            threshold=options.threshold,
-            cache=options.cache,
-            strict=options.strict,
             progress=progress,
-            batch_size=options.batch_size,
-            **chosen,
+            **given(options, OPTIONS),
         )
 
 

@@ -74,7 +74,7 @@ def evaluate(
             .json), or a Dataset.
         split: which part of the data set: "train", "val" or "test".
         names: a file of the data set's class names; None is the data set's own.
-        format: of the labels, see `data.read`; None finds out.
+        format: of the labels, see `data.read`; None is as they look.
         points: 0 is the area under Darknet's curve, 11 and 101 its means over so many recalls.
         iou: IoU from which a detection matches a ground truth.
         confidence: score above which true and false positives are counted.

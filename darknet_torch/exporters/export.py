@@ -1,43 +1,17 @@
-"""A network as a file of another program: the table of formats, and the call that writes one."""
+"""`export`: a network as a file of another program."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from inspect import signature
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from darknet_torch.errors import UsageError
-from darknet_torch.network import Contents, Runnable, as_network
+from darknet_torch.exporters.formats import FORMATS, format_of
+from darknet_torch.network import Runnable, as_network
 
-__all__ = ["FORMATS", "Format", "export", "format_of", "write_as"]
-
-
-class Format(NamedTuple):
-    """A format: endings of its files, the module whose `write` writes it, and what it is."""
-
-    endings: tuple[str, ...]
-    module: str
-    text: str
-
-
-HERE = "darknet_torch.exporters"
-FORMATS = {
-    "onnx": Format((".onnx",), f"{HERE}.onnx", "ONNX: ONNX Runtime, OpenCV 5, OpenVINO, TensorRT"),
-    "torch_export": Format((".pt2",), f"{HERE}.torch_export", "torch.export program: torch alone"),
-    "torchscript": Format((".torchscript", ".ts"), f"{HERE}.torchscript", "TorchScript: libtorch"),
-    "aot_inductor": Format((".aoti.pt2",), f"{HERE}.aot_inductor", "AOTInductor's package"),
-    "safetensors": Format((".safetensors",), f"{HERE}.pytorch", "tensors, cfg in the metadata"),
-    "state_dict": Format((".pt", ".pth"), f"{HERE}.pytorch", "state dict of torch.save"),
-    "darknet": Format((".weights",), f"{HERE}.darknet", "Darknet's own, the .cfg beside it"),
-    "openvino": Format((".xml",), f"{HERE}.openvino", "OpenVINO IR, with its .bin beside it"),
-    "tflite": Format((".tflite",), f"{HERE}.tflite", "TensorFlow Lite, LiteRT"),
-    "coreml": Format((".mlpackage",), f"{HERE}.coreml", "Core ML"),
-    "ncnn": Format((".param",), f"{HERE}.ncnn", "NCNN, with its .bin beside it"),
-    "tensorrt": Format((".engine",), f"{HERE}.tensorrt", "TensorRT engine, built from ONNX"),
-}
-"""Name -> format. A module's `write(network, path, *, options)` has an option for each of its
-keyword arguments; `export` spells out those of the formats here, the command offers all."""
+__all__ = ["export", "write_as"]
 
 
 def export(
@@ -45,7 +19,7 @@ def export(
     path: str | PathLike[str],
     *,
     to: str | None = None,
-    contents: Contents | None = None,
+    contents: Literal["raw", "boxes", "detections"] | None = None,
     dtype: Literal["float32", "float16"] | None = None,
     dynamic_batch: bool | None = None,
     dynamic_size: bool | None = None,
@@ -144,13 +118,3 @@ def _must_have_folder(path: Path) -> None:
     """Refuse a path before the work of converting, not after it."""
     if not path.parent.is_dir():
         raise UsageError(f"{path}: cannot be written: there is no folder {path.parent}")
-
-
-def format_of(path: str | PathLike[str]) -> str:
-    """Return the format of a path's ending, the longest ending first; UsageError for others."""
-    name = Path(path).name.lower()
-    endings = {ending: key for key, each in FORMATS.items() for ending in each.endings}
-    for ending in sorted(endings, key=len, reverse=True):
-        if name.endswith(ending):
-            return endings[ending]
-    raise UsageError(f"{path}: the ending must be one of {', '.join(endings)}")

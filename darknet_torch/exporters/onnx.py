@@ -30,7 +30,7 @@ def write(
     network: Network,
     path: Path,
     *,
-    contents: Contents | None = None,
+    contents: Literal["raw", "boxes", "detections"] | None = None,
     dtype: Literal["float32", "float16"] = "float32",
     opset: int = 18,
     dynamic_batch: bool = True,
@@ -75,7 +75,7 @@ def write(
 def model(
     network: Network,
     *,
-    contents: Contents | None = None,
+    contents: Literal["raw", "boxes", "detections"] | None = None,
     dtype: Literal["float32", "float16"] = "float32",
     opset: int = 18,
     dynamic_batch: bool = True,

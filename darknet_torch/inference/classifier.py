@@ -72,9 +72,9 @@ def classify(
         network: a Network, an optimized one, or a converted file.
         images: what `detect` takes: one image, or several.
         top: how many classes to return.
-        letterbox: True keeps the whole image on a grey ground, as pjreddie's `classifier predict`
-            does; False cuts out the centre after the shorter side has been fitted, as AlexeyAB's
-            does; None is the fork's.
+        letterbox: keep the whole image on a grey ground, as pjreddie's `classifier predict` does,
+            or cut out the centre after the shorter side has been fitted, as AlexeyAB's does; None
+            is the fork's.
         leaves: of a word tree, only the classes without children.
         batch_size: images in one forward pass.
         workers: threads that read images ahead; on a CPU, long lists are shared among them.
@@ -103,9 +103,9 @@ class Classifier:
     Args:
         network: a Network, an optimized one, or a converted file.
         top: how many classes to return.
-        letterbox: True keeps the whole image on a grey ground, as pjreddie's `classifier predict`
-            does; False cuts out the centre after the shorter side has been fitted, as AlexeyAB's
-            does; None is the fork's.
+        letterbox: keep the whole image on a grey ground, as pjreddie's `classifier predict` does,
+            or cut out the centre after the shorter side has been fitted, as AlexeyAB's does; None
+            is the fork's.
         leaves: of a word tree, only the classes without children.
         batch_size: images in one forward pass.
         workers: threads that read images ahead; on a CPU, long lists are shared among them.

@@ -111,7 +111,10 @@ class Converted(nn.Module):
         return (x,) if self.origin.dynamic_batch else x.split(1)
 
     def _outputs(self, x: Tensor) -> list[Tensor]:
-        outputs = self._run(x.contiguous().numpy())
+        try:
+            outputs = self._run(x.contiguous().numpy())
+        except Exception as error:  # engines have errors of their own
+            raise UsageError(f"{self.path}: {self.engine}: {first_line(error)}") from error
         # OpenCV gives None for a tensor without values
         return [torch.zeros(0, 7) if y is None else torch.as_tensor(y) for y in outputs]
 

@@ -49,7 +49,7 @@ def detect(
         images: a path, file object, bytes, PIL image, numpy array (H, W, 3) uint8, or tensor
             (C, H, W) uint8 or 0..1 gives Detections. A list of those, a folder, a glob, or a
             tensor (B, C, H, W) gives a list of them.
-        threshold: lowest score of a detection; None is the fork's (pjreddie .5, AlexeyAB .25).
+        threshold: lowest score of a detection; None is the fork's (pjreddie 0.5, AlexeyAB 0.25).
         nms: IoU above which the weaker of two boxes is dropped; 0 keeps all.
         nms_kind: "default" (IoU, class by class), "greedynms", "diounms" or "objectness" (all
             classes of a box at once, `do_nms_obj`); None is the last head's.
@@ -96,7 +96,7 @@ class Detector:
 
     Args:
         network: a Network, an optimized one, or a converted file.
-        threshold: lowest score of a detection; None is the fork's (pjreddie .5, AlexeyAB .25).
+        threshold: lowest score of a detection; None is the fork's (pjreddie 0.5, AlexeyAB 0.25).
         nms: IoU above which the weaker of two boxes is dropped; 0 keeps all.
         nms_kind: "default" (IoU, class by class), "greedynms", "diounms" or "objectness" (all
             classes of a box at once, `do_nms_obj`); None is the last head's.

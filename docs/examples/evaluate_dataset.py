@@ -66,7 +66,7 @@ def main() -> None:
     """Make the data set, evaluate, print."""
     model = dt.load("yolov4-tiny")
     dataset = data.read(write_dataset(Path("data"), model.names))
-    objects = sum(len(sample.truth.xyxy) for sample in dataset.samples)
+    objects = sum(len(sample.ground_truth.xyxy) for sample in dataset.samples)
     print(
         f"{len(dataset)} images, {objects} ground truth objects, {len(dataset.problems)} problems"
     )

@@ -72,6 +72,7 @@ def main() -> None:
 
     dt.export(network, "backbone.weights", cutoff=27)  # layers 0 to 26, and backbone.cfg
     backbone = dt.load("backbone.cfg", "backbone.weights")
+    assert isinstance(backbone, dt.Network)  # a converted file would have no parameters
     shape = tuple(backbone(images).shape)
     print(f"backbone.weights has {len(backbone.plan)} layers and yields {shape}")
 

@@ -27,8 +27,9 @@ from torch import Tensor, nn
 
 import darknet_torch as dt
 from darknet_torch.evaluation import DetectionResult
-from darknet_torch.heads.base import Head, Place
+from darknet_torch.heads.base import Cells, Head
 from darknet_torch.layers import Layer, Segment, Shape, layer, option
+from darknet_torch.network import Runnable
 
 CFG = """
 [net]
@@ -80,7 +81,7 @@ class ChannelGain(Layer):
 class ColorCells(Head):
     """[color_cells]: each cell of the map is a box, each channel the logit of a class."""
 
-    classes: int = option(1, check=lambda n: n > 0, wanted="at least 1")
+    classes: int = option(1, check=lambda n: n > 0, expected="at least 1")
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the shape of the map; a ValueError gets the file and the line of the section."""
@@ -92,10 +93,10 @@ class ColorCells(Head):
         """View the raw map (B, C, H, W) as (B, anchors, entries, H, W): there is one anchor."""
         return raw[:, None]
 
-    def boxes(self, entries: Tensor, place: Place) -> Tensor:
+    def boxes(self, entries: Tensor, cells: Cells) -> Tensor:
         """Return the cells as boxes (..., 4), cxcywh in fractions of the network's input."""
-        height, width = place.grid
-        x, y = (place.x + 0.5) / width, (place.y + 0.5) / height
+        height, width = cells.grid
+        x, y = (cells.x + 0.5) / width, (cells.y + 0.5) / height
         cell = torch.stack(
             (x, y, torch.full_like(x, 1 / width), torch.full_like(y, 1 / height)), -1
         )
@@ -135,7 +136,7 @@ def write_dataset(folder: Path) -> Path:
     return folder / "data.yaml"
 
 
-def detected(network: dt.Network) -> dt.Detections:
+def detected(network: Runnable) -> dt.Detections:
     """Return the detections of the image with the squares."""
     detections = dt.detect(network, squares())
     assert isinstance(detections, dt.Detections)

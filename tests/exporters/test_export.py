@@ -15,7 +15,7 @@ from torch import Tensor
 
 import darknet_torch as dt
 from darknet_torch.errors import DarknetError, UsageError
-from darknet_torch.exporters.export import FORMATS, format_of
+from darknet_torch.exporters.formats import FORMATS, format_of
 from darknet_torch.exporters.other_python import PYTHON, run
 from darknet_torch.exporters.tracing import prepared
 from darknet_torch.inference import converted
