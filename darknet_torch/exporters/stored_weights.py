@@ -1,6 +1,6 @@
-"""The numbers inside a converted file, as its program would read them, but not run.
+"""The weights inside a converted file, read without running it, compared with a network's.
 
-One wrong weight of a million is hardly seen in what a network yields; here it is.
+One wrong weight of a million hardly shows in the outputs; here it does.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,32 +18,39 @@ Named = tuple[str, Tensor]
 
 
 def has_weights(path: Path) -> bool:
-    """Say whether the numbers in a file of that name can be read without running it."""
+    """Return whether the weights in a file of that name can be read without running it."""
     return path.suffix.lower() in READERS and not path.name.lower().endswith(".aoti.pt2")
 
 
-def weights_apart(path: Path, wanted: Mapping[str, Tensor]) -> list[float]:
-    """Return how far each tensor in a file is from the one wanted; of those that it has.
+def weights_apart(path: Path, expected: Mapping[str, Tensor]) -> list[float]:
+    """Return how far each tensor of a file is from the one expected; of those that it has.
 
-    A tensor is found by its name; in a file without names, such as TorchScript, the nearest of
-    its shape is taken. Differences are relative to the largest magnitude wanted.
+    A tensor is found by its name; in a file without names, such as TorchScript, the nearest with
+    as many values is taken. Differences are relative to the largest magnitude expected.
     """
-    found = [each for each in READERS[path.suffix.lower()](path) if each[1].numel()]
-    named = dict(found)
+    stored = [each for each in READERS[path.suffix.lower()](path) if each[1].numel()]
+    named = dict(stored)
     errors = []
-    for name, tensor in wanted.items():
-        same = [named[name]] if name in named else _nameless(found, tensor)
-        if same:
-            errors.append(min(apart(each.to(tensor.dtype), tensor) for each in same))
+    for name, tensor in expected.items():
+        candidates = [named[name]] if name in named else _nameless(stored, tensor)
+        if candidates:
+            errors.append(min(apart(each.to(tensor.dtype), tensor) for each in candidates))
     return errors
 
 
-def _nameless(found: list[Named], tensor: Tensor) -> list[Tensor]:
-    return [each for name, each in found if not name and each.shape == tensor.shape]
+def _nameless(stored: list[Named], tensor: Tensor) -> list[Tensor]:
+    """Return the tensors without a name that have as many values, in the tensor's shape."""
+    count = tensor.numel()
+    return [
+        each.reshape(tensor.shape) for name, each in stored if not name and each.numel() == count
+    ]
 
 
 def apart(got: Tensor, want: Tensor) -> float:
-    """Return the largest difference, relative to the largest magnitude wanted; infinity for NaN."""
+    """Return the largest difference, relative to the largest magnitude of `want`.
+
+    Infinity where there is a NaN, or where the shapes differ.
+    """
     if got.shape != want.shape:
         return float("inf")
     if not want.numel() or torch.equal(got, want):
