@@ -9,5 +9,5 @@ import sys
 from darknet_torch.cli import main
 
 if __name__ == "__main__":
-    told = ["--format", "coco", "--to", "darknet"]
-    sys.exit(main(["data", "convert", *sys.argv[1:], *told]))
+    options = ["--format", "coco", "--to", "darknet"]
+    sys.exit(main(["data", "convert", *sys.argv[1:], *options]))

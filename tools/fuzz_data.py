@@ -18,7 +18,7 @@ from PIL import Image
 from darknet_torch.data import KINDS, Dataset, convert, read, statistics
 from darknet_torch.errors import DarknetError
 
-PICTURES = ("images/a.png", "images/b.png", "images/c.png")
+IMAGES = ("images/a.png", "images/b.png", "images/c.png")
 SIZE = 32, 24
 VOC = "VOC/ImageSets/Main/val.txt"
 XML = """<annotation>
@@ -32,8 +32,7 @@ XML = """<annotation>
 """
 COCO: dict[str, Any] = {
     "images": [
-        {"id": 5 + i, "file_name": name, "width": 32, "height": 24}
-        for i, name in enumerate(PICTURES)
+        {"id": 5 + i, "file_name": name, "width": 32, "height": 24} for i, name in enumerate(IMAGES)
     ],
     "categories": [{"id": 3, "name": "ant"}, {"id": 1, "name": "bee"}],
     "annotations": [
@@ -46,7 +45,7 @@ FILES: dict[str, str] = {
     "labels/b.txt": "1 0.5 0.25 1 0.5\n",
     "labels/c.txt": "",
     "hard/a.txt": "0 0.75 0.75 0.25 0.25\n",
-    "list.txt": "".join(f"{name}\n" for name in PICTURES),
+    "list.txt": "".join(f"{name}\n" for name in IMAGES),
     "hard.txt": "hard/a.png\nhard/b.png\nhard/c.png\n",
     "my.names": "ant\nbee\n",
     "my.data": "classes=2\nvalid = list.txt\nnames = my.names\ndifficult = hard.txt\n",
@@ -112,16 +111,16 @@ def in_bytes(content: bytes, rng: random.Random) -> bytes:
 
 def in_words(content: bytes, rng: random.Random) -> bytes:
     """A number or a word becomes another, or goes away."""
-    found = list(re.finditer(rb"[\w.+-]+|[^\w\s]", content))
-    if not found:
+    words = list(re.finditer(rb"[\w.+-]+|[^\w\s]", content))
+    if not words:
         return rng.choice(WORDS).encode("utf-8", "surrogatepass")
-    match = rng.choice(found)
+    match = rng.choice(words)
     new = b"" if rng.random() < 0.1 else rng.choice(WORDS).encode("utf-8", "surrogatepass")
     return content[: match.start()] + new + content[match.end() :]
 
 
 def in_lines(content: bytes, rng: random.Random) -> bytes:
-    """Lines are doubled, lost, or change places."""
+    """Lines are doubled, removed, or swapped."""
     lines = content.split(b"\n")
     first, second = rng.randrange(len(lines)), rng.randrange(len(lines))
     kind = rng.randrange(3)
@@ -177,7 +176,7 @@ def lay_out(folder: Path) -> None:
     for name, text in FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-    for name in PICTURES:
+    for name in IMAGES:
         for path in (folder / name, folder / "VOC" / "JPEGImages" / Path(name).name):
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("L", SIZE, 99).save(path)
@@ -239,4 +238,4 @@ def check_message(message: str) -> None:
     """One line that can be printed."""
     message.encode()
     if "\n" in message or len(message) > 4000:
-        raise AssertionError(f"a message of {len(message)} letters: {message[:300]!r}")
+        raise AssertionError(f"a message of {len(message)} characters: {message[:300]!r}")

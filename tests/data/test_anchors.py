@@ -47,7 +47,7 @@ def unit_of(clusters: int) -> float:
 
 
 def dataset(boxes, width=100, height=50, **marks) -> Dataset:
-    """One picture with boxes of these sizes (N, 2) in pixels."""
+    """One image with boxes of these sizes (N, 2) in pixels."""
     boxes = np.asarray(boxes, float).reshape(-1, 2)
     xyxy = np.concatenate([np.ones_like(boxes), 1 + boxes], axis=1)
     truth = GroundTruth(xyxy=xyxy, class_id=np.zeros(len(boxes), int), **marks)
