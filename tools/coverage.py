@@ -84,14 +84,14 @@ def page(results: dict[str, Any], evidence: dict[tuple[str, str, str], Evidence]
     yield (
         f"{len(good)} of {len(results)} answer keys at hand are matched: {len(official)} of"
         f" official cfgs, {len(good) - len(official)} of small ones. Every value of every layer"
-        f" lies within {worst['error']:.1e} of the layer's largest magnitude (`{worst['name']}`;"
-        f" the bound is {keys.LIMIT:.0e}), and every weights file comes back byte for byte. In"
-        f" {len(keys.STOCK_WRONG)} keys the C program's CPU code is wrong in some layers:"
-        " [differences.md](differences.md).\n"
+        f" differs by at most {worst['error']:.1e} of the layer's largest magnitude"
+        f" (`{worst['name']}`; the limit is {keys.LIMIT:.0e}), and every weights file is written"
+        f" back byte for byte. In {len(keys.STOCK_WRONG)} keys the C program's CPU code is"
+        " wrong in some layers: [differences.md](differences.md).\n"
     )
     yield (
-        "A cell says how many matched keys use the section, or set the option, in that fork, names"
-        " one, and gives the largest error in those keys; `-` means that no key at hand uses it,"
+        "A cell has the number of matched keys that use the section, or set the option, in that"
+        " fork, one of them, and the largest error in them; `-` means that no key at hand uses it,"
         " an empty cell that the fork does not have it. Options that act only in training are"
         " read, checked and kept.\n"
     )

@@ -140,8 +140,7 @@ def _depth_to_space_index(c: int, h: int, w: int, s: int, device: torch.device) 
 
 @layer("reorg3d", only=ALEXEYAB)
 class Reorg3d(SpaceToDepth):
-    """[reorg3d]: space to depth; the value at (dy, dx) of a block goes to channel
-    (dy * s + dx) * c + ch.
+    """[reorg3d]: space to depth; pixel (dy, dx) of a block goes to channel (dy * s + dx) * c + ch.
 
     Darknet reverses it with the sizes of the output in place of those of the input: depth to space
     is applied to memory read as the shape (c / s / s, h * s, w * s), which the output has too.
