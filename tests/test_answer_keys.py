@@ -1,7 +1,7 @@
 """Every layer's numbers against Darknet's answer keys, and against plain loops where there is none.
 
 The loops below are written from the description of the formats, in float64, and share no code with
-the package. Where a stock C program is known to be wrong they say what is meant.
+the package. Where a stock C program is known to be wrong they compute what is meant.
 """
 
 import itertools
@@ -53,9 +53,9 @@ def word_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DARKNET_TORCH_CACHE", str(keys.NAMES if keys.NAMES.is_dir() else "."))
 
 
-def names(found: Iterable[Key]) -> dict[str, Any]:
-    found = list(found)
-    return {"argvalues": found, "ids": [key.name for key in found]}
+def names(chosen: Iterable[Key]) -> dict[str, Any]:
+    chosen = list(chosen)
+    return {"argvalues": chosen, "ids": [key.name for key in chosen]}
 
 
 def assert_where(error: BaseException, path: Path, section: str) -> None:
@@ -117,8 +117,8 @@ def test_forward_returns_what_activations_show(key: Key, tmp_path: Path) -> None
     with torch.inference_mode():
         outputs, shown = first(key.input()), second.activations(key.input())
     outputs = outputs if first.plan.heads else (outputs,)
-    wanted = [key.input() if i < 0 else shown[i] for i in first.plan.outputs]
-    assert all(torch.equal(a, b) for a, b in zip(outputs, wanted, strict=True))
+    expected = [key.input() if i < 0 else shown[i] for i in first.plan.outputs]
+    assert all(torch.equal(a, b) for a, b in zip(outputs, expected, strict=True))
 
 
 # --- a comparison that could not fail would be worth nothing
@@ -347,7 +347,7 @@ def test_what_is_meant(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["crnn_pass1.pjreddie", "crnn_pass2.pjreddie"])
 def test_crnn_with_the_stock_mistake_is_the_stock_answer(name: str) -> None:
-    """So the loop that says what is meant is right in everything else."""
+    """So the loop that computes what is meant is right in everything else."""
     key = keys.mini(name)
     for layer, values in crnn(key, swap=True).items():
         assert relative_error(key.arrays[layer], values) < LIMIT
@@ -380,7 +380,7 @@ TAKEN_BY_PJREDDIE = {f"alexeyab/resnet{depth}.cfg" for depth in (50, 101, 152)}
 def test_official_cfgs_are_at_hand() -> None:
     assert len(stored_cfgs()) == 124
     assert len(keys.official_names()) == 113
-    assert {f"{fork}/{name}" for fork, found in QUICK.items() for name in found.split()} <= set(
+    assert {f"{fork}/{name}" for fork, chosen in QUICK.items() for name in chosen.split()} <= set(
         keys.official_names()
     )
 
@@ -420,7 +420,7 @@ def test_shapes_and_floats_at_the_cfgs_own_size(name: str) -> None:
 
 @needs_shared
 @pytest.mark.parametrize(
-    "name", [f"{fork}/{name}" for fork, found in QUICK.items() for name in found.split()]
+    "name", [f"{fork}/{name}" for fork, chosen in QUICK.items() for name in chosen.split()]
 )
 def test_official(name: str, tmp_path: Path) -> None:
     key = keys.official(name)
@@ -474,7 +474,7 @@ def test_weights_of_another_cfg_are_refused() -> None:
     ("how", "layers"), [({"cutoff": 57}, 57), ({"partial": True}, 64)], ids=str
 )
 def test_backbone(how: dict[str, Any], layers: int, tmp_path: Path) -> None:
-    """The 57 layers of a file; the seven behind them have no weights, so they are reached too."""
+    """The 57 layers of a file; the seven after them have no weights, so they are reached too."""
     cfg = cfg_beside(MODELS / "mobilenetv2-nano-coco" / "x")
     (weights,) = (MODELS / "mobilenetv2-nano-backbone").glob("*.57")
     with pytest.raises(WeightsError, match=r"layer 64 .* partial=True or cutoff=64 takes"):
@@ -530,8 +530,8 @@ def positive(*shape: int) -> Array:
     return RNG.uniform(0.3, 2, size=shape).astype(np.float32)
 
 
-def agree(got: Array, want: Array) -> None:
-    assert relative_error(got, want) < 1e-5
+def agree(actual: Array, expected: Array) -> None:
+    assert relative_error(actual, expected) < 1e-5
 
 
 def gelu(x: Array) -> Array:
@@ -568,8 +568,8 @@ def test_activation(
     unit = [np.zeros(4), np.eye(4)] if section == "convolutional" else []
     for fork in forks.split():
         text = f"[{section}]\nfilters=4\nactivation={name}"
-        got = bench.run(text, 4 * X, unit, fork)[0]
-        agree(got, function(4 * X.astype(float)))
+        actual = bench.run(text, 4 * X, unit, fork)[0]
+        agree(actual, function(4 * X.astype(float)))
 
 
 @pytest.mark.parametrize(
@@ -577,14 +577,14 @@ def test_activation(
 )
 def test_dilation(bench: Bench, size: int, dilation: int, stride: int) -> None:
     biases, weights = floats(3), floats(3, 4, size, size)
-    got = bench.run(
+    actual = bench.run(
         f"[convolutional]\nfilters=3\nsize={size}\npad=1\ndilation={dilation}\nstride={stride}\n"
         "activation=linear",
         floats=[biases, weights],
     )[0]
     used = dilation if size > 1 else 1
-    want = correlate(X, weights, biases, stride=(stride, stride), pad=size // 2, dilation=used)
-    agree(got, want)
+    expected = correlate(X, weights, biases, stride=(stride, stride), pad=size // 2, dilation=used)
+    agree(actual, expected)
 
 
 def test_dilation_is_unknown_to_pjreddie(bench: Bench) -> None:
@@ -606,8 +606,8 @@ def test_dilation_is_unknown_to_pjreddie(bench: Bench) -> None:
 def test_two_strides(bench: Bench, keys_: str, stride: tuple[int, int]) -> None:
     biases, weights = floats(3), floats(3, 4, 3, 3)
     text = f"[convolutional]\nfilters=3\nsize=3\npad=1\nactivation=linear\n{keys_}"
-    want = correlate(X, weights, biases, stride=stride, pad=1)
-    agree(bench.run(text, floats=[biases, weights])[0], want)
+    expected = correlate(X, weights, biases, stride=stride, pad=1)
+    agree(bench.run(text, floats=[biases, weights])[0], expected)
 
 
 @pytest.mark.parametrize(
@@ -633,7 +633,7 @@ def signed(weights: Array) -> Array:
 
 @pytest.mark.parametrize(("fork", "fill"), [("pjreddie", 0.0), ("alexeyab", -1.0)])
 def test_xnor(bench: Bench, fork: str, fill: float) -> None:
-    """AlexeyAB takes no groups here and pads with -1; both normalise behind the product."""
+    """AlexeyAB takes no groups here and pads with -1; both normalise after the convolution."""
     x, norm = floats(6, 5, 6), [floats(4), positive(4), floats(4), positive(4)]
     weights = floats(4, 6 if fork == "alexeyab" else 3, 3, 3)
     text = (
@@ -656,9 +656,9 @@ def test_bin_output_keeps_its_activation_for_some_readers(bench: Bench, reader: 
         "[convolutional]\nxnor=1\nbin_output=1\nfilters=4\nsize=3\npad=1\nactivation=leaky\n"
         f"{reader}"
     )
-    want = correlate(np.where(X > 0, 1.0, -1.0), signed(weights), biases, pad=1, fill=-1)
-    got = bench.run(text, floats=[biases, weights])[0]
-    agree(got, want if reader == "[maxpool]" else leaky(want))
+    expected = correlate(np.where(X > 0, 1.0, -1.0), signed(weights), biases, pad=1, fill=-1)
+    actual = bench.run(text, floats=[biases, weights])[0]
+    agree(actual, expected if reader == "[maxpool]" else leaky(expected))
 
 
 @pytest.mark.parametrize("fork", ["pjreddie", "alexeyab"])
@@ -669,9 +669,9 @@ def test_bin_output_keeps_its_activation_for_some_readers(bench: Bench, reader: 
 def test_even_windows(bench: Bench, size: int, stride: int, padding: int | None, fork: str) -> None:
     text = f"[maxpool]\nsize={size}\nstride={stride}"
     text += "" if padding is None else f"\npadding={padding}"
-    want = maximum(X, size, (stride, stride), padding)
+    expected = maximum(X, size, (stride, stride), padding)
     lowest = np.finfo(np.float32).min
-    agree(bench.run(text, fork=fork)[0], np.maximum(want, lowest))
+    agree(bench.run(text, fork=fork)[0], np.maximum(expected, lowest))
 
 
 @pytest.mark.parametrize("kind", [1, 2])
@@ -679,9 +679,9 @@ def test_blurred_maxpool(bench: Bench, kind: int) -> None:
     row = np.array([1, 2, 1]) / 4 if kind == 1 else np.array([1, 1]) / 2
     kernel = np.outer(row, row)[None, None]
     pooled = maximum(X, 3)
-    want = [correlate(each[None], kernel, stride=(3, 2), pad=2 - kind)[0] for each in pooled]
-    got = bench.run(f"[maxpool]\nsize=3\nstride_x=2\nstride_y=3\nantialiasing={kind}")[0]
-    agree(got, np.stack(want))
+    expected = [correlate(each[None], kernel, stride=(3, 2), pad=2 - kind)[0] for each in pooled]
+    actual = bench.run(f"[maxpool]\nsize=3\nstride_x=2\nstride_y=3\nantialiasing={kind}")[0]
+    agree(actual, np.stack(expected))
 
 
 @pytest.mark.parametrize(
@@ -690,27 +690,27 @@ def test_blurred_maxpool(bench: Bench, kind: int) -> None:
 def test_transposed_matrices(bench: Bench, fork: str, style: str) -> None:
     weights, norm = floats(5, X.size), [floats(5), positive(5), floats(5), positive(5)]
     text = "[connected]\noutput=5\nbatch_normalize=1\nactivation=linear"
-    got = bench.run(text, X, [norm[0], weights.T, *norm[1:]], fork, style)[0]
-    agree(got.ravel(), normalize(weights.astype(float) @ X.ravel(), *norm))
+    actual = bench.run(text, X, [norm[0], weights.T, *norm[1:]], fork, style)[0]
+    agree(actual.ravel(), normalize(weights.astype(float) @ X.ravel(), *norm))
 
 
 @pytest.mark.parametrize("fork", ["pjreddie", "alexeyab"])
 def test_local_is_logistic_unless_told(bench: Bench, fork: str) -> None:
     biases, weights = floats(2, 5, 4), floats(20, 2, 4, 3, 3)
-    got = bench.run("[local]\nfilters=2\nsize=3\nstride=2\npad=1", X, [biases, weights], fork)[0]
-    x, want = np.pad(X, ((0, 0), (1, 1), (1, 1))), np.zeros((2, 5, 4))
-    for f, i, j in np.ndindex(want.shape):
+    actual = bench.run("[local]\nfilters=2\nsize=3\nstride=2\npad=1", X, [biases, weights], fork)[0]
+    x, expected = np.pad(X, ((0, 0), (1, 1), (1, 1))), np.zeros((2, 5, 4))
+    for f, i, j in np.ndindex(expected.shape):
         patch = x[:, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3]
-        want[f, i, j] = (weights[i * 4 + j, f] * patch).sum() + biases[f, i, j]
-    agree(got, logistic(want))
+        expected[f, i, j] = (weights[i * 4 + j, f] * patch).sum() + biases[f, i, j]
+    agree(actual, logistic(expected))
 
 
 def test_numload_reads_the_first_filters(bench: Bench) -> None:
     biases, weights, more = floats(2), floats(2, 4, 1, 1), [floats(3), floats(3, 5, 1, 1)]
     text = "[conv]\nfilters=5\nnumload=2\nactivation=linear\n[conv]\nfilters=3\nactivation=linear"
-    got = bench.run(text, X, [biases, weights, *more], "pjreddie")
-    agree(got[0][:2], correlate(X, weights, biases))
-    agree(got[1], correlate(got[0], more[1], more[0]))
+    actual = bench.run(text, X, [biases, weights, *more], "pjreddie")
+    agree(actual[0][:2], correlate(X, weights, biases))
+    agree(actual[1], correlate(actual[0], more[1], more[0]))
 
 
 @pytest.mark.parametrize("fork", ["pjreddie", "alexeyab"])
@@ -720,8 +720,8 @@ def test_dontload_takes_nothing_from_the_file(bench: Bench, fork: str) -> None:
         "[connected]\noutput=2\nactivation=linear"
     )
     biases, weights = floats(2), floats(2, 3)
-    got = bench.run(text, X, [biases, weights], fork)
-    agree(got[2].ravel(), weights.astype(float) @ got[1].ravel() + biases)
+    actual = bench.run(text, X, [biases, weights], fork)
+    agree(actual[2].ravel(), weights.astype(float) @ actual[1].ravel() + biases)
 
 
 @pytest.mark.parametrize("fork", ["pjreddie", "alexeyab"])
@@ -731,8 +731,8 @@ def test_comments_behind_values(bench: Bench, fork: str) -> None:
     biases, weights = floats(3), floats(3, 4, 1, 1)
     with pytest.raises(CfgError, match="did you mean leaky"):
         bench.run(text, X, [biases, weights], fork)
-    got = bench.run(text, X, [biases, weights], fork, mode="darknet")[0]
-    agree(got, np.maximum(correlate(X, weights, biases), 0))
+    actual = bench.run(text, X, [biases, weights], fork, mode="darknet")[0]
+    agree(actual, np.maximum(correlate(X, weights, biases), 0))
 
 
 @pytest.mark.parametrize("mode", ["normal", "darknet"])
@@ -752,10 +752,10 @@ def test_carriage_returns_in_both_forks() -> None:
 
 
 def test_iseg_at_inference(bench: Bench) -> None:
-    """Stock pjreddie crashes there, as it reads the truth."""
+    """Stock pjreddie crashes there, as it reads the ground truth."""
     x = floats(5, 3, 2)
-    want = np.concatenate([logistic(x[:3]), x[3:]])
-    agree(bench.run("[iseg]\nclasses=3\nids=2", x, fork="pjreddie")[0], want)
+    expected = np.concatenate([logistic(x[:3]), x[3:]])
+    agree(bench.run("[iseg]\nclasses=3\nids=2", x, fork="pjreddie")[0], expected)
 
 
 @pytest.mark.parametrize("fork", ["pjreddie", "alexeyab"])
@@ -763,13 +763,14 @@ def test_iseg_at_inference(bench: Bench) -> None:
 def test_reorg_by_three(bench: Bench, reverse: int, fork: str) -> None:
     s, x = 3, floats(18, 6, 9)
     c, h, w = x.shape
-    flat, want, oc = x.ravel(), np.zeros(x.size), c // s**2
+    flat, expected, oc = x.ravel(), np.zeros(x.size), c // s**2
     for k, j, i in np.ndindex(c, h, w):
         a = i + w * (j + h * k)
         b = i * s + k // oc % s + w * s * (j * s + k // oc // s + h * s * (k % oc))
-        want[b if reverse else a] = flat[a if reverse else b]
+        expected[b if reverse else a] = flat[a if reverse else b]
     shape = (c // s**2, h * s, w * s) if reverse else (c * s**2, h // s, w // s)
-    agree(bench.run(f"[reorg]\nstride=3\nreverse={reverse}", x, fork=fork)[0], want.reshape(shape))
+    actual = bench.run(f"[reorg]\nstride=3\nreverse={reverse}", x, fork=fork)[0]
+    agree(actual, expected.reshape(shape))
 
 
 @pytest.mark.parametrize(
@@ -779,13 +780,13 @@ def test_reorg3d_backwards(bench: Bench, channels: int, stride: int) -> None:
     """Its loop runs over the output's shape, so that even a permutation is another one."""
     x, s = floats(channels, 3, 2), stride
     c, h, w = channels // s**2, 3 * s, 2 * s
-    flat, want, oc = x.ravel(), np.zeros(c * h * w), c // s**2
+    flat, expected, oc = x.ravel(), np.zeros(c * h * w), c // s**2
     for k, j, i in np.ndindex(c, h, w):
         a = i + w * (j + h * k)
         b = i * s + k // oc % s + w * s * (j * s + k // oc // s + h * s * (k % oc))
-        want[b] = flat[a]
-    got = bench.run(f"[reorg3d]\nstride={s}\nreverse=1", x)[0]
-    assert np.array_equal(got, want.reshape(c, h, w))
+        expected[b] = flat[a]
+    actual = bench.run(f"[reorg3d]\nstride={s}\nreverse=1", x)[0]
+    assert np.array_equal(actual, expected.reshape(c, h, w))
 
 
 @pytest.mark.parametrize("channels", [8, 15])
@@ -803,9 +804,9 @@ def test_route_of_different_sizes_is_a_vector(bench: Bench, fork: str) -> None:
     pooled = maximum(X, 2, (2, 2))
     joined = np.concatenate([pooled.ravel(), pooled.mean((1, 2))])
     biases, weights = floats(2), floats(2, len(joined))
-    got = bench.run(text, X, [biases, weights], fork)
-    agree(got[2], joined)
-    agree(got[3].ravel(), weights.astype(float) @ joined + biases)
+    actual = bench.run(text, X, [biases, weights], fork)
+    agree(actual[2], joined)
+    agree(actual[3].ravel(), weights.astype(float) @ joined + biases)
 
 
 def test_scale_channels_by_pixel(bench: Bench) -> None:
@@ -814,8 +815,8 @@ def test_scale_channels_by_pixel(bench: Bench) -> None:
         "[silence]\n[conv]\nactivation=linear\n"
         "[scale_channels]\nfrom=0\nscale_wh=1\nactivation=leaky"
     )
-    got = bench.run(text, floats=[biases, weights])[2]
-    agree(got, leaky(correlate(X, weights, biases) * X))
+    actual = bench.run(text, floats=[biases, weights])[2]
+    agree(actual, leaky(correlate(X, weights, biases) * X))
 
 
 CONVS = "".join(f"[conv]\nfilters={n}\nactivation=linear\n" for n in (3, 6, 4))
@@ -837,8 +838,8 @@ WITHOUT_BIASES = [part for weights in W for part in (np.zeros(len(weights)), wei
 
 
 def test_shortcut_of_many_with_other_channels(bench: Bench) -> None:
-    got = bench.run(f"{CONVS}[shortcut]\nfrom=-3,-2\nactivation=leaky", floats=WITHOUT_BIASES)
-    agree(got[3], leaky(added()))
+    actual = bench.run(f"{CONVS}[shortcut]\nfrom=-3,-2\nactivation=leaky", floats=WITHOUT_BIASES)
+    agree(actual[3], leaky(added()))
 
 
 @pytest.mark.parametrize("kind", ["relu", "avg_relu", "softmax"])
@@ -846,8 +847,8 @@ def test_shortcut_of_many_with_other_channels(bench: Bench) -> None:
 def test_weighted_shortcut(bench: Bench, type_: str, kind: str) -> None:
     weights = np.array([[0.7], [-0.2], [0.4]], np.float32)
     text = f"{CONVS}[shortcut]\nfrom=-3,-2\nweights_type={type_}\nweights_normalization={kind}"
-    got = bench.run(text, floats=[*WITHOUT_BIASES, weights])
-    agree(got[3], added(share_of(weights.astype(float), kind)))
+    actual = bench.run(text, floats=[*WITHOUT_BIASES, weights])
+    agree(actual[3], added(share_of(weights.astype(float), kind)))
 
 
 @pytest.mark.parametrize("fork", ["pjreddie", "alexeyab"])
@@ -855,51 +856,51 @@ def test_softmax_of_a_tree(bench: Bench, fork: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("DARKNET_TORCH_CACHE", str(keys.GOLDEN))
     x, groups = floats(14, 1, 1), (3, 3, 2, 3, 2, 1)
     parts_ = np.split(x.ravel(), np.cumsum(groups)[:-1])
-    want = np.concatenate([softmax(part, 2.5) for part in parts_])
-    got = bench.run("[softmax]\ntree=data/mini.tree\ntemperature=2.5", x, fork=fork)[0]
-    agree(got, want)
+    expected = np.concatenate([softmax(part, 2.5) for part in parts_])
+    actual = bench.run("[softmax]\ntree=data/mini.tree\ntemperature=2.5", x, fork=fork)[0]
+    agree(actual, expected)
 
 
 @pytest.mark.parametrize("fork", ["pjreddie", "alexeyab"])
 def test_upsample_backwards_sums(bench: Bench, fork: str) -> None:
     x = floats(2, 6, 9)
-    want = 0.5 * x.reshape(2, 2, 3, 3, 3).astype(float).sum((2, 4))
-    agree(bench.run("[upsample]\nstride=-3\nscale=.5", x, fork=fork)[0], want)
+    expected = 0.5 * x.reshape(2, 2, 3, 3, 3).astype(float).sum((2, 4))
+    agree(bench.run("[upsample]\nstride=-3\nscale=.5", x, fork=fork)[0], expected)
 
 
 @pytest.mark.parametrize("fork", ["pjreddie", "alexeyab"])
 def test_detection_softmax(bench: Bench, fork: str) -> None:
     x = floats(9 * (4 + 2 * 5), 1, 1)
-    want = x.ravel().astype(float)
-    want[:36] = softmax(want[:36].reshape(9, 4)).ravel()
+    expected = x.ravel().astype(float)
+    expected[:36] = softmax(expected[:36].reshape(9, 4)).ravel()
     text = "[detection]\nside=3\nclasses=4\nnum=2\ncoords=4\nsoftmax=1"
-    agree(bench.run(text, x, fork=fork)[0], want)
+    agree(bench.run(text, x, fork=fork)[0], expected)
 
 
 @pytest.mark.parametrize("fork", ["pjreddie", "alexeyab"])
 def test_scale_x_y(bench: Bench, fork: str) -> None:
     """Pjreddie does not know it."""
     x = floats(14, 3, 2)
-    want = x.reshape(2, 7, 3, 2).astype(float)
-    want[:, [0, 1, 4, 5, 6]] = logistic(want[:, [0, 1, 4, 5, 6]])
+    expected = x.reshape(2, 7, 3, 2).astype(float)
+    expected[:, [0, 1, 4, 5, 6]] = logistic(expected[:, [0, 1, 4, 5, 6]])
     if fork == "alexeyab":
-        want[:, :2] = want[:, :2] * 1.2 - 0.1
+        expected[:, :2] = expected[:, :2] * 1.2 - 0.1
     text = "[yolo]\nclasses=2\nnum=4\nmask=1,3\nanchors=1,2,3,4,5,6,7,8\nscale_x_y=1.2"
-    agree(bench.run(text, x, fork=fork)[0], want.reshape(x.shape))
+    agree(bench.run(text, x, fork=fork)[0], expected.reshape(x.shape))
 
 
 @pytest.mark.parametrize("point", ["left_top", "right_bottom"])
 def test_gaussian_points_change_no_map(bench: Bench, point: str) -> None:
     x = floats(22, 3, 2)
-    want = x.reshape(2, 11, 3, 2).astype(float)
+    expected = x.reshape(2, 11, 3, 2).astype(float)
     squashed = [i for i in range(11) if i not in (4, 6)]
-    want[:, squashed] = logistic(want[:, squashed])
-    want[:, [0, 2]] = want[:, [0, 2]] * 1.1 - 0.05
+    expected[:, squashed] = logistic(expected[:, squashed])
+    expected[:, [0, 2]] = expected[:, [0, 2]] * 1.1 - 0.05
     text = (
         "[Gaussian_yolo]\nclasses=2\nnum=2\nmask=0,1\nanchors=1,2,3,4\nscale_x_y=1.1\n"
         f"yolo_point={point}"
     )
-    agree(bench.run(text, x)[0], want.reshape(x.shape))
+    agree(bench.run(text, x)[0], expected.reshape(x.shape))
 
 
 def region(x: Array, fork: str, coords: int, background: bool, bounded: bool) -> Array:

@@ -92,20 +92,20 @@ def norm(value):
 
 
 def meaning(index, name, options):
-    """Return what a section says: defaults filled in, indices absolute, padding in pixels."""
-    said = {**DEFAULTS.get(name, {}), **options}
+    """Return the meaning of a section: defaults filled in, indices absolute, padding in pixels."""
+    meant = {**DEFAULTS.get(name, {}), **options}
     if name == "net":
-        del said["batch"], said["subdivisions"]  # see training_batch
-    said = {key: norm(value) for key, value in said.items()}
+        del meant["batch"], meant["subdivisions"]  # see training_batch
+    meant = {key: norm(value) for key, value in meant.items()}
     if name == "convolutional":
-        half = said["size"][0] // 2
-        pad, padding = said.pop("pad", [0]), said.pop("padding", [0])
-        said["padding in pixels"] = [half] if pad[0] else padding
+        half = meant["size"][0] // 2
+        pad, padding = meant.pop("pad", [0]), meant.pop("padding", [0])
+        meant["padding in pixels"] = [half] if pad[0] else padding
     if name == "maxpool":
-        said.setdefault("size", said["stride"])
+        meant.setdefault("size", meant["stride"])
     for key in {"route": ["layers"], "shortcut": ["from"]}.get(name, []):
-        said[key] = [i if i >= 0 else index + i for i in said[key]]
-    return said
+        meant[key] = [i if i >= 0 else index + i for i in meant[key]]
+    return meant
 
 
 def training_batch(path):
@@ -121,8 +121,8 @@ def count_values(sections):
     c, h, w = (int(net[key]) for key in ("channels", "height", "width"))
     shapes, total = [], 0
     for index, (name, options) in enumerate(sections[1:]):
-        said = meaning(index, name, options)
-        get = {k: int(v[0]) for k, v in said.items() if isinstance(v[0], int | float)}
+        meant = meaning(index, name, options)
+        get = {k: int(v[0]) for k, v in meant.items() if isinstance(v[0], int | float)}
         if name == "convolutional":
             n, k, s, p = (get[key] for key in ("filters", "size", "stride", "padding in pixels"))
             total += n * (4 if get["batch_normalize"] else 1) + n * c // get["groups"] * k * k
@@ -140,17 +140,17 @@ def count_values(sections):
         elif name == "avgpool":
             h = w = 1
         elif name == "route":
-            sources = [shapes[int(i)] for i in said["layers"]]
+            sources = [shapes[int(i)] for i in meant["layers"]]
             assert len({s[1:] for s in sources}) == 1, f"layer {index} joins maps of other sizes"
             c, h, w = sum(s[0] // get["groups"] for s in sources), *sources[0][1:]
         elif name == "shortcut":
-            assert shapes[int(said["from"][0])] == (c, h, w), f"layer {index} adds other shapes"
+            assert shapes[int(meant["from"][0])] == (c, h, w), f"layer {index} adds other shapes"
         elif name == "yolo":
-            assert c == len(said["mask"]) * (5 + get["classes"])
-            assert len(said["anchors"]) == 2 * get["num"]
+            assert c == len(meant["mask"]) * (5 + get["classes"])
+            assert len(meant["anchors"]) == 2 * get["num"]
         elif name == "region":
             assert c == get["num"] * (get["coords"] + 1 + get["classes"])
-            assert len(said["anchors"]) == 2 * get["num"]
+            assert len(meant["anchors"]) == 2 * get["num"]
         elif name == "detection":
             cell = get["classes"] + get["num"] * (1 + get["coords"])
             assert c == get["side"] ** 2 * cell
@@ -177,7 +177,7 @@ def test_values_by_hand(name):
 
 @each
 def test_own_hand(name):
-    """A header that says what the network is, one style throughout, counts and indices true."""
+    """A header that names the network, one style throughout, counts and indices true."""
     text = (CFG / f"{name}.cfg").read_text()
     assert text.isascii() and text.endswith("\n") and "\n\n\n" not in text and " \n" not in text
     head = text.partition("\n\n")[0].splitlines()

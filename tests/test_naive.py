@@ -54,7 +54,7 @@ def test_shapes(key: Key) -> None:
 def test_order_of_the_file(key: Key) -> None:
     floats, _ = evaluate(key)
     assert floats.taken == [(each.kind, each.floats) for each in key.segments]
-    assert floats.place == key.content["total_floats"]
+    assert floats.position == key.content["total_floats"]
 
 
 PACKAGE = {name for name in sys.modules if name.startswith("darknet_torch.")}

@@ -17,7 +17,7 @@ from typing import Any
 import keys
 import naive
 import naive.ends
-import naive.sections  # both say how sections are drawn
+import naive.sections  # both define how sections are drawn
 import numpy as np
 import pytest
 import torch
@@ -103,29 +103,29 @@ def compute(network: Network, x: Array) -> list[Array]:
         return [each.numpy() for each in network.activations(torch.from_numpy(x))]
 
 
-def assert_near(got: Sequence[Array], want: Sequence[Array], limit: float) -> None:
+def assert_near(actual: Sequence[Array], expected: Sequence[Array], limit: float) -> None:
     """Errors relative to a layer's largest value, or 1 % of the largest before it if it cancels."""
     largest, errors = 1.0, []  # the input's
-    for a, b in zip(got, want, strict=True):
+    for a, b in zip(actual, expected, strict=True):
         errors.append(error_of(a, b, largest / 100))
         largest = max(largest, float(np.nan_to_num(np.abs(b)).max()))
     for index, error in enumerate(errors):
         assert error <= limit, f"layer {index}, errors {errors}"
 
 
-def error_of(got: Array, want: Array, scale: float) -> float:
+def error_of(actual: Array, expected: Array, scale: float) -> float:
     """Equal NaNs are equal."""
-    if got.shape != want.shape:
+    if actual.shape != expected.shape:
         return math.inf
-    number = ~(np.isnan(got) & np.isnan(want))
-    got, want = got[number], want[number]
-    return keys.relative_error(got, want, max(float(np.abs(want).max(initial=0)), scale))
+    number = ~(np.isnan(actual) & np.isnan(expected))
+    actual, expected = actual[number], expected[number]
+    return keys.relative_error(actual, expected, max(float(np.abs(expected).max(initial=0)), scale))
 
 
-def check_structure(case: Case, network: Network, want: Sequence[Array]) -> None:
+def check_structure(case: Case, network: Network, expected: Sequence[Array]) -> None:
     """The plan's shapes are those of the outputs; it reads all floats of the file."""
     shapes = [(s.c,) if s.is_vector else tuple(s) for s in (n.shape for n in network.plan)]
-    assert shapes == [each.shape for each in want]
+    assert shapes == [each.shape for each in expected]
     assert network.plan.floats == case.floats.size
 
 
@@ -138,13 +138,13 @@ def check_numbers(case: Case) -> None:
     network = load(case)
     exact, other = doubled(network), evaluator(case, network)
     for number, x in enumerate(case.x if network.stateful else case.x[:1]):
-        want = other.run(case.sections, x)
+        expected = other.run(case.sections, x)
         if not number:
-            check_structure(case, network, want)
-            assert other.floats.place == case.floats.size
-        assert_near([y[0] for y in compute(exact, x[None].astype(float))], want, EXACT)
+            check_structure(case, network, expected)
+            assert other.floats.position == case.floats.size
+        assert_near([y[0] for y in compute(exact, x[None].astype(float))], expected, EXACT)
         if not case.has(*FRAGILE):
-            assert_near([y[0] for y in compute(network, x[None])], want, LIMIT)
+            assert_near([y[0] for y in compute(network, x[None])], expected, LIMIT)
 
 
 def test_numbers() -> None:
@@ -178,7 +178,7 @@ def test_each_section(section: str) -> None:
 @examples(60)
 @given(case=cases(batch=3))
 def test_batches(case: Case) -> None:
-    """Three pictures at once are three pictures."""
+    """A batch of three images is three images."""
     network = load(case)
     if case.has(*FRAGILE):
         network = doubled(network)
@@ -234,9 +234,9 @@ def test_forward_is_what_activations_show(case: Case) -> None:
     names = [each.name for each in case.sections[1:]]
     heads = [i for i, name in enumerate(names) if name in HEADS]
     last = max((i for i, name in enumerate(names) if name != "cost"), default=-1)
-    wanted = [i - 1 for i in heads] or [last]
-    assert len(results) == len(wanted)
-    for result, index in zip(results, wanted, strict=True):
+    expected = [i - 1 for i in heads] or [last]
+    assert len(results) == len(expected)
+    for result, index in zip(results, expected, strict=True):
         assert np.array_equal(result, shown[index] if index >= 0 else case.x, equal_nan=True)
 
 
@@ -260,7 +260,7 @@ def test_what_was_built_can_be_saved_and_loaded(case: Case) -> None:
 @examples(150)
 @given(case=cases(batch=1), rows=st.integers(1, 16), columns=st.integers(1, 16))
 def test_other_input_sizes(case: Case, rows: int, columns: int) -> None:
-    """A picture of another size: computed as by a cfg of that size, or refused in one line."""
+    """An image of another size: computed as by a cfg of that size, or refused in one line."""
     if case.x.ndim == 4:
         check_other_size(case, rows, columns)
 
@@ -269,14 +269,14 @@ def check_other_size(case: Case, rows: int, columns: int) -> None:
     network = doubled(load(case))
     x = np.random.default_rng(0).uniform(0, 1, (*case.x.shape[:2], rows, columns))
     try:
-        got = compute(network, x)
+        actual = compute(network, x)
     except CfgError:
         return
     other, sections = evaluator(case, network), case.sections
-    want = other.run(sections, x[0])
-    assert other.floats.place == case.floats.size
-    if all(is_sane(each) for each in want):
-        assert_near([y[0] for y in got], want, EXACT)
+    expected = other.run(sections, x[0])
+    assert other.floats.position == case.floats.size
+    if all(is_sane(each) for each in expected):
+        assert_near([y[0] for y in actual], expected, EXACT)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (4, 6)], ids=str)

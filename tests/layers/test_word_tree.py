@@ -94,11 +94,11 @@ def scores(draw: st.DrawFn, count: int) -> Numbers:
 def test_softmax(data: st.DataObject, parents: tuple[int, ...], temperature: float) -> None:
     tree = tree_of(parents)
     rows = [scores(data.draw, len(parents)) for _ in range(2)]
-    found = tree.softmax(torch.tensor(rows, dtype=torch.float64), temperature)
-    for row, out in zip(rows, found.tolist(), strict=True):
+    result = tree.softmax(torch.tensor(rows, dtype=torch.float64), temperature)
+    for row, out in zip(rows, result.tolist(), strict=True):
         assert out == pytest.approx(naive_softmax(parents, row, temperature))
     deep = tree.softmax(torch.tensor(rows, dtype=torch.float64)[None, :, None], temperature)
-    assert torch.equal(deep[0, :, 0], found)
+    assert torch.equal(deep[0, :, 0], result)
 
 
 @given(st.data(), trees(), st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.8]))
@@ -109,11 +109,11 @@ def test_absolute_and_walk(data: st.DataObject, parents: tuple[int, ...], limit:
     before = given_rows.clone()
     absolute = tree.absolute(given_rows)
     assert torch.equal(given_rows, before)
-    wanted = [naive_absolute(parents, row) for row in rows]
-    assert absolute.tolist() == [pytest.approx(row) for row in wanted]
-    found = tree.walk(absolute, limit)
-    assert found.tolist() == [naive_walk(parents, row, limit) for row in absolute.tolist()]
-    assert found.dtype == torch.int64
+    expected = [naive_absolute(parents, row) for row in rows]
+    assert absolute.tolist() == [pytest.approx(row) for row in expected]
+    result = tree.walk(absolute, limit)
+    assert result.tolist() == [naive_walk(parents, row, limit) for row in absolute.tolist()]
+    assert result.dtype == torch.int64
 
 
 @given(trees())
@@ -141,8 +141,8 @@ def test_walk_stops_above() -> None:
     p = naive_absolute(PARENTS, [0.7, 0.1, 0.2, 0.9, 0.1, 0.5, 0.3, 0.2, 0.95, 0.05])
     tree, row = tree_of(PARENTS), torch.tensor([p])
     # 0.7, then 0.7 * 0.63, then 0.7 * 0.63 * 0.5985
-    for limit, wanted in ((0.2, 8), (0.3, 3), (0.5, 0), (0.9, 0)):
-        assert tree.walk(row, limit).item() == wanted == naive_walk(PARENTS, p, limit)
+    for limit, expected in ((0.2, 8), (0.3, 3), (0.5, 0), (0.9, 0)):
+        assert tree.walk(row, limit).item() == expected == naive_walk(PARENTS, p, limit)
 
 
 def test_walk_of_nothing() -> None:

@@ -65,8 +65,8 @@ def test_folding_changes_no_number(
     key = keys.mini(name)
     network = loaded(key, tmp_path / "w")
     folded = fold(network)
-    wanted = key.compute(network)
-    for mine, theirs in zip(key.compute(folded), wanted, strict=True):
+    expected = key.compute(network)
+    for mine, theirs in zip(key.compute(folded), expected, strict=True):
         assert relative_error(mine, theirs) < 2e-6
     left = [each for each in norms(folded) if each not in KEEP]
     assert len(left) <= binary(network)
@@ -76,7 +76,7 @@ def test_folding_changes_no_number(
         tmp_path / "folded.cfg", tmp_path / "folded.weights", dialect=key.fork, mode=key.mode
     )
     network.reset()
-    for mine, theirs in zip(key.compute(again), wanted, strict=True):
+    for mine, theirs in zip(key.compute(again), expected, strict=True):
         assert relative_error(mine, theirs) < 2e-6
 
 
@@ -157,8 +157,8 @@ def test_real_models(tmp_path: Path) -> None:
 
 
 def results(network: Network, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    found = network(x)
-    return (found,) if isinstance(found, torch.Tensor) else found
+    output = network(x)
+    return (output,) if isinstance(output, torch.Tensor) else output
 
 
 def test_no_values_yet() -> None:

@@ -65,14 +65,14 @@ def state(network: Network) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in network.state_dict().items()}
 
 
-def refused(path: Path, *wanted: str, cfg: str = CFG, **options: Any) -> None:
-    """Reading fails with one line that says all that is wanted, and changes nothing."""
+def refused(path: Path, *expected: str, cfg: str = CFG, **options: Any) -> None:
+    """Reading fails with one line that has all that is expected, and changes nothing."""
     with pytest.raises(WeightsError) as caught:
         dt.load(cfg, path, **options)
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
     assert "\n" not in message
-    for part in wanted:
+    for part in expected:
         assert part in message, message
     network = dt.build(cfg)
     before, header = state(network), network.header
@@ -84,13 +84,13 @@ def refused(path: Path, *wanted: str, cfg: str = CFG, **options: Any) -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_every_float_has_its_place(file: Path) -> None:
+def test_every_float_is_in_its_tensor(file: Path) -> None:
     values = numbers(FLOATS)
     network = dt.load(CFG, write(file, HEAD, values))
     assert network.plan.floats == FLOATS
     assert [node.floats for node in network.plan] == list(LAYERS)
-    found = network.state_dict()
-    place = 0
+    loaded = network.state_dict()
+    position = 0
     for name, shape in (
         ("layers.0.bn.bias", (4,)),
         ("layers.0.bn.weight", (4,)),
@@ -103,16 +103,16 @@ def test_every_float_has_its_place(file: Path) -> None:
         ("layers.3.fc.weight", (3, 80)),
     ):
         count = int(np.prod(shape))
-        assert np.array_equal(found[name].numpy(), values[place : place + count].reshape(shape)), (
-            name
-        )
-        place += count
-    assert place == FLOATS
+        assert np.array_equal(
+            loaded[name].numpy(), values[position : position + count].reshape(shape)
+        ), name
+        position += count
+    assert position == FLOATS
     assert (network.header, network.loaded) == (Header(0, 2, 5, 64), 4)
 
 
 @pytest.mark.parametrize(
-    ("count", "layer", "wanted", "left"),
+    ("count", "layer", "expected", "left"),
     [
         (0, "layer 0 [convolutional] biases", 4, 0),
         (3, "layer 0 [convolutional] biases", 4, 3),
@@ -123,9 +123,9 @@ def test_every_float_has_its_place(file: Path) -> None:
         (FLOATS - 1, "layer 3 [connected] weights", 240, 239),
     ],
 )
-def test_too_short(count: int, layer: str, wanted: int, left: int, file: Path) -> None:
+def test_too_short(count: int, layer: str, expected: int, left: int, file: Path) -> None:
     write(file, HEAD, numbers(count))
-    refused(file, f"{layer}: {wanted} floats expected, {left} left in the file")
+    refused(file, f"{layer}: {expected} floats expected, {left} left in the file")
     refused(file, f"has {FLOATS} floats in all, the file {count}")
 
 
@@ -137,9 +137,9 @@ def test_too_long(extra: int, file: Path) -> None:
 
 @pytest.mark.parametrize("length", [1, 4, 12, 15, 16, 19])
 def test_ends_inside_its_header(length: int, file: Path) -> None:
-    wanted = 20 if length >= 16 else 16
+    expected = 20 if length >= 16 else 16
     refused(
-        write(file, HEAD[:length]), f"ends inside its header: {wanted} bytes expected, {length}"
+        write(file, HEAD[:length]), f"ends inside its header: {expected} bytes expected, {length}"
     )
 
 
@@ -173,7 +173,7 @@ def test_no_weights_file(content: bytes, what: str, file: Path) -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize(
-    ("place", "where"),
+    ("position", "where"),
     [
         (0, "layer 0 [convolutional] biases"),
         (13, "layer 0 [convolutional] rolling_variance"),
@@ -181,9 +181,9 @@ def test_no_weights_file(content: bytes, what: str, file: Path) -> None:
         (FLOATS - 1, "layer 3 [connected] weights"),
     ],
 )
-def test_values_that_are_not_finite(value: float, place: int, where: str, file: Path) -> None:
+def test_values_that_are_not_finite(value: float, position: int, where: str, file: Path) -> None:
     values = numbers(FLOATS)
-    values[place] = value
+    values[position] = value
     refused(write(file, HEAD, values), f"{where}: 1 values are not finite")
 
 
@@ -251,8 +251,8 @@ def test_headers(version: tuple[int, int, int], dialect: str, width: int, file: 
     assert network.header == (*version, seen)
     matrix = values[-240:]
     transposed = max(version[:2]) > 1000
-    wanted = matrix.reshape(80, 3).T if transposed else matrix.reshape(3, 80)
-    assert np.array_equal(network.state_dict()["layers.3.fc.weight"].numpy(), wanted)
+    expected = matrix.reshape(80, 3).T if transposed else matrix.reshape(3, 80)
+    assert np.array_equal(network.state_dict()["layers.3.fc.weight"].numpy(), expected)
     # only connected matrices are turned round
     assert np.array_equal(
         network.state_dict()["layers.0.conv.weight"].numpy().ravel(), values[16:124]
@@ -305,13 +305,13 @@ def test_partial_at_a_boundary(count: int, layers: int, file: Path) -> None:
     values = numbers(FLOATS)
     network = dt.load(CFG, write(file, HEAD, values[:count]), partial=True)
     assert network.loaded == layers
-    found = state(network)
-    assert all(not value.is_meta for value in found.values())
+    loaded = state(network)
+    assert all(not value.is_meta for value in loaded.values())
     if count:
-        assert np.array_equal(found["layers.0.conv.weight"].numpy().ravel(), values[16:124])
+        assert np.array_equal(loaded["layers.0.conv.weight"].numpy().ravel(), values[16:124])
     if count < FLOATS:  # started at random, as Darknet does
-        assert 0 < found["layers.3.fc.weight"].std() < 1
-        assert found["layers.3.fc.bias"].tolist() == [0, 0, 0]
+        assert 0 < loaded["layers.3.fc.weight"].std() < 1
+        assert loaded["layers.3.fc.bias"].tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -351,10 +351,10 @@ def test_dontload(file: Path) -> None:
     second = "[convolutional]\nfilters=2\n"
     values = numbers(2 + 8)
     network = dt.load(conv("dontload=1") + second, write(file, HEAD, values))
-    found = network.state_dict()
-    assert np.array_equal(found["layers.1.conv.weight"].numpy().ravel(), values[2:])
-    assert found["layers.0.conv.weight"].std() > 0
-    assert found["layers.0.conv.bias"].tolist() == [0, 0, 0, 0]
+    loaded = network.state_dict()
+    assert np.array_equal(loaded["layers.1.conv.weight"].numpy().ravel(), values[2:])
+    assert loaded["layers.0.conv.weight"].std() > 0
+    assert loaded["layers.0.conv.bias"].tolist() == [0, 0, 0, 0]
     dt.save(network, file.with_suffix(".again"))
     assert file.with_suffix(".again").read_bytes() == file.read_bytes()
 
@@ -364,11 +364,11 @@ def test_dontloadscales(dialect: str, file: Path) -> None:
     """They keep scale 1, mean 0 and variance 0."""
     values = numbers(4 + 8)
     cfg = conv("batch_normalize=1", "dontloadscales=1")
-    found = dt.load(cfg, write(file, HEAD, values), dialect=dialect).state_dict()
-    assert np.array_equal(found["layers.0.bn.bias"].numpy(), values[:4])
-    assert np.array_equal(found["layers.0.conv.weight"].numpy().ravel(), values[4:])
+    loaded = dt.load(cfg, write(file, HEAD, values), dialect=dialect).state_dict()
+    assert np.array_equal(loaded["layers.0.bn.bias"].numpy(), values[:4])
+    assert np.array_equal(loaded["layers.0.conv.weight"].numpy().ravel(), values[4:])
     for name, value in (("weight", 1.0), ("running_mean", 0.0), ("running_var", 0.0)):
-        assert found[f"layers.0.bn.{name}"].tolist() == [value] * 4
+        assert loaded[f"layers.0.bn.{name}"].tolist() == [value] * 4
 
 
 @pytest.mark.parametrize("flipped", [0, 1])
@@ -376,12 +376,12 @@ def test_numload(flipped: int, file: Path) -> None:
     values = numbers(3 * 4 + 3 * 2)
     cfg = conv("numload=3", "batch_normalize=1", f"flipped={flipped}")
     network = dt.load(cfg, write(file, HEAD, values), dialect="pjreddie")
-    found = network.state_dict()
+    loaded = network.state_dict()
     for name, start in (("bias", 0), ("weight", 3), ("running_mean", 6), ("running_var", 9)):
-        assert np.array_equal(found[f"layers.0.bn.{name}"][:3].numpy(), values[start : start + 3])
-        assert len(found[f"layers.0.bn.{name}"]) == 4
+        assert np.array_equal(loaded[f"layers.0.bn.{name}"][:3].numpy(), values[start : start + 3])
+        assert len(loaded[f"layers.0.bn.{name}"]) == 4
     stored = values[12:].reshape(2, 3).T if flipped else values[12:].reshape(3, 2)
-    assert np.array_equal(found["layers.0.conv.weight"][:3, :, 0, 0].numpy(), stored)
+    assert np.array_equal(loaded["layers.0.conv.weight"][:3, :, 0, 0].numpy(), stored)
     dt.save(network, file.with_suffix(".again"))
     assert file.with_suffix(".again").read_bytes() == file.read_bytes()
 
@@ -399,8 +399,8 @@ def test_numload_below_zero() -> None:
 def test_flipped(file: Path) -> None:
     values = numbers(4 + 4 * 2 * 9)
     network = dt.load(conv("flipped=1", "size=3", "pad=1"), write(file, HEAD, values))
-    wanted = values[4:].reshape(18, 4).T.reshape(4, 2, 3, 3)
-    assert np.array_equal(network.state_dict()["layers.0.conv.weight"].numpy(), wanted)
+    expected = values[4:].reshape(18, 4).T.reshape(4, 2, 3, 3)
+    assert np.array_equal(network.state_dict()["layers.0.conv.weight"].numpy(), expected)
 
 
 def test_share_index(file: Path) -> None:

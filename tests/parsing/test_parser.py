@@ -17,13 +17,13 @@ LAYER = "[net]\nwidth=8\nheight=8\nchannels=3\n"
 
 
 def outline(text: str) -> list[tuple[str, list[tuple[str, str | None]]]]:
-    """What a text says, lines and file aside."""
+    """The content of a text, without lines and file."""
     return [(s.name, [(o.key, o.value) for o in s.options]) for s in parser.parse(text)]
 
 
 def naive(text: str) -> list[tuple[str, list[tuple[str, str | None]]]]:
     """The grammar once more, letter by letter, as the C programs walk through a line."""
-    found: list[tuple[str, list[tuple[str, str | None]]]] = []
+    sections: list[tuple[str, list[tuple[str, str | None]]]] = []
     line = ""
     for letter in [*text, "\n"]:
         if letter in " \t\r":
@@ -33,19 +33,19 @@ def naive(text: str) -> list[tuple[str, list[tuple[str, str | None]]]]:
             continue
         if line and line[0] == "[":
             closed = line[-1] == "]" and len(line) > 2
-            found.append((line[1:-1] if closed else line, []))
+            sections.append((line[1:-1] if closed else line, []))
         elif line and line[0] not in "#;":
-            place = line.find("=")
-            if place < 0:
-                found[-1][1].append((line, None))
-            elif place < len(line) - 1:
-                found[-1][1].append((line[:place], line[place + 1 :]))
+            equals = line.find("=")
+            if equals < 0:
+                sections[-1][1].append((line, None))
+            elif equals < len(line) - 1:
+                sections[-1][1].append((line[:equals], line[equals + 1 :]))
         line = ""
-    return found
+    return sections
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("[ net ]\n", [("net", [])]),
         ("[net]\nwid th = 9\n", [("net", [("width", "9")])]),
@@ -70,8 +70,8 @@ def naive(text: str) -> list[tuple[str, list[tuple[str, str | None]]]]:
         ("[Net]\nA=B\n", [("Net", [("A", "B")])]),
     ],
 )
-def test_grammar(text: str, wanted: object) -> None:
-    assert outline(text) == wanted
+def test_grammar(text: str, expected: object) -> None:
+    assert outline(text) == expected
 
 
 @given(st.text(alphabet="[]=#; \t\r\nab1,-", max_size=80))
@@ -100,8 +100,8 @@ SECTIONS = st.lists(
 
 @given(SECTIONS)
 def test_what_is_written_reads_back(sections: list[Section]) -> None:
-    wanted = [(s.name, [(o.key, o.value) for o in s.options]) for s in sections]
-    assert outline(parser.write(sections)) == wanted
+    expected = [(s.name, [(o.key, o.value) for o in s.options]) for s in sections]
+    assert outline(parser.write(sections)) == expected
 
 
 def test_written_text_is_readable_for_people() -> None:
@@ -123,9 +123,9 @@ def test_first_of_equal_keys_wins() -> None:
     assert section.get("empty") is None
     assert section.get("empty", "7") == "7"  # a line without = hides the later one
     assert section.get("none") is None
-    found = section.option("filters")
-    assert found is not None
-    assert found.line == 2
+    sections = section.option("filters")
+    assert sections is not None
+    assert sections.line == 2
 
 
 def test_a_text_and_a_file_read_alike(tmp_path: Path) -> None:
@@ -163,11 +163,11 @@ def test_an_error_about_bytes_that_are_no_utf8_can_be_printed(tmp_path: Path) ->
     str(caught.value).encode("utf-8")
 
 
-def refused(source: Path | str, wanted: str) -> None:
+def refused(source: Path | str, expected: str) -> None:
     with pytest.raises(CfgError) as caught:
         parser.read(source)
     message = str(caught.value)
-    assert re.search(wanted, message), message
+    assert re.search(expected, message), message
     assert "\n" not in message
 
 

@@ -39,11 +39,11 @@ def test_convolutions(how: dict[str, object], layout: torch.memory_format) -> No
     channels = 8 // how.get("groups", 1)  # type: ignore[operator]
     weight, bias, x = torch.randn(12, channels, 3, 3), torch.randn(12), torch.randn(2, 8, 9, 11)
     conv = PackedConv(weight, bias, (1, 8, 9, 11), layout=layout, **how)  # type: ignore[arg-type]
-    want = F.conv2d(x, weight, bias, **how)  # type: ignore[arg-type]
+    expected = F.conv2d(x, weight, bias, **how)  # type: ignore[arg-type]
     for each in (x, x.contiguous(memory_format=torch.channels_last)):
-        got = conv(each)
-        assert torch.allclose(got, want, atol=1e-5)
-    assert conv.empty_output(x).shape == want.shape
+        actual = conv(each)
+        assert torch.allclose(actual, expected, atol=1e-5)
+    assert conv.empty_output(x).shape == expected.shape
     assert conv.empty_output(x).is_contiguous(memory_format=layout)
 
 
@@ -53,8 +53,8 @@ def test_activations_inside(activation: str) -> None:
     from darknet_torch.layers.activation import activate
 
     weight, x = torch.randn(4, 3, 1, 1), torch.randn(1, 3, 5, 5)
-    got = PackedConv(weight, None, x.shape, activation=activation)(x)
-    assert torch.allclose(got, activate(activation, F.conv2d(x, weight)), atol=1e-6)
+    actual = PackedConv(weight, None, x.shape, activation=activation)(x)
+    assert torch.allclose(actual, activate(activation, F.conv2d(x, weight)), atol=1e-6)
 
 
 class Module(torch.nn.Module):
@@ -73,11 +73,11 @@ def test_compiled_programs(bias: torch.Tensor | None, layout: torch.memory_forma
     weight = torch.randn(4, 3, 3, 3)
     module = Module(PackedConv(weight, bias, (1, 3, 8, 8), activation="leaky", layout=layout))
     x = torch.randn(1, 3, 8, 8).contiguous(memory_format=torch.channels_last)
-    run, want = compiled_for(module, x), module(x)
+    run, expected = compiled_for(module, x), module(x)
     del module  # the program keeps the weights
     gc.collect()
-    (got,) = run(x)
-    assert torch.allclose(got, want, atol=1e-6)
+    (actual,) = run(x)
+    assert torch.allclose(actual, expected, atol=1e-6)
 
 
 @torch.no_grad()
@@ -89,8 +89,8 @@ def test_programs_of_other_weights_are_not_taken_from_a_cache(
     for _ in range(2):
         monkeypatch.setattr(onednn, "_KEYS", count(1_000_000))
         module = Module(PackedConv(torch.randn(4, 3, 3, 3), torch.randn(4), (1, 3, 8, 8)))
-        (got,) = compiled_for(module, x)(x)
-        assert torch.allclose(got, module(x), atol=1e-6)
+        (actual,) = compiled_for(module, x)(x)
+        assert torch.allclose(actual, module(x), atol=1e-6)
 
 
 @pytest.fixture
@@ -130,11 +130,11 @@ def test_programs_take_the_weights_of_their_callers_threads() -> None:
     shape = SHAPES[0]
     conv = PackedConv(torch.randn(256, 512, 1, 1) / 20, torch.randn(256), shape)
     x = torch.randn(shape).contiguous(memory_format=torch.channels_last)
-    run, want = compiled_for(Module(conv), x), F.conv2d(x, conv.weight(shape).to_dense())
-    want += 1 + conv.bias[:, None, None]  # type: ignore[index]
+    run, expected = compiled_for(Module(conv), x), F.conv2d(x, conv.weight(shape).to_dense())
+    expected += 1 + conv.bias[:, None, None]  # type: ignore[index]
     for count_ in (2, 1):
         torch.set_num_threads(count_)
-        assert torch.allclose(run(x)[0], want, atol=1e-5)
+        assert torch.allclose(run(x)[0], expected, atol=1e-5)
         assert (count_, shape) in conv._packed
 
 
@@ -151,9 +151,9 @@ def test_weights_go_with_their_owner() -> None:
 @torch.no_grad()
 def test_mish_with_one_exponential(monkeypatch: pytest.MonkeyPatch) -> None:
     y = torch.linspace(-100, 100, 20001)
-    want = F.mish(y.double())
+    expected = F.mish(y.double())
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    got = activate_output("mish", y)
-    assert (got - want).abs().max() <= 1e-6 * 100
+    actual = activate_output("mish", y)
+    assert (actual - expected).abs().max() <= 1e-6 * 100
     small = y.abs() < 5
-    assert ((got - want)[small].abs() <= 1e-6 * want[small].abs() + 1e-9).all()
+    assert ((actual - expected)[small].abs() <= 1e-6 * expected[small].abs() + 1e-9).all()

@@ -1,4 +1,4 @@
-"""Winograd's convolutions against torch's, in double precision where that is the judge."""
+"""Winograd's convolutions against torch's, in double precision where errors are compared."""
 
 import numpy as np
 import pytest
@@ -56,26 +56,26 @@ def test_it_equals_the_convolution(how: Transforms, size: tuple[int, int], batch
     plain = block(24, 40)
     x = torch.randn(batch, 24, *size)
     conv = plain.conv
-    want = F.conv2d(x.double(), conv.weight.double(), conv.bias.double(), padding=1)
-    want = F.leaky_relu(want, 0.1).float()
+    expected = F.conv2d(x.double(), conv.weight.double(), conv.bias.double(), padding=1)
+    expected = F.leaky_relu(expected, 0.1).float()
     fast = WinogradConv(plain, how, Shape(24, *size), FLOAT)
     for form in (torch.contiguous_format, torch.channels_last):
-        got = fast(x.contiguous(memory_format=form))
-        assert got.shape == want.shape
-        assert (got - want).abs().max() <= 5e-6 * want.abs().max()
+        actual = fast(x.contiguous(memory_format=form))
+        assert actual.shape == expected.shape
+        assert (actual - expected).abs().max() <= 5e-6 * expected.abs().max()
 
 
 @pytest.mark.parametrize("how", HOW)
 @torch.no_grad()
-def test_a_compiler_sees_the_same_sums(how: Transforms) -> None:
+def test_a_compiler_computes_the_same(how: Transforms) -> None:
     fast = WinogradConv(block(24, 40), how, Shape(24, 13, 18), FLOAT)
     x = torch.randn(2, 24, 13, 18).contiguous(memory_format=torch.channels_last)
     graph = trace(fast, [fast.conv], (x, torch.empty(fast.conv.size))).graph
     assert "darknet_torch.packed_conv" in str(graph)
     assert "matmul" not in str(graph)
-    want = fast(x)
-    (got,) = compiled_for(fast, x)(x)
-    assert (got - want).abs().max() <= 5e-6 * want.abs().max()
+    expected = fast(x)
+    (actual,) = compiled_for(fast, x)(x)
+    assert (actual - expected).abs().max() <= 5e-6 * expected.abs().max()
 
 
 @pytest.mark.parametrize("how", HOW)
@@ -104,31 +104,31 @@ def test_in_bfloat16_errors_stay_of_its_size() -> None:
     plain = block(128, 96)
     plain.conv.bias.fill_(10.003)  # its nearest bfloat16 is 10
     x = torch.randn(1, 128, 16, 16).to(BFLOAT)
-    want = F.conv2d(x.double(), plain.conv.weight.double(), plain.conv.bias.double(), padding=1)
-    want = F.leaky_relu(want, 0.1)
+    expected = F.conv2d(x.double(), plain.conv.weight.double(), plain.conv.bias.double(), padding=1)
+    expected = F.leaky_relu(expected, 0.1)
     fast = WinogradConv(plain, F2, Shape(128, 16, 16), BFLOAT)
     packed = PackedConvBlock(plain, (1, 128, 16, 16), BFLOAT)
-    errors = [fast(x).double() - want, packed(x).double() - want]
-    assert all(error.abs().max() < 2**-8 * want.abs().max() for error in errors)
+    errors = [fast(x).double() - expected, packed(x).double() - expected]
+    assert all(error.abs().max() < 2**-8 * expected.abs().max() for error in errors)
     assert all(error.mean().abs() < 1e-3 for error in errors)  # no bias is lost
 
 
 def test_only_what_it_makes_faster() -> None:
     map_ = Shape(256, 26, 26)
 
-    def found(plain: ConvBlock, shape: Shape = map_, dtype: torch.dtype = FLOAT) -> object:
+    def chosen(plain: ConvBlock, shape: Shape = map_, dtype: torch.dtype = FLOAT) -> object:
         return best_transforms(plain, shape, dtype, compiled=False)
 
-    assert found(block(256, 256)) == F4
-    assert found(block(256, 256), dtype=BFLOAT) == F2
-    assert found(block(256, 256), Shape(256, 13, 13)) == F2  # few tiles
-    assert found(block(64, 64), Shape(64, 104, 104)) is None
+    assert chosen(block(256, 256)) == F4
+    assert chosen(block(256, 256), dtype=BFLOAT) == F2
+    assert chosen(block(256, 256), Shape(256, 13, 13)) == F2  # few tiles
+    assert chosen(block(64, 64), Shape(64, 104, 104)) is None
     assert best_transforms(block(64, 64), Shape(64, 104, 104), FLOAT, compiled=True) == F4
-    assert found(block(256, 256), Shape(256, 3, 3)) is None
+    assert chosen(block(256, 256), Shape(256, 3, 3)) is None
     for options in ({"strides": (2, 2)}, {"padding": 0}, {"groups": 2}, {"dilation": 2}):
-        assert found(block(256, 256, **options)) is None  # type: ignore[arg-type]
-    assert found(block(256, 256, size=1, padding=0)) is None
-    assert found(block(256, 256), dtype=torch.float16) is None
+        assert chosen(block(256, 256, **options)) is None  # type: ignore[arg-type]
+    assert chosen(block(256, 256, size=1, padding=0)) is None
+    assert chosen(block(256, 256), dtype=torch.float16) is None
 
 
 CFG = """[net]
@@ -177,6 +177,6 @@ def test_an_optimized_network_has_them(
     kinds = [type(layer) for layer in fast.network.layers]
     assert kinds[:3] == [PackedConvBlock, WinogradConv, PackedConvBlock]
     x = torch.rand(2, 3, *size)
-    ((got,), (want,)) = fast(x), network(x)
+    ((actual,), (expected,)) = fast(x), network(x)
     assert fast.compiles == compiles
-    assert (got - want).abs().max() <= 5e-6 * want.abs().max()
+    assert (actual - expected).abs().max() <= 5e-6 * expected.abs().max()

@@ -73,10 +73,10 @@ def onnx(subject: Subject, contents: str, names: Sequence[str]) -> Outcome:
 
 
 def _inputs(subject: Subject, *, sized: bool) -> list[Tensor]:
-    found = [subject.pictures(1), subject.pictures(3)]
+    found = [subject.images(1), subject.images(3)]
     if sized:
         (height, width), (rows, columns) = subject.size, stride(subject.plan)
-        found.append(subject.pictures(2, (height + rows, width + 2 * columns)))
+        found.append(subject.images(2, (height + rows, width + 2 * columns)))
     return found
 
 

@@ -114,14 +114,14 @@ def sample_indices(n: int) -> Array:
     return (k * n) // 64 + (k * 7919) % (n // 64)
 
 
-def relative_error(got: Array, want: Array, scale: float | None = None) -> float:
-    """Return the largest difference over the largest wanted magnitude; infinite for NaN."""
-    if got.shape != want.shape:
+def relative_error(actual: Array, expected: Array, scale: float | None = None) -> float:
+    """Return the largest difference over the largest expected magnitude; infinite for NaN."""
+    if actual.shape != expected.shape:
         return math.inf
-    got, want = got.astype(np.float64), want.astype(np.float64)
-    difference = float(np.abs(got - want).max(initial=0))
+    actual, expected = actual.astype(np.float64), expected.astype(np.float64)
+    difference = float(np.abs(actual - expected).max(initial=0))
     if scale is None:
-        scale = float(np.abs(want).max(initial=0))
+        scale = float(np.abs(expected).max(initial=0))
     if difference == 0:
         return 0.0
     error = difference / scale if scale else math.inf
@@ -152,7 +152,7 @@ class Segment(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What Darknet says of one layer; `shape` is None where it keeps none (a plain vector)."""
+    """What Darknet prints of one layer; `shape` is None where it keeps none (a plain vector)."""
 
     layer: int
     section: str
@@ -208,8 +208,8 @@ class Key:
     def arrays(self) -> dict[int, Array]:
         """All values of the layers whose values are kept, by index; the corrected ones if any."""
         with np.load(self.path.with_suffix(".npz")) as file:
-            found = {name: file[name] for name in sorted(file.files, reverse=True)}
-        return {int(name.rpartition("_")[2]): array for name, array in found.items()}
+            files = {name: file[name] for name in sorted(file.files, reverse=True)}
+        return {int(name.rpartition("_")[2]): array for name, array in files.items()}
 
     def pieces(self) -> Iterator[tuple[int, Array]]:
         """Yield the floats of the weights file in short pieces, each with its segment's number."""
@@ -256,7 +256,7 @@ class Key:
             return dt.load(self.cfg, weights, dialect=self.fork, mode=self.mode, **size)
 
     def compute(self, network: Network) -> list[Array]:
-        """Return every layer's output after as many forward passes as the key wants."""
+        """Return every layer's output after as many forward passes as the key has."""
         x = self.input()
         with torch.inference_mode():
             for _ in range(self.content["forward_passes"]):
@@ -318,10 +318,10 @@ def mini_names(folder: Path = GOLDEN) -> list[str]:
 
 def official_names() -> list[str]:
     """Return the names of the keys of official cfgs that are at hand."""
-    found = (
+    files = (
         path for fork in ("alexeyab", "pjreddie") for path in (OFFICIAL / fork).rglob("*.json")
     )
-    return sorted(path.relative_to(OFFICIAL).as_posix().removesuffix(".json") for path in found)
+    return sorted(path.relative_to(OFFICIAL).as_posix().removesuffix(".json") for path in files)
 
 
 def compare(key: Key, folder: Path) -> Comparison:
@@ -351,16 +351,16 @@ def structure_problems(key: Key, plan: Plan) -> list[str]:
         if answer.layer not in wrong and not same_shape(node.shape, answer.shape, answer.size):
             problems.append(f"layer {node.index}: {node.shape}, Darknet {answer.shape}")
     mine = [Segment(n.index, s.kind, s.count, s.fan_in) for n in plan for s in n.segments]
-    for got, want in zip_longest(mine, key.segments):
-        if got != want:
-            problems.append(f"segment {got}, Darknet {want}")
+    for actual, expected in zip_longest(mine, key.segments):
+        if actual != expected:
+            problems.append(f"segment {actual}, Darknet {expected}")
             break
-    for what, got, want in (
+    for what, actual, expected in (
         ("floats", plan.floats, key.content["total_floats"]),
         ("final layer", plan.final, key.content["final_layer"]),
     ):
-        if got != want:
-            problems.append(f"{what}: {got}, Darknet {want}")
+        if actual != expected:
+            problems.append(f"{what}: {actual}, Darknet {expected}")
     return problems
 
 
@@ -400,7 +400,7 @@ class Measured:
 
 
 def measure(name: str, threads: int = 0) -> Measured:
-    """Compare one key, files in a temporary folder, whatever happens told in the answer."""
+    """Compare one key, files in a temporary folder, what goes wrong stands in the result."""
     if threads:
         torch.set_num_threads(threads)
     os.environ["DARKNET_TORCH_CACHE"] = str(NAMES)  # the cfgs name the trees and maps in there

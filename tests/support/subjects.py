@@ -48,7 +48,7 @@ SIZE_BOUND = {"connected", "conn", "local", "detection"}
 """Sections that fix the size of the map before them."""
 
 SIZE_FREE = {"avgpool", "avg", "crop"}
-"""Sections whose output is of one size, whatever the picture's."""
+"""Sections whose output is of one size, whatever the image's."""
 
 DOWN = {"convolutional", "conv", "maxpool", "max", "local_avgpool", "local", "reorg", "reorg3d"}
 UP = {"upsample", "deconvolutional", "deconv"}
@@ -82,7 +82,7 @@ class Subject:
         """Return the network anew, from the same weights file, for another size of input."""
         return _load(self.cfg, self.weights, self.plan.context.dialect.name, self.mode, size)
 
-    def pictures(self, number: int, size: Size | None = None) -> Tensor:
+    def images(self, number: int, size: Size | None = None) -> Tensor:
         """Return so many different inputs (number, c, h, w) or (number, c)."""
         shape = self.plan.input
         one = (shape.c,) if shape.is_vector else (shape.c, *(size or self.size))
@@ -112,8 +112,8 @@ def make(name: str, weights: Path) -> Subject:
         project's answer keys (`gaussian_yolo.alexeyab`).
     """
     if name.startswith("models/"):
-        cfg, found = files(name)
-        return Subject(name, cfg, found, _load(cfg, found, "alexeyab", "darknet"), "darknet")
+        cfg, weights = files(name)
+        return Subject(name, cfg, weights, _load(cfg, weights, "alexeyab", "darknet"), "darknet")
     if "/" not in name:
         key = mini(name)
         return _keyed(name, key.cfg, key, weights, key.fork)
@@ -159,7 +159,7 @@ def random_floats(plan: Plan, gain: float) -> Iterator[np.ndarray]:
 def largest(one: Subject) -> float:
     """Return the largest magnitude in any layer; infinite for NaN."""
     with torch.inference_mode():
-        values = [float(out.abs().max()) for out in one.network.activations(one.pictures(1))]
+        values = [float(out.abs().max()) for out in one.network.activations(one.images(1))]
     return math.inf if any(map(math.isnan, values)) else max(values)
 
 
@@ -184,8 +184,8 @@ def _load(
 
 def key_of(name: str) -> Key | None:
     """Return the answer key of an official cfg, if there is one."""
-    found = [key for key in _official_keys() if key.content["cfg"] == f"{name}.cfg"]
-    return min(found, key=lambda key: key.fork != name.partition("/")[0], default=None)
+    same_cfg = [key for key in _official_keys() if key.content["cfg"] == f"{name}.cfg"]
+    return min(same_cfg, key=lambda key: key.fork != name.partition("/")[0], default=None)
 
 
 @cache
@@ -198,7 +198,7 @@ def _model_files(folder: Path) -> list[Path]:
 
 
 def noise(number: int, shape: tuple[int, ...]) -> Tensor:
-    """Return a random picture."""
+    """Return a random image."""
     values = uniform(10 + number, 0, math.prod(shape)).astype(np.float32)
     return torch.from_numpy(values).view(shape)
 
@@ -214,7 +214,7 @@ def photo(number: int, shape: tuple[int, ...]) -> Tensor:
 
 
 def fixes_size(plan: Plan) -> bool:
-    """Say whether a layer that wants one size of map gets its map from the whole picture."""
+    """Return whether a layer that needs one size of map gets its map from the whole image."""
     grows = {-1: True}
     for node in plan:
         here = any(grows[index] for index in node.inputs)
@@ -225,7 +225,7 @@ def fixes_size(plan: Plan) -> bool:
 
 
 def stride(plan: Plan) -> Size:
-    """Return the steps (vertical, horizontal) in which a picture may grow, from the cfg's words.
+    """Return the steps (vertical, horizontal) in which an image may grow, from the text of the cfg.
 
     `Plan.stride` measures maps instead, and is too small where the size is no multiple.
     """

@@ -172,7 +172,7 @@ def lines(results: Results) -> Iterator[str]:
 
 
 def failed(results: Results) -> bool:
-    """Say whether any of the results is a failure."""
+    """Return whether any of the results is a failure."""
     return any(result["state"] == "FAILED" for result in results)
 
 

@@ -1,6 +1,6 @@
 """One network, many ways to run it: batches, sizes, memory formats, precisions, compilers.
 
-What a plain float32 run of one picture gives is the measure; the answer keys tie that to Darknet.
+The reference is a float32 run of one image; the answer keys compare that with Darknet.
 A variant is a function of a `Subject` that returns an `Outcome`, or raises Exempt.
 """
 
@@ -46,10 +46,10 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
 
     def compare(
-        self, what: str, got: Sequence[Tensor], want: Sequence[Tensor], limit: float
+        self, what: str, actual: Sequence[Tensor], expected: Sequence[Tensor], limit: float
     ) -> None:
         """Compare all heads; what is not near enough is a failure."""
-        worst = worst_error(got, want)
+        worst = worst_error(actual, expected)
         self.error = max(self.error, worst)
         if not worst <= limit:
             self.failures.append(f"{what}: error {worst:.3g}, limit {limit:g}")
@@ -72,7 +72,7 @@ Variants = dict[str, Callable[[Subject], Outcome]]
 
 
 def measure(name: str, threads: int = 0, variants: Variants | None = None) -> list[Result]:
-    """Run all variants of one network, whatever happens told in the answers."""
+    """Run all variants of one network; what goes wrong stands in the results."""
     variants = VARIANTS if variants is None else variants
     if threads:
         torch.set_num_threads(threads)
@@ -109,34 +109,34 @@ def run(subject: Subject, variant: str, variants: Variants | None = None) -> Res
 
 def _failed(name: str, variant: str, problem: Exception, seconds: float) -> Result:
     lines = [line.strip() for line in str(problem).splitlines() if line.strip()][:6]
-    said = f"{type(problem).__name__}: {' | '.join(lines)}"
-    return Result(name, variant, "FAILED", math.inf, seconds, [said], [])
+    message = f"{type(problem).__name__}: {' | '.join(lines)}"
+    return Result(name, variant, "FAILED", math.inf, seconds, [message], [])
 
 
 def outputs(run: Callable[[Tensor], Any], x: Tensor) -> tuple[Tensor, ...]:
     """Return all heads' raw maps, or the only output; without any memory of earlier runs."""
     if isinstance(run, Network):
         run.reset()
-    found = run(x)
-    return found if isinstance(found, tuple) else (found,)
+    answer = run(x)
+    return answer if isinstance(answer, tuple) else (answer,)
 
 
-def worst_error(got: Sequence[Tensor], want: Sequence[Tensor]) -> float:
+def worst_error(actual: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
     """Return the largest relative error of any head."""
-    pairs = zip(got, want, strict=True)
+    pairs = zip(actual, expected, strict=True)
     return max(relative_error(a.float().numpy(), b.float().numpy()) for a, b in pairs)
 
 
 def batch(subject: Subject) -> Outcome:
-    """Three pictures at once: what each gives alone."""
-    xs, outcome = subject.pictures(3), Outcome()
+    """A batch of three images has the outputs of each alone."""
+    xs, outcome = subject.images(3), Outcome()
     run = partial(_thrice, subject.network) if subject.network.stateful else subject.network
     singles = [outputs(run, x[None]) for x in xs]
     if all(torch.equal(a, b) for a, b in zip(singles[0], singles[1], strict=True)):
-        outcome.failures.append("two pictures give one output, so nothing is tested")
-    want = [torch.cat(each) for each in zip(*singles, strict=True)]
+        outcome.failures.append("two images have one output, so nothing is tested")
+    expected = [torch.cat(each) for each in zip(*singles, strict=True)]
     limit = REAL_BATCH if subject.real else EQUAL
-    outcome.compare("batch of 3", outputs(run, xs), want, limit)
+    outcome.compare("batch of 3", outputs(run, xs), expected, limit)
     return outcome
 
 
@@ -164,16 +164,16 @@ def size(subject: Subject) -> Outcome:
 
 
 def _refused_or_equal(subject: Subject, size: Size, outcome: Outcome) -> bool:
-    """Run at a size; say whether it was refused."""
-    x = subject.pictures(1, size)
+    """Run at a size; return whether it was refused."""
+    x = subject.images(1, size)
     with _counting(subject.network) as ran:
         try:
-            got = outputs(subject.network, x)
+            actual = outputs(subject.network, x)
         except ShapeError:
             if ran:
                 outcome.failures.append(f"{size}: refused after {len(ran)} layers were computed")
             return True
-    outcome.compare(str(size), got, outputs(subject.load(size), x), EQUAL)
+    outcome.compare(str(size), actual, outputs(subject.load(size), x), EQUAL)
     return False
 
 
@@ -196,15 +196,15 @@ def channels_last(subject: Subject) -> Outcome:
     """Memory in the order of pixels: the same values."""
     if subject.plan.input.is_vector:
         raise Exempt("the input is a vector")
-    x, outcome = subject.pictures(2), Outcome()
+    x, outcome = subject.images(2), Outcome()
     network = copy.deepcopy(subject.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    got = outputs(network, x.contiguous(memory_format=torch.channels_last))
-    outcome.compare("channels_last", got, outputs(subject.network, x), EQUAL)
+    actual = outputs(network, x.contiguous(memory_format=torch.channels_last))
+    outcome.compare("channels_last", actual, outputs(subject.network, x), EQUAL)
     return outcome
 
 
 def has_signs(subject: Subject) -> bool:
-    """Say whether a layer computes with the signs of its input alone."""
+    """Return whether a layer computes with the signs of its input alone."""
     return any(getattr(node.layer, "xnor", False) for node in subject.plan)
 
 
@@ -214,19 +214,19 @@ def precision(subject: Subject, dtype: torch.dtype) -> Outcome:
         raise Exempt("recurrent: rounding adds up from step to step")
     if has_signs(subject):
         raise Exempt(SIGNS)
-    x, outcome = subject.pictures(1), Outcome()
+    x, outcome = subject.images(1), Outcome()
     with _peaks(subject.network) as wide:
-        want = outputs(subject.network, x)
+        expected = outputs(subject.network, x)
     network = copy.deepcopy(subject.network).to(dtype)
     with _peaks(network) as narrow:
-        got = outputs(network, x.to(dtype))
+        actual = outputs(network, x.to(dtype))
     lost = [name for name, value in narrow.items() if not math.isfinite(value)]
     outcome.notes = [f"{name} overflows: {wide[name]:.3g} in float32" for name in lost[:3]]
     if lost and wide[lost[0]] > torch.finfo(dtype).max:
         raise Exempt(f"too large for {dtype}: {outcome.notes[0]}")
-    outcome.compare(str(dtype), got, want, LIMITS[dtype])
+    outcome.compare(str(dtype), actual, expected, LIMITS[dtype])
     if outcome.failures and not lost:
-        least = max(_rounding_error(subject.network, x[None], dtype) for x in subject.pictures(3))
+        least = max(_rounding_error(subject.network, x[None], dtype) for x in subject.images(3))
         outcome.notes.append(f"rounding alone gives {least:.3g}")
         if outcome.error <= 3 * least:
             raise Exempt(f"the weights magnify rounding: {outcome.error:.3g}, {outcome.notes[-1]}")
@@ -247,17 +247,17 @@ def _round(dtype: torch.dtype, _module: nn.Module, _inputs: Any, output: Any) ->
 
 @contextmanager
 def _peaks(network: Network) -> Iterator[dict[str, float]]:
-    """Collect the largest magnitude that each module puts out, in the order of computing."""
-    found: dict[str, float] = {}
+    """Collect the largest magnitude of each module's output, in the order of computing."""
+    magnitudes: dict[str, float] = {}
 
     def watch(name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
         if isinstance(output, Tensor):
-            found[name] = float(output.abs().max())
+            magnitudes[name] = float(output.abs().max())
 
     modules = [(name, module) for name, module in network.named_modules() if name]
     hooks = [each.register_forward_hook(partial(watch, name)) for name, each in modules]
     try:
-        yield found
+        yield magnitudes
     finally:
         for hook in hooks:
             hook.remove()
@@ -267,7 +267,7 @@ def compiled(subject: Subject) -> Outcome:
     """One graph for torch.compile: the very same values."""
     if subject.network.stateful:
         raise Exempt("recurrent: a Python dictionary keeps the state")
-    x, outcome = subject.pictures(2), Outcome()
+    x, outcome = subject.images(2), Outcome()
     torch._dynamo.reset()
     program = torch.compile(subject.network, fullgraph=True, backend="eager")
     outcome.compare("compile", outputs(program, x), outputs(subject.network, x), 0.0)
@@ -283,16 +283,16 @@ def exported(subject: Subject) -> Outcome:
     if not fixes_size(subject.plan):
         steps = stride(subject.plan)
         cells = [max(2, -(-side // step)) for side, step in zip(subject.size, steps, strict=True)]
-        cropped = any(node.name == "crop" for node in subject.plan)  # it wants a whole picture
+        cropped = any(node.name == "crop" for node in subject.plan)  # it needs a whole image
         for axis, name in enumerate(("rows", "columns")):
             least = cells[axis] if cropped else max(2, cells[axis] // 2)
             dim = torch.export.Dim(name, min=least, max=4 * cells[axis])
             dynamic[2 + axis] = steps[axis] * dim if steps[axis] > 1 else dim
         start = (steps[0] * cells[0], steps[1] * cells[1])
         other = (steps[0] * (cells[0] + 1), steps[1] * (cells[1] + 2))
-    example = (subject.pictures(2, start),)
+    example = (subject.images(2, start),)
     program = torch.export.export(subject.network, example, dynamic_shapes=(dynamic,)).module()
-    for x in (subject.pictures(1, start), subject.pictures(3, other)):
+    for x in (subject.images(1, start), subject.images(3, other)):
         what = f"export, {tuple(x.shape)}"
         outcome.compare(what, outputs(program, x), outputs(subject.network, x), EQUAL)
     return outcome

@@ -1,4 +1,4 @@
-"""The zoo's list is well-formed and true where the truth is at hand."""
+"""The zoo's list is well-formed, and right where the files are at hand."""
 
 import hashlib
 import json

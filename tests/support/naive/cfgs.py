@@ -43,8 +43,8 @@ class Case:
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """Hypothesis shows what can be read: no floats."""
-        told = f"{self.fork}, mode {self.mode}, version {self.version}, {self.floats.size} floats"
-        printer.text(f"{told}:\n{self.text}")
+        case = f"{self.fork}, mode {self.mode}, version {self.version}, {self.floats.size} floats"
+        printer.text(f"{case}:\n{self.text}")
 
     @property
     def sections(self) -> list[Section]:
@@ -130,7 +130,7 @@ class Pen:
         return index if self.chance(50) else index - self.index
 
     def add(self, name: str, options: Options) -> bool:
-        """Append the section if it can be; say whether it could."""
+        """Append the section if it can be; return whether it could."""
         each, floats = make(name, options), self.net.floats
         kept, index = len(floats.pieces), self.index
         try:
@@ -145,7 +145,7 @@ class Pen:
         return False
 
     def return_to_a_map(self) -> None:
-        """Go on from an earlier map, as little can stand behind a few values."""
+        """Go on from an earlier map, as few layers can follow a few values."""
         maps = self.earlier(lambda out: out.ndim == 3 and out.size >= 16)
         if maps and self.chance(70):
             self.add("route", {"layers": self.reference(self.one_of(maps))})
@@ -201,9 +201,9 @@ def cases(draw: Callable[[Any], Any], only: Sequence[str] = (), batch: int = 1) 
     known = [each for each in KINDS if each[1] in ("", fork)]
     on_maps = [each for each in known if each[0] not in SHRINKING]
     favoured = [each for each in known if each[0] in only]
-    wanted = pen.number(2, 8)
-    for attempt in range(3 * wanted):
-        if pen.index >= wanted:
+    count = pen.number(2, 8)
+    for attempt in range(3 * count):
+        if pen.index >= count:
             break
         if favoured and attempt % 3 == 0:
             name, _, function = pen.one_of(favoured)

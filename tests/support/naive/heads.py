@@ -86,20 +86,21 @@ def region(layer: Layer) -> Array:
     tree = tree_groups(layer) if layer.section.get("tree") else None
     smooth = layer.integer("softmax", 0)
     background = layer.only_pjreddie("background", 0)
-    place = 4 if layer.alexey else coords
+    objectness = 4 if layer.alexey else coords
     for anchor, i, j in np.ndindex(len(out), *out.shape[2:]):
         cell = out[anchor, :, i, j]
         if not layer.alexey:
             cell[:2] = logistic(cell[:2])
         if not background:
-            cell[place] = logistic(cell[place])
+            cell[objectness] = logistic(cell[objectness])
         if tree is not None:
-            cell[place + 1 : place + 1 + classes] = by_parts(cell[place + 1 :][:classes], tree)
+            first = objectness + 1
+            cell[first : first + classes] = by_parts(cell[first:][:classes], tree)
         elif smooth:
-            first = place + (not background)
+            first = objectness + (not background)
             cell[first:] = softmax(cell[first:])
         elif not layer.alexey:
-            cell[place + 1 :] = logistic(cell[place + 1 :])
+            cell[objectness + 1 :] = logistic(cell[objectness + 1 :])
     if layer.alexey:
         out = out.transpose(2, 3, 0, 1)
     return out.reshape(layer.x.shape)

@@ -130,18 +130,18 @@ def backwards(flat: Array, c: int, h: int, w: int, s: int) -> Array:
     for number, (k, j, i) in enumerate(np.ndindex(c, h, w)):
         dy, dx = divmod(k // channels, s)
         row, column = j * s + dy, i * s + dx
-        place = column + w * s * (row + h * s * (k % channels))
-        if place >= out.size:
+        index = column + w * s * (row + h * s * (k % channels))
+        if index >= out.size:
             raise IllegalError("outside the memory")
-        out[place] = flat[number]
+        out[index] = flat[number]
     return out.reshape(c, h, w)
 
 
 @section("scale_channels", fork="alexeyab")
 def scale_channels(layer: Layer) -> Array:
     x, other = layer.map(), layer.output(layer.integer("from", 0))
-    wanted = (1, *other.shape[1:]) if layer.integer("scale_wh", 0) else (len(other), 1, 1)
-    if other.ndim != 3 or x.shape != wanted:
+    expected = (1, *other.shape[1:]) if layer.integer("scale_wh", 0) else (len(other), 1, 1)
+    if other.ndim != 3 or x.shape != expected:
         raise IllegalError("scale_channels")
     return layer.activate(x * other, "linear")
 

@@ -21,23 +21,23 @@ class Source(Protocol):
 
 
 class Floats:
-    """The floats of a file, one after the other; `taken` tells what they were read as."""
+    """The floats of a file, one after the other; `taken` is what they were read as."""
 
     def __init__(self, values: Array) -> None:
-        self.values, self.place = values, 0
+        self.values, self.position = values, 0
         self.taken: list[tuple[str, int]] = []
 
     def take(self, kind: str, count: int, fan_in: int) -> Array:
-        found = self.values[self.place : self.place + count]
-        if len(found) != count:
-            raise EOFError(f"{kind}: {count} floats wanted, {len(found)} left")
-        self.place += count
+        values = self.values[self.position : self.position + count]
+        if len(values) != count:
+            raise EOFError(f"{kind}: {count} floats expected, {len(values)} left")
+        self.position += count
         self.taken.append((kind, count))
-        return found
+        return values
 
 
 class Drawn:
-    """Random floats of a sane size, kept in the order in which they were asked for."""
+    """Random floats of a sane size, kept in the order of the requests."""
 
     def __init__(self, seed: int) -> None:
         self.random = np.random.default_rng(seed)

@@ -11,13 +11,13 @@ Array = npt.NDArray[Any]
 
 
 def atoi(text: str) -> int:
-    found = re.match(r"[+-]?[0-9]+", text)
-    return int(found[0]) if found else 0
+    match = re.match(r"[+-]?[0-9]+", text)
+    return int(match[0]) if match else 0
 
 
 def atof(text: str) -> float:
-    found = re.match(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", text)
-    return float(found[0]) if found else 0.0
+    match = re.match(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", text)
+    return float(match[0]) if match else 0.0
 
 
 def logistic(x: Array) -> Array:

@@ -51,10 +51,10 @@ def sharing(pen: Pen) -> Options | None:
         return None
     number = pen.one_of(numbers)
     c = len(pen.net.layers[number].x)
-    behind = pen.earlier(lambda out: out.ndim == 3 and len(out) == c)
-    if not behind:
+    sources = pen.earlier(lambda out: out.ndim == 3 and len(out) == c)
+    if not sources:
         return None
-    pen.add("route", {"layers": pen.one_of(behind)})
+    pen.add("route", {"layers": pen.one_of(sources)})
     copied = {o.key: o.value for o in pen.sections[number + 1].options if o.key in COPIED}
     return {**copied, "share_index": pen.reference(number)} | _variants(pen)
 

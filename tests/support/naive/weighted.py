@@ -86,11 +86,11 @@ def _parameters(layer: Layer, c: int, groups: int) -> tuple[Array, tuple | None,
         weights = layer.take("weights", fan_in, n, fan_in=fan_in).T
     else:
         weights = layer.take_rows("weights", n, fan_in, fan_in=fan_in)
-    found = biases, bn, weights.reshape(n, c // groups, k, k)
+    tensors = biases, bn, weights.reshape(n, c // groups, k, k)
     box = np.empty((), object)
-    box[()] = found
+    box[()] = tensors
     layer.memory["parameters"] = box
-    return found
+    return tensors
 
 
 def _signs(weights: Array) -> Array:
