@@ -86,9 +86,8 @@ def page(results: dict[str, Any], evidence: dict[tuple[str, str, str], Evidence]
         f" official cfgs, {len(good) - len(official)} of small ones. Every value of every layer"
         f" differs by at most {worst['error']:.1e} of the layer's largest magnitude"
         f" (`{worst['name']}`; the limit is {keys.LIMIT:.0e}), and every weights file is written"
-        " back byte for byte. In"
-        f" {len(keys.STOCK_WRONG)} keys the C program's CPU code is wrong in some layers:"
-        " [differences.md](differences.md).\n"
+        f" back byte for byte. In {len(keys.STOCK_WRONG)} keys the C program's CPU code is"
+        " wrong in some layers: [differences.md](differences.md).\n"
     )
     yield (
         "A cell has the number of matched keys that use the section, or set the option, in that"
