@@ -25,8 +25,8 @@ from darknet_torch.evaluation.cache import Record, RecordCache, decode, encode
 )
 def test_damaged_records_count_as_absent(line: str) -> None:
     good = Record(2, np.array([[1, 0.1, 2, 3, 4, 5]], np.float32), 'with "quotes"\nand a line')
-    found = list(decode([line, *encode(good).splitlines(keepends=True)]))
-    assert [(r.image, r.rows.tolist(), r.error) for r in found] == [
+    records = list(decode([line, *encode(good).splitlines(keepends=True)]))
+    assert [(r.image, r.rows.tolist(), r.error) for r in records] == [
         (2, good.rows.tolist(), good.error)
     ]
 

@@ -35,8 +35,8 @@ def test_a_cache_goes_on_where_it_stopped(folder: Path, network: dt.Network) -> 
     plain = dt.evaluate(network, "data.yaml", batch_size=2)
     stopped = Counting(network, stop=3)  # the first batch is noise, for the key; two are images
     with pytest.raises(KeyboardInterrupt):
-        dt.evaluate(stopped, "data.yaml", batch_size=2, cache="found")
-    (path,) = Path("found").iterdir()
+        dt.evaluate(stopped, "data.yaml", batch_size=2, cache="records")
+    (path,) = Path("records").iterdir()
     with path.open("a") as file:
         file.write('{"picture":4,"error":null,"rows":[[0,0.9,1,')  # as if cut off
     again = Counting(network)
@@ -45,29 +45,29 @@ def test_a_cache_goes_on_where_it_stopped(folder: Path, network: dt.Network) -> 
         again,
         "data.yaml",
         batch_size=2,
-        cache="found",
+        cache="records",
         progress=lambda done, total: calls.append((done, total)),
     )
     assert again.batches == 1 + 2
     assert calls == [(5, 7), (6, 7), (7, 7)]
     assert result.detections.to_rows().tolist() == plain.detections.to_rows().tolist()
     known = Counting(network)
-    whole = dt.evaluate(known, "data.yaml", batch_size=2, cache="found")
+    whole = dt.evaluate(known, "data.yaml", batch_size=2, cache="records")
     assert known.batches == 1
     assert whole.to_json() == plain.to_json()
 
 
 def test_a_cache_belongs_to_one_network_and_one_setting(folder: Path, network: dt.Network) -> None:
-    dt.evaluate(network, "data.yaml", cache="found")
+    dt.evaluate(network, "data.yaml", cache="records")
     other = dt.build("net.cfg")
     assert not torch.equal(other.layers[0].conv.weight, network.layers[0].conv.weight)
     for each, options in ((other, {}), (network, {"nms": 0.3}), (network, {"threshold": 0.1})):
         counting = Counting(each)
-        dt.evaluate(counting, "data.yaml", cache="found", **options)
+        dt.evaluate(counting, "data.yaml", cache="records", **options)
         assert counting.batches == 8
     (folder / "photos" / "2.png").write_bytes((folder / "photos" / "1.png").read_bytes())
     counting = Counting(network)
-    dt.evaluate(counting, "data.yaml", cache="found")
+    dt.evaluate(counting, "data.yaml", cache="records")
     assert counting.batches == 8
 
 
@@ -75,7 +75,7 @@ def test_a_cache_belongs_to_one_network_and_one_setting(folder: Path, network: d
 def test_torchrun_gives_the_same_result(folder: Path, network: dt.Network, size: int) -> None:
     want = dt.evaluate(network, "data.yaml", batch_size=2).to_dict()
     torchrun = f"-m torch.distributed.run --standalone --nproc-per-node {size} --no-python"
-    verb = "evaluate net.cfg net.weights data.yaml --batch-size 2 --json --cache found"
+    verb = "evaluate net.cfg net.weights data.yaml --batch-size 2 --json --cache records"
     script = Path(sys.executable).parent / "darknet-torch"
     run = subprocess.run(
         [sys.executable, *torchrun.split(), script, *verb.split()],
@@ -86,7 +86,7 @@ def test_torchrun_gives_the_same_result(folder: Path, network: dt.Network, size:
     assert run.returncode == 0, run.stderr
     got = json.loads(run.stdout)
     assert got == json.loads(json.dumps(want))
-    assert len(list(Path("found").iterdir())) == size
+    assert len(list(Path("records").iterdir())) == size
 
 
 def test_records_of_other_processes_arrive_whole() -> None:

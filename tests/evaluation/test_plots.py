@@ -32,9 +32,9 @@ def legend(figure) -> list[str]:
 
 def line(figure, start: str) -> np.ndarray:
     """The points (n, 2) of the line whose label starts so."""
-    found = [each for each in figure.axes[0].lines if str(each.get_label()).startswith(start)]
-    assert len(found) == 1
-    return np.stack([np.asarray(v, float) for v in found[0].get_data()], axis=1)
+    lines = [each for each in figure.axes[0].lines if str(each.get_label()).startswith(start)]
+    assert len(lines) == 1
+    return np.stack([np.asarray(v, float) for v in lines[0].get_data()], axis=1)
 
 
 def pr(ap: float):

@@ -34,10 +34,10 @@ def test_confusion_pairs_the_largest_overlap_first(seed: int) -> None:
 def naive_confusion(
     detections: DetectionTable, ground_truth: GroundTruthTable, classes: int, threshold: float
 ) -> np.ndarray:
-    sure = [i for i in range(len(detections)) if detections.score[i] > threshold]
+    confident = [i for i in range(len(detections)) if detections.score[i] > threshold]
     pairs = [
         (naive_iou(detections.xyxy[i], ground_truth.xyxy[t]), i, t)
-        for i in sure
+        for i in confident
         for t in range(len(ground_truth))
         if detections.image[i] == ground_truth.image[t]
     ]
@@ -49,7 +49,7 @@ def naive_confusion(
             mine[i] = t
     out = ground_truth.difficult | ground_truth.crowd
     total = np.zeros((classes + 1, classes + 1), int)
-    for i in sure:
+    for i in confident:
         if i not in mine:
             total[detections.class_id[i], classes] += 1
         elif not out[mine[i]]:
