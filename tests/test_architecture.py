@@ -21,25 +21,16 @@ from darknet_torch.layers.registry import registered
 PACKAGE = Path(darknet_torch.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# Reading order: a file imports only what stands above it. Folders stand here by their name.
-ORDER = (
-    " errors version files extras"
-    " distributed progress"
-    " parsing"
-    " images"
-    " zoo"
-    " data"
-    " layers"
-    " heads"
-    " metrics"
-    " network"
-    " inference"
-    " loading"
-    " evaluation"
-    " exporters"
-    " speed"
-    " cli"
+# A folder is a stage of the flow: a file imports only from its own folder, and from what stands
+# before it here. The files at the root come first; loading.py, the front door, is one too.
+ROOT_FILES = "errors version files extras distributed progress".split()
+STAGES = (
+    "parsing images zoo data layers heads metrics network inference loading evaluation exporters"
+    " speed cli"
 ).split()
+ORDER = [*ROOT_FILES, *STAGES]
+BEHIND_HEADS = set(STAGES[STAGES.index("heads") + 1 :])
+"""What asks layers and heads for facts, and knows none of them."""
 LAYERS_MAY = {"errors", "parsing.parser", "parsing.dialect", "parsing.options"}
 LAYERS_SHARE = {"layers.base", "layers.registry", "layers.blocks", "layers.activation"}
 LAYERS_SHARE |= {"layers.word_tree"}
@@ -61,9 +52,16 @@ def module_name(path: Path) -> str:
 NAMES = {module_name(path) for path in FILES}
 
 
-def imports(path: Path) -> Iterator[tuple[int, str]]:
-    """(line, module of this package) of every import, inside functions too."""
-    for node in ast.walk(ast.parse(path.read_text())):
+def imports(path: Path, *, at_runtime: bool = False) -> Iterator[tuple[int, str]]:
+    """(line, module of this package) of every import, inside functions too.
+
+    at_runtime: without what only type checkers read.
+    """
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if at_runtime and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            node.body = []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -92,11 +90,36 @@ def test_the_order_names_every_file() -> None:
     assert {name.partition(".")[0] for name in NAMES} == {"", *ORDER}
 
 
+def test_the_root_has_no_other_files() -> None:
+    at_root = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+    assert at_root == {*ROOT_FILES, "loading"}
+    folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    assert folders == set(STAGES) - {"loading"}
+    assert not list(PACKAGE.glob("*/*/*.py")), "one level deep, no deeper"
+
+
 def test_the_map_in_the_docstring_has_this_order() -> None:
     rows = re.findall(r"^    (\w+(?:, \w+)*) {2,}\S", darknet_torch.__doc__ or "", re.MULTILINE)
     listed = [name for row in rows for name in row.split(", ")]
-    assert len(listed) > 15
-    assert listed == [name for name in ORDER if name in listed]
+    assert listed == ORDER
+
+
+def test_there_is_no_circle() -> None:
+    """Among files, inside a folder too; what only types need does not count."""
+    edges = {
+        module_name(path): {name for _, name in imports(path, at_runtime=True)} for path in FILES
+    }
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, " -> ".join((*above, name))
+        if name not in done:
+            for other in edges[name] - {name}:
+                visit(other, (*above, name))
+            done.add(name)
+
+    for name in edges:
+        visit(name, ())
 
 
 def test_imports_are_seen(tmp_path: Path) -> None:
@@ -139,17 +162,42 @@ def test_heads_know_layers_by_their_base(path: Path) -> None:
         assert name in allowed, f"{path}:{line}: {name}"
 
 
-@each(r"graph|network|weights|summary")
-def test_the_graph_knows_no_layer_type(path: Path) -> None:
+BEHIND = rf"({'|'.join(sorted(BEHIND_HEADS))})(\..+)?"
+
+
+@each(BEHIND)
+def test_nothing_behind_the_heads_knows_a_layer_or_a_head(path: Path) -> None:
+    """Only their bases, the registry, and the building blocks that have no section."""
+    known = {"layers", "layers.base", "layers.registry", "layers.word_tree"}
+    known |= {"layers.activation", "layers.blocks"}
+    known |= {"heads", "heads.base", "heads.boxes", "heads.nms"}
     for line, name in imports(path):
-        inside = name.partition(".")[0] in ("layers", "heads")
-        assert not inside or name in {
-            "layers",
-            "heads",
-            "layers.base",
-            "layers.registry",
-            "heads.base",
-        }, f"{path}:{line}: {name}"
+        assert name.partition(".")[0] not in ("layers", "heads") or name in known, (
+            f"{path}:{line}: {name}"
+        )
+
+
+@each(BEHIND.replace("|cli", "").replace("cli|", ""))
+def test_nothing_behind_the_heads_knows_a_section(path: Path) -> None:
+    """No section's name is compared, looked up or listed; facts stand on layers and heads."""
+    names = set(registered()) - {"logistic"}  # an activation too
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(
+            node, ast.Compare | ast.Dict | ast.Set | ast.Tuple | ast.List | ast.Subscript
+        ):
+            for each in ast.iter_child_nodes(node):
+                assert not (isinstance(each, ast.Constant) and each.value in names), (
+                    f"{path}:{each.lineno}: {each.value!r}"
+                )
+
+
+@each(BEHIND)
+def test_networks_are_asked_by_their_protocol(path: Path) -> None:
+    """`device` and `input_dtype` in place of the first parameter."""
+    found = re.search(
+        r"next\([^()]*network\.parameters\(\)|getattr\([^()]*network, \"", path.read_text()
+    )
+    assert not found or module_name(path) == "network.network", found
 
 
 @each(r"(?!cli).+")
@@ -175,9 +223,30 @@ def test_the_library_does_not_print(path: Path) -> None:
 
 
 @each(r".*")
-def test_files_are_short(path: Path) -> None:
-    lines = path.read_text().splitlines()
-    assert len(lines) <= 300, f"{len(lines)} lines: it wants to be two files"
+def test_files_and_classes_are_short(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 300, "it wants to be two files"
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.ClassDef) and node.end_lineno is not None:
+            lines = node.end_lineno - node.lineno + 1
+            assert lines <= 150, f"{node.name}: {lines} lines: it wants to be two classes"
+
+
+def test_a_name_has_one_meaning() -> None:
+    """No two public classes, and no two public tables, bear one name."""
+    homes: dict[str, list[str]] = {}
+    for path in FILES:
+        tree = ast.parse(path.read_text())
+        tables = [node.targets[0] for node in tree.body if isinstance(node, ast.Assign)]
+        names = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+        public = set(
+            getattr(import_module(f"darknet_torch.{module_name(path)}".rstrip(".")), "__all__", [])
+        )
+        names += [each.id for each in tables if isinstance(each, ast.Name) and each.id in public]
+        for name in names:
+            if not name.startswith("_"):
+                homes.setdefault(name, []).append(module_name(path))
+    assert not {name: each for name, each in homes.items() if len(each) > 1}
 
 
 LAYERS = sorted(

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from darknet_torch.data.classes import Classes
@@ -148,10 +149,16 @@ def _raise_first(problems: Sequence[Problem], strict: bool) -> None:
         raise DataError(str(fault))
 
 
+def _decoded_size(path: Path) -> tuple[int, int]:
+    from darknet_torch.images.reading import decoded_size  # with torch, for those who decode
+
+    return decoded_size(path)
+
+
 def _read_sample(unread: UnreadSample, verify: bool) -> tuple[Sample | None, ProblemList]:
     problems, (path, where) = ProblemList(), unread.image
     try:
-        width, height = image_size(path, verify)
+        width, height = _decoded_size(path) if verify else image_size(path)
     except ABSENT:
         problems.add("missing picture", where, f"{path}: no such image")
         return None, problems

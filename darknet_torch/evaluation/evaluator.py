@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from inspect import signature
 from os import PathLike
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from darknet_torch import data, distributed
 from darknet_torch.data import Dataset, Problem
+from darknet_torch.data.dataset import Array
 from darknet_torch.errors import DataError, UsageError
 from darknet_torch.evaluation.cache import RECORD_COLUMNS, Record
 from darknet_torch.evaluation.class_matching import class_numbers, named_classes
@@ -32,7 +31,6 @@ from darknet_torch.progress import Progress
 
 __all__ = ["evaluate"]
 
-Array = npt.NDArray[Any]
 Source = str | PathLike[str] | Dataset
 
 

@@ -12,7 +12,7 @@ from darknet_torch.parsing.options import option
 
 
 @layer("detection")
-class Detection(Head):
+class DetectionHead(Head):
     """[detection]: classes of each cell, then confidences, then boxes of each cell.
 
     Box entries are used as they come: x, y inside the cell, w, h in pictures (their roots with

@@ -111,8 +111,7 @@ class Region(Head):
 
     def _probabilities(self, scores: Tensor) -> Tensor:
         """Return probabilities from raw class scores (..., n)."""
-        tree = self.word_tree
-        if tree is not None:
+        if (tree := self.word_tree) is not None:
             return tree.softmax(scores)
         if self.softmax:
             return torch.softmax(scores, dim=-1)
@@ -149,8 +148,7 @@ class Region(Head):
         self, entries: Tensor, objectness: Tensor, hier_threshold: float, *, use_map: bool = False
     ) -> Tensor:
         """Return the score of the one class that the word tree names; or of each mapped class."""
-        tree = self.word_tree
-        if tree is None:
+        if (tree := self.word_tree) is None:
             return self.scores(entries, objectness)
         classes = tree.absolute(self._probabilities(entries[..., self._class_entries()]))
         if use_map and self.class_map is not None:

@@ -5,6 +5,7 @@ image = read("dog.jpg")                            # uint8 (3, 576, 768)
 
 import os
 from io import BytesIO
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -12,8 +13,8 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from darknet_torch.errors import ImageError, UsageError
-from darknet_torch.images.size import check_pixels, reason, upright
+from darknet_torch.errors import DataError, ImageError, UsageError
+from darknet_torch.images.size import ABSENT, check_pixels, reason, upright
 
 __all__ = ["ImageSource", "read"]
 
@@ -153,3 +154,14 @@ def _grey(image: torch.Tensor) -> torch.Tensor:
     red, green, blue = image if image.is_floating_point() else image.int()
     grey: torch.Tensor = 77 * red + 150 * green + 29 * blue
     return (grey / 256 if image.is_floating_point() else (grey >> 8).to(torch.uint8))[None]
+
+
+def decoded_size(path: Path) -> tuple[int, int]:
+    """Return (width, height) in pixels after decoding the whole file; errors as `image_size`."""
+    try:
+        shape = read(path).shape
+    except ImageError as error:
+        if isinstance(error.__cause__, ABSENT):
+            raise error.__cause__ from error
+        raise DataError(str(error).removeprefix(f"{path}: ")) from error
+    return shape[2], shape[1]

@@ -30,19 +30,13 @@ def upright(image: Image.Image) -> Image.Image:
     return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
 
-def image_size(path: Path, verify: bool = False) -> tuple[int, int]:
-    """Return (width, height) in pixels after turning the image as its EXIF orientation says.
-
-    Args:
-        path: of the image.
-        verify: decode the whole image as `reading.read` does, instead of only its header.
+def image_size(path: Path) -> tuple[int, int]:
+    """Return (width, height) in pixels, from the header, upright as the EXIF orientation says.
 
     Raises:
         FileNotFoundError, NotADirectoryError: no such file (ABSENT).
         DataError: damaged, or more pixels than PIL.Image.MAX_IMAGE_PIXELS.
     """
-    if verify:
-        return _decoded(path)
     try:
         with Image.open(path) as image:
             width, height = image.size
@@ -74,17 +68,3 @@ def reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "empty, or not an image that Pillow can read"
     return getattr(error, "strerror", None) or " ".join(str(error).split()) or repr(error)
-
-
-def _decoded(path: Path) -> tuple[int, int]:
-    # torch is imported only by those who decode
-    from darknet_torch.errors import ImageError
-    from darknet_torch.images.reading import read
-
-    try:
-        shape = read(path).shape
-    except ImageError as error:
-        if isinstance(error.__cause__, ABSENT):
-            raise error.__cause__ from error
-        raise DataError(str(error).removeprefix(f"{path}: ")) from error
-    return shape[2], shape[1]

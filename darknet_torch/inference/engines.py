@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from darknet_torch.data.dataset import Array
 from darknet_torch.errors import UsageError
 
 __all__ = [
     "ENDINGS",
     "ENGINES",
-    "Array",
     "Engine",
     "Runner",
     "engine_for",
@@ -27,7 +27,6 @@ __all__ = [
     "start",
 ]
 
-Array = np.ndarray[Any, Any]
 Runner = Callable[[Array], Sequence[Any]]
 """Images, float32 (B, C, H, W), -> the outputs; None for one without values."""
 

@@ -44,8 +44,7 @@ def generate(
 
 
 def _one_hot(byte: int, size: int, network: Network) -> Tensor:
-    parameter = next(network.parameters())
-    x = torch.zeros(1, size, device=parameter.device, dtype=parameter.dtype)
+    x = torch.zeros(1, size, device=network.device, dtype=network.input_dtype)
     x[0, byte] = 1
     return x
 

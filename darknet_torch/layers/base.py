@@ -27,15 +27,7 @@ from darknet_torch.parsing.dialect import ALEXEYAB, PJREDDIE, Dialect
 from darknet_torch.parsing.options import option
 from darknet_torch.parsing.parser import Section
 
-__all__ = [
-    "Function",
-    "Layer",
-    "Segment",
-    "Shape",
-    "absolute_index",
-    "is_traced",
-    "window_count",
-]
+__all__ = ["Function", "Layer", "Segment", "Shape", "absolute_index", "is_traced", "window_count"]
 
 
 class Shape(NamedTuple):
@@ -140,13 +132,13 @@ class Layer:
     burnin_update: int = option(0, only=ALEXEYAB)
     train_only_bn: bool = option(False, only=ALEXEYAB)
 
-    # facts, which code above the layers asks for in place of a type or a section's name
+    # facts, which code behind the layers asks for in place of a class or a section's name
     is_result: ClassVar[bool] = True
-    """Whether the output can be the network's result; that of a loss, such as [cost], cannot."""
+    """Whether the output can be the network's; that of a loss, such as [cost], cannot."""
     takes_smaller_images: ClassVar[bool] = True
-    """Whether an image smaller than the cfg's can pass; a [crop] needs a whole one."""
+    """Whether images smaller than the cfg's can pass; a [crop] needs whole ones."""
     outputs_option: ClassVar[str | None] = None
-    """The option with the number of outputs, if each output has its own row in all tensors."""
+    """The option with the number of outputs, if each has its own row in all tensors."""
 
     @property
     def weight_groups(self) -> int:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from darknet_torch.errors import UsageError
-from darknet_torch.network.network import Network
+from darknet_torch.network.network import Network, tie_shared
 from darknet_torch.network.plan import Node, Plan
 from darknet_torch.parsing.parser import Option, Section
 
@@ -90,9 +90,7 @@ def _rebuilt(network: Network, plan: Plan, changes: Mapping[int, _Change]) -> Ne
         new.load_state_dict(state, assign=True)
         for name, buffer in new.named_buffers():  # what no state holds, such as blur kernels
             buffer.data = buffer.to(old.get_buffer(name))
-    for node in plan:
-        if node.shared is not None:
-            node.layer.tie(result.layers[node.index], result.layers[node.shared])
+    tie_shared(result)
     result.header = network.header
     return result.train(network.training)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from torch import nn
 
 from darknet_torch.errors import UsageError
-from darknet_torch.network.network import Network
+from darknet_torch.network.network import Network, tie_shared
 from darknet_torch.network.plan import Plan
 from darknet_torch.parsing.parser import Section
 
@@ -38,9 +38,7 @@ def fold(network: Network, *, as_detector: bool = False) -> Network:
     for old, new, state in zip(network.layers, folded.layers, states, strict=True):
         new.load_state_dict(old.state_dict() if state is None else state, assign=True)
         _keep_constants(old, new)
-    for node in folded.plan:
-        if node.shared is not None:
-            node.layer.tie(folded.layers[node.index], folded.layers[node.shared])
+    tie_shared(folded)
     folded.header, folded.loaded = network.header, network.loaded
     return folded.requires_grad_(False)
 

@@ -12,7 +12,7 @@ from darknet_torch.layers.base import Shape, is_traced
 from darknet_torch.network.plan import Plan
 from darknet_torch.network.schedule import Step, schedule
 
-__all__ = ["Contents", "Header", "Network", "Runnable", "State", "as_network"]
+__all__ = ["Contents", "Header", "Network", "Runnable", "State", "as_network", "tie_shared"]
 
 State = dict[int, tuple[Tensor, ...]]
 Contents = Literal["raw", "boxes", "detections"]
@@ -220,6 +220,13 @@ class Network(nn.Module):
         if size not in self._state_shapes:
             self._state_shapes[size] = _state_shapes(self.plan.resized(*size))
         return x, size
+
+
+def tie_shared(network: Network) -> None:
+    """Let the layers that share another's tensors use them, once these have values."""
+    for node in network.plan:
+        if node.shared is not None:
+            node.layer.tie(network.layers[node.index], network.layers[node.shared])
 
 
 def as_network(network: Runnable) -> Network:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from darknet_torch.errors import WeightsError
 from darknet_torch.files import atomic
 from darknet_torch.layers.base import Segment
-from darknet_torch.network.network import Header, Network
+from darknet_torch.network.network import Header, Network, tie_shared
 from darknet_torch.network.plan import Plan
 from darknet_torch.network.weights_layout import FileSlot, file_slots, layer_count, readable
 from darknet_torch.parsing.dialect import Dialect
@@ -112,9 +112,7 @@ def initialize(network: Network, *, only_missing: bool = False) -> None:
         tensor = getattr(owner, name)
         if tensor.is_meta or not only_missing:
             _set(owner, name, slot.segment.initial(tuple(tensor.shape)))
-    for node in network.plan:
-        if node.shared is not None:
-            node.layer.tie(network.layers[node.index], network.layers[node.shared])
+    tie_shared(network)
     for module in network.layers.modules():
         if isinstance(module, nn.BatchNorm2d) and module.num_batches_tracked is not None:
             module.num_batches_tracked = torch.zeros((), dtype=torch.int64)
