@@ -194,9 +194,8 @@ def test_nothing_behind_the_heads_knows_a_section(path: Path) -> None:
 @each(BEHIND)
 def test_networks_are_asked_by_their_protocol(path: Path) -> None:
     """`device` and `input_dtype` in place of the first parameter."""
-    found = re.search(
-        r"next\([^()]*network\.parameters\(\)|getattr\([^()]*network, \"", path.read_text()
-    )
+    pattern = r"next\([^()]*network\.parameters\(\)|getattr\([^()]*network, \""
+    found = re.search(pattern, path.read_text())
     assert not found or module_name(path) == "network.network", found
 
 
