@@ -212,41 +212,6 @@ def test_a_name_that_can_be_no_file(name: str) -> None:
         plan(name)
 
 
-@pytest.mark.parametrize(
-    ("header", "message"),
-    [
-        ("[convolutoinal]", r"^<cfg>:5: \[convolutoinal\]: unknown section; did you mean \[conv"),
-        ("[Convolutional]", r"^<cfg>:5: \[Convolutional\]: .*did you mean \[convolutional\]\?"),
-        ("[convolutional]#first", r"^<cfg>:5: .*unknown section; did you mean \[convolutional\]\?"),
-        ("[convolutional", r"^<cfg>:5: .*unknown section"),
-        ("[zzzzzzzzzz]", r"^<cfg>:5: \[zzzzzzzzzz\]: unknown section$"),
-    ],
-)
-def test_unknown_section(header: str, message: str) -> None:
-    for mode in ("strict", "normal", "darknet"):
-        with pytest.raises(CfgError, match=message):
-            plan(f"{LAYER}{header}\n", mode=mode)  # type: ignore[arg-type]
-
-
-def test_section_of_another_fork() -> None:
-    with pytest.raises(CfgError, match=r"pjreddie has no such section; dialect alexeyab or hank"):
-        plan(f"{LAYER}[scale_channels]\nfrom=-1\n", dialect="pjreddie")
-    with pytest.raises(CfgError, match=r"hank-ai has no such section; .*alexeyab"):
-        plan(f"{LAYER}[reorg]\n", dialect="hank-ai")
-
-
-@pytest.mark.parametrize("name", ["net", "network"])
-def test_first_section(name: str) -> None:
-    text = f"[{name}]\nwidth=8\nheight=8\nchannels=3\n[avgpool]\n"
-    assert plan(text).input == (3, 8, 8)
-
-
-@pytest.mark.parametrize("name", ["avgpool", "Net", "networks"])
-def test_other_first_section(name: str) -> None:
-    with pytest.raises(CfgError, match=r"^<cfg>:2: .*the first section must be \[net\]"):
-        plan(f"\n[{name}]\n[net]\n")
-
-
 def test_data_file(tmp_path: Path) -> None:
     path = tmp_path / "my.data"
     path.write_bytes(b"# c\nclasses = 2\r\ntrain  = a b.txt\nclasses=3\nnames=\nalone\n")
