@@ -1,18 +1,19 @@
 """darknet_torch: networks of Darknet's .cfg + .weights in PyTorch, with Darknet's own numbers.
 
-The map, in the order in which the data flows (each file imports only what stands before it):
+The map, in the order in which the data flows. A folder is a stage of the flow; a file imports only
+from its own folder and from what stands before it here:
 
-    errors, version, files, extras  the tree of errors; whole files or none; packages of extras
-    distributed, progress           several processes; what callers are told meanwhile
+    errors, version, files, extras  the tree of errors; atomic writes; packages of extras
+    distributed, progress           several processes; what callers are told of long tasks
     parsing                         text <-> sections -> typed options; the forks as data
-    images                          images: reading, Darknet's resizing, drawing
+    images                          reading, Darknet's resizing and the way back, drawing
     zoo                             known models: catalogue and downloads
     data                            labelled images: reading, checking, converting; anchors
-    layers                          the layer types: shapes, computation, weights
+    layers                          the layer types: wiring, shapes, computation, weights
     heads                           raw maps -> boxes and scores; NMS
     metrics                         detections against ground truth: Darknet, VOC, COCO
-    network                         layers in their places, the nn.Module, its files
-    inference                       images -> detections, classes; converted files
+    network                         plan, nn.Module, the files of its weights
+    inference                       images -> detections, classes; converted files and engines
     loading                         the front door: names and paths -> plans and networks
     evaluation                      networks measured on data sets
     exporters                       files of other programs, verified
@@ -20,7 +21,8 @@ The map, in the order in which the data flows (each file imports only what stand
     cli                             the command, one file a verb
 
 Names are loaded when they are first used, so that importing this package does not import torch.
-No file has the name of a public function, else importing the file would hide the function.
+No folder and no file at the root has the name of a public function, else importing it would hide
+the function.
 """
 
 from importlib import import_module

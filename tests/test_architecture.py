@@ -5,7 +5,7 @@ import inspect
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -15,6 +15,8 @@ import darknet_torch
 import darknet_torch.network.plan  # (registers every layer type)
 from darknet_torch.errors import DarknetError, DarknetWarning
 from darknet_torch.heads.base import Head
+from darknet_torch.inference.classifier import Classifier
+from darknet_torch.inference.detector import Detector
 from darknet_torch.layers.base import Layer
 from darknet_torch.layers.registry import registered
 
@@ -328,6 +330,58 @@ def test_what_type_checkers_see_is_what_is_there() -> None:
         for alias in node.names
     }
     assert seen == darknet_torch._HOMES
+
+
+CALLS = [
+    *(getattr(darknet_torch, name) for name in darknet_torch.__all__ if name != "__version__"),
+    Detector,
+    Classifier,
+]
+CALLS = [each for each in CALLS if inspect.isfunction(each) or each in (Detector, Classifier)]
+
+
+def documented(function: Callable[..., object]) -> list[str]:
+    """The arguments in the Google style docstring of a call, in their order."""
+    doc = inspect.getdoc(function) or ""
+    part = re.search(r"^Args:\n((?: {4}.*\n?|\n)*)", doc, re.MULTILINE)
+    return re.findall(r"^ {4}(\w+): \S", part[1], re.MULTILINE) if part else []
+
+
+@pytest.mark.parametrize("function", CALLS, ids=lambda each: each.__name__)
+def test_public_calls_say_what_they_take(function: Callable[..., object]) -> None:
+    """Every argument has a name, a type and a line of documentation."""
+    parameters = inspect.signature(function).parameters
+    kinds = {each.kind for each in parameters.values()}
+    assert not kinds & {inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL}
+    annotations = [each.annotation for each in parameters.values()]
+    assert inspect.Parameter.empty not in annotations
+    assert documented(function) == list(parameters)
+    assert "Raises:" in (inspect.getdoc(function) or "") or function.__name__.startswith("list_")
+
+
+def test_public_calls_are_many() -> None:
+    names = {each.__name__ for each in CALLS}
+    assert names >= {
+        *("detect", "classify", "evaluate", "export", "optimize", "verify", "load", "build"),
+        *("plan", "save", "Detector", "Classifier"),
+    }
+
+
+def test_options_of_a_call_are_those_of_its_class() -> None:
+    """`detect` and `Detector`, `classify` and `Classifier`: one set of options, one text."""
+    for function, cls in (
+        (darknet_torch.detect, Detector),
+        (darknet_torch.classify, Classifier),
+    ):
+        options = dict(inspect.signature(function).parameters)
+        del options["images"]
+        assert options == dict(inspect.signature(cls).parameters)
+        texts = [
+            (inspect.getdoc(each) or "").partition(" threads that read")[0].rpartition("Args:")[2]
+            for each in (function, cls)
+        ]
+        shared = re.sub(r"    images: (?:.*\n)(?: {8}.*\n)*", "", texts[0])
+        assert shared == texts[1]
 
 
 def test_every_error_is_in_the_tree() -> None:

@@ -51,8 +51,8 @@ def test_examples_in_python(weights, tmp_path, monkeypatch, capsys) -> None:
         exec(compile(block, "README.md", "exec"), names)
     assert (tmp_path / "out.png").stat().st_size > 1000
     assert (tmp_path / "copy.weights").read_bytes() == weights.read_bytes()
-    assert repr(names["found"]).startswith("Detections(5): cat 0.84, cup 0.74, person 0.74, ")
-    assert repr(names["sure"]) == "Detections(3): cat 0.84, cup 0.74, person 0.74"
+    assert repr(names["detections"]).startswith("Detections(5): cat 0.84, cup 0.74, person 0.74, ")
+    assert repr(names["confident"]) == "Detections(3): cat 0.84, cup 0.74, person 0.74"
     assert [tuple(raw.shape) for raw in names["raw"]] == [(2, 255, 13, 13), (2, 255, 26, 26)]
     assert len(names["layers"]) == 38
     assert '"class": "cat"' in capsys.readouterr().out

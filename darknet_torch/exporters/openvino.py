@@ -39,4 +39,6 @@ def write(
     for key, value in origin.to_text().items():
         model.set_rt_info(value, ["darknet_torch", key])
     with made_beside(path) as folder:
-        openvino.save_model(model, folder / path.name, compress_to_fp16=dtype == "float16")
+        made = folder / path.with_suffix(".xml").name  # OpenVINO refuses an ending in capitals
+        openvino.save_model(model, made, compress_to_fp16=dtype == "float16")
+        made.rename(folder / path.name)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from darknet_torch.extras import require
+from darknet_torch.inference.engines import read_exported, read_openvino
 
 __all__ = ["apart", "has_weights", "weights_apart"]
 
@@ -66,7 +67,7 @@ def _onnx(path: Path) -> Iterator[Named]:
 
 
 def _openvino(path: Path) -> Iterator[Named]:
-    model = require("openvino", "openvino").Core().read_model(path)
+    model = read_openvino(path)
     for each in model.get_ops():
         if each.get_type_name() == "Constant":
             # in float16 files a name goes to what makes it float32 again
@@ -75,7 +76,7 @@ def _openvino(path: Path) -> Iterator[Named]:
 
 
 def _torch_export(path: Path) -> Iterator[Named]:
-    yield from torch.export.load(path).state_dict.items()
+    yield from read_exported(path).state_dict.items()
 
 
 def _torchscript(path: Path) -> Iterator[Named]:

@@ -21,6 +21,8 @@ from darknet_torch.inference.engines import (
     import_engine,
     is_package,
     load_package,
+    read_exported,
+    read_openvino,
     start,
 )
 from darknet_torch.network import Contents
@@ -171,7 +173,7 @@ def _onnx(path: Path) -> Mapping[str, str]:
 
 
 def _openvino(path: Path) -> Mapping[str, str]:
-    model = import_engine("openvino").Core().read_model(path)
+    model = read_openvino(path)
     places = {key: ["darknet_torch", key] for key in KEYS}
     return {
         key: str(model.get_rt_info(place).astype(str))
@@ -184,7 +186,7 @@ def _torch_export(path: Path) -> Mapping[str, str]:
     if is_package(path):
         metadata: Mapping[str, str] = load_package(path).get_metadata()
         return metadata
-    return _extra_files(lambda files: torch.export.load(path, extra_files=files))
+    return _extra_files(lambda files: read_exported(path, files))
 
 
 def _torchscript(path: Path) -> Mapping[str, str]:

@@ -24,6 +24,8 @@ __all__ = [
     "is_converted",
     "is_package",
     "load_package",
+    "read_exported",
+    "read_openvino",
     "start",
 ]
 
@@ -109,6 +111,21 @@ def load_package(path: Path) -> Any:
     return import_module("torch._inductor").aoti_load_package(str(path))
 
 
+def read_openvino(path: Path) -> Any:
+    """Return OpenVINO's model of a file; it knows endings in small letters only."""
+    core = import_engine("openvino").Core()
+    if path.suffix == path.suffix.lower():
+        return core.read_model(path)
+    weights = path.with_suffix(".bin").read_bytes() if path.suffix.lower() == ".xml" else b""
+    return core.read_model(path.read_bytes(), weights)
+
+
+def read_exported(path: Path, files: dict[str, Any] | None = None) -> torch.export.ExportedProgram:
+    """Return torch's program of a .pt2 file, and fill `files` with the texts beside it."""
+    with path.open("rb") as file:  # torch warns of a name that ends in capitals
+        return torch.export.load(file, extra_files=files)
+
+
 def _onnxruntime(path: Path) -> Runner:
     import onnxruntime
 
@@ -133,7 +150,7 @@ def _openvino(path: Path) -> Runner:
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "INFERENCE_PRECISION_HINT": "f32",
     }
-    compiled = openvino.compile_model(path, "CPU", settings)
+    compiled = openvino.compile_model(read_openvino(path), "CPU", settings)
     request = compiled.create_infer_request()
 
     def run(x: Array) -> Sequence[Any]:
@@ -185,7 +202,7 @@ def _torch(path: Path) -> Runner:
 
 def _program(path: Path) -> Any:
     is_exported = path.suffix.lower() == ".pt2"
-    return torch.export.load(path).module() if is_exported else torch.jit.load(str(path))
+    return read_exported(path).module() if is_exported else torch.jit.load(str(path))
 
 
 ENGINES = {

@@ -95,6 +95,9 @@ def list_models(pattern: str = "*") -> list[str]:
 
     >>> list_models("yolov4*")
     ['yolov4', 'yolov4-csp', 'yolov4-tiny']
+
+    Args:
+        pattern: of a shell, such as "yolov4*".
     """
     return sorted(name for name in _models() if fnmatchcase(name, pattern))
 
