@@ -1,4 +1,4 @@
-"""A network on a data set: detections of all pictures, in batches, maybe by several processes.
+"""`evaluate`: a network on a data set, in batches, maybe by several processes.
 
 result = evaluate(load("yolov4-tiny"), "coco.yaml", points=101)
 print(result.mean_average_precision)
@@ -31,12 +31,12 @@ from darknet_torch.progress import Progress
 
 __all__ = ["evaluate"]
 
-Source = str | PathLike[str] | Dataset
+DataSource = str | PathLike[str] | Dataset
 
 
 def evaluate(
     network: Runnable,
-    source: Source,
+    source: DataSource,
     *,
     split: str = "val",
     names: str | PathLike[str] | None = None,
@@ -126,9 +126,9 @@ def evaluate(
             batch_size=batch_size,
             workers=workers,
         )
-        work = _classifying(classifier)
-        records, seen = _records(work, labelled, cache, progress, strict)
-        return _accuracy(records, seen, tops, network)
+        task = _classification_task(classifier)
+        records, complete = _records(task, labelled, cache, progress, strict)
+        return _accuracy(records, complete, tops, network)
     detector = Detector(
         network,
         threshold=threshold,
@@ -145,9 +145,9 @@ def evaluate(
     )
     dataset = named_classes(detector, dataset)
     numbers = class_numbers(detector, dataset)
-    records, seen = _records(_detecting(detector), dataset, cache, progress, strict)
+    records, complete = _records(_detection_task(detector), dataset, cache, progress, strict)
     return DetectionResult(
-        dataset=seen,
+        dataset=complete,
         detections=_table(records, numbers),
         points=check_points(points),
         iou=iou,
@@ -171,50 +171,50 @@ def _check_shares(**given: float) -> None:
 
 
 def _dataset(
-    source: Source,
+    source: DataSource,
     split: str,
     names: str | PathLike[str] | None,
     format: str | None,  # noqa: A002
     strict: bool,
 ) -> Dataset:
     if isinstance(source, Dataset):
-        found = source
+        dataset = source
     else:
-        found = data.read(source, split, names=names, format=format, strict=strict)
-    if not found.samples:
-        first = f"; {found.problems[0]}" if found.problems else ""
-        raise DataError(f"{found.source or source}: no picture to look at{first}")
-    return found
-
-
-# ---- classes
+        dataset = data.read(source, split, names=names, format=format, strict=strict)
+    if not dataset.samples:
+        first = f"; {dataset.problems[0]}" if dataset.problems else ""
+        raise DataError(f"{dataset.source or source}: no image to evaluate on{first}")
+    return dataset
 
 
 def _table(records: Sequence[Record], numbers: Array | None) -> DetectionTable:
-    """All detections; pictures are numbered anew, classes as the data set has them."""
+    """Return all detections; images are numbered anew, classes are those of the data set.
+
+    numbers: the data set's class of each class of the network; None: they are the same.
+    """
     counts = [len(record.rows) for record in records]
-    picture = np.repeat(np.arange(len(records)), counts)
+    image = np.repeat(np.arange(len(records)), counts)
     rows = np.concatenate([np.zeros((0, RECORD_COLUMNS)), *(record.rows for record in records)])
     class_id = rows[:, 0].astype(np.int64)
     if numbers is not None:
         class_id = numbers[class_id]
     known = class_id >= 0
-    return DetectionTable(picture[known], class_id[known], rows[known, 1], rows[known, 2:])
-
-
-# ---- going through the pictures
+    return DetectionTable(image[known], class_id[known], rows[known, 1], rows[known, 2:])
 
 
 def _records(
-    work: EvaluationTask,
+    task: EvaluationTask,
     dataset: Dataset,
     cache: str | PathLike[str] | None,
     progress: Progress | None,
     strict: bool,
 ) -> tuple[list[Record], Dataset]:
-    """The findings, and the data set of the pictures that could be read; others are problems."""
+    """Return the records, and the data set of the images that could be read.
+
+    The others are among its problems.
+    """
     with distributed.process_group() as group:
-        records = collect_records(work, dataset, RunSettings(cache, progress, group))
+        records = collect_records(task, dataset, RunSettings(cache, progress, group))
     problems = tuple(
         Problem("unreadable picture", str(dataset.samples[record.image].path), record.error)
         for record in records.values()
@@ -223,37 +223,34 @@ def _records(
     kept = [number for number, record in records.items() if record.error is None]
     if problems and (strict or not kept):
         raise DataError(problems[0].what)
-    whole = replace(dataset.take(kept), problems=dataset.problems + problems)
-    return [records[number] for number in kept], whole
+    complete = replace(dataset.take(kept), problems=dataset.problems + problems)
+    return [records[number] for number in kept], complete
 
 
-def _detecting(detector: Detector) -> EvaluationTask:
+def _detection_task(detector: Detector) -> EvaluationTask:
     return EvaluationTask(
         detector.network, detector.stream, _detection_rows, detector.batch_size, detector.settings
     )
 
 
-def _detection_rows(found: Detections) -> Array:
-    """(N, 6): class, score, corners."""
-    columns = (found.class_id[:, None].float(), found.score[:, None], found.xyxy)
+def _detection_rows(result: Detections) -> Array:
+    """Return (N, 6): class, score, xyxy."""
+    columns = (result.class_id[:, None].float(), result.score[:, None], result.xyxy)
     rows: Array = torch.cat(columns, dim=1).numpy(force=True)
     return rows
-
-
-# ---- classifiers
 
 
 def _labelled(dataset: Dataset) -> Dataset:
     labelled = [n for n, sample in enumerate(dataset.samples) if sample.label is not None]
     if not labelled:
         raise DataError(
-            f"{dataset.source}: a classifier needs a class for each picture: a folder for each"
+            f"{dataset.source}: a classifier needs a class for each image: a folder for each"
             " class, or names that stand in the paths (format: paths)"
         )
     return dataset.take(labelled)
 
 
-def _classifying(classifier: Classifier) -> EvaluationTask:
+def _classification_task(classifier: Classifier) -> EvaluationTask:
     return EvaluationTask(
         classifier.network,
         classifier.stream,
@@ -263,10 +260,10 @@ def _classifying(classifier: Classifier) -> EvaluationTask:
     )
 
 
-def _classification_rows(found: Classification) -> Array:
-    """(K, 6): class and score, the best first; the rest is 0."""
-    rows = np.zeros((len(found), RECORD_COLUMNS), np.float32)
-    rows[:, 0], rows[:, 1] = found.class_id.numpy(force=True), found.score.numpy(force=True)
+def _classification_rows(result: Classification) -> Array:
+    """Return (K, 6): class and score, the best first; the rest is 0."""
+    rows = np.zeros((len(result), RECORD_COLUMNS), np.float32)
+    rows[:, 0], rows[:, 1] = result.class_id.numpy(force=True), result.score.numpy(force=True)
     return rows
 
 

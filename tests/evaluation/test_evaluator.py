@@ -225,9 +225,9 @@ def test_data_sets_with_known_problems(
 
 
 def test_no_pictures(folder: Path, network: dt.Network) -> None:
-    with pytest.raises(DataError, match="no picture to look at"):
+    with pytest.raises(DataError, match="no image to evaluate on"):
         dt.evaluate(network, Dataset(("ant", "bee"), (), source="nothing"))
-    with pytest.raises(DataError, match="a classifier needs a class for each picture"):
+    with pytest.raises(DataError, match="a classifier needs a class for each image"):
         dt.evaluate(
             dt.build("[net]\nwidth=8\nheight=8\nchannels=3\n[avgpool]\n[softmax]\n"), "data.yaml"
         )
