@@ -13,7 +13,7 @@ from torch import Tensor
 import darknet_torch as dt
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters.tracing import prepared
-from darknet_torch.heads.nms import suppress
+from darknet_torch.heads.nms import non_maximum_suppression as nms
 from darknet_torch.inference.converted import Converted
 from darknet_torch.inference.engines import installed
 from darknet_torch.network import Network
@@ -251,7 +251,7 @@ def expected_rows(boxes: Tensor, scores: Tensor, kind: Any, beta: float) -> Tens
     """Rows by `heads.nms`, which the answer keys check, in any order."""
     image, box, class_id = (scores > 0.25).nonzero(as_tuple=True)
     score = scores[image, box, class_id]
-    alive = suppress(boxes[image, box], score, image * 3 + class_id, 0.45, kind, beta)
+    alive = nms(boxes[image, box], score, image * 3 + class_id, 0.45, kind, beta)
     columns = (image[:, None], boxes[image, box], score[:, None], class_id[:, None])
     return torch.cat([each.float() for each in columns], dim=1)[alive]
 
