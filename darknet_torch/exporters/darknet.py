@@ -33,7 +33,7 @@ def write(
         cutoff: only the first layers, as many as given.
         fuse: batch norm becomes part of the weights, and the cfg is without it.
         as_detector: with fuse: shortcut weights too, see `network.folding.fold`.
-        classes: heads for so many classes, whose weights start at random.
+        classes: new number of classes of the heads, whose weights start at random.
 
     Raises:
         UsageError: another cfg would overwrite the one that the network was read from, the classes

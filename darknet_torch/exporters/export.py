@@ -64,7 +64,7 @@ def export(
         fuse: of darknet, safetensors and state_dict: batch norm becomes part of the weights, and
             the cfg is without it.
         as_detector: of darknet, with fuse: shortcut weights too, as AlexeyAB's detector has them.
-        classes: of darknet: heads for so many classes, whose weights start at random.
+        classes: of darknet: new number of classes of the heads, whose weights start at random.
         cutoff: of darknet: only the first layers, as many as given.
         python: an interpreter that has the converter, for coreml, ncnn, tensorrt and tflite; None
             is that in the variable DARKNET_TORCH_CONVERTER_PYTHON, or this one.

@@ -69,11 +69,11 @@ def convert(source: str, target: str, shape: list[int], tolerance: float) -> Non
     images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     model = litert_torch.convert(module, (images,))
     model.export(target)
-    expected, outputs = module(images), model(images)
-    if isinstance(expected, torch.Tensor):
-        expected, outputs = [expected], [outputs]
-    for number, (want, output) in enumerate(zip(expected, outputs, strict=True)):
-        want = want.detach().numpy()
-        error = abs(output - want).max() / max(abs(want).max(), 1e-6)
+    references, outputs = module(images), model(images)
+    if isinstance(references, torch.Tensor):
+        references, outputs = [references], [outputs]
+    for number, (reference, output) in enumerate(zip(references, outputs, strict=True)):
+        expected = reference.detach().numpy()
+        error = abs(output - expected).max() / max(abs(expected).max(), 1e-6)
         if not error <= tolerance:
             raise SystemExit(f"output {number} of LiteRT is {error:.1%} off from torch's")

@@ -93,7 +93,7 @@ def verify(
         path: a file for an engine; or one of weights (.safetensors, .pt, .pth with a cfg inside;
             .weights with its .cfg beside it), which is loaded again.
         images: what `detect` takes; none means the sample image, or random numbers where the
-            input has not the channels of a photo.
+            input has neither 1 nor 3 channels.
         engine: "onnxruntime", "openvino", "opencv" or "torch"; None is the first of them that is
             installed and takes the file.
         bound: largest difference of an output, relative to its largest magnitude; None is that of
@@ -145,7 +145,7 @@ def _of_weights(network: Network, path: Path, images: Sequence[Any], bound: floa
     if theirs.keys() != network.state_dict().keys():
         same = fold(network)
     pairs = [(theirs[key], mine) for key, mine in same.state_dict().items() if key in theirs]
-    errors = [relative_error(got.to(want.dtype), want) for got, want in pairs]
+    errors = [relative_error(actual.to(expected.dtype), expected) for actual, expected in pairs]
     checks = [_weights(errors, len(same.state_dict()))]
     mine, their = (_without_memory(each) for each in (network, other))
     checks += _outputs(network, mine, their, images, bound)
@@ -184,8 +184,8 @@ def _outputs(
     for x in (_input(network, image) for image in images):
         with torch.inference_mode():
             pairs = zip(_tuple(other(x)), _tuple(plain(x)), strict=True)
-        for number, (got, want) in enumerate(pairs):
-            worst[number] = max(worst.get(number, 0.0), relative_error(got, want))
+        for number, (actual, expected) in enumerate(pairs):
+            worst[number] = max(worst.get(number, 0.0), relative_error(actual, expected))
     return [
         Check(names[number] if names else f"output {number}", error, bound)
         for number, error in worst.items()

@@ -31,8 +31,8 @@ TREE = "a -1\nb -1\nc 0\nd 0\ne 0\nf 1\ng 1\nh 4\ni 4\n"
 PARENTS = (-1, -1, 0, 0, 0, 1, 1, 4, 4)
 
 
-class Found(NamedTuple):
-    """One box, as a loop finds it."""
+class Predicted(NamedTuple):
+    """One box, as a loop computes it."""
 
     box: tuple[float, float, float, float]
     objectness: float
@@ -86,7 +86,7 @@ def entries_of(
 
 def naive_yolo(
     raw: Tensor, pairs: list[tuple[float, float]], scale: float = 1.0, new: bool = False
-) -> list[Found]:
+) -> list[Predicted]:
     boxes = []
     h, w = raw.shape[1:]
     for i, j, a, e in entries_of(raw, len(pairs)):
@@ -100,13 +100,13 @@ def naive_yolo(
             sizes[1] * pairs[a][1] / NET[0],
         )
         objectness = squash(e[4])
-        boxes.append(Found(box, objectness, [objectness * squash(v) for v in e[5:]]))
+        boxes.append(Predicted(box, objectness, [objectness * squash(v) for v in e[5:]]))
     return boxes
 
 
 def naive_gaussian(
     raw: Tensor, pairs: list[tuple[float, float]], scale: float, point: str
-) -> list[Found]:
+) -> list[Predicted]:
     boxes = []
     h, w = raw.shape[1:]
     for i, j, a, e in entries_of(raw, len(pairs)):
@@ -120,7 +120,7 @@ def naive_gaussian(
         sure = 1 - sum(logistic(e[k]) for k in (1, 3, 5, 7)) / 4
         objectness = logistic(e[8])
         boxes.append(
-            Found((x, y, bw, bh), objectness, [objectness * logistic(v) * sure for v in e[9:]])
+            Predicted((x, y, bw, bh), objectness, [objectness * logistic(v) * sure for v in e[9:]])
         )
     return boxes
 
@@ -148,7 +148,7 @@ class RegionCase(NamedTuple):
 
 def naive_region(
     raw: Tensor, case: RegionCase, threshold: float, hier: float, use_map: bool
-) -> list[Found]:
+) -> list[Predicted]:
     boxes = []
     h, w = raw.shape[1:]
     pjreddie = case.dialect == "pjreddie"
@@ -167,7 +167,7 @@ def naive_region(
             scores = tree_scores(classes, case, objectness, threshold, hier, use_map)
         else:
             scores = [objectness * p for p in classes]
-        boxes.append(Found(box, objectness, scores))
+        boxes.append(Predicted(box, objectness, scores))
     return boxes
 
 
@@ -215,7 +215,7 @@ def tree_scores(
 
 def naive_detection(
     raw: Tensor, side: int, num: int, classes: int, soft: bool, root: bool
-) -> list[Found]:
+) -> list[Predicted]:
     values = raw.double().flatten().tolist()
     cells, boxes = side * side, []
     for cell in range(cells):
@@ -227,14 +227,14 @@ def naive_detection(
             x, y, w, h = values[first : first + 4]
             w, h = (w * w, h * h) if root else (w, h)
             box = ((cell % side + x) / side, (cell // side + y) / side, w, h)
-            boxes.append(Found(box, confidence, [confidence * p for p in scores]))
+            boxes.append(Predicted(box, confidence, [confidence * p for p in scores]))
     return boxes
 
 
 # ---- what decode and select must return
 
 
-def check_decode(head: Head, raw: Tensor, expected: list[list[Found]], **options: Any) -> None:
+def check_decode(head: Head, raw: Tensor, expected: list[list[Predicted]], **options: Any) -> None:
     got = head.decode(raw, NET, **options)
     assert got.boxes.shape[:2] == got.objectness.shape == got.scores.shape[:2]
     for image, boxes in enumerate(expected):
@@ -249,7 +249,7 @@ def close(got: Tensor, expected: list[Any]) -> None:
 
 def check_select(
     got: Candidates,
-    expected: list[list[Found]],
+    expected: list[list[Predicted]],
     threshold: float,
     *,
     by_objectness: bool = True,
@@ -486,7 +486,7 @@ def test_a_tree_of_another_length(tmp_path: Path) -> None:
 # ---- what the C programs recorded
 
 
-class Picture(NamedTuple):
+class SourceImage(NamedTuple):
     width: int
     height: int
     letterbox: bool
@@ -494,7 +494,7 @@ class Picture(NamedTuple):
     """Boxes refer to the image, whatever was done to it ([detection])."""
 
 
-def undo_letterbox(boxes: Tensor, image: Picture, net_w: int, net_h: int) -> Tensor:
+def undo_letterbox(boxes: Tensor, image: SourceImage, net_w: int, net_h: int) -> Tensor:
     if image.stretched or not image.letterbox:
         return boxes
     if net_w / image.width < net_h / image.height:
@@ -508,7 +508,7 @@ def undo_letterbox(boxes: Tensor, image: Picture, net_w: int, net_h: int) -> Ten
 
 
 def detections(
-    network: Network, raws: list[Tensor], threshold: float, hier: float, image: Picture
+    network: Network, raws: list[Tensor], threshold: float, hier: float, image: SourceImage
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Boxes, objectness and scores of all heads, referred to the image."""
     shape = network.plan.input
@@ -578,7 +578,7 @@ def test_recorded_decoding(case: str) -> None:
             )
             assert parts is not None
             w, h, threshold, hier, letter = parts.groups()
-            image = Picture(int(w), int(h), letter != "0")
+            image = SourceImage(int(w), int(h), letter != "0")
             boxes, objectness, scores = detections(
                 network, raws, float(threshold), float(hier or 0.5), image
             )
@@ -589,7 +589,7 @@ def test_recorded_decoding(case: str) -> None:
     assert compared > 20
 
 
-def rows_of(rows: np.ndarray, network: Network, image: Picture) -> np.ndarray:
+def rows_of(rows: np.ndarray, network: Network, image: SourceImage) -> np.ndarray:
     """[detection] records pixels."""
     if network.plan[network.plan.heads[-1]].name == "detection":
         rows = rows.copy()
@@ -642,7 +642,7 @@ def recorded_maps(golden: str, folder: Path) -> tuple[Network, list[Tensor]]:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["file"].removesuffix(".npz"))
 def test_recorded_boxes(case: dict[str, Any], tmp_path: Path) -> None:
     network, raws = recorded_maps(case["golden"], tmp_path)
-    image = Picture(case["image_w"], case["image_h"], case["letterbox"])
+    image = SourceImage(case["image_w"], case["image_h"], case["letterbox"])
     boxes, objectness, scores = detections(
         network, raws, case["thresh"], case["hier_thresh"], image
     )
