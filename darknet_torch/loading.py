@@ -1,4 +1,4 @@
-"""Names and paths -> plans and networks: build, load, save, and the cfgs that travel along."""
+"""Names and paths -> plans and networks: build, load, save, and the cfgs of the package."""
 
 from fnmatch import fnmatchcase
 from os import PathLike
@@ -39,13 +39,13 @@ def parse_cfg(path_or_text: PathOrText) -> list[Section]:
 
 
 def list_cfgs(pattern: str = "*") -> list[str]:
-    """Return the names of the cfgs that travel with the package.
+    """Return the names of the cfgs in the package.
 
     >>> list_cfgs("yolov3*")
     ['yolov3', 'yolov3-spp', 'yolov3-tiny']
 
     Args:
-        pattern: of a shell; only names that match it are returned.
+        pattern: with the wildcards of a shell; only matching names are returned.
     """
     names = sorted(path.stem for path in cfg_folder().glob("*.cfg"))
     return [name for name in names if fnmatchcase(name, pattern)]
@@ -67,8 +67,8 @@ def plan(
             ALEXEYAB.
         width: width of the network's input in pixels; None is the cfg's.
         height: height of the network's input in pixels; None is the cfg's.
-        mode: "strict" makes unknown options errors, "normal" warnings; "darknet" also lets pass
-            what the C programs do: an unknown activation computes relu.
+        mode: "strict" makes unknown options errors, "normal" warnings; "darknet" also accepts what
+            the C programs accept: an unknown activation computes relu.
 
     Raises:
         CfgError: with file and line; ShapeError where layers do not fit.
@@ -159,8 +159,8 @@ def load(
     Args:
         cfg: a name of the zoo, whose weights are fetched and checked; or a path or text; or a
             file that `export` wrote, which has its cfg inside.
-        weights: the file; None is the zoo entry's. A .safetensors, .pt or .pth may also be that
-            of a port to PyTorch whose parameters stand in the order of the cfg.
+        weights: the weights file; None is the zoo entry's. A .safetensors, .pt or .pth may
+            also be that of a port to PyTorch whose parameters are in the order of the cfg.
         dialect: the fork whose numbers to compute, or its name; None is that inside the file, the
             zoo entry's, else ALEXEYAB.
         width: width of the network's input in pixels; None is the cfg's.
@@ -168,7 +168,7 @@ def load(
         names: a file of class names; None is those inside the weights file, the zoo entry's, or
             `NAME.names` beside the cfg.
         partial: the file may end after any layer.
-        cutoff: only the first so many layers are read.
+        cutoff: only the first layers are read, as many as given.
         mode: "strict", "normal" or "darknet", see `plan`.
         engine: what runs a converted file: "onnxruntime", "openvino", "opencv" or "torch"; None
             is the first of them that is installed and takes it.
@@ -200,12 +200,12 @@ def load(
 
 
 def save(network: Runnable, path: str | PathLike[str], *, cutoff: int | None = None) -> None:
-    """Write a network's weights file: what was loaded comes back byte for byte.
+    """Write a network's weights file; loaded weights are written back byte for byte.
 
     Args:
         network: a Network with values.
         path: the file to write.
-        cutoff: only the first so many layers (a backbone, as `darknet partial` cuts it).
+        cutoff: only the first layers, as many as given (a backbone, as `darknet partial` cuts it).
 
     Raises:
         WeightsError: the network has no values, or the file cannot be written.
@@ -215,7 +215,7 @@ def save(network: Runnable, path: str | PathLike[str], *, cutoff: int | None = N
 
 
 def _weights_path(source: CfgSource, progress: Progress | None) -> Path:
-    """Return the weights file that belongs to a cfg: itself, or the zoo entry's."""
+    """Return the path of a cfg's weights: the file itself if it holds both, or the zoo entry's."""
     has_weights = checkpoint_file.has_ending(source.name) or engines.is_converted(source.name)
     return Path(source.name) if has_weights and not source.is_text else source.fetch(progress)
 
@@ -242,7 +242,7 @@ def _network_of(
 
 
 def _skeleton_inside(path: Path, origin: Origin, settings: Settings) -> Network:
-    """Return a network on the meta device, of the cfg inside a file."""
+    """Return a network on the meta device, from the cfg inside a file."""
     if not origin.has_cfg:
         raise UsageError(f"{path}: no cfg inside; load(cfg, {path.name!r}) takes one beside it")
     sections = parser.parse(origin.cfg, str(path), path.parent)
@@ -270,7 +270,7 @@ def _converted(
 ) -> Converted:
     """Return a converted file as a network; without a source, of the cfg inside it."""
     origin = converted.read_origin(path)
-    chosen = engines.engine_for(path, engine)
+    name = engines.engine_for(path, engine)
     network = _network_of(source, path, origin, settings)
     names = origin.names if settings.names is None and origin.names else network.names
-    return Converted(path, network.plan, names, chosen, origin)
+    return Converted(path, network.plan, names, name, origin)

@@ -32,13 +32,13 @@ def load(name: str, dialect: str) -> dt.Network:
     return dt.load(cfg, weights, dialect=dialect, mode="darknet")
 
 
-def differences(found: dt.Detections, recorded: list[dict], threshold: float, bound: float):
+def differences(detections: dt.Detections, recorded: list[dict], threshold: float, bound: float):
     """Pair each recorded detection with ours of its class; yield what does not fit.
 
     With other pixels, boxes that lie within the bound of the threshold may come or go.
     """
     slack = bound if bound > EXACT else 0
-    left = list(found)
+    left = list(detections)
     for want in recorded:
         near = [each for each in left if fits(each, want, bound)]
         if near:
@@ -88,17 +88,17 @@ def test_detections(name: str, tag: str) -> None:
         pytest.skip(f"{tag} was not recorded for {name}")
     network = load(name, dialect)
     twin = runs.get(f"{tag}_PILPIXELS", {})
-    for picture, run in runs[tag].items():
+    for image, run in runs[tag].items():
         for threshold in (0.1, 0.5):
             key = f"detections_{threshold}"
-            recorded = agreed(run[key], twin.get(picture, {}).get(key))
-            found = dt.detect(
+            recorded = agreed(run[key], twin.get(image, {}).get(key))
+            detections = dt.detect(
                 network,
-                SHARED / "photos" / f"{picture}.jpg",
+                SHARED / "photos" / f"{image}.jpg",
                 threshold=threshold,
                 letterbox=letterbox,
             )
-            assert not (wrong := list(differences(found, recorded, threshold, bound))), wrong
+            assert not (wrong := list(differences(detections, recorded, threshold, bound))), wrong
             assert len(recorded) >= len(run[key]) - 1
 
 
@@ -110,10 +110,10 @@ def test_detections_on_stb_pixels(name: str, tag: str) -> None:
     dialect, letterbox, _ = TAGS[tag]
     runs = json.loads((REAL / f"{name}.json").read_text())["runs"]
     recorded = runs[tag]["person"]["detections_0.1"]
-    found = dt.detect(
+    detections = dt.detect(
         load(name, dialect), REAL / "stb_pixels" / "person.png", threshold=0.1, letterbox=letterbox
     )
-    assert not (wrong := list(differences(found, recorded, 0.1, EXACT))), wrong
+    assert not (wrong := list(differences(detections, recorded, 0.1, EXACT))), wrong
 
 
 @needs_shared
@@ -132,7 +132,7 @@ def test_other_suppressions(name: str, key: str, tag: str, kind: str) -> None:
     """`do_nms_obj` of pjreddie, greedy and distance suppression of AlexeyAB."""
     dialect, letterbox, _ = TAGS[tag]
     recorded = json.loads((REAL / f"{name}.json").read_text())["runs"][tag]["person"][key]
-    found = dt.detect(
+    detections = dt.detect(
         load(name, dialect),
         REAL / "stb_pixels" / "person.png",
         threshold=0.1,
@@ -140,4 +140,4 @@ def test_other_suppressions(name: str, key: str, tag: str, kind: str) -> None:
         nms_kind=kind,
     )
     assert recorded
-    assert not (wrong := list(differences(found, recorded, 0.1, EXACT))), wrong
+    assert not (wrong := list(differences(detections, recorded, 0.1, EXACT))), wrong

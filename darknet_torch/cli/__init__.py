@@ -1,7 +1,7 @@
 """The command `darknet-torch`: one file a verb, each with `add` (its arguments) and `run`.
 
-What a verb needs beyond its arguments is imported in its `run`: help and lists stay fast.
-Exit status: 0 all is well, 1 some pictures or checks failed, 2 the input was wrong.
+All else that a verb needs is imported in its `run`, so that help and lists are fast.
+Exit status: 0 success, 1 some images or checks failed, 2 the input was wrong.
 """
 
 import argparse
@@ -29,14 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.simplefilter("always", DarknetWarning)
             warnings.showwarning = _show_warning
             for path in _imports().parse_known_args(arguments)[0].imports:
-                _import(path)  # now, as it may add to the verbs' options
+                _import(path)  # first, as it may add to the verbs' options
             options = _parser().parse_args(arguments)
             status: int = options.run(options)
             return status
     except DarknetError as error:
         print(f"darknet-torch: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # the reader of our output has left, as `head` does
+    except BrokenPipeError:  # the reader of our output has ended, as `head` does
         sys.stderr.close()
         return 1
     except KeyboardInterrupt:
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _imports() -> argparse.ArgumentParser:
-    """Return the parser of what stands before the verb."""
+    """Return the parser of the options before the verb."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument(
         "--import",
@@ -52,13 +52,13 @@ def _imports() -> argparse.ArgumentParser:
         metavar="FILE",
         action="append",
         default=[],
-        help="run a Python file first, which defines layers, heads or formats; may stand often",
+        help="run a Python file first, which defines layers, heads or formats; may be repeated",
     )
     return parser
 
 
 def _import(path: str) -> None:
-    """Run a Python file as a module of its name; UsageError where that ends in an error."""
+    """Run a Python file as a module of its name; UsageError where that raises an error."""
     spec = spec_from_file_location(Path(path).stem, path)
     if spec is None or spec.loader is None or not Path(path).is_file():
         raise UsageError(f"--import {path}: must be a Python file (.py)")

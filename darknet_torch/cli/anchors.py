@@ -1,4 +1,4 @@
-"""Find the anchors that fit a data set best, ready to paste into a cfg.
+"""Find the anchors that fit a data set best, as lines for a cfg.
 
 example: darknet-torch anchors my.yaml --clusters 6 --width 416 --height 416
 """
@@ -25,7 +25,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="section: yolo has anchors in pixels, region in cells of 32 pixels (%(default)s)",
     )
     parser.add_argument("--heads", type=int, help="how many [yolo] sections share the anchors")
-    parser.add_argument("--letterbox", action="store_true", help="pictures keep their proportions")
+    parser.add_argument("--letterbox", action="store_true", help="images keep their aspect ratio")
     parser.add_argument("--restarts", type=int, default=50, help="k-means++ starts (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the starts (%(default)s)")
     parser.add_argument("--split", default="train", help="part of the data set (%(default)s)")
@@ -33,11 +33,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the lines of a cfg, what they are worth as comments."""
+    """Print the lines of a cfg, with their mean IoU as comments."""
     from darknet_torch.data import read
     from darknet_torch.data.anchors import cfg_lines, find_anchors
 
-    found = find_anchors(
+    anchors = find_anchors(
         read(options.data, split=options.split),
         options.clusters,
         options.width,
@@ -47,21 +47,21 @@ def run(options: argparse.Namespace) -> int:
         restarts=options.restarts,
         seed=options.seed,
     )
-    lines = cfg_lines(found, options.head, options.heads)
-    print(json.dumps(_as_dict(found, lines)) if options.json else _text(found, lines))
+    lines = cfg_lines(anchors, options.head, options.heads)
+    print(json.dumps(_as_dict(anchors, lines)) if options.json else _text(anchors, lines))
     return 0
 
 
-def _as_dict(found: "Anchors", lines: list[str]) -> dict[str, object]:
+def _as_dict(anchors: "Anchors", lines: list[str]) -> dict[str, object]:
     return {
-        "anchors": found.sizes.tolist(),
-        "mean_iou": found.mean_iou,
-        "counts": found.counts.tolist(),
+        "anchors": anchors.sizes.tolist(),
+        "mean_iou": anchors.mean_iou,
+        "counts": anchors.counts.tolist(),
         "cfg": lines,
     }
 
 
-def _text(found: "Anchors", lines: list[str]) -> str:
-    counts = ", ".join(map(str, found.counts))
-    worth = f"# {found.counts.sum()} boxes, mean IoU {found.mean_iou:.2%}"
-    return "\n".join([worth, f"# boxes of each anchor: {counts}", *lines])
+def _text(anchors: "Anchors", lines: list[str]) -> str:
+    counts = ", ".join(map(str, anchors.counts))
+    quality = f"# {anchors.counts.sum()} boxes, mean IoU {anchors.mean_iou:.2%}"
+    return "\n".join([quality, f"# boxes of each anchor: {counts}", *lines])

@@ -1,4 +1,4 @@
-"""What several verbs share: the arguments that name a network, and the progress bar."""
+"""Arguments that several verbs share, and how they load the network of those arguments."""
 
 import argparse
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ WEIGHTS = (".weights", ".safetensors", ".pt", ".pth")
 
 
 def add_cfg(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that every verb about a network has."""
+    """Add the arguments of all verbs about a network."""
     parser.add_argument("cfg", metavar="CFG", help="a name (darknet-torch models) or a .cfg file")
     parser.add_argument("--dialect", choices=list(DIALECTS), help="the fork that the cfg is for")
     parser.add_argument("--width", type=int, help="width of the network's input, in pixels")
@@ -44,13 +44,13 @@ def add_cfg(parser: argparse.ArgumentParser) -> None:
 
 
 def add_weights(parser: argparse.ArgumentParser) -> None:
-    """Add the weights file, which names of the zoo go without, and the class names."""
+    """Add the weights file, which names of the zoo do not need, and the class names."""
     parser.add_argument("weights", metavar="WEIGHTS", nargs="?", help="its weights file")
     parser.add_argument("--names", help="file of class names, one a line")
 
 
 class PlanOptions(TypedDict):
-    """What `plan`, `build` and `load` take besides the cfg."""
+    """Keyword arguments of `plan`, `build` and `load`."""
 
     dialect: str | None
     width: int | None
@@ -91,16 +91,19 @@ def load_any(options: argparse.Namespace, engine: str | None = None) -> "Network
 
 
 def take_weights(
-    options: argparse.Namespace, endings: Sequence[str] = WEIGHTS, among: str = "pictures"
+    options: argparse.Namespace, endings: Sequence[str] = WEIGHTS, among: str = "images"
 ) -> None:
-    """`VERB my.cfg my.weights ...` gives the weights in the first picture's place."""
+    """Take the weights from the first of the other words: `VERB my.cfg my.weights ...`.
+
+    among: the argument that holds those words.
+    """
     words = getattr(options, among)
     if options.weights is None and words and words[0].lower().endswith(tuple(endings)):
         options.weights = words.pop(0)
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    """Add what runs the network, and in which precision."""
+    """Add the options for device, engine and precision."""
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (%(default)s)")
     parser.add_argument(
         "--engine", help="torch, onnxruntime, openvino, opencv, or auto: the fastest here"
@@ -109,7 +112,7 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
 
 
 def load_runnable(options: argparse.Namespace) -> "Runnable":
-    """Return a network, or a file that an engine runs: given as such, or made for it."""
+    """Return a network, or a converted file: the one given, or one made for `--engine`."""
     from darknet_torch.inference.engines import is_converted
 
     if is_converted(options.weights or options.cfg):
@@ -125,7 +128,7 @@ def load_runnable(options: argparse.Namespace) -> "Runnable":
 
 
 def move(network: "Network", options: argparse.Namespace) -> "Network":
-    """Bring the network to the device and the precision that the arguments name."""
+    """Move the network to the device and the precision that the arguments name."""
     import torch
 
     try:

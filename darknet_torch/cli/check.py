@@ -1,4 +1,4 @@
-"""Check a cfg, and whether a weights file belongs to it; status 1 if anything is found.
+"""Check a cfg, and whether a weights file belongs to it; status 1 if there is a problem.
 
 example: darknet-torch check my.cfg my.weights
 """
@@ -19,17 +19,17 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print what is found, one line each."""
-    with warnings.catch_warnings(record=True) as found:
+    """Print the problems, one line each, and a summary."""
+    with warnings.catch_warnings(record=True) as problems:
         warnings.simplefilter("always")
         try:
             summary = _check(options)
         except DarknetError as error:
             summary = f"error: {error}"
-    for each in found:
+    for each in problems:
         print(f"warning: {each.message}")
     print(summary)
-    return int(bool(found) or summary.startswith("error"))
+    return int(bool(problems) or summary.startswith("error"))
 
 
 def _check(options: argparse.Namespace) -> str:
@@ -37,8 +37,8 @@ def _check(options: argparse.Namespace) -> str:
     from darknet_torch.network import as_network
 
     if options.weights is None:
-        found = plan(options.cfg, **plan_options(options))
-        return f"{options.cfg}: {len(found)} layers, {found.floats:,} weights wanted"
+        layers = plan(options.cfg, **plan_options(options))
+        return f"{options.cfg}: {len(layers)} layers, {layers.floats:,} weights wanted"
     loaded = load(
         options.cfg,
         options.weights,

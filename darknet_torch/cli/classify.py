@@ -1,4 +1,4 @@
-"""Say what is in pictures, with a classifying network.
+"""Classify images, and print the most probable classes of each.
 
 example: darknet-torch classify darknet19 photo.jpg --top 3
          darknet-torch classify my.cfg my.weights shots/ --names my.names
@@ -23,8 +23,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_cfg(parser)
     parser.add_argument(
-        "pictures",
-        metavar="PICTURE",
+        "images",
+        metavar="IMAGE",
         nargs="+",
         help="files, folders, globs; before them the .weights file, if CFG is a file",
     )
@@ -38,14 +38,14 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Classify all pictures; report the broken ones at the end."""
+    """Classify all images; report the broken ones at the end."""
     from darknet_torch.inference.classifier import Classifier
     from darknet_torch.inference.engines import ENDINGS
     from darknet_torch.inference.streaming import expand
 
     take_weights(options, (*WEIGHTS, *ENDINGS))
     classifier = Classifier(load_runnable(options), **given(options, PARAMETERS))
-    sources = list(expand(options.pictures)[0])
+    sources = list(expand(options.images)[0])
     broken, shown = [], []
     for outcome in with_bar(classifier.stream(sources), len(sources)):
         if outcome.result is None:

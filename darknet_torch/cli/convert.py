@@ -1,4 +1,4 @@
-"""Write a network in another program's format, and verify what was written.
+"""Write a network in another program's format, and verify the file.
 
 examples: darknet-torch convert yolov4-tiny -o yolov4-tiny.onnx
           darknet-torch convert my.cfg my.weights -o my.onnx --contents detections
@@ -29,12 +29,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to", metavar="FORMAT", help=f"{', '.join(FORMATS)} (default: by FILE's ending)"
     )
-    parser.add_argument("--no-verify", action="store_true", help="do not run what was written")
+    parser.add_argument("--no-verify", action="store_true", help="do not run the file to compare")
     add_parameters(parser, options_of_formats(), negative=NEGATIVE)
 
 
 def options_of_formats() -> dict[str, Parameter]:
-    """Return the options of all formats by name; None stands for each format's own default."""
+    """Return the options of all formats by name; None is each format's own default."""
     known = parameters_of("darknet_torch.exporters.export", "export")
     options = {name: known[name] for name in known if name != "to"}
     for module in dict.fromkeys(each.module for each in FORMATS.values()):
@@ -44,7 +44,7 @@ def options_of_formats() -> dict[str, Parameter]:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Convert; then verify, if the file can be run or read again here."""
+    """Convert; then verify, if the file can be run or read here."""
     from darknet_torch.exporters.export import write_as
 
     network = load_network(options)

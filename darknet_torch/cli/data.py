@@ -1,6 +1,6 @@
 """Data sets: check them, count what is in them, write them in another format.
 
-SOURCE is a .yaml description (or coco, voc), a .data file, a list of pictures, a folder, a glob, a
+SOURCE is a .yaml description (or coco, voc), a .data file, a list of images, a folder, a glob, a
 folder in VOC's layout, or a COCO .json. Exit status of check: 0 clean, 1 problems, 2 wrong input.
 
 examples: darknet-torch data check my.data
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from darknet_torch.data import Dataset
 
-# Here too, as their home brings numpy and help has to be fast.
-_FORMATS = ("darknet", "voc", "coco", "folders", "paths", "classification")
+# A copy of data.reading's, whose import brings numpy, while help has to be fast.
+DATASET_FORMATS = ("darknet", "voc", "coco", "folders", "paths", "classification")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -30,8 +30,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     check = actions.add_parser("check", help="print every problem, and how many of each kind")
     _add_source(check)
     check.add_argument("--strict", action="store_true", help="stop at the first problem, status 2")
-    check.add_argument("--verify", action="store_true", help="decode every picture whole")
-    stats = actions.add_parser("stats", help="count pictures, boxes, classes and sizes")
+    check.add_argument("--verify", action="store_true", help="decode every image whole")
+    stats = actions.add_parser("stats", help="count images, boxes, classes and sizes")
     _add_source(stats)
     for each in (check, stats):
         each.add_argument("--json", action="store_true", help="print JSON")
@@ -51,13 +51,13 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help=".yaml, .data, list, folder, glob, .json")
     parser.add_argument("--split", default="val", help="train, val, test or all (val)")
     parser.add_argument("--names", help="file of class names, one a line")
-    parser.add_argument("--format", choices=_FORMATS, help="%(choices)s (guessed)")
+    parser.add_argument("--format", choices=DATASET_FORMATS, help="%(choices)s (guessed)")
     parser.add_argument("--label-rule", choices=("pjreddie", "alexeyab"), help="(all are tried)")
     parser.add_argument("--workers", type=int, default=2, help="threads (2)")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Read, then do what is asked."""
+    """Read the data set, then run the action."""
     from darknet_torch.data import read
 
     keys = ("split", "names", "format", "label_rule", "workers")
@@ -84,9 +84,9 @@ def _bar() -> "Iterator[Callable[[int, int], None]]":
 def _check(dataset: "Dataset", options: argparse.Namespace) -> int:
     boxes = sum(len(sample.ground_truth) for sample in dataset.samples)
     if options.json:
-        found = [{"kind": p.kind, "where": p.where, "what": p.what} for p in dataset.problems]
+        problems = [{"kind": p.kind, "where": p.where, "what": p.what} for p in dataset.problems]
         counted = {"pictures": len(dataset), "boxes": boxes, "counts": dataset.counts}
-        print(json.dumps({"source": dataset.source, **counted, "problems": found}))
+        print(json.dumps({"source": dataset.source, **counted, "problems": problems}))
         return int(bool(dataset.faults))
     for problem in dataset.problems:
         print(problem)
@@ -100,22 +100,22 @@ def _check(dataset: "Dataset", options: argparse.Namespace) -> int:
 def _stats(dataset: "Dataset", options: argparse.Namespace) -> int:
     from darknet_torch.data import statistics
 
-    found = statistics(dataset)
-    print(json.dumps(found) if options.json else "\n".join(_table(found)))
+    counts = statistics(dataset)
+    print(json.dumps(counts) if options.json else "\n".join(_table(counts)))
     return 0
 
 
-def _table(found: dict[str, Any]) -> Iterator[str]:
-    yield f"{found['source']}: {found['pictures']} pictures, {found['boxes']} boxes"
-    yield ", ".join(f"{key}: {found[key]}" for key in ("difficult", "truncated", "crowd"))
-    spread = ", ".join(f"{key} {value:g}" for key, value in found["boxes_a_picture"].items())
-    yield f"boxes a picture: {spread}; without any: {found['without_boxes']} pictures"
-    yield "boxes: " + ", ".join(f"{count} {size}" for size, count in found["box_sizes"].items())
-    sizes = [f"{w} x {h} ({count})" for w, h, count in found["picture_sizes"]]
+def _table(counts: dict[str, Any]) -> Iterator[str]:
+    yield f"{counts['source']}: {counts['pictures']} pictures, {counts['boxes']} boxes"
+    yield ", ".join(f"{key}: {counts[key]}" for key in ("difficult", "truncated", "crowd"))
+    spread = ", ".join(f"{key} {value:g}" for key, value in counts["boxes_a_picture"].items())
+    yield f"boxes a picture: {spread}; without any: {counts['without_boxes']} pictures"
+    yield "boxes: " + ", ".join(f"{count} {size}" for size, count in counts["box_sizes"].items())
+    sizes = [f"{w} x {h} ({count})" for w, h, count in counts["picture_sizes"]]
     more = f" and {len(sizes) - 5} other sizes" if len(sizes) > 5 else ""
     yield f"pictures: {', '.join(sizes[:5])}{more}"
     yield f"{'class':>5}  {'boxes':>7}  {'pictures':>8}  name"
-    for row in found["classes"]:
+    for row in counts["classes"]:
         yield f"{row['class_id']:5}  {row['boxes']:7}  {row['pictures']:8}  {row['class']}"
 
 

@@ -1,8 +1,8 @@
-"""Find objects in pictures, print them, and write the pictures with boxes on them.
+"""Detect objects in images, print them, and write the images with boxes on them.
 
 examples: darknet-torch detect yolov4-tiny
           darknet-torch detect yolov4-tiny street.jpg holidays/ --threshold 0.4
-          darknet-torch detect my.cfg my.weights "shots/*.png" --save txt,json --out found
+          darknet-torch detect my.cfg my.weights "shots/*.png" --save txt,json --out detections
 """
 
 import argparse
@@ -39,11 +39,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_cfg(parser)
     parser.add_argument(
-        "pictures",
-        metavar="PICTURE",
+        "images",
+        metavar="IMAGE",
         nargs="*",
         help="files, folders, globs; before them the .weights file, if CFG is a file."
-        " Without any, the sample photo",
+        " Without any, the sample image",
     )
     parser.add_argument("--weights", help="weights file (default: the named model's)")
     parser.add_argument("--names", help="file of class names, one a line")
@@ -57,13 +57,13 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Detect on all pictures; report the broken ones at the end."""
+    """Detect on all images; report the broken ones at the end."""
     from darknet_torch.inference.engines import ENDINGS
 
     kinds = _kinds(options.save)
     take_weights(options, (*WEIGHTS, *ENDINGS))
     detector = _detector(options)
-    sources = _sources(options.pictures)
+    sources = _sources(options.images)
     out = _Folder(Path(options.out), kinds)
     broken, shown = [], []
     for outcome in with_bar(detector.stream(sources), len(sources)):
@@ -95,23 +95,23 @@ def _detector(options: argparse.Namespace) -> Any:
     return Detector(load_runnable(options), **given(options, OPTIONS))
 
 
-def _sources(pictures: list[str]) -> list[str]:
+def _sources(images: list[str]) -> list[str]:
     from darknet_torch.inference.streaming import expand
     from darknet_torch.loading import cfg_folder
 
-    return list(expand(pictures or [str(cfg_folder() / "sample.jpg")])[0])
+    return list(expand(images or [str(cfg_folder() / "sample.jpg")])[0])
 
 
-def _show(source: str, found: "Detections", written: list[Path]) -> None:
-    print(f"{source}: {found}")
-    if len(found):
-        print(found.table())
+def _show(source: str, detections: "Detections", written: list[Path]) -> None:
+    print(f"{source}: {detections}")
+    if len(detections):
+        print(detections.table())
     for path in written:
         print(f"wrote {path}")
 
 
 class _Folder:
-    """The folder of results; pictures of one name in several folders get numbers."""
+    """The folder of results; images of one name in several folders get numbers."""
 
     def __init__(self, path: Path, kinds: set[str]) -> None:
         self.path, self.kinds, self.taken = path, kinds, set[str]()
@@ -121,15 +121,15 @@ class _Folder:
         except OSError as error:
             raise UsageError(f"--out {path}: {error.strerror}") from error
 
-    def write(self, source: str, found: "Detections") -> list[Path]:
-        """Write what was asked for; return the paths."""
+    def write(self, source: str, detections: "Detections") -> list[Path]:
+        """Write the requested files of one image; return their paths."""
         from darknet_torch.files import write_atomically
 
         stem = self._stem(source)
         written = []
-        for path, content in self._contents(stem, source, found):
+        for path, content in self._contents(stem, source, detections):
             if path.exists() and path.samefile(source):
-                raise UsageError(f"--out {self.path}: would overwrite the picture {source}")
+                raise UsageError(f"--out {self.path}: would overwrite the image {source}")
             path.parent.mkdir(exist_ok=True)
             write_atomically(path, content)
             written.append(path)
@@ -144,28 +144,28 @@ class _Folder:
         return stem
 
     def _contents(
-        self, stem: str, source: str, found: "Detections"
+        self, stem: str, source: str, detections: "Detections"
     ) -> Iterator[tuple[Path, bytes | str]]:
         if "txt" in self.kinds:
-            yield self.path / f"{stem}.txt", found.to_yolo()
+            yield self.path / f"{stem}.txt", detections.to_yolo()
         if "json" in self.kinds:
-            yield self.path / f"{stem}.json", found.to_json()
+            yield self.path / f"{stem}.json", detections.to_json()
         if "voc" in self.kinds:
-            yield self.path / f"{stem}.xml", found.to_voc()
+            yield self.path / f"{stem}.xml", detections.to_voc()
         if self.kinds & {"picture", "crops"}:
-            yield from self._pictures(stem, source, found)
+            yield from self._images(stem, source, detections)
 
-    def _pictures(
-        self, stem: str, source: str, found: "Detections"
+    def _images(
+        self, stem: str, source: str, detections: "Detections"
     ) -> Iterator[tuple[Path, bytes]]:
         if "picture" in self.kinds:
-            yield self.path / f"{stem}.jpg", _jpeg(found.draw(source))
+            yield self.path / f"{stem}.jpg", _jpeg(detections.draw(source))
         if "crops" in self.kinds:
-            for number, crop in enumerate(found.crops(source)):
+            for number, crop in enumerate(detections.crops(source)):
                 yield self.path / f"{stem}-crops" / f"{number:03}.jpg", _jpeg(crop)
 
 
-def _jpeg(picture: "Image.Image") -> bytes:
+def _jpeg(image: "Image.Image") -> bytes:
     content = BytesIO()
-    picture.save(content, "JPEG", quality=92)
+    image.save(content, "JPEG", quality=92)
     return content.getvalue()

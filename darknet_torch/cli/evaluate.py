@@ -1,11 +1,11 @@
-"""Measure a network on a data set: mAP as Darknet, VOC and COCO count it; top k of classifiers.
+"""Measure a network on a data set: mAP as in Darknet, VOC and COCO; top k of classifiers.
 
 examples: darknet-torch evaluate yolov4-tiny coco.yaml --points 101
           darknet-torch evaluate my.cfg my.weights obj.data --batch-size 8 --plots
           torchrun --nproc-per-node 4 --no-python darknet-torch evaluate my.cfg my.weights my.yaml
 
-DATA is a .yaml, Darknet's .data, a list of pictures, a folder, or COCO's .json (docs/data.md).
-Exit status 1: pictures are missing or cannot be read; the others are measured.
+DATA is a .yaml, Darknet's .data, a list of images, a folder, or COCO's .json (docs/data.md).
+Exit status 1: images are missing or cannot be read; the others are measured.
 """
 
 import argparse
@@ -52,20 +52,20 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--csv", action="store_true", help="print the classes as CSV")
     parser.add_argument("--out", metavar="FOLDER", help="write all results as files, too")
-    parser.add_argument("--plots", action="store_true", help="with pictures (to evaluation/)")
+    parser.add_argument("--plots", action="store_true", help="plots too (to evaluation/)")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Evaluate; print and write what was asked for; list the problems of the data."""
+    """Evaluate; print and write the results; list the problems of the data."""
     from darknet_torch import distributed
     from darknet_torch.extras import require
     from darknet_torch.inference.engines import ENDINGS
 
     if options.plots:
-        require("matplotlib", "plot")  # now, not when hours of work are done
+        require("matplotlib", "plot")  # before hours of work, not after
     take_weights(options, (*WEIGHTS, *ENDINGS), among="data")
     if len(options.data) != 1:
-        raise UsageError(f"one DATA wanted, not {len(options.data)}: {' '.join(options.data)}")
+        raise UsageError(f"must be one DATA, not {len(options.data)}: {' '.join(options.data)}")
     if options.device == "cuda":
         options.device = f"cuda:{distributed.local_rank()}"
     with distributed.process_group() as group:
@@ -105,7 +105,7 @@ def _show(result: "DetectionResult | ClassificationResult", options: argparse.Na
 
 
 def _show_problems(dataset: "Dataset") -> None:
-    """The first ones, faults before notes, and how many there are in all."""
+    """Print the first problems, faults before notes, and the number of all."""
     from darknet_torch.data import NOTES
 
     problems = sorted(dataset.problems, key=lambda p: (p.kind not in BROKEN, p.kind in NOTES))

@@ -13,17 +13,20 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_cfg(parser)
     parser.add_argument("weights", metavar="WEIGHTS", help="the network's weights file")
-    parser.add_argument("--seed", default="\n\n", help="the text to go on from")
+    parser.add_argument("--seed", default="\n\n", help="the text to continue")
     parser.add_argument("--length", type=int, default=1000, help="bytes to write (%(default)s)")
     parser.add_argument(
-        "--temperature", type=float, default=0.7, help="0: always the likeliest (%(default)s)"
+        "--temperature",
+        type=float,
+        default=0.7,
+        help="0: the most probable byte (%(default)s)",
     )
     parser.add_argument("--random-seed", type=int, help="makes the choice repeatable")
     parser.set_defaults(names=None)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the text as it comes."""
+    """Print the text as it is generated."""
     network = load_network(options)
     from darknet_torch.inference.generator import generate
 

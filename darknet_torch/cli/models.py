@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
                 zoo.fetch(name, progress)
     models = [zoo.find_model(name) for name in names]
     if options.json:
-        print(json.dumps([asdict(model) | {"cached": _place(model.name)} for model in models]))
+        print(json.dumps([asdict(model) | {"cached": _cached(model.name)} for model in models]))
         return 0
     for model in models:
         print(_line(model))
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _place(name: str) -> str | None:
+def _cached(name: str) -> str | None:
     path = zoo.cached(name)
     return None if path is None else str(path)
 

@@ -23,7 +23,7 @@ __all__ = ["Parameter", "add_parameters", "given", "parameters_of"]
 class Parameter:
     """A keyword argument of a function.
 
-    types: names in its annotation, such as "float", without None; words: of its Literals.
+    types: names in its annotation, such as "float", without None; words: those of its Literals.
     """
 
     name: str

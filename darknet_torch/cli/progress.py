@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def with_bar(outcomes: Iterable[T], count: int) -> Iterator[T]:
-    """Draw a bar on a terminal while several pictures are worked on."""
+    """Draw a bar on a terminal while several images are processed."""
     from tqdm import tqdm
 
     silent = count < 2 or not sys.stderr.isatty()
@@ -26,7 +26,7 @@ def with_bar(outcomes: Iterable[T], count: int) -> Iterator[T]:
 
 @contextmanager
 def working_bar() -> Iterator[Progress]:
-    """Yield a progress function that draws a bar of pictures, with rate and remaining time."""
+    """Yield a progress function that draws a bar of images, with rate and remaining time."""
     from tqdm import tqdm
 
     bar = tqdm(unit="picture", disable=not sys.stderr.isatty(), leave=False)

@@ -1,4 +1,4 @@
-"""Compare a converted file with the network that it came from, on real photos; 1 if they differ.
+"""Compare a converted file with the network that it came from, on real images; 1 if they differ.
 
 examples: darknet-torch verify yolov4-tiny yolov4-tiny.onnx
           darknet-torch verify my.cfg my.weights my.onnx street.jpg --engine openvino
@@ -13,10 +13,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_cfg(parser)
     parser.add_argument(
-        "pictures",
+        "images",
         metavar="FILE",
         nargs="+",
-        help="the .weights file, if CFG is a file; the converted file; photos (the sample photo)",
+        help="the .weights file, if CFG is a file; the converted file; images (the sample image)",
     )
     parser.add_argument("--weights", help="weights file (default: the named model's)")
     parser.add_argument("--names", help="file of class names, one a line")
@@ -30,10 +30,10 @@ def run(options: argparse.Namespace) -> int:
     from darknet_torch.exporters.verification import verify
 
     take_weights(options)
-    if not options.pictures:
+    if not options.images:
         raise UsageError("verify: the converted file is missing")
-    file, *photos = options.pictures
+    file, *images = options.images
     network = load_network(options)
-    report = verify(network, file, images=photos, engine=options.engine, bound=options.bound)
+    report = verify(network, file, images=images, engine=options.engine, bound=options.bound)
     print(report)
     return 0 if report.good else 1

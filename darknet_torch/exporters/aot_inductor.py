@@ -10,7 +10,7 @@ from torch._inductor.exc import CppCompileError, InductorError, InvalidCxxCompil
 from torch.export.passes import move_to_device_pass
 
 from darknet_torch.errors import UsageError
-from darknet_torch.exporters.staging import made_beside
+from darknet_torch.exporters.staging import staging_folder
 from darknet_torch.exporters.tracing import prepared, program, varying
 from darknet_torch.network import Network
 from darknet_torch.network.origin import Origin
@@ -30,11 +30,26 @@ def write(
     dynamic_size: bool | None = None,
     device: Literal["cpu", "cuda"] = "cpu",
 ) -> None:
-    """Write a package for `torch._inductor.aoti_load_package`, metadata in its `get_metadata()`.
+    """Write a package for `torch._inductor.aoti_load_package`.
 
-    It runs on this kind of processor or graphics card, with this version of torch.
-    device: "cpu" or "cuda"; inputs must be there. Other options are those of ONNX.
-    Raises UsageError for what cannot be, and where no C++ compiler is found.
+    It runs on this kind of processor or graphics card, with this version of torch. Its
+    `get_metadata()` holds the record of `network/origin.py`.
+
+    Args:
+        network: a Network with values.
+        path: the .aoti.pt2 file to write.
+        contents: "raw" maps before the heads (`raw0`, `raw1` ...; the last layer's `output` where
+            there is no head), or "boxes" (B, N, 4), xyxy in fractions of the input, with `scores`
+            (B, N, classes).
+        dtype: precision of weights and computation; input and outputs stay float32.
+        dynamic_batch: whether the batch may vary.
+        dynamic_size: whether height and width may vary, in multiples of the stride; None where no
+            layer fixes them.
+        device: what the package runs on; its inputs must be there.
+
+    Raises:
+        UsageError: the network cannot be exported so, or a compiler or graphics card
+            is missing.
     """
     if device not in ("cpu", "cuda"):
         raise UsageError(f"device={device}: must be cpu or cuda")
@@ -43,7 +58,7 @@ def write(
     exported = prepared(network, contents, dtype)
     traced = program(exported, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size)
     origin = Origin.of(network, contents=contents, dtype=dtype, **varying(traced))
-    with made_beside(path) as folder:
+    with staging_folder(path) as folder:
         _compile(move_to_device_pass(traced, device), folder / path.name, origin)
 
 
@@ -68,7 +83,6 @@ def _reason(error: InductorError) -> str:
     if isinstance(inner, InvalidCxxCompiler):
         return NO_COMPILER
     lines = [line.strip() for line in str(inner).splitlines() if line.strip()]
-    wrong = (
-        [line for line in lines if "error:" in line] if isinstance(inner, CppCompileError) else []
-    )
-    return f"torch could not compile it: {(wrong or lines or [type(inner).__name__])[0]}"
+    is_compilers = isinstance(inner, CppCompileError)
+    errors = [line for line in lines if is_compilers and "error:" in line]
+    return f"torch could not compile it: {(errors or lines or [type(inner).__name__])[0]}"

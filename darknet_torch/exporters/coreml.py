@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from darknet_torch.exporters.other_python import run, suitable_python
-from darknet_torch.exporters.staging import made_beside
+from darknet_torch.exporters.staging import staging_folder
 from darknet_torch.exporters.torchscript import traced_at_one_size
 from darknet_torch.exporters.tracing import example, output_names, prepared
 from darknet_torch.network import Network
@@ -21,19 +21,30 @@ def write(
     dtype: Literal["float32", "float16"] = "float32",
     python: str | None = None,
 ) -> None:
-    """Write an ML program for one picture of the cfg's size; metadata in its user-defined part.
+    """Write an ML program for one image of the cfg's size.
 
-    The input is `images`, float32 (1, C, H, W) in 0..1, RGB, or (1, inputs); outputs as of ONNX.
-    dtype: in which it computes; the neural engine takes "float16" only.
-    python: an interpreter that has coremltools and torch; see `elsewhere`.
-    Raises UsageError for what cannot be, and where coremltools is not installed.
+    The input is `images`, float32 (1, C, H, W) in 0..1, RGB, or (1, inputs); the outputs have the
+    names that ONNX files have. The record of `network/origin.py` is in the user-defined metadata.
+
+    Args:
+        network: a Network with values.
+        path: the .mlpackage to write.
+        contents: "raw" maps before the heads (`raw0`, `raw1` ...; the last layer's `output` where
+            there is no head), or "boxes" (B, N, 4), xyxy in fractions of the input, with `scores`
+            (B, N, classes).
+        dtype: precision of the computation; the neural engine takes "float16" only.
+        python: an interpreter that has coremltools and torch; None is that in the variable
+            DARKNET_TORCH_CONVERTER_PYTHON, or this one.
+
+    Raises:
+        UsageError: the network cannot be exported so, or coremltools is not installed.
     """
     python = suitable_python("coremltools", "coreml", python)
     origin = Origin.of(
         network, contents=contents, dtype=dtype, dynamic_batch=False, dynamic_size=False
     )
     module = traced_at_one_size(prepared(network, contents))
-    with made_beside(path) as folder:
+    with staging_folder(path) as folder:
         source = folder / "traced.ts"
         module.save(str(source))
         run(

@@ -24,31 +24,43 @@ def write(
 ) -> None:
     """Write X.weights and beside it X.cfg, and X.names where the classes have names.
 
-    classes: change the heads to so many classes first, whose weights start at random.
-    fuse: batch norm becomes part of the weights; the cfg is without it. as_detector: as in `fold`.
-    cutoff: only the first so many layers.
     The cfg is the network's, its size of input included, comments not. The cfg that the network
-    was read from is left as it is where it says the same, else UsageError is raised.
+    was read from is left as it is where it has the same options.
+
+    Args:
+        network: a Network with values.
+        path: the .weights file to write.
+        cutoff: only the first layers, as many as given.
+        fuse: batch norm becomes part of the weights, and the cfg is without it.
+        as_detector: with fuse: shortcut weights too, see `network.folding.fold`.
+        classes: new number of classes of the heads, whose weights start at random.
+
+    Raises:
+        UsageError: another cfg would overwrite the one that the network was read from, the classes
+            cannot be changed, or a file cannot be written.
     """
     if as_detector and not fuse:
         raise UsageError("as_detector: is a way to fold batch norm, so it needs fuse")
     network = with_classes(network, classes) if classes is not None else network
     network = fold(network, as_detector=as_detector) if fuse else network
     network = cut(network, cutoff) if cutoff is not None else network
-    described = _must_not_overwrite(network.plan, path.with_suffix(".cfg"))
+    keeps_cfg = _keeps_cfg(network.plan, path.with_suffix(".cfg"))
     weights_file.write(network, path)
-    if not described:
+    if not keeps_cfg:
         _write_text(path.with_suffix(".cfg"), network.plan.text)
     if network.names:
         _write_text(path.with_suffix(".names"), "".join(f"{name}\n" for name in network.names))
 
 
-def _must_not_overwrite(plan: Plan, path: Path) -> bool:
-    """Say whether the cfg there is the network's own source, comments and all."""
+def _keeps_cfg(plan: Plan, path: Path) -> bool:
+    """Return whether the cfg at a path is the one that the network was read from.
+
+    UsageError if it has other options, which writing would replace.
+    """
     source = Path(plan.net.section.file)
     if not is_file(source) or not is_file(path) or not path.samefile(source):
         return False
-    if _said(parser.read(path)) != _said(parser.parse(plan.text)):
+    if _options(parser.read(path)) != _options(parser.parse(plan.text)):
         raise UsageError(
             f"{path}: is what the network was read from, and another cfg would take its place;"
             f" write to another name"
@@ -56,8 +68,8 @@ def _must_not_overwrite(plan: Plan, path: Path) -> bool:
     return True
 
 
-def _said(sections: list[parser.Section]) -> list[tuple[str, dict[str, str | None]]]:
-    """Return names and options; of several equal keys the first counts."""
+def _options(sections: list[parser.Section]) -> list[tuple[str, dict[str, str | None]]]:
+    """Return the sections' names and options; of several equal keys the first counts."""
     return [
         (section.name, {option.key: option.value for option in reversed(section.options)})
         for section in sections

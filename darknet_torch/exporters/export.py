@@ -1,4 +1,4 @@
-"""`export`: a network as a file of another program."""
+"""`export`: write a network as a file for another program."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -38,7 +38,7 @@ def export(
 ) -> None:
     """Write a network in another program's format.
 
-    Of the options each format has some; None is the format's default.
+    Each format has some of the options; None is the format's default.
 
     Args:
         network: a Network with values.
@@ -51,21 +51,21 @@ def export(
         dynamic_batch: whether the batch may vary; True where the format can.
         dynamic_size: whether height and width may vary, in multiples of the stride; None where
             no layer fixes them.
-        opset: of onnx: version of the operators, 18 or more.
+        opset: of onnx: version of the operator set, 18 or more.
         threshold: of detections: lowest score; None is the fork's.
-        nms: of detections: IoU that NMS allows, 0.45; "standard" is 0.45 with the nms_kind of
-            that name.
+        nms: of detections: IoU above which the weaker of two boxes is dropped, 0.45;
+            "standard" is 0.45 with the nms_kind of that name.
         nms_kind: of detections: "default" (the operator NonMaxSuppression), "greedynms" or
             "diounms" (a loop in the graph), "standard" (the operator whatever the cfg has); None
             is the cfg's.
-        max_det: of detections: most of an image and class.
+        max_det: of detections: most detections of an image and class.
         max_batch: of tensorrt: most images of a batch.
         device: of aot_inductor: what the package runs on.
         fuse: of darknet, safetensors and state_dict: batch norm becomes part of the weights, and
             the cfg is without it.
         as_detector: of darknet, with fuse: shortcut weights too, as AlexeyAB's detector has them.
-        classes: of darknet: heads for so many classes, whose weights start at random.
-        cutoff: of darknet: only the first so many layers.
+        classes: of darknet: new number of classes of the heads, whose weights start at random.
+        cutoff: of darknet: only the first layers, as many as given.
         python: an interpreter that has the converter, for coreml, ncnn, tensorrt and tflite; None
             is that in the variable DARKNET_TORCH_CONVERTER_PYTHON, or this one.
 

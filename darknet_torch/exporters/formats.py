@@ -1,4 +1,4 @@
-"""The table of formats; it brings no torch, so that the command's help is fast."""
+"""The table of export formats; it imports no torch, so that the command's help is fast."""
 
 from os import PathLike
 from pathlib import Path
@@ -33,11 +33,15 @@ FORMATS = {
     "tensorrt": Format((".engine",), f"{HERE}.tensorrt", "TensorRT engine, built from ONNX"),
 }
 """Name -> format. A module's `write(network, path, *, options)` has an option for each of its
-keyword arguments; `export` spells out those of the formats here, the command offers all."""
+keyword arguments; `export` spells out those of the formats here, the command has all."""
 
 
 def format_of(path: str | PathLike[str]) -> str:
-    """Return the format of a path's ending, the longest ending first; UsageError for others."""
+    """Return the name of the format that a path's ending belongs to; the longest ending wins.
+
+    Raises:
+        UsageError: no format has such an ending.
+    """
     name = Path(path).name.lower()
     endings = {ending: key for key, each in FORMATS.items() for ending in each.endings}
     for ending in sorted(endings, key=len, reverse=True):

@@ -20,10 +20,10 @@ from darknet_torch.network.origin import Origin
 
 __all__ = ["model", "write"]
 
-OVERLAP = 0.45
-"""IoU that NMS allows in Darknet's detectors."""
+DEFAULT_IOU = 0.45
+"""IoU above which Darknet's detectors drop the weaker of two boxes."""
 MAX_BYTES = 2 << 30
-"""A protocol buffer holds no more."""
+"""Largest size of a protocol buffer."""
 
 
 def write(
@@ -40,22 +40,31 @@ def write(
     nms_kind: str | None = None,
     max_det: int | None = None,
 ) -> None:
-    """Write a network as ONNX. The input is `images`, float32 (B, C, H, W) in 0..1, RGB.
+    """Write an ONNX file; its input is `images`, float32 (B, C, H, W) in 0..1, RGB.
 
-    contents: "raw" gives the maps before the heads (`raw0`, `raw1` ...), or the last layer's
-        `output`; "boxes" gives `boxes` (B, N, 4), left, top, right, bottom in fractions of the
-        input, and `scores` (B, N, classes); "detections" suppresses too and gives `detections`
-        (K, 7): number in the batch, the box, score, class, the best first of each class. None is
-        "detections" where one of their options is given, else "raw".
-    dtype: "float32" or "float16", of the weights and of the sums; input and outputs stay float32.
-    opset: of the ONNX standard, 18 or more.
-    dynamic_size: H and W may vary in multiples of the stride; None: where that is possible.
-    threshold, nms, max_det (of a picture and class): for "detections"; None is what Darknet does.
-        nms is the overlap allowed, True for .45; "standard" is .45 with the nms_kind of that name.
-    nms_kind: "default" (the operator NonMaxSuppression), "greedynms" or "diounms" (a loop in the
-        graph, exact for pictures that are stretched to the input); None is the cfg's own;
-        "standard" takes the operator whatever the cfg asks for.
-    Raises UsageError for what cannot be, and where onnx or onnxscript is not installed.
+    Args:
+        network: a Network with values.
+        path: the file to write.
+        contents: "raw" maps before the heads (`raw0`, `raw1` ...; the last layer's `output` where
+            there is no head); "boxes" (B, N, 4), xyxy in fractions of the input, with `scores`
+            (B, N, classes); or "detections" (K, 7), after NMS: index of the image in the batch, the
+            box, score, class index, the highest score of each class first. None is "detections"
+            where one of their options is given, else "raw".
+        dtype: precision of weights and computation; input and outputs stay float32.
+        opset: version of the operator set, 18 or more.
+        dynamic_batch: whether the batch may vary.
+        dynamic_size: whether height and width may vary, in multiples of the stride; None where no
+            layer fixes them.
+        threshold: of detections: lowest score; None is the fork's.
+        nms: of detections: IoU above which the weaker of two boxes is dropped; None and True are
+            0.45; "standard" is 0.45 with the nms_kind of that name.
+        nms_kind: of detections: "default" (the operator NonMaxSuppression), "greedynms" or
+            "diounms" (a loop in the graph, exact for images that are stretched to the input),
+            "standard" (the operator whatever the cfg has); None is the cfg's.
+        max_det: of detections: most detections of an image and class; None keeps all.
+
+    Raises:
+        UsageError: the network cannot be exported so, or onnx or onnxscript is not installed.
     """
     content = model(
         network,
@@ -85,12 +94,12 @@ def model(
     nms_kind: str | None = None,
     max_det: int | None = None,
 ) -> Any:
-    """Return the checked onnx.ModelProto that `write` writes; the same arguments."""
+    """Return the checked onnx.ModelProto that `write` writes; see there for the arguments."""
     onnx = require("onnx", "onnx")
     require("onnxscript", "onnx")
     if opset < 18:
         raise UsageError(f"opset={opset}: must be at least 18")
-    iou, nms_kind = _overlap(nms, nms_kind)
+    iou, nms_kind = _iou_and_kind(nms, nms_kind)
     contents = _contents(contents, threshold=threshold, nms=nms, nms_kind=nms_kind, max_det=max_det)
     decoded: Literal["raw", "boxes"] = "raw" if contents == "raw" else "boxes"
     traced = program(
@@ -101,9 +110,9 @@ def model(
     if contents == "detections":
         least = network.plan.context.dialect.threshold if threshold is None else threshold
         kind, beta = _nms_kind(network, nms_kind)
-        from darknet_torch.exporters.onnx_suppression import with_suppression
+        from darknet_torch.exporters.onnx_nms import with_nms
 
-        result = with_suppression(result, least, iou, kind, beta, max_det)
+        result = with_nms(result, least, iou, kind, beta, max_det)
         origin = replace(origin, threshold=least, nms=iou, nms_kind=kind)
     for key, value in origin.to_text().items():
         result.metadata_props.add(key=key, value=value)
@@ -113,28 +122,28 @@ def model(
     return result
 
 
-def _contents(requested: Contents | None, **given: object) -> Contents:
-    """Return the contents requested, or those that the options given are for."""
-    options = [name for name, value in given.items() if value is not None and value is not False]
-    contents = requested or ("detections" if options else "raw")
+def _contents(requested: Contents | None, **options: object) -> Contents:
+    """Return the contents requested, or "detections" where one of their options is given."""
+    given = [name for name, value in options.items() if value is not None and value is not False]
+    contents = requested or ("detections" if given else "raw")
     if contents not in ("raw", "boxes", "detections"):
         raise UsageError(f"contents={contents}: must be raw, boxes or detections")
-    if options and contents != "detections":
-        raise UsageError(f"{options[0]}: is for contents=detections, not {contents}")
+    if given and contents != "detections":
+        raise UsageError(f"{given[0]}: is for contents=detections, not {contents}")
     return contents
 
 
-def _overlap(nms: float | bool | str | None, kind: str | None) -> tuple[float, str | None]:
-    """Return the IoU that NMS allows, and its kind; True or a word is no number."""
+def _iou_and_kind(nms: float | bool | str | None, kind: str | None) -> tuple[float, str | None]:
+    """Return the IoU above which NMS drops a box, and the kind of NMS."""
     if isinstance(nms, str):
         if nms != "standard" or kind not in (None, nms):
             raise UsageError(f"nms={nms}: must be a number or standard, and nms_kind the same")
-        return OVERLAP, nms
-    return (OVERLAP if nms is None or isinstance(nms, bool) else nms), kind
+        return DEFAULT_IOU, nms
+    return (DEFAULT_IOU if nms is None or isinstance(nms, bool) else nms), kind
 
 
 def _nms_kind(network: Network, requested: str | None) -> tuple[str, float]:
-    """Return the kind of NMS and its beta, of the last head as Darknet takes it."""
+    """Return the kind of NMS and its beta: those requested, or those of the last head."""
     kinds = ("default", "greedynms", "diounms", "standard")
     if requested not in (None, *kinds):
         raise UsageError(f"nms_kind={requested}: must be one of {', '.join(kinds)}")
@@ -159,7 +168,7 @@ def _converted(traced: torch.export.ExportedProgram, outputs: list[str], opset: 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's progress and its advice to itself."""
+    """Silence the exporter's progress and advice."""
     logger = logging.getLogger("torch.onnx")
     before, logger.level = logger.level, logging.ERROR
     try:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from darknet_torch.exporters import onnx
-from darknet_torch.exporters.staging import made_beside
+from darknet_torch.exporters.staging import staging_folder
 from darknet_torch.extras import require
 from darknet_torch.network import Network
 from darknet_torch.network.origin import Origin
@@ -22,11 +22,24 @@ def write(
     dynamic_batch: bool = True,
     dynamic_size: bool | None = None,
 ) -> None:
-    """Write X.xml and X.bin; metadata in rt_info, below "darknet_torch".
+    """Write X.xml and X.bin, by way of ONNX: the input is `images`, the outputs are those of ONNX.
 
-    dtype: "float16" halves the weights only; the device decides in what it computes.
-    The input is `images`; the other options and the outputs are those of ONNX, from which it is
-    made. Raises UsageError for what cannot be, and where openvino, onnx or onnxscript is missing.
+    The record of `network/origin.py` is in rt_info, below "darknet_torch".
+
+    Args:
+        network: a Network with values.
+        path: the .xml file to write.
+        contents: "raw" maps before the heads (`raw0`, `raw1` ...; the last layer's `output` where
+            there is no head), or "boxes" (B, N, 4), xyxy in fractions of the input, with `scores`
+            (B, N, classes).
+        dtype: precision of the weights in the file; the device decides on that of the computation.
+        dynamic_batch: whether the batch may vary.
+        dynamic_size: whether height and width may vary, in multiples of the stride; None where no
+            layer fixes them.
+
+    Raises:
+        UsageError: the network cannot be exported so, or openvino, onnx or onnxscript is not
+            installed.
     """
     openvino = require("openvino", "openvino")
     source = onnx.model(
@@ -38,7 +51,7 @@ def write(
     origin = replace(Origin.from_text(metadata, path), dtype=dtype)
     for key, value in origin.to_text().items():
         model.set_rt_info(value, ["darknet_torch", key])
-    with made_beside(path) as folder:
+    with staging_folder(path) as folder:
         made = folder / path.with_suffix(".xml").name  # OpenVINO refuses an ending in capitals
         openvino.save_model(model, made, compress_to_fp16=dtype == "float16")
         made.rename(folder / path.name)

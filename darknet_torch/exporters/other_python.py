@@ -1,4 +1,4 @@
-"""Converters that bring packages of their own, run in another process, and maybe another Python."""
+"""Run converters in another process, whose Python may be another one with packages of its own."""
 
 import json
 import os
@@ -16,15 +16,21 @@ from darknet_torch.extras import not_installed
 __all__ = ["PYTHON", "run", "suitable_python"]
 
 PYTHON = "DARKNET_TORCH_CONVERTER_PYTHON"
-"""Environment variable: the Python that has the converters, if it is not this one."""
+"""Environment variable: path of the Python that has the converters, if it is not this one."""
 
 ERROR = re.compile(r"[\w.]+(Error|Exception): ")
 
 
 def suitable_python(package: str, extra: str, python: str | None = None) -> str:
-    """Return the interpreter that converts: `python`, or the variable's, or this one.
+    """Return the path of the interpreter that converts.
 
-    Raises UsageError where none is named and this one has not the package.
+    Args:
+        package: what the converter imports.
+        extra: the extra of this package that installs it.
+        python: an interpreter; None is that of the environment variable, or this one.
+
+    Raises:
+        UsageError: no interpreter is named, and this one lacks the package.
     """
     named = python or os.environ.get(PYTHON)
     if named is None and find_spec(package) is None:
@@ -36,10 +42,15 @@ def suitable_python(package: str, extra: str, python: str | None = None) -> str:
 
 
 def run(python: str, function: Callable[..., None], **arguments: Any) -> None:
-    """Call a function in another interpreter, where this package need not be.
+    """Call a function in another interpreter, which need not have darknet_torch.
 
-    function: imports all that it uses inside itself, and tells its result in files.
-    Raises UsageError with the last error that the process wrote, or its last line.
+    Args:
+        python: path of the interpreter.
+        function: imports all that it uses inside itself, and writes its results to files.
+        **arguments: its arguments, of types that JSON has.
+
+    Raises:
+        UsageError: with the last error that the process printed, or its last line.
     """
     script = (
         f"import json, sys\n{getsource(function)}\n{function.__name__}(**json.loads(sys.argv[1]))"

@@ -9,10 +9,16 @@ __all__ = ["write"]
 
 
 def write(network: Network, path: Path, *, fuse: bool = False) -> None:
-    """Write a network's tensors in the precision that they have; `load(path)` reads them back.
+    """Write a network's tensors in their own precision; `load(path)` reads them back.
 
-    fuse: with batch norm in the weights, and the cfg without it.
-    Raises UsageError where safetensors is not installed, WeightsError where nothing can be written.
+    Args:
+        network: a Network with values.
+        path: a .safetensors, .pt or .pth file.
+        fuse: batch norm becomes part of the weights, and the cfg is without it.
+
+    Raises:
+        UsageError: safetensors is not installed.
+        WeightsError: the network has no values, or the file cannot be written.
     """
     network = fold(network) if fuse else network
     checkpoint_file.write(network, path)

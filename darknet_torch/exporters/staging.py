@@ -1,4 +1,4 @@
-"""Outputs of several files, or of programs that want a name: made beside, then renamed."""
+"""Outputs of several files: written to a temporary folder first, then renamed."""
 
 import shutil
 import tempfile
@@ -8,15 +8,18 @@ from pathlib import Path
 
 from darknet_torch.errors import UsageError
 
-__all__ = ["made_beside"]
+__all__ = ["staging_folder"]
 
 
 @contextmanager
-def made_beside(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside a path; what is in it at the end moves to the path's folder.
+def staging_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside a path; its contents are moved to the path's folder at the end.
 
-    The file or folder with the path's own name moves last, since readers look for that one.
-    After an exception nothing moves. Raises UsageError where nothing can be written.
+    The file or folder of the path's own name moves last, since readers look for that one. After an
+    exception nothing moves.
+
+    Raises:
+        UsageError: nothing can be written there.
     """
     try:
         folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:80]}."))
@@ -24,15 +27,15 @@ def made_beside(path: Path) -> Iterator[Path]:
         raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from error
     try:
         yield folder
-        for made in sorted(folder.iterdir(), key=lambda each: each.name == path.name):
-            _move(made, path.parent / made.name)
+        for staged in sorted(folder.iterdir(), key=lambda each: each.name == path.name):
+            _move(staged, path.parent / staged.name)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _move(made: Path, target: Path) -> None:
-    """Rename; a folder cannot take another's place, so the old one steps aside first."""
+def _move(staged: Path, target: Path) -> None:
+    """Rename; a folder cannot replace another one, so the old one is renamed first."""
     if target.is_dir():
-        old = made.with_name(f"{made.name}.old")
+        old = staged.with_name(f"{staged.name}.old")
         target.rename(old)
-    made.replace(target)
+    staged.replace(target)

@@ -1,6 +1,6 @@
-"""The weights inside a converted file, read without running it, compared with a network's.
+"""The weights in a converted file, read without running it and compared with a network's.
 
-One wrong weight of a million hardly shows in the outputs; here it does.
+One wrong weight of a million hardly changes the outputs, but it is seen here.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +13,7 @@ from torch import Tensor
 from darknet_torch.extras import require
 from darknet_torch.inference.engines import read_exported, read_openvino
 
-__all__ = ["apart", "has_weights", "weights_apart"]
+__all__ = ["has_weights", "relative_error", "weight_errors"]
 
 Named = tuple[str, Tensor]
 
@@ -23,23 +23,23 @@ def has_weights(path: Path) -> bool:
     return path.suffix.lower() in READERS and not path.name.lower().endswith(".aoti.pt2")
 
 
-def weights_apart(path: Path, expected: Mapping[str, Tensor]) -> list[float]:
-    """Return how far each tensor of a file is from the one expected; of those that it has.
+def weight_errors(path: Path, expected: Mapping[str, Tensor]) -> list[float]:
+    """Return the error of each expected tensor that the file has; see `relative_error`.
 
-    A tensor is found by its name; in a file without names, such as TorchScript, the nearest with
-    as many values is taken. Differences are relative to the largest magnitude expected.
+    A tensor is matched by its name; in a file without names, such as TorchScript, the nearest with
+    as many values is taken.
     """
     stored = [each for each in READERS[path.suffix.lower()](path) if each[1].numel()]
     named = dict(stored)
     errors = []
     for name, tensor in expected.items():
-        candidates = [named[name]] if name in named else _nameless(stored, tensor)
+        candidates = [named[name]] if name in named else _unnamed(stored, tensor)
         if candidates:
-            errors.append(min(apart(each.to(tensor.dtype), tensor) for each in candidates))
+            errors.append(min(relative_error(each.to(tensor.dtype), tensor) for each in candidates))
     return errors
 
 
-def _nameless(stored: list[Named], tensor: Tensor) -> list[Tensor]:
+def _unnamed(stored: list[Named], tensor: Tensor) -> list[Tensor]:
     """Return the tensors without a name that have as many values, in the tensor's shape."""
     count = tensor.numel()
     return [
@@ -47,16 +47,17 @@ def _nameless(stored: list[Named], tensor: Tensor) -> list[Tensor]:
     ]
 
 
-def apart(got: Tensor, want: Tensor) -> float:
-    """Return the largest difference, relative to the largest magnitude of `want`.
+def relative_error(actual: Tensor, expected: Tensor) -> float:
+    """Return the largest difference, relative to the largest magnitude that is expected.
 
     Infinity where there is a NaN, or where the shapes differ.
     """
-    if got.shape != want.shape:
+    if actual.shape != expected.shape:
         return float("inf")
-    if not want.numel() or torch.equal(got, want):
+    if not expected.numel() or torch.equal(actual, expected):
         return 0.0
-    error = (got.double() - want.double()).abs().max() / want.double().abs().max().clamp_min(1e-30)
+    difference = (actual.double() - expected.double()).abs().max()
+    error = difference / expected.double().abs().max().clamp_min(1e-30)
     return float(error) if torch.isfinite(error) else float("inf")
 
 
@@ -70,7 +71,7 @@ def _openvino(path: Path) -> Iterator[Named]:
     model = read_openvino(path)
     for each in model.get_ops():
         if each.get_type_name() == "Constant":
-            # in float16 files a name goes to what makes it float32 again
+            # in float16 files the name is that of the conversion to float32
             name = each.get_friendly_name().removesuffix("_compressed")
             yield name, torch.as_tensor(each.data.copy())
 
@@ -80,7 +81,7 @@ def _torch_export(path: Path) -> Iterator[Named]:
 
 
 def _torchscript(path: Path) -> Iterator[Named]:
-    """Frozen modules have their weights as constants of the graph."""
+    """Yield the constants of the graph, which hold the weights of frozen modules."""
     graph = torch.jit.load(str(path)).inlined_graph  # nodes live as long as their graph
     for node in graph.findAllNodes("prim::Constant"):
         value: Any = node.output().toIValue()
@@ -95,4 +96,4 @@ READERS: dict[str, Callable[[Path], Iterator[Named]]] = {
     ".torchscript": _torchscript,
     ".ts": _torchscript,
 }
-"""Ending of a file -> what reads its numbers."""
+"""Ending of a file -> the function that reads its tensors."""

@@ -1,4 +1,4 @@
-"""TensorRT: an engine for the graphics card, driver and TensorRT that are here."""
+"""TensorRT: an engine for this machine's graphics card, driver and version of TensorRT."""
 
 from pathlib import Path
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters import onnx
 from darknet_torch.exporters.other_python import run, suitable_python
-from darknet_torch.exporters.staging import made_beside
+from darknet_torch.exporters.staging import staging_folder
 from darknet_torch.exporters.tracing import example
 from darknet_torch.network import Network
 
@@ -22,12 +22,21 @@ def write(
     max_batch: int = 1,
     python: str | None = None,
 ) -> None:
-    """Write an engine for 1 to `max_batch` pictures of the cfg's size.
+    """Write an engine for batches of 1 to `max_batch` images of the cfg's size, by way of ONNX.
 
-    The input is `images` and the outputs are those of ONNX, from which it is built; `dtype` is
-    that of the graph, since TensorRT takes it as it stands. An engine holds no metadata.
-    python: an interpreter that has tensorrt; see `elsewhere`.
-    Raises UsageError for what cannot be, and where tensorrt is not installed or finds no card.
+    The input is `images`, and the outputs are those of ONNX. An engine holds no metadata.
+
+    Args:
+        network: a Network with values.
+        path: the .engine file to write.
+        contents: see the ONNX exporter.
+        dtype: precision of the graph, which TensorRT takes as it is.
+        max_batch: most images of a batch.
+        python: an interpreter that has tensorrt; None is that in the variable
+            DARKNET_TORCH_CONVERTER_PYTHON, or this one.
+
+    Raises:
+        UsageError: the network cannot be exported so, or tensorrt is not installed or has no card.
     """
     python = suitable_python("tensorrt", "tensorrt", python)
     if max_batch < 1:
@@ -35,7 +44,7 @@ def write(
     model = onnx.model(
         network, contents=contents, dtype=dtype, dynamic_batch=max_batch > 1, dynamic_size=False
     )
-    with made_beside(path) as folder:
+    with staging_folder(path) as folder:
         source = folder / "model.onnx"
         source.write_bytes(model.SerializeToString())
         shape, target = list(example(network, batch=1).shape[1:]), folder / path.name
@@ -51,7 +60,7 @@ def convert(source: str, target: str, shape: list[int], batch: int) -> None:
 
     logger = tensorrt.Logger(tensorrt.Logger.ERROR)
     builder = tensorrt.Builder(logger)
-    # TensorRT 11 knows no other networks than strongly typed ones, and may drop the flag
+    # TensorRT 11 has strongly typed networks only, and may drop the flag
     typed = getattr(tensorrt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     network = builder.create_network(0 if typed is None else 1 << int(typed))
     parser = tensorrt.OnnxParser(network, logger)

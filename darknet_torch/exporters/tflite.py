@@ -7,7 +7,7 @@ from typing import Literal
 
 from darknet_torch.exporters import torch_export
 from darknet_torch.exporters.other_python import run, suitable_python
-from darknet_torch.exporters.staging import made_beside
+from darknet_torch.exporters.staging import staging_folder
 from darknet_torch.exporters.tracing import example
 from darknet_torch.network import Network
 from darknet_torch.network.origin import Origin
@@ -15,7 +15,7 @@ from darknet_torch.network.origin import Origin
 __all__ = ["write"]
 
 TOLERANCE = 1e-4
-"""Of the largest value of an output."""
+"""Largest error of an output, relative to its largest magnitude."""
 
 
 def write(
@@ -25,16 +25,27 @@ def write(
     contents: Literal["raw", "boxes"] = "raw",
     python: str | None = None,
 ) -> None:
-    """Write float32 for one picture of the cfg's size.
+    """Write a float32 model for one image of the cfg's size; LiteRT runs it once, for a comparison.
 
-    Input (1, C, H, W) in 0..1, RGB, or (1, inputs); outputs as of ONNX, in that order. Metadata
-    are metadata.json in a zip archive at the file's end, where TensorFlow Lite has such files.
-    python: an interpreter that has litert_torch; see `elsewhere`. LiteRT runs what was made.
-    Raises UsageError for what cannot be, where LiteRT's numbers are others, and where litert_torch
-    is not installed.
+    The input is (1, C, H, W) in 0..1, RGB, or (1, inputs); the outputs are those of ONNX, in that
+    order. The record of `network/origin.py` is metadata.json in a zip archive at the file's end,
+    where TensorFlow Lite keeps such files.
+
+    Args:
+        network: a Network with values.
+        path: the .tflite file to write.
+        contents: "raw" maps before the heads (`raw0`, `raw1` ...; the last layer's `output` where
+            there is no head), or "boxes" (B, N, 4), xyxy in fractions of the input, with `scores`
+            (B, N, classes).
+        python: an interpreter that has litert_torch; None is that in the variable
+            DARKNET_TORCH_CONVERTER_PYTHON, or this one.
+
+    Raises:
+        UsageError: the network cannot be exported so, LiteRT computes other numbers, or
+            litert_torch is not installed.
     """
     python = suitable_python("litert_torch", "tflite", python)
-    with made_beside(path) as folder:
+    with staging_folder(path) as folder:
         source, target = folder / "program.pt2", folder / path.name
         torch_export.write(
             network, source, contents=contents, dynamic_batch=False, dynamic_size=False
@@ -56,13 +67,13 @@ def convert(source: str, target: str, shape: list[int], tolerance: float) -> Non
     program = torch.export.load(source).run_decompositions({})  # without operators for training
     module = program.module()
     images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-    made = litert_torch.convert(module, (images,))
-    made.export(target)
-    wanted, found = module(images), made(images)
-    if isinstance(wanted, torch.Tensor):
-        wanted, found = [wanted], [found]
-    for number, (want, got) in enumerate(zip(wanted, found, strict=True)):
-        want = want.detach().numpy()
-        error = abs(got - want).max() / max(abs(want).max(), 1e-6)
+    model = litert_torch.convert(module, (images,))
+    model.export(target)
+    references, outputs = module(images), model(images)
+    if isinstance(references, torch.Tensor):
+        references, outputs = [references], [outputs]
+    for number, (reference, output) in enumerate(zip(references, outputs, strict=True)):
+        expected = reference.detach().numpy()
+        error = abs(output - expected).max() / max(abs(expected).max(), 1e-6)
         if not error <= tolerance:
             raise SystemExit(f"output {number} of LiteRT is {error:.1%} off from torch's")

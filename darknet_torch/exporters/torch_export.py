@@ -23,10 +23,24 @@ def write(
     dynamic_batch: bool = True,
     dynamic_size: bool | None = None,
 ) -> None:
-    """Write a program that `torch.export.load(path).module()` runs; metadata in extra_files.
+    """Write a program that `torch.export.load(path).module()` runs.
 
-    The input is float32 (B, C, H, W) in 0..1, RGB, or (B, inputs). Options are those of ONNX.
-    Raises UsageError for what cannot be exported.
+    The input is float32 (B, C, H, W) in 0..1, RGB, or (B, inputs). The record of
+    `network/origin.py` is in extra_files.
+
+    Args:
+        network: a Network with values.
+        path: the .pt2 file to write.
+        contents: "raw" maps before the heads (`raw0`, `raw1` ...; the last layer's `output` where
+            there is no head), or "boxes" (B, N, 4), xyxy in fractions of the input, with `scores`
+            (B, N, classes).
+        dtype: precision of weights and computation; input and outputs stay float32.
+        dynamic_batch: whether the batch may vary.
+        dynamic_size: whether height and width may vary, in multiples of the stride; None where no
+            layer fixes them.
+
+    Raises:
+        UsageError: the network cannot be exported so.
     """
     exported = prepared(network, contents, dtype)
     traced = program(exported, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size)

@@ -1,4 +1,4 @@
-"""TorchScript: for libtorch in C++ and for programs that know no newer form."""
+"""TorchScript: for libtorch in C++ and for programs that read no newer format."""
 
 import warnings
 from pathlib import Path
@@ -6,12 +6,7 @@ from typing import Any, Literal
 
 import torch
 
-from darknet_torch.exporters.tracing import (
-    Exported,
-    example,
-    prepared,
-    program,
-)
+from darknet_torch.exporters.tracing import Exported, example, prepared, program
 from darknet_torch.files import atomic
 from darknet_torch.network import Network
 from darknet_torch.network.origin import Origin
@@ -26,11 +21,22 @@ def write(
     contents: Literal["raw", "boxes"] = "raw",
     dtype: Literal["float32", "float16"] = "float32",
 ) -> None:
-    """Write a frozen module for `torch.jit.load`; metadata in _extra_files.
+    """Write a frozen module for `torch.jit.load`.
 
-    The input is float32 (B, C, H, W) in 0..1, RGB, or (B, inputs). Batch and, where no layer fixes
-    it, size may vary always: a trace records the sizes that it meets as steps of the program.
-    Raises UsageError for what cannot be exported.
+    The input is float32 (B, C, H, W) in 0..1, RGB, or (B, inputs). The batch may always vary, and
+    the size where no layer fixes it: a trace records sizes as operations. The record of
+    `network/origin.py` is in _extra_files.
+
+    Args:
+        network: a Network with values.
+        path: the .torchscript or .ts file to write.
+        contents: "raw" maps before the heads (`raw0`, `raw1` ...; the last layer's `output` where
+            there is no head), or "boxes" (B, N, 4), xyxy in fractions of the input, with `scores`
+            (B, N, classes).
+        dtype: precision of weights and computation; input and outputs stay float32.
+
+    Raises:
+        UsageError: the network cannot be exported so.
     """
     module = traced(prepared(network, contents, dtype))
     origin = Origin.of(network, contents=contents, dtype=dtype)
@@ -48,9 +54,9 @@ def traced(exported: Exported) -> Any:
 
 
 def traced_at_one_size(exported: Exported) -> Any:
-    """Return a trace for one picture of the cfg's size, every size in it a number.
+    """Return a trace for one image of the cfg's size, in which every size is a constant.
 
-    Converters that have no arithmetic of sizes want it so.
+    Converters that have no arithmetic of sizes need it so.
     """
     fixed = program(exported, dynamic_batch=False, dynamic_size=False).module()
     with warnings.catch_warnings(), torch.no_grad():

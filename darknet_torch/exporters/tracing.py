@@ -1,4 +1,4 @@
-"""What exporters share: what a file yields, which sizes may vary, an example input."""
+"""What exporters share: the exported module, which sizes may vary, an example input."""
 
 import copy
 import warnings
@@ -26,10 +26,12 @@ __all__ = [
 
 
 class Exported(nn.Module):
-    """A network as files have it: float32 in and out, whatever it computes in.
+    """The module that is exported: float32 input and outputs, whatever it computes in.
 
-    images (B, C, H, W) -> the raw maps; or, of a detector, boxes (B, N, 4) xyxy in fractions of
-    the input and scores (B, N, classes), objectness included, no threshold applied.
+    Args:
+        network: its batch norm folded, on the CPU.
+        contents: "raw" or "boxes".
+        dtype: of the network's weights.
     """
 
     def __init__(self, network: Network, contents: str, dtype: torch.dtype) -> None:
@@ -38,7 +40,16 @@ class Exported(nn.Module):
         self.heads = network.plan.head_layers
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Compute what the file yields."""
+        """Compute the file's outputs.
+
+        Args:
+            images: (B, C, H, W) in 0..1, RGB, or (B, inputs).
+
+        Returns:
+            The raw maps, or the last layer's output where there is no head; for "boxes" a pair of
+            boxes (B, N, 4), xyxy in fractions of the input, and scores (B, N, classes), objectness
+            included, no threshold applied.
+        """
         raw = self.network(images.to(self.dtype))
         if isinstance(raw, Tensor):
             return raw.float()
@@ -47,21 +58,22 @@ class Exported(nn.Module):
 
     def _boxes(self, raw: tuple[Tensor, ...], images: Tensor) -> tuple[Tensor, Tensor]:
         size = (images.shape[2], images.shape[3])
-        found = [head.decode(each, size) for head, each in zip(self.heads, raw, strict=True)]
+        decoded = [head.decode(each, size) for head, each in zip(self.heads, raw, strict=True)]
         most = self.network.plan.classes
-        scores = [_widened(each.scores, most - each.scores.shape[2]) for each in found]
-        boxes = torch.cat([each.boxes for each in found], dim=1)
+        scores = [_padded(each.scores, most - each.scores.shape[2]) for each in decoded]
+        boxes = torch.cat([each.boxes for each in decoded], dim=1)
         return cxcywh_to_xyxy(boxes), torch.cat(scores, dim=1)
 
 
-def _widened(scores: Tensor, columns: int) -> Tensor:
+def _padded(scores: Tensor, columns: int) -> Tensor:
     return F.pad(scores, (0, columns)) if columns else scores
 
 
 def prepared(network: Network, contents: str = "raw", dtype: str = "float32") -> Exported:
-    """Return what is exported: batch norm folded, in the precision asked for, on the CPU.
+    """Return the module that is exported: batch norm folded, in a precision, on the CPU.
 
-    Raises UsageError where the network has recurrent layers, or no boxes though they are wanted.
+    Raises:
+        UsageError: the network has recurrent layers, or no head for contents "boxes".
     """
     if network.stateful:
         raise UsageError("networks with recurrent layers cannot be exported: they keep a state")
@@ -83,16 +95,22 @@ def _is_plain(network: Network) -> bool:
 def program(
     exported: Exported, *, dynamic_batch: bool = True, dynamic_size: bool | None = None
 ) -> torch.export.ExportedProgram:
-    """Trace an exported network; None lets H and W vary where that is possible.
+    """Trace an exported network.
 
-    Raises UsageError where H and W are asked to vary and cannot.
+    Args:
+        exported: see `prepared`.
+        dynamic_batch: whether the batch may vary.
+        dynamic_size: whether height and width may vary; None where that is possible.
+
+    Raises:
+        UsageError: `dynamic_size` is True and a layer fixes the size.
     """
     varies = exported.network.plan.size_varies
     if dynamic_size and not varies:
         raise UsageError("dynamic_size: a layer of this network fixes the size of its input")
     if dynamic_size is False or not varies:
         return _traced(exported, dynamic_batch, size=False)
-    # A map of one row or column is taken for a constant; at twice the size it has two.
+    # torch takes a map of one row or column for a constant; at twice the size it has two.
     for scale in (1, 2):
         try:
             return _traced(exported, dynamic_batch, size=True, scale=scale)
@@ -131,7 +149,7 @@ def _traced(
 def example(network: Network, batch: int = 2, scale: int = 1) -> Tensor:
     """Return an input of zeros, its sides those of the network times `scale`.
 
-    A batch of one would be taken for a constant.
+    torch would take a batch of one for a constant.
     """
     shape = network.plan.input
     if shape.is_vector:
@@ -140,7 +158,7 @@ def example(network: Network, batch: int = 2, scale: int = 1) -> Tensor:
 
 
 def dynamic_shapes(network: Network, *, batch: bool, size: bool) -> dict[int, Any]:
-    """Return for torch.export what may vary: the batch; H and W in multiples of the stride."""
+    """Return the dimensions that may vary: the batch; H and W in multiples of the stride."""
     varying: dict[int, Any] = {}
     if batch:
         varying[0] = torch.export.Dim("batch", min=1)
@@ -156,7 +174,7 @@ def dynamic_shapes(network: Network, *, batch: bool, size: bool) -> dict[int, An
 
 
 def output_names(network: Network, contents: str) -> list[str]:
-    """Return the outputs' names: `raw0`, `raw1` ..., or `boxes`, `scores`; else `output`."""
+    """Return the names of the outputs: `raw0`, `raw1` ... or `output`; or `boxes`, `scores`."""
     if contents != "raw":
         return ["boxes", "scores"]
     heads = network.plan.heads

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from darknet_torch.errors import UsageError
-from darknet_torch.exporters.stored_weights import apart, has_weights, weights_apart
+from darknet_torch.exporters.stored_weights import has_weights, relative_error, weight_errors
 from darknet_torch.exporters.tracing import prepared
 from darknet_torch.heads.boxes import iou
 from darknet_torch.images.reading import read
@@ -39,11 +39,11 @@ COMPARED = tuple(dict.fromkeys((*engines.ENDINGS, *ENDINGS, ".weights")))
 """Endings of the files that can be compared."""
 Runs = Callable[[Tensor], Tensor | tuple[Tensor, ...]]
 SCORE = 1e-3
-"""Detections this near to the threshold may be there or not."""
+"""Detections whose score is this near to the threshold are not compared."""
 
 
 class Check(NamedTuple):
-    """One comparison: what, the largest difference, and the largest that is allowed."""
+    """One comparison: a name, the largest difference, and the largest that is allowed."""
 
     what: str
     difference: float
@@ -84,7 +84,7 @@ def verify(
 ) -> Report:
     """Run a network and a file that was converted from it on the same images, and compare.
 
-    Compared are the weights, where they can be read from the file, the outputs and the detections.
+    The weights are compared, where they can be read from the file, the outputs and the detections.
     Where NMS in the file is of another kind than the cfg's, the difference is reported without a
     bound.
 
@@ -93,7 +93,7 @@ def verify(
         path: a file for an engine; or one of weights (.safetensors, .pt, .pth with a cfg inside;
             .weights with its .cfg beside it), which is loaded again.
         images: what `detect` takes; none means the sample image, or random numbers where the
-            input has not the channels of a photo.
+            input has neither 1 nor 3 channels.
         engine: "onnxruntime", "openvino", "opencv" or "torch"; None is the first of them that is
             installed and takes the file.
         bound: largest difference of an output, relative to its largest magnitude; None is that of
@@ -112,13 +112,13 @@ def verify(
             raise UsageError(f"{path}: no engine runs it; {engine} takes converted files")
         return _of_weights(network, path, images, BOUNDS["float32"] if bound is None else bound)
     origin = read_origin(path)
-    chosen = engines.engine_for(path, engine)
-    converted = Converted(path, network.plan, network.names, chosen, origin)
+    name = engines.engine_for(path, engine)
+    converted = Converted(path, network.plan, network.names, name, origin)
     limit = BOUNDS[origin.dtype] if bound is None else bound
     checks = []
     if has_weights(path):
         mine = prepared(network, dtype=origin.dtype).state_dict()
-        checks += [_weights(weights_apart(path, mine), len(mine))]
+        checks += [_weights(weight_errors(path, mine), len(mine))]
     if converted.contents != "detections":
         plain = prepared(network, converted.contents)
         names = ("boxes", "scores") if converted.contents == "boxes" else ()
@@ -129,7 +129,7 @@ def verify(
 
 
 def _sample(network: Network) -> Any:
-    """Return the image that is compared on if none is given."""
+    """Return the image for a comparison where none is given."""
     shape = network.plan.input
     if shape.is_vector or shape.c in (1, 3):
         return cfg_folder() / "sample.jpg"
@@ -145,12 +145,12 @@ def _of_weights(network: Network, path: Path, images: Sequence[Any], bound: floa
     if theirs.keys() != network.state_dict().keys():
         same = fold(network)
     pairs = [(theirs[key], mine) for key, mine in same.state_dict().items() if key in theirs]
-    errors = [apart(got.to(want.dtype), want) for got, want in pairs]
+    errors = [relative_error(actual.to(expected.dtype), expected) for actual, expected in pairs]
     checks = [_weights(errors, len(same.state_dict()))]
     mine, their = (_without_memory(each) for each in (network, other))
     checks += _outputs(network, mine, their, images, bound)
     if network.plan.heads:
-        checks += _compared(Detector(network), Detector(other), images, max(1e-4, bound))
+        checks += _comparison(Detector(network), Detector(other), images, max(1e-4, bound))
     return Report(tuple(checks))
 
 
@@ -164,7 +164,7 @@ def _loaded(network: Network, path: Path) -> Network:
 
 
 def _without_memory(network: Network) -> Runs:
-    """Return what runs a network from its first state, and leaves its own state alone."""
+    """Return a function that runs a network from its first state and leaves its own state alone."""
     return lambda x: network.step(x)[0]
 
 
@@ -184,8 +184,8 @@ def _outputs(
     for x in (_input(network, image) for image in images):
         with torch.inference_mode():
             pairs = zip(_tuple(other(x)), _tuple(plain(x)), strict=True)
-        for number, (got, want) in enumerate(pairs):
-            worst[number] = max(worst.get(number, 0.0), apart(got, want))
+        for number, (actual, expected) in enumerate(pairs):
+            worst[number] = max(worst.get(number, 0.0), relative_error(actual, expected))
     return [
         Check(names[number] if names else f"output {number}", error, bound)
         for number, error in worst.items()
@@ -202,23 +202,23 @@ def _input(network: Network, image: Any) -> Tensor:
     return resize(read(image, channels=shape.c), shape.w, shape.h)[None]
 
 
-def _tuple(found: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return found if isinstance(found, tuple) else (found,)
+def _tuple(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
 def _detections(
     network: Network, converted: Converted, images: Sequence[Any], bound: float
 ) -> list[Check]:
-    """Compare the detections of both, each by its own way: box by box, class by class."""
+    """Compare the detections of network and file, box by box, class by class."""
     origin, limit, own = converted.origin, max(1e-4, bound), Detector(network).nms_kind
     if converted.contents != "detections":
-        return _compared(Detector(network), Detector(converted), images, limit)
+        return _comparison(Detector(network), Detector(converted), images, limit)
     theirs = Detector(converted, threshold=origin.threshold)
     mine = _with_nms_of(origin, network, origin.nms_kind)
-    checks = _compared(mine, theirs, images, limit)
+    checks = _comparison(mine, theirs, images, limit)
     if origin.nms_kind not in (None, own):
         exact = _with_nms_of(origin, network, own)
-        checks += _compared(exact, theirs, images, float("inf"), f"beside nms_kind={own}")
+        checks += _comparison(exact, theirs, images, float("inf"), f"beside nms_kind={own}")
     return checks
 
 
@@ -228,25 +228,25 @@ def _with_nms_of(origin: Origin, network: Network, nms_kind: str | None) -> Dete
     return Detector(network, threshold=origin.threshold, nms=nms, nms_kind=nms_kind)
 
 
-def _compared(
-    mine: Detector, theirs: Detector, images: Sequence[Any], limit: float, what: str = "detections"
+def _comparison(
+    mine: Detector, theirs: Detector, images: Sequence[Any], bound: float, what: str = "detections"
 ) -> list[Check]:
     scores = boxes = 0.0
     for image in images:
         (a,), (b,) = (run_batches(each, [each.prepare(image)]) for each in (mine, theirs))
-        score, box = _apart(a, b, mine.threshold + SCORE)
+        score, box = _differences(a, b, mine.threshold + SCORE)
         scores, boxes = max(scores, score), max(boxes, box)
     return [
-        Check(f"{what}, probability", scores, limit),
-        Check(f"{what}, 1 - IoU", boxes, 10 * limit),
+        Check(f"{what}, probability", scores, bound),
+        Check(f"{what}, 1 - IoU", boxes, 10 * bound),
     ]
 
 
-def _apart(a: Detections, b: Detections, least: float) -> tuple[float, float]:
+def _differences(a: Detections, b: Detections, threshold: float) -> tuple[float, float]:
     """Return the largest differences of score and of box (1 - IoU) of any detection."""
     differences = [(0.0, 0.0)]
     for these, those in ((a, b), (b, a)):
-        for number in (these.score > least).nonzero()[:, 0].tolist():
+        for number in (these.score > threshold).nonzero()[:, 0].tolist():
             differences.append(_nearest(these, number, those))
     scores, boxes = zip(*differences, strict=True)
     return max(scores), max(boxes)

@@ -1,4 +1,4 @@
-"""The heads that yield boxes, one file a kind; importing the package registers every file in it."""
+"""The heads, which yield boxes: one file a kind; importing the package registers them all."""
 
 from importlib import import_module
 from pkgutil import iter_modules

@@ -1,8 +1,8 @@
-"""What a head is: a layer whose map means boxes.
+"""The base class of heads: layers that turn a raw map into boxes.
 
-A head sees its input as `maps` (B, A, E, H, W): A anchors, E entries each. Three small methods say
-what the entries mean: `boxes`, `objectness`, `scores`. From them come `decode` (every box, dense)
-and `select` (only boxes that a threshold leaves, sparse and fast).
+A head views its input as `maps` (B, A, E, H, W): A anchors with E entries each. Three small methods
+compute boxes from the entries: `boxes`, `objectness`, `scores`. `decode` applies them to every
+anchor of every cell (dense), `select` only where a threshold is passed (sparse and fast).
 """
 
 from abc import ABC, abstractmethod
@@ -26,22 +26,31 @@ __all__ = ["Cells", "Head", "anchor_pairs"]
 
 
 class Cells(NamedTuple):
-    """The cell and the anchor of each box, (...) int64, and the sizes that they refer to."""
+    """The cell and the anchor of each box, and the sizes that they refer to.
+
+    `x`, `y` and `anchor` are int64 tensors (...): column, row and index of the anchor.
+    """
 
     x: Tensor
     y: Tensor
     anchor: Tensor
     grid: tuple[int, int]
-    """Cells (vertical, horizontal)."""
+    """Number of cells (vertical, horizontal)."""
     image: tuple[int, int]
-    """Network input (height, width) in pixels."""
+    """Network input (height, width), in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Head(Layer, ABC):
-    """Base of the heads; subclasses are layers with an `activate` of their own.
+    """Base class of all heads.
 
-    `tree`, `map`: word tree and class map where the section has them.
+    A subclass defines `maps`, `boxes` and `scores`, and overrides what else differs.
+
+    Args:
+        classes: number of classes.
+        anchors: widths and heights, one after the other.
+        tree: file of the word tree, where the section has one.
+        map: file of the class map, where the section has one.
     """
 
     classes: int = option(1)
@@ -49,14 +58,14 @@ class Head(Layer, ABC):
     tree: FileName | None = None
     map: FileName | None = None
 
-    # facts, see Layer
+    # facts, see `Layer`
     anchor_major: ClassVar[bool] = False
     """Boxes are listed anchor by anchor, not cell by cell."""
     stretches_images: ClassVar[bool] = False
     """Boxes refer to the image itself, which is stretched to the input, never letterboxed."""
 
     def nms(self) -> tuple[NmsKind, float]:
-        """Return the kind of NMS that the section requests, and its beta."""
+        """Return the kind of NMS that the section requests, and the exponent of `diounms`."""
         return "default", 0.6
 
     @property
@@ -68,40 +77,90 @@ class Head(Layer, ABC):
 
     @abstractmethod
     def maps(self, raw: Tensor) -> Tensor:
-        """View the raw map as (B, A, E, H, W)."""
+        """View the raw output as anchors with entries.
+
+        Args:
+            raw: raw output (B, c, H, W) of the layer before the head, or (B, n) for vectors.
+
+        Returns:
+            (B, A, E, H, W): A anchors in H x W cells, E entries each.
+        """
 
     @abstractmethod
     def boxes(self, entries: Tensor, cells: Cells) -> Tensor:
-        """Return cxcywh (..., 4) in fractions of the network input from raw entries (..., E)."""
+        """Return the boxes of some entries.
+
+        Args:
+            entries: raw entries (..., E).
+            cells: the cell and the anchor of each.
+
+        Returns:
+            (..., 4) cxcywh in fractions of the network's input.
+        """
 
     def objectness_entry(self) -> int:
-        """Return the number of the entry that is the objectness."""
+        """Return the index of the objectness among an anchor's entries."""
         return 4
 
     def objectness(self, entry: Tensor) -> Tensor:
-        """Return the objectness from its raw entry (...)."""
+        """Return the objectness (...) in 0..1.
+
+        Args:
+            entry: its raw entry (...).
+        """
         return torch.sigmoid(entry)
 
     def reported(self, objectness: Tensor, threshold: float) -> Tensor:
-        """Return the objectness that a detection carries."""
+        """Return the objectness (...) that detections carry.
+
+        Args:
+            objectness: (...), what `objectness` returned.
+            threshold: lowest score of a detection.
+        """
         return objectness
 
     @abstractmethod
     def scores(self, entries: Tensor, objectness: Tensor) -> Tensor:
-        """Return the probability of each class (..., C) from raw entries (..., E)."""
+        """Return the probability of each class, objectness included.
+
+        Args:
+            entries: raw entries (..., E).
+            objectness: (...), what `objectness` returned.
+
+        Returns:
+            (..., C).
+        """
 
     def tree_scores(
         self, entries: Tensor, objectness: Tensor, hier_threshold: float, *, use_map: bool = False
     ) -> Tensor:
-        """Return the scores as a word tree and a class map change them, where there are any."""
+        """Return the scores (..., C) with word tree and class map applied, where there are any.
+
+        Args:
+            entries: raw entries (..., E).
+            objectness: (...), what `objectness` returned.
+            hier_threshold: where to stop on the way down the word tree.
+            use_map: score the classes of the class map in place of the tree's.
+        """
         return self.scores(entries, objectness)
 
     def keeps_score(self, scores: Tensor, threshold: float, *, use_map: bool = False) -> Tensor:
-        """Say which probabilities of boxes above the threshold count."""
+        """Return which scores (..., C) count, as bool; the others become 0.
+
+        Args:
+            scores: (..., C), of boxes for which `may_count` is True.
+            threshold: lowest score of a detection.
+            use_map: as in `tree_scores`.
+        """
         return scores > threshold
 
     def may_count(self, objectness: Tensor, threshold: float) -> Tensor:
-        """Say which boxes can have a probability that counts."""
+        """Return which boxes can have a score above the threshold, as bool (...).
+
+        Args:
+            objectness: (...), what `objectness` returned.
+            threshold: lowest score of a detection.
+        """
         return objectness > threshold
 
     @cached_property
@@ -115,9 +174,14 @@ class Head(Layer, ABC):
         return None if self.map is None else read_map(self.map.resolve(), self.classes)
 
     def with_class_map(self, path: str | PathLike[str], folders: tuple[Path, ...]) -> Self:
-        """Return the head with another class map; UsageError if it has no word tree to map.
+        """Return the head with another class map.
 
-        folders: where the file is looked for, besides the cfg's own.
+        Args:
+            path: file of the class map.
+            folders: where the file is looked for, besides the cfg's own folder.
+
+        Raises:
+            UsageError: the head has no word tree.
         """
         if self.tree is None:
             raise UsageError(f"use_map={path}: the network has no word tree to map classes of")
@@ -126,9 +190,17 @@ class Head(Layer, ABC):
     def decode(
         self, raw: Tensor, image_shape: tuple[int, int], *, hier_threshold: float = 0.5
     ) -> Predictions:
-        """Decode every box of a raw map; `image_shape` is (height, width) of the network's input.
+        """Decode every box of a raw output, in Darknet's order, so that it can be exported.
 
-        The boxes stand in Darknet's order. No thresholds but the tree's, so this can be exported.
+        No threshold applies but that of the word tree.
+
+        Args:
+            raw: raw output (B, c, H, W) of the layer before the head, or (B, n) for vectors.
+            image_shape: (height, width) of the network's input, in pixels.
+            hier_threshold: where to stop on the way down the word tree.
+
+        Returns:
+            Boxes (B, N, 4), objectness (B, N) and scores (B, N, C); see `Predictions`.
         """
         maps = self.maps(raw)
         ordered = maps.permute(0, 1, 3, 4, 2) if self.anchor_major else maps.permute(0, 3, 4, 1, 2)
@@ -155,19 +227,30 @@ class Head(Layer, ABC):
         hier_threshold: float = 0.5,
         use_map: bool = False,
     ) -> Candidates:
-        """Decode only the boxes above the threshold, as Darknet's detector lists them."""
+        """Decode only the boxes whose objectness passes the threshold, in Darknet's order.
+
+        Args:
+            raw: raw output (B, c, H, W) of the layer before the head, or (B, n) for vectors.
+            image_shape: (height, width) of the network's input, in pixels.
+            threshold: lowest score of a detection.
+            hier_threshold: where to stop on the way down the word tree.
+            use_map: score the classes of the class map in place of the tree's.
+
+        Returns:
+            M boxes of all images, see `Candidates`; scores that do not count are 0.
+        """
         maps = self.maps(raw)
         objectness = self.objectness(maps[:, :, self.objectness_entry()])  # (B, A, H, W)
         if not self.anchor_major:
             objectness = objectness.permute(0, 2, 3, 1)
-        picture, *rest = self.may_count(objectness, threshold).nonzero(as_tuple=True)
+        image, *rest = self.may_count(objectness, threshold).nonzero(as_tuple=True)
         a, y, x = rest if self.anchor_major else (rest[2], rest[0], rest[1])
-        entries, objectness = maps[picture, a, :, y, x], objectness[picture, *rest]
+        entries, objectness = maps[image, a, :, y, x], objectness[image, *rest]
         cells = Cells(x, y, a, (maps.shape[3], maps.shape[4]), image_shape)
         scores = self.tree_scores(entries, objectness, hier_threshold, use_map=use_map)
         scores = scores * self.keeps_score(scores, threshold, use_map=use_map)
         boxes = self.boxes(entries, cells)
-        return Candidates(picture, boxes, self.reported(objectness, threshold), scores)
+        return Candidates(image, boxes, self.reported(objectness, threshold), scores)
 
 
 def anchor_pairs(anchors: tuple[float, ...], count: int) -> tuple[tuple[float, float], ...]:

@@ -1,6 +1,6 @@
-"""Boxes: what a head predicts, box formats, overlaps.
+"""Boxes: the predictions of heads, box formats, overlaps.
 
-A box is (x, y, w, h): centre and size, in fractions of the picture or in pixels (`cxcywh`), or
+A box is (x, y, w, h): centre and size, in fractions of the image or in pixels (`cxcywh`), or
 its corners (left, top, right, bottom) (`xyxy`).
 """
 
@@ -23,10 +23,12 @@ __all__ = [
 
 
 class Predictions(NamedTuple):
-    """All boxes of a head, thresholds not applied.
+    """All boxes of a head, no threshold applied.
 
-    boxes: (B, N, 4) cxcywh in fractions of the network's input; objectness: (B, N);
-    scores: (B, N, C) probability of each class, objectness included.
+    Args:
+        boxes: (B, N, 4) cxcywh in fractions of the network's input.
+        objectness: (B, N) in 0..1.
+        scores: (B, N, C), probability of each class, objectness included.
     """
 
     boxes: Tensor
@@ -37,18 +39,21 @@ class Predictions(NamedTuple):
 class Candidates(NamedTuple):
     """The boxes of a batch that may become detections.
 
-    picture: (M,) number in the batch; boxes: (M, 4) cxcywh in fractions of the network's input;
-    objectness: (M,); scores: (M, C), zero where not above the threshold.
+    Args:
+        image: (M,) int64, index of the image in the batch.
+        boxes: (M, 4) cxcywh in fractions of the network's input.
+        objectness: (M,) in 0..1.
+        scores: (M, C), zero where not above the threshold.
     """
 
-    picture: Tensor
+    image: Tensor
     boxes: Tensor
     objectness: Tensor
     scores: Tensor
 
 
 def join(parts: Sequence[Candidates]) -> Candidates:
-    """Put the candidates of several heads behind one another; heads may differ in classes."""
+    """Concatenate the candidates of several heads, which may differ in their number of classes."""
     most = max(part.scores.shape[1] for part in parts)
     padded = [
         part._replace(scores=F.pad(part.scores, (0, most - part.scores.shape[1]))) for part in parts
@@ -57,19 +62,19 @@ def join(parts: Sequence[Candidates]) -> Candidates:
 
 
 def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
-    """Centre and size to corners, (..., 4)."""
+    """Convert boxes (..., 4) from centre and size to corners."""
     centre, half = boxes[..., :2], boxes[..., 2:] / 2
     return torch.cat((centre - half, centre + half), dim=-1)
 
 
 def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
-    """Corners to centre and size, (..., 4)."""
+    """Convert boxes (..., 4) from corners to centre and size."""
     low, high = boxes[..., :2], boxes[..., 2:]
     return torch.cat(((low + high) / 2, high - low), dim=-1)
 
 
 def iou(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union of corner boxes (..., 4), pair by pair; 0 where there is no area."""
+    """Return the IoU (...) of xyxy boxes (..., 4), pair by pair; 0 where there is no area."""
     low, high = torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])
     intersection = (high - low).clamp_min(0).prod(dim=-1)
     area_a, area_b = ((box[..., 2:] - box[..., :2]).prod(dim=-1) for box in (a, b))
@@ -78,6 +83,6 @@ def iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def enclosing_diagonal(a: Tensor, b: Tensor) -> Tensor:
-    """Squared diagonal of the smallest box around both corner boxes, (..., 4) -> (...)."""
+    """Return the squared diagonal (...) of the smallest box around both xyxy boxes (..., 4)."""
     low, high = torch.minimum(a[..., :2], b[..., :2]), torch.maximum(a[..., 2:], b[..., 2:])
     return (high - low).square().sum(dim=-1)

@@ -1,4 +1,4 @@
-"""[detection]: boxes of YOLOv1, out of one vector."""
+"""[detection]: the head of YOLOv1, which reads one vector."""
 
 from typing import ClassVar
 
@@ -15,9 +15,9 @@ from darknet_torch.parsing.options import option
 class DetectionHead(Head):
     """[detection]: classes of each cell, then confidences, then boxes of each cell.
 
-    Box entries are used as they come: x, y inside the cell, w, h in pictures (their roots with
-    `sqrt`). Darknet relates them to the picture itself, so that its `yolo` command stretches
-    pictures instead of letterboxing them.
+    Box entries are used as they come: x, y inside the cell, w, h in fractions of the image (their
+    roots with `sqrt`). Darknet relates them to the image itself, so that its `yolo` command
+    stretches images instead of letterboxing them.
     """
 
     stretches_images: ClassVar[bool] = True
@@ -43,11 +43,11 @@ class DetectionHead(Head):
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return a vector; ValueError if its length does not fit cells, boxes and classes."""
-        wanted = self.side**2 * (5 * self.num + self.classes)
-        if inputs[0].size != wanted or self.coords != 4:
+        expected = self.side**2 * (5 * self.num + self.classes)
+        if inputs[0].size != expected or self.coords != 4:
             raise ValueError(
                 f"{self.side} x {self.side} cells with {self.num} boxes of 4 coordinates and"
-                f" {self.classes} classes need {wanted} values before them, not {inputs[0].size}"
+                f" {self.classes} classes need {expected} values before them, not {inputs[0].size}"
             )
         return Shape(inputs[0].size)
 
@@ -76,18 +76,18 @@ class DetectionHead(Head):
         return torch.unflatten(entries.permute(0, 2, 3, 1), -1, (self.side, self.side))
 
     def boxes(self, entries: Tensor, cells: Cells) -> Tensor:
-        """Return cxcywh (..., 4) in fractions of the picture from entries (..., E)."""
+        """Return cxcywh (..., 4) in fractions of the image from entries (..., E)."""
         x = (entries[..., 0] + cells.x) / self.side
         y = (entries[..., 1] + cells.y) / self.side
         wh = entries[..., 2:4].square() if self.sqrt else entries[..., 2:4]
         return torch.cat((torch.stack((x, y), dim=-1), wh), dim=-1)
 
     def objectness(self, entry: Tensor) -> Tensor:
-        """Return the confidence as it comes."""
+        """Return the confidence, which needs no sigmoid."""
         return entry
 
     def may_count(self, objectness: Tensor, threshold: float) -> Tensor:
-        """Say which boxes can have a probability that counts: nothing is squashed, so all but 0."""
+        """Return which boxes can have a score that counts: all but 0 (no sigmoid here)."""
         return objectness != 0
 
     def scores(self, entries: Tensor, objectness: Tensor) -> Tensor:

@@ -7,13 +7,13 @@ from torch import Tensor
 
 from darknet_torch.heads.boxes import enclosing_diagonal, iou, xyxy_to_cxcywh
 
-__all__ = ["NmsKind", "suppress"]
+__all__ = ["NmsKind", "non_maximum_suppression"]
 
 NmsKind = Literal["default", "greedynms", "diounms"]
 PAIRS_AT_ONCE = 1 << 21
 
 
-def suppress(
+def non_maximum_suppression(
     boxes: Tensor,
     scores: Tensor,
     groups: Tensor,
@@ -21,15 +21,19 @@ def suppress(
     kind: NmsKind = "default",
     beta: float = 0.6,
 ) -> Tensor:
-    """Say which boxes survive: in each group, by falling score, none overlaps a better survivor.
+    """Return which boxes are kept, as (N,) bool: none overlaps a better kept box of its group.
 
-    boxes: (N, 4) corners; scores: (N,); groups: (N,) integers, only equal ones compete.
-    kind: "default" compares the IoU with the threshold; "greedynms" (always with beta .6) and
-    "diounms" subtract (squared centre distance / squared enclosing diagonal) ** beta first.
-    Returns (N,) bool. Equal scores compete in the order given.
+    There is no loop over boxes: all pairs that overlap are computed at once (in blocks of bounded
+    memory); then every box that overlaps a better box still kept is dropped, until nothing changes.
 
-    No loop over boxes: pairs that overlap are found at once (in blocks of bounded memory); then
-    every box that a living better box suppresses is struck out, until nothing changes.
+    Args:
+        boxes: (N, 4) xyxy.
+        scores: (N,); of equal ones the first wins.
+        groups: (N,) integers; only boxes of the same group compete.
+        threshold: overlap above which the box of lower score is dropped.
+        kind: overlap is the IoU for "default"; "greedynms" and "diounms" subtract
+            (squared centre distance / squared enclosing diagonal) ** beta.
+        beta: exponent of "diounms"; that of "greedynms" is always 0.6, as in AlexeyAB's fork.
     """
     order = torch.argsort(scores, descending=True, stable=True)
     order = order[torch.argsort(groups[order], stable=True)]
@@ -54,21 +58,21 @@ def suppress(
 def _overlapping(
     boxes: Tensor, groups: Tensor, threshold: float, beta: float | None
 ) -> tuple[Tensor, Tensor]:
-    """Positions (better, worse) of the pairs of one group that overlap; groups stand together."""
+    """Return indices (better, worse) of overlapping pairs of one group; groups are contiguous."""
     _, sizes = torch.unique_consecutive(groups, return_counts=True)
     ends = sizes.cumsum(0).repeat_interleave(sizes)
-    here = torch.arange(len(boxes), device=boxes.device)
-    later = ends - here - 1  # how many worse boxes of its group stand behind each box
+    index = torch.arange(len(boxes), device=boxes.device)
+    later = ends - index - 1  # number of worse boxes of its group behind each box
     total = later.cumsum(0)
     blocks = torch.div(total, PAIRS_AT_ONCE, rounding_mode="floor")
     _, counts = torch.unique_consecutive(blocks, return_counts=True)
-    found = [
+    pairs = [
         _overlapping_block(boxes, part, later[part], threshold, beta)
-        for part in torch.split(here, counts.tolist())
+        for part in torch.split(index, counts.tolist())
     ]
-    if not found:
-        return here, here
-    better, worse = zip(*found, strict=True)
+    if not pairs:
+        return index, index
+    better, worse = zip(*pairs, strict=True)
     return torch.cat(better), torch.cat(worse)
 
 
@@ -83,12 +87,12 @@ def _overlapping_block(
     overlap = iou(a, b)
     if beta is not None:
         overlap = overlap - _distance(a, b, beta)
-    hit = (overlap > threshold).nonzero()[:, 0]
-    return better[hit], worse[hit]
+    hits = (overlap > threshold).nonzero()[:, 0]
+    return better[hits], worse[hits]
 
 
 def _distance(a: Tensor, b: Tensor, beta: float) -> Tensor:
-    """(Squared centre distance / squared enclosing diagonal) ** beta; 0 where that is a point."""
+    """Return (squared centre distance / squared enclosing diagonal) ** beta; 0 for points."""
     diagonal = enclosing_diagonal(a, b)
     centres = (xyxy_to_cxcywh(a)[..., :2] - xyxy_to_cxcywh(b)[..., :2]).square().sum(dim=-1)
     return torch.where(diagonal == 0, torch.zeros_like(diagonal), (centres / diagonal) ** beta)

@@ -1,4 +1,4 @@
-"""[region]: boxes of YOLOv2 and YOLO9000."""
+"""[region]: the head of YOLOv2 and YOLO9000."""
 
 from functools import cached_property
 
@@ -55,7 +55,7 @@ class Region(Head):
 
     @property
     def entries(self) -> int:
-        """Entries of an anchor."""
+        """Number of entries of an anchor."""
         return self.coords + 1 + self.classes
 
     @cached_property
@@ -64,22 +64,22 @@ class Region(Head):
         return self.softmax or self.tree is not None or self.dialect.region_logistic_classes
 
     def objectness_entry(self) -> int:
-        """Return the objectness's entry: 4 always in forks that do not honour `coords`."""
+        """Return the index of the objectness: always 4 in forks that ignore `coords`."""
         return 4 if self.dialect.region_by_cell else self.coords
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the map's shape; ValueError if its channels do not fit anchors and classes."""
         c, _, _ = inputs[0].map()
-        wanted = self.num * self.entries
-        if c != wanted:
+        expected = self.num * self.entries
+        if c != expected:
             raise ValueError(
                 f"{self.num} anchors, {self.coords} coordinates and {self.classes} classes need"
-                f" {wanted} filters before them, not {c}"
+                f" {expected} filters before them, not {c}"
             )
         return inputs[0]
 
     def build(self, *shapes: Shape) -> nn.Module:
-        """Return the function; the tree is read now, so that a missing file shows now."""
+        """Return the function; the tree is read now, so that a missing file is an error now."""
         if (tree := self.word_tree) is not None and len(tree) != self.classes:
             raise self.section.error(f"tree= has {len(tree)} classes, not classes={self.classes}")
         return super().build(*shapes)
@@ -104,7 +104,7 @@ class Region(Head):
         return out.reshape(inputs[0].shape)
 
     def _class_entries(self) -> slice:
-        """Return where the class scores stand; a background's softmax has the entry before too."""
+        """Return the entries of the classes; softmax over a background has one more."""
         first = self.objectness_entry() + 1
         with_background = self.background and self.softmax and self.tree is None
         return slice(first - with_background, first + self.classes)
@@ -132,11 +132,11 @@ class Region(Head):
         return torch.ones_like(entry) if self.background else torch.sigmoid(entry)
 
     def reported(self, objectness: Tensor, threshold: float) -> Tensor:
-        """Return the objectness that a detection carries: 1 in forks that report no other."""
+        """Return the objectness that detections carry: 1 in forks that report no other."""
         return torch.ones_like(objectness) if self.dialect.region_by_cell else objectness
 
     def may_count(self, objectness: Tensor, threshold: float) -> Tensor:
-        """Say which boxes can have a probability that counts: all, where classes exceed 1."""
+        """Return which boxes can have a score that counts: all, where classes may exceed 1."""
         return objectness > threshold if self.bounded else objectness > -1
 
     def scores(self, entries: Tensor, objectness: Tensor) -> Tensor:
@@ -147,7 +147,7 @@ class Region(Head):
     def tree_scores(
         self, entries: Tensor, objectness: Tensor, hier_threshold: float, *, use_map: bool = False
     ) -> Tensor:
-        """Return the score of the one class that the word tree names; or of each mapped class."""
+        """Return the score of the one class that the word tree yields, or of mapped classes."""
         if (tree := self.word_tree) is None:
             return self.scores(entries, objectness)
         classes = tree.absolute(self._probabilities(entries[..., self._class_entries()]))
@@ -160,7 +160,7 @@ class Region(Head):
         return (numbers == reached) * objectness[..., None]
 
     def keeps_score(self, scores: Tensor, threshold: float, *, use_map: bool = False) -> Tensor:
-        """Say which probabilities count; the one class of a word tree needs no threshold."""
+        """Return which scores count; the one class of a word tree needs no threshold."""
         one_class = self.tree is not None and not (use_map and self.map is not None)
         return scores > (0.0 if one_class else threshold)
 

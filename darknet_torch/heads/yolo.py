@@ -1,4 +1,4 @@
-"""[yolo]: boxes of YOLOv3, v4 and v7; [Gaussian_yolo]: the same with uncertainties."""
+"""[yolo]: the head of YOLOv3, v4 and v7; [Gaussian_yolo]: the same with uncertainties."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ IOU_KINDS = Literal["mse", "iou", "giou", "diou", "ciou"]
 class AnchorHead(Head):
     """The options that [yolo] and [Gaussian_yolo] share, and their geometry.
 
-    Anchors are in pixels of the network's input; `mask` says which of them this head has.
+    Anchors are in pixels of the network's input; `mask` lists those of this head.
     """
 
     classes: int = option(20, check=lambda n: n > 0, expected="at least 1")
@@ -53,7 +53,7 @@ class AnchorHead(Head):
     counters_per_class: tuple[int, ...] = option((), only=ALEXEYAB, comment_ends=True)
 
     ENTRIES: ClassVar[int] = 5
-    """Entries of an anchor besides the classes."""
+    """Number of entries of an anchor besides the classes."""
 
     def pairs(self) -> tuple[tuple[float, float], ...]:
         """Return (width, height) of this head's anchors, in pixels of the network's input."""
@@ -62,11 +62,11 @@ class AnchorHead(Head):
 
     @property
     def _anchor_count(self) -> int:
-        """Anchors that `mask` can name: published files list more of them than `num` says."""
+        """Anchors that `mask` can name: published files list more than `num` of them."""
         return max(self.num, len(self.anchors) // 2)
 
     def nms(self) -> tuple[NmsKind, float]:
-        """Return the kind of NMS that the section requests, and its beta."""
+        """Return the kind of NMS that the section requests, and the exponent of `diounms`."""
         known: dict[str, NmsKind] = {"greedynms": "greedynms", "diounms": "diounms"}
         return known.get(self.nms_kind, "default"), self.beta_nms
 
@@ -77,10 +77,10 @@ class AnchorHead(Head):
             raise ValueError(
                 f"mask={','.join(map(str, self.mask))}: there are {self._anchor_count} anchors"
             )
-        wanted = len(self.mask) * (self.ENTRIES + self.classes)
-        if c != wanted:
+        expected = len(self.mask) * (self.ENTRIES + self.classes)
+        if c != expected:
             raise ValueError(
-                f"{len(self.mask)} anchors and {self.classes} classes need {wanted} filters"
+                f"{len(self.mask)} anchors and {self.classes} classes need {expected} filters"
                 f" before them, not {c}"
             )
         return inputs[0]
@@ -100,7 +100,13 @@ class AnchorHead(Head):
         return xy * self.scale_x_y - 0.5 * (self.scale_x_y - 1)
 
     def to_boxes(self, xy: Tensor, wh: Tensor, cells: Cells) -> Tensor:
-        """Return cxcywh from offsets inside the cell and sizes in anchors."""
+        """Return cxcywh (..., 4) in fractions of the network's input.
+
+        Args:
+            xy: offsets (..., 2) inside the cell.
+            wh: sizes (..., 2) in anchors.
+            cells: the cell and the anchor of each box.
+        """
         height, width = cells.grid
         x = (xy[..., 0] + cells.x) / width
         y = (xy[..., 1] + cells.y) / height
@@ -186,7 +192,7 @@ class GaussianYolo(AnchorHead):
         return torch.cat((boxes[..., :2] + shift * boxes[..., 2:], boxes[..., 2:]), dim=-1)
 
     def objectness_entry(self) -> int:
-        """Return the number of the entry that is the objectness."""
+        """Return the index of the objectness among an anchor's entries."""
         return 8
 
     def scores(self, entries: Tensor, objectness: Tensor) -> Tensor:

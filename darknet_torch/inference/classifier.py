@@ -1,4 +1,4 @@
-"""Images -> the classes that a classifier sees in them."""
+"""Images -> the most probable classes of each, by a classifying network."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Classification:
         return ", ".join(f"{name} {score:.2f}" for name, score in self.pairs())
 
     def name(self, class_id: int) -> str:
-        """Return the name of a class; its number, if there are fewer names."""
+        """Return the name of a class; its index as text, if there are fewer names."""
         return self.names[class_id] if class_id < len(self.names) else str(class_id)
 
     def pairs(self) -> list[tuple[str, float]]:
@@ -127,7 +127,7 @@ class Classifier:
         if network.plan.heads:
             raise UsageError("the network yields boxes, it is a detector: use detect")
         if network.plan.input.is_vector:
-            raise UsageError("the network reads vectors, not pictures")
+            raise UsageError("the network reads vectors, not images")
         for name, value in (("top", top), ("batch_size", batch_size), ("workers", workers)):
             if value < 1:
                 raise UsageError(f"{name}={value}: must be at least 1")
@@ -138,7 +138,7 @@ class Classifier:
 
     @property
     def settings(self) -> str:
-        """All that the classes of an image depend on, besides the network and the image."""
+        """Text of all settings that the results depend on."""
         return str({"top": self.top, "leaves": self.leaves, "letterbox": self.letterbox})
 
     def stream(self, sources: Iterable[Any]) -> Outcomes[Classification]:
@@ -167,7 +167,7 @@ class Classifier:
     def postprocess(
         self, outputs: Sequence[Tensor], images: Sequence["_Prepared"]
     ) -> list[Classification]:
-        """Turn what the network yields for a batch into the best classes of each image."""
+        """Return the most probable classes of each image from the network's outputs for a batch."""
         scores = self._probabilities(outputs[0]).cpu()
         best, ids = scores.topk(min(self.top, scores.shape[1]), dim=1)
         return [
@@ -176,7 +176,7 @@ class Classifier:
         ]
 
     def _probabilities(self, output: Tensor) -> Tensor:
-        """Multiply down the word tree, if the last layer's classes are nodes of one."""
+        """Return absolute probabilities, where the classes are nodes of a word tree."""
         tree = self.network.plan[self.network.plan.final].layer.word_tree
         if tree is None:
             return output

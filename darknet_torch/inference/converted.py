@@ -33,14 +33,14 @@ __all__ = ["Converted", "read_origin"]
 
 
 class Converted(nn.Module):
-    """A file that runs in an engine, with the face of a Network: it is `Runnable`.
+    """A file that runs in an engine, with the interface of a Network: it is `Runnable`.
 
     Args:
         path: the file.
         plan: of the network that was converted.
         names: of its classes.
         engine: what runs it, a key of `engines.ENGINES`.
-        origin: what the file says of its network, see `read_origin`.
+        origin: the record of its network in the file's metadata, see `read_origin`.
 
     Raises:
         UsageError: the engine is not installed, or cannot run the file.
@@ -63,7 +63,7 @@ class Converted(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """The processor: engines take their input from its memory."""
+        """The processor: engines read their input from its memory."""
         return torch.device("cpu")
 
     @property
@@ -79,7 +79,7 @@ class Converted(nn.Module):
 
     @property
     def contents(self) -> Contents:
-        """What it returns, as exported."""
+        """What it returns, as it was exported: see `network.Contents`."""
         return self.origin.contents
 
     @property
@@ -93,7 +93,7 @@ class Converted(nn.Module):
         return False
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Return what the file yields, see `network.Contents`.
+        """Return the file's outputs, see `network.Contents`.
 
         Args:
             x: (B, C, H, W) in 0..1, RGB, or (B, inputs).
@@ -132,7 +132,7 @@ class Converted(nn.Module):
         kind = self.origin.nms_kind
         if self.engine == "opencv" and kind not in (None, "default"):
             raise UsageError(
-                f"{self.path}: OpenCV does not come back from the loop that nms_kind={kind} is;"
+                f"{self.path}: OpenCV does not come back from the loop of nms_kind={kind};"
                 f" export contents=boxes, or nms_kind=standard"
             )
 
@@ -150,7 +150,7 @@ def _numbered(rows: Tensor, start: int) -> Tensor:
 
 
 def read_origin(path: Path) -> Origin:
-    """Return what a converted file says of its network; all at its default if it says nothing.
+    """Return the record of its network in a converted file's metadata; defaults without metadata.
 
     Raises:
         UsageError: the file cannot be read, or what reads it is not installed.
@@ -163,7 +163,7 @@ def read_origin(path: Path) -> Origin:
         return Origin.from_text(read(path), path)
     except DarknetError:
         raise
-    except Exception as error:  # parsers of other people's, each with errors of its own
+    except Exception as error:  # other people's parsers, each with errors of its own
         raise UsageError(f"{path}: is no such file, or damaged: {first_line(error)}") from error
 
 
@@ -174,11 +174,11 @@ def _onnx(path: Path) -> Mapping[str, str]:
 
 def _openvino(path: Path) -> Mapping[str, str]:
     model = read_openvino(path)
-    places = {key: ["darknet_torch", key] for key in KEYS}
+    paths = {key: ["darknet_torch", key] for key in KEYS}
     return {
-        key: str(model.get_rt_info(place).astype(str))
-        for key, place in places.items()
-        if model.has_rt_info(place)
+        key: str(model.get_rt_info(keys).astype(str))
+        for key, keys in paths.items()
+        if model.has_rt_info(keys)
     }
 
 
@@ -194,7 +194,7 @@ def _torchscript(path: Path) -> Mapping[str, str]:
 
 
 def _extra_files(load: Callable[[dict[str, Any]], object]) -> Mapping[str, str]:
-    """Load a file of torch for the texts that lie beside its program."""
+    """Load a file of torch and return the texts beside its program."""
     files: dict[str, Any] = dict.fromkeys(KEYS, "")
     load(files)
     texts = {key: v.decode() if isinstance(v, bytes) else v for key, v in files.items()}
@@ -206,4 +206,4 @@ METADATA: Mapping[str, Callable[[Path], Mapping[str, str]]] = {
     ".xml": _openvino,
     ".pt2": _torch_export,
 }
-"""Ending of a file -> what reads its metadata; TorchScript has several."""
+"""Ending of a file -> the function that reads its metadata; all others are TorchScript."""

@@ -155,13 +155,13 @@ class Detector:
 
     @property
     def class_map(self) -> tuple[int, ...] | None:
-        """With `use_map`, the network's class of each class that is scored."""
+        """With `use_map`: index of the network's class for each class that is scored."""
         maps = (head.class_map for head in self.heads)
         return next(filter(None, maps), None) if self.use_map else None
 
     @property
     def class_count(self) -> int:
-        """How many classes are scored."""
+        """Number of classes that are scored."""
         return self.network.plan.classes if self.class_map is None else len(self.class_map)
 
     @property
@@ -177,9 +177,9 @@ class Detector:
 
     @property
     def settings(self) -> str:
-        """All that the detections of an image depend on, besides the network and the image."""
-        ways = (self.threshold, self.letterbox, self.hier_threshold, self.class_map)
-        return f"{ways} {self.postprocessing}"
+        """Text of all settings that the results depend on."""
+        values = (self.threshold, self.letterbox, self.hier_threshold, self.class_map)
+        return f"{values} {self.postprocessing}"
 
     def stream(self, sources: Iterable[Any]) -> Outcomes[Detections]:
         """Yield an outcome for every image, in order; images ahead are read meanwhile."""
@@ -196,7 +196,7 @@ class Detector:
 
     @torch.inference_mode()
     def forward(self, images: Sequence["_Prepared"]) -> tuple[Tensor, ...]:
-        """Run a batch of prepared images: the raw outputs (B, c, h, w), or what a file yields."""
+        """Run a batch of prepared images: raw outputs (B, c, h, w), or a converted file's."""
         batch = torch.stack([image.pixels for image in images])
         outputs = self.network(batch.to(self.network.device, self.network.input_dtype))
         return tuple(y.float() for y in (outputs if isinstance(outputs, tuple) else (outputs,)))
@@ -205,7 +205,7 @@ class Detector:
     def postprocess(
         self, outputs: Sequence[Tensor], images: Sequence["_Prepared"]
     ) -> list[Detections]:
-        """Turn what the network yields for a batch into the detections of each image."""
+        """Return the detections of each image from the network's outputs for a batch."""
         placements = [image.placement for image in images]
         paths = [image.path for image in images]
         return self.postprocessing(self._candidates(outputs), placements, paths)
@@ -237,7 +237,7 @@ class Detector:
 
 
 class _Prepared(NamedTuple):
-    """An image at the network's size, (C, H, W) in 0..1, and how it lies there."""
+    """An image at the network's size, (C, H, W) in 0..1, and its place in the input."""
 
     pixels: Tensor
     placement: resizing.Placement
@@ -272,8 +272,8 @@ def _class_ids(
         return None
     numbers = {name: number for number, name in enumerate(names)}
     ids = {numbers.get(each, each) if isinstance(each, str) else each for each in classes}
-    wrong = [each for each in ids if not isinstance(each, int) or not 0 <= each < count]
-    if wrong:
+    unknown = [each for each in ids if not isinstance(each, int) or not 0 <= each < count]
+    if unknown:
         known = f"; there are {', '.join(names[:10])} ..." if names else ""
-        raise UsageError(f"classes: {wrong[0]!r} is no class of this network{known}")
+        raise UsageError(f"classes: {unknown[0]!r} is no class of this network{known}")
     return frozenset(each for each in ids if isinstance(each, int))

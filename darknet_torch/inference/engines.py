@@ -1,4 +1,4 @@
-"""The programs that run converted files: what they need, which files they take, how they start."""
+"""The programs that run converted files: their packages, the files that they take, their start."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,11 +30,17 @@ __all__ = [
 ]
 
 Runner = Callable[[Array], Sequence[Any]]
-"""Images, float32 (B, C, H, W), -> the outputs; None for one without values."""
+"""Images, float32 (B, C, H, W) -> the outputs; None for an output without values."""
 
 
 class Engine(NamedTuple):
-    """A program that runs files: the module it needs, the endings it takes, how to start it."""
+    """A program that runs converted files.
+
+    Args:
+        package: the module that it needs.
+        endings: of the files that it takes.
+        start: path -> function that runs the file.
+    """
 
     package: str
     endings: tuple[str, ...]
@@ -79,11 +85,15 @@ def engine_for(path: str | Path, engine: str | None = None) -> str:
 
 
 def start(path: Path, engine: str) -> Runner:
-    """Return what runs a file in an engine; UsageError where it is missing or cannot run it."""
+    """Return the function that runs a file in an engine.
+
+    Raises:
+        UsageError: the engine is not installed, or cannot run the file.
+    """
     import_engine(ENGINES[engine].package)
     try:
         return ENGINES[engine].start(path)
-    except Exception as error:  # parsers of other people's, each with errors of its own
+    except Exception as error:  # other people's parsers, each with errors of its own
         raise UsageError(f"{path}: {engine} cannot run it: {first_line(error)}") from error
 
 
@@ -177,7 +187,7 @@ def _opencv(path: Path) -> Runner:
 
 @contextmanager
 def _opencv_threads(cv2: Any, threads: int) -> Iterator[None]:
-    """Let OpenCV compute with so many threads, of which it has one number for the process."""
+    """Set OpenCV's number of threads, which is one for the process, and restore it."""
     before = cv2.getNumThreads()
     if before == threads:
         yield
@@ -212,4 +222,4 @@ ENGINES = {
     "torch": Engine("torch", (".pt2", ".torchscript", ".ts"), _torch),
 }
 ENDINGS = tuple(ending for each in ENGINES.values() for ending in each.endings)
-"""Of all files that an engine takes."""
+"""Endings of all files that an engine takes."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from darknet_torch.heads.boxes import Candidates, cxcywh_to_xyxy, xyxy_to_cxcywh
-from darknet_torch.heads.nms import NmsKind, suppress
+from darknet_torch.heads.nms import NmsKind, non_maximum_suppression
 from darknet_torch.images.resizing import Placement
 from darknet_torch.inference.detections import Detections
 
@@ -21,7 +21,7 @@ __all__ = ["PostProcess", "candidates_of_boxes", "candidates_of_detections"]
 
 @dataclass(frozen=True, kw_only=True)
 class PostProcess:
-    """What is done with the candidates of a batch.
+    """The way from the candidates of a batch to detections.
 
     Args:
         nms: IoU above which the weaker of two boxes is dropped; 0 keeps all.
@@ -68,17 +68,21 @@ class PostProcess:
             scores = scores * _class_mask(self.class_filter, scores)
         by_objectness = self.nms_kind == "objectness"
         if by_objectness and self.nms:
-            alive = suppress(boxes, candidates.objectness, candidates.picture, self.nms)
+            alive = non_maximum_suppression(
+                boxes, candidates.objectness, candidates.image, self.nms
+            )
             scores = scores * alive[:, None]
         box, class_id = (scores > 0).nonzero(as_tuple=True)
-        scored = _Scored(candidates.picture[box], boxes[box], scores[box, class_id], class_id)
+        scored = _Scored(candidates.image[box], boxes[box], scores[box, class_id], class_id)
         return scored if by_objectness or not self.nms else self._after_nms(scored)
 
     def _after_nms(self, scored: "_Scored") -> "_Scored":
         groups = scored.image if self.agnostic else scored.image * self.classes + scored.class_id
         kinds: dict[str, NmsKind] = {"greedynms": "greedynms", "diounms": "diounms"}
         kind = kinds.get(self.nms_kind, "default")
-        alive = suppress(scored.boxes, scored.score, groups, self.nms, kind, self.beta)
+        alive = non_maximum_suppression(
+            scored.boxes, scored.score, groups, self.nms, kind, self.beta
+        )
         kept = alive.nonzero()[:, 0]
         return _Scored(*(column[kept] for column in scored))
 
@@ -128,9 +132,12 @@ def candidates_of_boxes(boxes: Tensor, scores: Tensor, threshold: float) -> Cand
 
 
 def candidates_of_detections(rows: Tensor, classes: int, threshold: float) -> Candidates:
-    """Return a candidate for each detection above a threshold, of rows that NMS has left.
+    """Return a candidate for each row above a threshold, of detections after NMS.
 
-    rows: (K, 7): number in the batch, left, top, right, bottom, score, class.
+    Args:
+        rows: (K, 7): index of the image in the batch, box as xyxy, score, class index.
+        classes: number of classes.
+        threshold: lowest score of a detection.
     """
     rows = rows[rows[:, 5] > threshold]
     scores = rows.new_zeros(len(rows), classes)
@@ -142,7 +149,7 @@ def candidates_of_detections(rows: Tensor, classes: int, threshold: float) -> Ca
 def _fractions_of_image(candidates: Candidates, placements: Sequence[Placement]) -> Tensor:
     """Return (M, 4) xyxy in fractions of each box's image."""
     affine = [placement.affine() for placement in placements]
-    moves = torch.tensor(affine, dtype=torch.float32, device=candidates.boxes.device)
-    sx, ox, sy, oy = moves[candidates.picture].unbind(dim=1)
+    transforms = torch.tensor(affine, dtype=torch.float32, device=candidates.boxes.device)
+    sx, ox, sy, oy = transforms[candidates.image].unbind(dim=1)
     x, y, w, h = candidates.boxes.unbind(dim=1)
     return cxcywh_to_xyxy(torch.stack((x * sx + ox, y * sy + oy, w * sx, h * sy), dim=1))

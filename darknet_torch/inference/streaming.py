@@ -35,11 +35,11 @@ R = TypeVar("R")
 LONG = 2
 """Batches for each worker from which on a list is long; a short one gets all cores at once."""
 MOST_AT_ONCE = 8
-"""Images that a worker takes at once, unless a batch has more."""
+"""Most images that a worker takes at once, unless a batch has more."""
 
 
 class Outcome(NamedTuple, Generic[R]):
-    """The result of one image, or the error that it ended in."""
+    """The result of one image, or the error that it raised."""
 
     source: Any
     result: R | None
@@ -62,7 +62,7 @@ def collect(run: Callable[[Iterable[Any]], Outcomes[R]], images: Any) -> R | lis
 
 
 class Task(Protocol[T, R]):
-    """What is done with an image: read, run through the network in a batch, made a result."""
+    """The steps from an image to its result: read, run in a batch, postprocess."""
 
     @property
     def network(self) -> Runnable:
@@ -123,7 +123,7 @@ def _in_workers(
 
     def work(share: Sequence[Any]) -> list[Outcome[R]]:
         torch.set_num_threads(max(1, threads // workers))  # of this thread
-        prepared = [(source, _tried(task.prepare, source)) for source in share]
+        prepared = [(source, _attempt(task.prepare, source)) for source in share]
         return _outcomes(task, prepared, batch_size)
 
     threads = torch.get_num_threads()
@@ -136,7 +136,7 @@ def _in_workers(
         torch.set_num_threads(threads)  # of threads to come
 
 
-def _tried(work: Callable[[Any], T], source: Any) -> T | DarknetError:
+def _attempt(work: Callable[[Any], T], source: Any) -> T | DarknetError:
     try:
         return work(source)
     except DarknetError as error:
@@ -146,7 +146,7 @@ def _tried(work: Callable[[Any], T], source: Any) -> T | DarknetError:
 def _outcomes(
     task: Task[T, R], prepared: Sequence[tuple[Any, T | DarknetError]], batch_size: int
 ) -> list[Outcome[R]]:
-    """Run what could be prepared."""
+    """Run the images that could be prepared; the others keep their error."""
     good = [each for _, each in prepared if not isinstance(each, DarknetError)]
     results = iter(run_batches(task, good, batch_size) if good else ())
     return [
@@ -158,7 +158,7 @@ def _outcomes(
 
 
 def expand(images: Any) -> tuple[Iterable[Any], bool]:
-    """Return the single images that an argument of `detect` means, and whether it means many."""
+    """Return the single images of an argument of `detect`, and whether it stands for several."""
     if isinstance(images, str | PathLike):
         return _expand_path(fspath(images))
     if isinstance(images, Tensor) and images.dim() == 4:
@@ -176,7 +176,7 @@ def _expand_path(path: str) -> tuple[list[str], bool]:
             str(each) for each in Path(path).iterdir() if each.suffix.lower() in IMAGE_SUFFIXES
         )
         if not inside:
-            raise ImageError(f"{path}: no pictures in this folder ({' '.join(IMAGE_SUFFIXES)})")
+            raise ImageError(f"{path}: no images in this folder ({' '.join(IMAGE_SUFFIXES)})")
         return inside, True
     if has_magic(path) and not Path(path).exists():
         every = iglob(path, recursive=True)  # noqa: PTH207 (Path.glob refuses absolute patterns)
@@ -190,13 +190,13 @@ def _expand_path(path: str) -> tuple[list[str], bool]:
 def read_ahead(
     work: Callable[[Any], T], sources: Iterable[Any], workers: int, most: int
 ) -> Iterator[tuple[Any, T | DarknetError]]:
-    """Work on sources in threads, at most so many ahead; yield them in order."""
+    """Work on sources in threads, at most `most` ahead; yield sources and results in order."""
     waiting: deque[tuple[Any, Future[T | DarknetError]]] = deque()
     remaining = iter(sources)
     with ThreadPoolExecutor(workers) as pool:
         while True:
             for source in islice(remaining, max(0, most - len(waiting))):
-                waiting.append((source, pool.submit(_tried, work, source)))
+                waiting.append((source, pool.submit(_attempt, work, source)))
             if not waiting:
                 return
             source, future = waiting.popleft()
@@ -204,7 +204,7 @@ def read_ahead(
 
 
 def path_of(source: Any) -> str | None:
-    """Return the name of the file that a source is, if it is one."""
+    """Return the path of a source, if it is a file."""
     if isinstance(source, str | PathLike):
         return fspath(source)
     name = getattr(source, "name", None) or getattr(source, "filename", None)

@@ -1,4 +1,4 @@
-"""A cfg as users give it, by name, path or text; its entry in the zoo; its class names."""
+"""A cfg given by name, path or text: its plan, its entry in the zoo, its class names."""
 
 from os import PathLike, fspath
 from pathlib import Path
@@ -21,7 +21,7 @@ PathOrText = str | PathLike[str]
 
 
 class Settings(NamedTuple):
-    """What the caller of `plan`, `build` and `load` decides; see there."""
+    """The arguments that `plan`, `build` and `load` share; see there."""
 
     dialect: Dialect | str | None
     width: int | None
@@ -40,7 +40,11 @@ class CfgSource:
         self.entry = zoo.find_model(self.name) if known else None
 
     def plan(self, settings: Settings) -> Plan:
-        """Return the plan of the cfg; CfgError with file and line."""
+        """Return the plan of the cfg.
+
+        Raises:
+            CfgError: with file and line.
+        """
         sections = parser.read(self._path_or_text())
         default = self.entry.dialect if self.entry is not None else None
         dialect = dialects.get(default if settings.dialect is None else settings.dialect)
@@ -48,7 +52,7 @@ class CfgSource:
         return make_plan(sections, context, width=settings.width, height=settings.height)
 
     def _path_or_text(self) -> PathOrText:
-        """Return the path of a cfg that is given by name; else what was given."""
+        """Return the path of a cfg that is given by name; else the path or text itself."""
         if self.is_text or is_file(self.name) or Path(self.name).name != self.name:
             return self.cfg
         stem = self.name if self.entry is None else self.entry.cfg
@@ -56,7 +60,12 @@ class CfgSource:
         return path if is_file(path) else self.cfg
 
     def fetch(self, progress: Progress | None) -> Path:
-        """Return the weights of the zoo entry, fetched and checked."""
+        """Return the path of the zoo entry's weights, downloaded and checked.
+
+        Raises:
+            UsageError: the cfg has no zoo entry.
+            DownloadError: the weights cannot be fetched.
+        """
         if self.entry is None:
             raise UsageError(
                 f"{'<cfg>' if self.is_text else self.name}: no weights given; load(cfg, weights)"

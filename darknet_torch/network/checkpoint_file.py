@@ -4,9 +4,9 @@ Our own files hold the tensors by the names `layers.12.conv.weight` (12: the num
 prints), and what is needed to make the network again: cfg, dialect, class names, and the header of
 the weights file, so that `.weights` -> `.safetensors` -> `.weights` gives the same bytes.
 
-A .safetensors has them as text in its metadata, a .pt is a dict of `state_dict` and the same keys,
-`names` and `header` as lists: see `origin`. What a cfg names itself, such as a word tree, is not
-inside; it is looked for beside the file. Files of other programs are read as `key_matching`
+A .safetensors has them as text in its metadata; a .pt is a dict of `state_dict` and the same keys,
+`names` and `header` as lists: see `origin`. Files that a cfg names, such as a word tree, are not
+inside; they are looked for beside the file. Files of other programs are read as `key_matching`
 describes.
 """
 
@@ -34,15 +34,19 @@ __all__ = ["Checkpoint", "fill", "has_ending", "open_file", "read", "read_origin
 
 ENDINGS = (".safetensors", ".pt", ".pth")
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "ema", "net", "network", "weights")
-"""Keys under which ports keep the state dict, the first found is taken."""
+"""Keys under which ports keep the state dict; the first that exists is taken."""
 MAX_WRAPPERS = 4
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """An open file: its tensors, still on the disk where the format allows, and its origin.
+    """An open file.
 
-    ordered: whether the tensors' order is that in which they were written.
+    Args:
+        path: of the file.
+        tensors: by name; still on the disk where the format allows.
+        origin: the record of its network.
+        ordered: whether the tensors' order is that in which they were written.
     """
 
     path: Path
@@ -52,15 +56,20 @@ class Checkpoint:
 
 
 def has_ending(path: str | PathLike[str]) -> bool:
-    """Say whether a file of that name is for this module."""
+    """Return whether a path has an ending of a checkpoint file."""
     return Path(path).suffix.lower() in ENDINGS
 
 
 def write(network: Network, path: str | PathLike[str]) -> None:
-    """Write a network's tensors, in the precision that they have, as the path's ending says.
+    """Write a network's tensors in their own precision.
 
-    Raises UsageError for another ending or where safetensors is not installed; WeightsError where
-    the network has no values yet or the file cannot be written.
+    Args:
+        network: a network with values.
+        path: its ending is the format, one of ENDINGS.
+
+    Raises:
+        UsageError: another ending, or safetensors is not installed.
+        WeightsError: the network has no values yet, or the file cannot be written.
     """
     path = Path(path)
     if not has_ending(path):
@@ -81,22 +90,25 @@ def write(network: Network, path: str | PathLike[str]) -> None:
 
 
 def read(network: Network, path: str | PathLike[str]) -> None:
-    """Fill a network from a file of ours, or of a port whose parameters stand in the cfg's order.
+    """Fill a network from a file of ours, or of a port with its parameters in the cfg's order.
 
-    Values become float32. `network.header` is that of the weights file they came from, if told.
-    Raises WeightsError, in one line, for a file that is none or does not fit; UsageError where
-    safetensors is not installed. Nothing of the network is changed then.
+    Values become float32. `network.header` is set to the header in the file's metadata, if any.
+    After an error the network is unchanged.
+
+    Raises:
+        WeightsError: the file is damaged, or does not fit the network.
+        UsageError: safetensors is not installed.
     """
     fill(network, open_file(path))
 
 
 def read_origin(path: str | PathLike[str]) -> Origin:
-    """Return what a file says of its network: cfg text, dialect, names and more."""
+    """Return the record of its network in a file: cfg text, dialect, names and more."""
     return open_file(path).origin
 
 
 def open_file(path: str | PathLike[str]) -> Checkpoint:
-    """Open a file; errors as of `read`. Nothing in it is run, whatever it holds."""
+    """Open a file; errors are those of `read`. No code in it is run."""
     path = Path(path)
     size = _size(path)
     if path.suffix.lower() == ".safetensors":
@@ -104,31 +116,30 @@ def open_file(path: str | PathLike[str]) -> Checkpoint:
     return _open_pickle(path, size)
 
 
-def fill(network: Network, found: Checkpoint) -> None:
-    """Fill a network from an open file; errors as of `read`."""
-    pairs = match(network, found.tensors, found.path, ordered=found.ordered)
+def fill(network: Network, checkpoint: Checkpoint) -> None:
+    """Fill a network from an open file; errors are those of `read`."""
+    path = checkpoint.path
+    pairs = match(network, checkpoint.tensors, path, ordered=checkpoint.ordered)
     values = {
-        place.name.removeprefix("layers."): float32(place, tensor, found.path)
-        for place, tensor in pairs
+        slot.name.removeprefix("layers."): float32(slot, tensor, path) for slot, tensor in pairs
     }
     network.layers.load_state_dict(values, strict=False, assign=True)
-    weights_file.initialize(
-        network, only_missing=True
-    )  # what layers share, and batch norm's counters
-    network.header = found.origin.header
+    # what layers share, and batch norm's counters
+    weights_file.initialize(network, only_missing=True)
+    network.header = checkpoint.origin.header
     network.loaded = len(network.plan)
 
 
 def _tensors_of(network: Network) -> dict[str, Tensor]:
     state = network.state_dict()
-    found = {}
-    for place in tensor_slots(network):
-        tensor = state[place.name]
+    tensors = {}
+    for slot in tensor_slots(network):
+        tensor = state[slot.name]
         if tensor.is_meta:
-            raise WeightsError(f"{place}: has no values yet")
-        # a copy: a view would take the whole buffer that it looks into along
-        found[place.name] = torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
-    return found
+            raise WeightsError(f"{slot}: has no values yet")
+        # a copy: with a view, its whole buffer would be saved
+        tensors[slot.name] = torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
+    return tensors
 
 
 def _pickled(tensors: dict[str, Tensor], origin: Origin) -> bytes:
@@ -167,7 +178,7 @@ def _open_safetensors(path: Path) -> Checkpoint:
 
 
 def _open_pickle(path: Path, size: int) -> Checkpoint:
-    zipped = _must_be_plain(path, size)
+    zipped = _is_plain_archive(path, size)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except Exception as error:  # damaged files end in errors of every kind
@@ -176,8 +187,8 @@ def _open_pickle(path: Path, size: int) -> Checkpoint:
     return Checkpoint(path, _state_dict(content, path), origin, ordered=True)
 
 
-def _must_be_plain(path: Path, size: int) -> bool:
-    """Say whether it is an archive, as files of torch.save are since 1.6; refuse packed ones."""
+def _is_plain_archive(path: Path, size: int) -> bool:
+    """Return whether it is an archive, as files of torch.save are since 1.6; refuse packed ones."""
     with path.open("rb") as file:
         if file.read(4) != b"PK\3\4":
             return False
@@ -208,13 +219,13 @@ def _unreadable(path: Path, error: Exception) -> WeightsError:
 
 
 def _line(error: Exception) -> str:
-    """The first line of an error, shortened."""
+    """Return the first line of an error, shortened."""
     lines = str(error).splitlines() or [type(error).__name__]
     return lines[0][:200]
 
 
 def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
-    """Unwrap the dict of tensors."""
+    """Return the dict of tensors, which may be inside other dicts."""
     for _ in range(MAX_WRAPPERS):
         if not isinstance(content, dict):
             break

@@ -33,9 +33,13 @@ class _Change:
 
 
 def cut(network: Network, layers: int) -> Network:
-    """Return a copy of only the first so many layers (a backbone, as `darknet partial` cuts it).
+    """Return a copy of only the first layers (a backbone, as `darknet partial` cuts it).
 
     Its `forward` returns the raw outputs of the heads that are left, else the last layer's output.
+
+    Args:
+        network: a network with values.
+        layers: how many layers to keep.
 
     Raises:
         UsageError: the network has fewer layers.
@@ -79,7 +83,7 @@ def with_classes(network: Network, classes: int, names: Sequence[str] = ()) -> N
 
 
 def _rebuilt(network: Network, plan: Plan, changes: Mapping[int, _Change]) -> Network:
-    """Return a network of another plan with copies of the tensors, with the changes given."""
+    """Return a network of another plan with copies of the tensors, and new ones for the changes."""
     if any(parameter.is_meta for parameter in network.parameters()):
         raise UsageError("the network has no values yet; load or initialise it first")
     result = Network(plan)
@@ -96,9 +100,9 @@ def _rebuilt(network: Network, plan: Plan, changes: Mapping[int, _Change]) -> Ne
 
 
 def _renewed(change: _Change, plan: Plan, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of a layer with other outputs; rows that belong to no class are kept."""
+    """Return the tensors of a layer with other outputs; rows of boxes and objectness are kept."""
     node = plan[change.node.index]
-    kept = () if change.head is None else _class_free(plan, change.head)
+    kept = () if change.head is None else _outputs_without_class(plan, change.head)
     renewed = {}
     for segment in node.tensors:
         old = state[segment.name]
@@ -116,13 +120,13 @@ def _changes(plan: Plan, classes: int) -> Iterator[_Change]:
         node = _weighted_layer(plan, plan[index].inputs[0], index)
         if node.shape.c != plan[index].shape.c:
             raise _refused(node, f"gives {node.shape}, not a vector of outputs")
-        kept = _class_free(plan, index)
+        kept = _outputs_without_class(plan, index)
         per_class = (node.shape.c - len(kept)) // head.classes
         yield _Change(node, len(kept) + per_class * classes, index, kept)
 
 
 def _weighted_layer(plan: Plan, index: int, reader: int | None = None) -> Node:
-    """Follow the wiring back through layers that keep channels, to the one that made them."""
+    """Follow the wiring back through layers that keep channels, to the weighted one before them."""
     while index >= 0:
         node = plan[index]
         _must_be_read_only_by(plan, index, reader)
@@ -136,7 +140,7 @@ def _weighted_layer(plan: Plan, index: int, reader: int | None = None) -> Node:
         index, reader = node.inputs[0], index
     where = f"layer {index} [{plan[index].name}]" if index >= 0 else "the image"
     raise UsageError(
-        f"classes: a [convolutional] or [connected] wanted before the classes, {where} found"
+        f"classes: a [convolutional] or [connected] must be before the classes, not {where}"
     )
 
 
@@ -163,10 +167,10 @@ def _must_be_changeable(plan: Plan, node: Node) -> None:
         raise _refused(node, "shares its weights with another layer")
 
 
-def _class_free(plan: Plan, index: int) -> tuple[int, ...]:
-    """Return the numbers of a head's inputs that belong to no class, entry by entry.
+def _outputs_without_class(plan: Plan, index: int) -> tuple[int, ...]:
+    """Return the indices of a head's inputs that belong to no class, entry by entry.
 
-    The head itself sorts the numbers of its inputs as it would sort their values.
+    The head's `maps` orders the indices as it would order the values.
     """
     head, shape = plan.head(index), plan[index].shape
     numbers = torch.arange(shape.c, dtype=torch.float64)
@@ -182,7 +186,7 @@ def _section(node: Node, changes: dict[int, _Change], heads: set[int], classes: 
 
 
 def _with(section: Section, key: str, value: int) -> Section:
-    """Set an option where it stands, or behind the others."""
+    """Set an option in its place, or behind the others."""
     first, new = section.option(key), Option(key, str(value))
     options = [o for o in section.options if o.key not in STALE and (o.key != key or o is first)]
     changed = tuple(new if o is first else o for o in options)

@@ -20,12 +20,12 @@ Contents = Literal["raw", "boxes", "detections"]
 
 raw: the maps before the heads, a tuple of (B, c, h, w), or the last layer's output (B, ...);
 boxes: (B, N, 4) xyxy in fractions of the input, and scores (B, N, classes);
-detections: (K, 7): number in the batch, box, score, class; NMS is done.
+detections: (K, 7), after NMS: index of the image in the batch, box, score, class index.
 """
 
 
 class Header(NamedTuple):
-    """What stands before the floats of a weights file; `seen` counts the training pictures."""
+    """The header of a weights file; `seen` is the number of training images."""
 
     major: int = 0
     minor: int = 2
@@ -34,7 +34,7 @@ class Header(NamedTuple):
 
 
 class Runnable(Protocol):
-    """What images run through: a Network, an optimized one, or a converted file."""
+    """What computes the outputs of images: a Network, an optimized one, or a converted file."""
 
     @property
     def plan(self) -> Plan:
@@ -75,8 +75,13 @@ class Runnable(Protocol):
 class Network(nn.Module):
     """A Darknet network.
 
-    plan: its layers and shapes; header: of the weights file it came from; names: of its classes;
-    loaded: how many layers the weights file reached.
+    Args:
+        plan: its layers and shapes.
+        names: of its classes.
+
+    Attributes:
+        header: of the weights file that was read.
+        loaded: number of layers that the weights file held.
     """
 
     def __init__(self, plan: Plan, names: Sequence[str] = ()) -> None:
@@ -96,17 +101,17 @@ class Network(nn.Module):
 
     @property
     def input_size(self) -> tuple[int, int]:
-        """Width and height of the input that the cfg asks for, in pixels."""
+        """Width and height of the input in the cfg, in pixels."""
         return self.plan.input.w, self.plan.input.h
 
     @property
     def stateful(self) -> tuple[int, ...]:
-        """Indices of the layers that remember something from one call to the next."""
+        """Indices of the recurrent layers, which keep a state from one call to the next."""
         return tuple(self._state_shapes[self.plan.input.h, self.plan.input.w])
 
     @property
     def device(self) -> torch.device:
-        """Where its tensors are."""
+        """The device of its tensors."""
         return self._some_tensor().device
 
     @property
@@ -141,11 +146,17 @@ class Network(nn.Module):
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Compute the raw maps before all heads, or the last layer's output if there is no head.
 
-        x: (B, channels, H, W) in 0..1 (RGB), or (B, inputs) for networks of vectors. H and W may
-        differ from the cfg's where no layer fixes them. Returns a tuple of (B, c, h, w), one a
-        head, whatever `training` says; or a single tensor.
+        Networks with recurrent layers keep their state until `reset`; `step` does not.
 
-        Networks with recurrent layers remember their state until `reset`; `step` does not.
+        Args:
+            x: (B, channels, H, W) in 0..1, RGB, or (B, inputs) for networks of vectors. H and W may
+                differ from the cfg's where no layer fixes them.
+
+        Returns:
+            A tuple of (B, c, h, w), one for each head, in training too; or a single tensor.
+
+        Raises:
+            UsageError: x has another shape.
         """
         if not self.stateful:
             return self._result(self._run(self._steps, x, {}))
@@ -155,9 +166,11 @@ class Network(nn.Module):
     def step(
         self, x: Tensor, state: State | None = None
     ) -> tuple[Tensor | tuple[Tensor, ...], State]:
-        """Compute as `forward` does, from a state (None: zeros), and return the state behind it.
+        """Compute as `forward` does, from a given state, and return the new state too.
 
-        A state is a dictionary: layer index -> its tensors, the batch first.
+        Args:
+            x: as in `forward`.
+            state: layer index -> its tensors, the batch first; None is all zeros.
         """
         state = dict(state or {})
         return self._result(self._run(self._steps, x, state)), state
@@ -165,9 +178,11 @@ class Network(nn.Module):
     def unroll(
         self, x: Tensor, state: State | None = None
     ) -> tuple[list[Tensor | tuple[Tensor, ...]], State]:
-        """Compute `step` for each of x's time steps, (T, B, ...); return T results and the state.
+        """Compute `step` for each time step; return T results and the state after them.
 
-        Darknet lays out a batch with `time_steps=T` in this order: step by step, then sequence.
+        Args:
+            x: (T, B, ...), the order in which Darknet lays out a batch with `time_steps=T`.
+            state: as in `step`.
         """
         results = []
         state = dict(state or {})
@@ -181,16 +196,16 @@ class Network(nn.Module):
         self._state = {}
 
     def activations(self, x: Tensor) -> list[Tensor]:
-        """Return every layer's output as Darknet has it: heads after their activation."""
+        """Return every layer's output as Darknet computes it: heads after their activation."""
         outputs = self._run(self._all_steps, x, self._state)
         return [outputs[index] for index in range(len(self.plan))]
 
     def _result(self, outputs: dict[int, Tensor]) -> Tensor | tuple[Tensor, ...]:
-        found = tuple(outputs[index] for index in self.plan.outputs)
-        return found if self.plan.heads else found[0]
+        results = tuple(outputs[index] for index in self.plan.outputs)
+        return results if self.plan.heads else results[0]
 
     def _run(self, steps: Sequence[Step], x: Tensor, state: State) -> dict[int, Tensor]:
-        """Run the layers; `state` is renewed in place."""
+        """Run the layers; `state` is updated in place."""
         size = (self.plan.input.h, self.plan.input.w)
         if not is_traced(x):
             x, size = self.check(x)
@@ -208,14 +223,14 @@ class Network(nn.Module):
         return outputs
 
     def check(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Refuse a wrong shape before anything is computed; return height and width too."""
-        wanted = self.plan.input
-        if wanted.is_vector:
-            if x.dim() < 2 or math.prod(x.shape[1:]) != wanted.c:
-                raise UsageError(f"input {tuple(x.shape)}: must be (B, {wanted.c})")
+        """Return the input, and its height and width; UsageError if the shape is wrong."""
+        expected = self.plan.input
+        if expected.is_vector:
+            if x.dim() < 2 or math.prod(x.shape[1:]) != expected.c:
+                raise UsageError(f"input {tuple(x.shape)}: must be (B, {expected.c})")
             return x.flatten(1), (0, 0)
-        if x.dim() != 4 or x.shape[1] != wanted.c:
-            raise UsageError(f"input {tuple(x.shape)}: must be (B, {wanted.c}, H, W)")
+        if x.dim() != 4 or x.shape[1] != expected.c:
+            raise UsageError(f"input {tuple(x.shape)}: must be (B, {expected.c}, H, W)")
         size = (x.shape[2], x.shape[3])
         if size not in self._state_shapes:
             self._state_shapes[size] = _state_shapes(self.plan.resized(*size))
@@ -230,7 +245,11 @@ def tie_shared(network: Network) -> None:
 
 
 def as_network(network: Runnable) -> Network:
-    """Return what is a Network; UsageError for an optimized one and for a converted file."""
+    """Return the argument if it is a Network.
+
+    Raises:
+        UsageError: it is an optimized one or a converted file.
+    """
     if isinstance(network, Network):
         return network
     kind = type(network).__name__
@@ -238,20 +257,20 @@ def as_network(network: Runnable) -> Network:
 
 
 def _state_shapes(plan: Plan) -> dict[int, tuple[Shape, ...]]:
-    """Return the shapes of what each layer remembers, of those that remember anything."""
+    """Return the state's shapes of each recurrent layer."""
     shapes = {node.index: node.layer.state(*node.input_shapes) for node in plan}
     return {index: each for index, each in shapes.items() if each}
 
 
 def _state_of(index: int, x: Tensor, shapes: tuple[Shape, ...], state: State) -> tuple[Tensor, ...]:
     """Return a layer's state, zeros where there is none yet."""
-    wanted = [(len(x), *(shape[:1] if shape.is_vector else shape)) for shape in shapes]
+    expected = [(len(x), *(shape[:1] if shape.is_vector else shape)) for shape in shapes]
     if index not in state:
-        return tuple(x.new_zeros(shape) for shape in wanted)
-    found = [tuple(each.shape) for each in state[index]]
-    if found != wanted:
+        return tuple(x.new_zeros(shape) for shape in expected)
+    actual = [tuple(each.shape) for each in state[index]]
+    if actual != expected:
         raise UsageError(
             f"input {tuple(x.shape)}: the network's state is of another batch or size,"
-            f" {found[0]}, not {wanted[0]}; reset() forgets it"
+            f" {actual[0]}, not {expected[0]}; reset() forgets it"
         )
     return state[index]

@@ -1,20 +1,20 @@
-"""What a file says of the network inside it: one record for converted files and checkpoints.
+"""The record of its network in a file's metadata, for converted files and checkpoints.
 
 A file holds it as text, key by key, wherever its format keeps metadata:
 
 | key | value |
 |---|---|
-| `cfg`, `dialect`, `mode` | what the plan is made from again; mode: "normal" or "darknet" |
+| `cfg`, `dialect`, `mode` | the plan is made from them; mode: "normal" or "darknet" |
 | `names` | class names, one a line |
 | `header` | of the weights file: major, minor, revision, seen |
 | `contents` | "raw", "boxes" or "detections", see `network.Contents` |
-| `dtype` | "float32", "float16" or "bfloat16", of the weights |
+| `dtype` | "float32", "float16", "bfloat16" or "float64", of the weights |
 | `input` | width x height x channels of the input, or the number of values |
 | `batch`, `size` | "dynamic" or "1"; "dynamic" or "fixed" |
 | `letterbox` | "true" or "false": how images are meant to be brought to the input |
-| `threshold`, `nms`, `nms_kind` | of "detections": what NMS inside the file was told |
+| `threshold`, `nms`, `nms_kind` | of "detections": the settings of NMS in the file |
 
-All others (`producer`, `classes`, `stride`, `heads`, `anchors`) are for people.
+All others (`producer`, `classes`, `stride`, `heads`, `anchors`) are notes for people.
 """
 
 import re
@@ -35,8 +35,8 @@ KEYS = (
     *("cfg", "dialect", "mode", "names", "header", "contents", "dtype", "input", "batch", "size"),
     *("letterbox", "threshold", "nms", "nms_kind"),
 )
-DTYPES = ("float32", "float16", "bfloat16")
-SHARE = r"(0|1)(\.\d+)?(e-?\d+)?|\d+(\.\d+)?e-\d+"
+DTYPES = ("float32", "float16", "bfloat16", "float64")
+FRACTION = r"(0|1)(\.\d+)?(e-?\d+)?|\d+(\.\d+)?e-\d+"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +47,11 @@ class Origin:
         cfg: text of the cfg; "" where a file has none (it was not written by this package).
         dynamic_batch: whether the batch may vary; else it is 1.
         dynamic_size: whether height and width may vary, in multiples of the stride.
-        letterbox: None where the file does not say.
+        letterbox: whether images keep their aspect ratio; None where the file has no such key.
         threshold: lowest score of a detection; only with contents "detections".
         nms: IoU that NMS allows; only with contents "detections".
         nms_kind: kind of NMS; only with contents "detections".
-        notes: what is for people.
+        notes: for people; nothing reads them.
     """
 
     cfg: str = ""
@@ -88,7 +88,7 @@ class Origin:
         nms: float | None = None,
         nms_kind: str | None = None,
     ) -> Self:
-        """Return the record of a network; `dynamic_size` None: where no layer fixes the size."""
+        """Return the record of a network; `dynamic_size` None: where no layer fixes it."""
         plan = network.plan
         return cls(
             cfg=plan.text,
@@ -109,7 +109,7 @@ class Origin:
         )
 
     def to_text(self) -> dict[str, str]:
-        """Return what a file keeps; `from_text` reads it."""
+        """Return the metadata that a file keeps; `from_text` reads it."""
         text = {
             "cfg": self.cfg,
             "dialect": self.dialect,
@@ -126,7 +126,7 @@ class Origin:
         text |= {key: str(value) for key, value in options.items() if value is not None}
         if self.letterbox is not None:
             text["letterbox"] = str(self.letterbox).lower()
-        # bytes of a cfg that are no text: no format has a place for them
+        # bytes of a cfg that are no text become question marks: no format can hold them
         both = {**self.notes, **text}
         return {key: value.encode("utf-8", "replace").decode() for key, value in both.items()}
 
@@ -144,7 +144,7 @@ class Origin:
         if not cfg or not dialect:
             return cls()
         return cls(
-            # never a path, which a text of a single line would be taken for
+            # a text of a single line would be taken for a path
             cfg=cfg if "\n" in cfg else f"{cfg}\n",
             dialect=dialect,
             mode="darknet" if text.get("mode") == "darknet" else "normal",
@@ -156,15 +156,15 @@ class Origin:
             dynamic_batch=text.get("batch") != "1",
             dynamic_size=text.get("size") != "fixed",
             letterbox={"true": True, "false": False}.get(_text(text, "letterbox")),
-            threshold=_share(text, "threshold", path),
-            nms=_share(text, "nms", path),
+            threshold=_fraction(text, "threshold", path),
+            nms=_fraction(text, "nms", path),
             nms_kind=_text(text, "nms_kind") or None,
             notes={str(k): v for k, v in text.items() if k not in KEYS and isinstance(v, str)},
         )
 
 
 def _notes(plan: Plan) -> dict[str, str]:
-    """Return what is for people."""
+    """Return the notes for people."""
     anchors = [",".join(f"{anchor:g}" for anchor in head.anchors) for head in plan.head_layers]
     return {
         "producer": f"darknet_torch {__version__}",
@@ -187,11 +187,11 @@ def _one_of(text: Mapping[Any, object], key: str, known: Any, path: str | PathLi
     return value
 
 
-def _share(text: Mapping[Any, object], key: str, path: str | PathLike[str]) -> float | None:
+def _fraction(text: Mapping[Any, object], key: str, path: str | PathLike[str]) -> float | None:
     value = text.get(key)
     if value is None:
         return None
-    if not isinstance(value, str) or not re.fullmatch(SHARE, value) or float(value) > 1:
+    if not isinstance(value, str) or not re.fullmatch(FRACTION, value) or float(value) > 1:
         raise WeightsError(f"{path}: {key} {value!r:.60}: must be from 0 to 1")
     return float(value)
 

@@ -1,4 +1,4 @@
-"""Sections -> plan: every layer with its wiring and shapes, but no tensor yet."""
+"""Sections -> plan: every layer with its wiring and shapes, without tensors."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -9,9 +9,10 @@ import darknet_torch.layers  # noqa: F401 (both register their layer types)
 from darknet_torch.errors import ShapeError, UsageError
 from darknet_torch.heads.base import Head
 from darknet_torch.heads.nms import NmsKind
-from darknet_torch.layers.base import Layer, Segment, Shape
+from darknet_torch.layers.base import Layer, Shape
 from darknet_torch.layers.registry import find
 from darknet_torch.network.net_section import NET_SECTIONS, Net
+from darknet_torch.network.node import Node
 from darknet_torch.parsing import parser
 from darknet_torch.parsing.options import Context, bind
 from darknet_torch.parsing.parser import Option, Section
@@ -22,41 +23,15 @@ INT_MAX = 2**31 - 1
 
 
 @dataclass(frozen=True)
-class Node:
-    """A layer in its place.
-
-    inputs: indices of the layers that feed it, -1 for the image; input_shapes: their shapes.
-    shape: of its output. tensors: its own parameters and buffers, in file order.
-    shared: the layer whose tensors it uses instead, if any.
-    """
-
-    index: int
-    layer: Layer
-    inputs: tuple[int, ...]
-    input_shapes: tuple[Shape, ...]
-    shape: Shape
-    tensors: tuple[Segment, ...]
-    shared: int | None = None
-
-    @property
-    def name(self) -> str:
-        """Name of the section."""
-        return self.layer.section.name
-
-    @property
-    def segments(self) -> tuple[Segment, ...]:
-        """What stands in the weights file, in its order."""
-        return tuple(segment for segment in self.tensors if segment.stored)
-
-    @property
-    def floats(self) -> int:
-        """Number of floats in the weights file."""
-        return sum(segment.count for segment in self.segments)
-
-
-@dataclass(frozen=True)
 class Plan:
-    """A whole network: `input` is the shape of one picture, `nodes` its layers in file order."""
+    """All layers of a network.
+
+    Args:
+        net: the options of [net].
+        context: dialect, mode, and where files that a cfg names are looked for.
+        input: shape of one image.
+        nodes: the layers in the order of the cfg.
+    """
 
     net: Net
     context: Context
@@ -90,7 +65,7 @@ class Plan:
 
     @property
     def floats(self) -> int:
-        """Number of floats in the whole weights file, its header aside."""
+        """Number of floats in the whole weights file, without its header."""
         return sum(node.floats for node in self.nodes)
 
     @cached_property
@@ -109,7 +84,7 @@ class Plan:
 
     @cached_property
     def classes(self) -> int:
-        """Most classes of a head; 0 where there is none."""
+        """Largest number of classes of a head; 0 without heads."""
         return max((head.classes for head in self.head_layers), default=0)
 
     @cached_property
@@ -121,7 +96,7 @@ class Plan:
 
     @cached_property
     def nms(self) -> tuple[NmsKind, float]:
-        """Kind of NMS and its beta: those of the last head, as in Darknet."""
+        """Kind of NMS and the exponent of `diounms`: those of the last head, as in Darknet."""
         return self.head_layers[-1].nms()
 
     @cached_property
@@ -157,12 +132,13 @@ class Plan:
         return self.input.h % rows == 0 and self.input.w % columns == 0
 
     def resized(self, height: int, width: int) -> "Plan":
-        """Return the plan for another size of input.
+        """Return the plan for another size of input, in pixels.
 
-        Raises ShapeError if a layer cannot be, or would need other weights.
+        Raises:
+            ShapeError: a layer does not fit, or would need other weights.
         """
         if self.input.is_vector:
-            raise ShapeError(f"{self.net.section.where()}: the input is a vector, not a picture")
+            raise ShapeError(f"{self.net.section.where()}: the input is a vector, not an image")
         net = replace(self.net, height=height, width=width)
         other = _connect(net, [node.layer for node in self.nodes], self.context)
         for mine, theirs in zip(self.nodes, other.nodes, strict=True):
@@ -176,7 +152,7 @@ class Plan:
         return other
 
     def with_layers(self, sections: Sequence[Section]) -> "Plan":
-        """Return the plan of other layer sections below the same [net] and input."""
+        """Return the plan of other layers below the same [net] and input."""
         width, height = self.input.w or None, self.input.h or None  # no sides: vectors
         return make_plan([self.net.section, *sections], self.context, width=width, height=height)
 
@@ -188,9 +164,16 @@ def make_plan(
     width: int | None = None,
     height: int | None = None,
 ) -> Plan:
-    """Bind, wire and measure all sections; `width` and `height` replace those of [net].
+    """Return the plan of a cfg's sections.
 
-    Raises CfgError (ShapeError where layers do not fit) with file and line.
+    Args:
+        sections: [net] and the layers.
+        context: dialect, mode, and where files that a cfg names are looked for.
+        width: of the network's input in pixels; None is that of [net].
+        height: of the network's input in pixels; None is that of [net].
+
+    Raises:
+        CfgError: with file and line; ShapeError where layers do not fit.
     """
     first = sections[0]
     if first.name not in NET_SECTIONS:
@@ -224,14 +207,14 @@ def _connect(net: Net, layers: Sequence[Layer], context: Context) -> Plan:
 def _input_shape(net: Net) -> Shape:
     shape = net.shape()
     try:
-        _must_be_sane(shape)
+        _check_shape(shape)
     except ValueError as error:
         raise net.section.error(str(error), kind=ShapeError) from error
     return shape
 
 
 def _sharing(node: Node, before: Sequence[Node]) -> Node:
-    """Drop the tensors of a layer that uses those of another; ShapeError if they do not fit."""
+    """Drop a layer's tensors if it uses those of another; ShapeError if they do not fit."""
     layer = node.layer
     try:
         number = layer.shares(node.index)
@@ -272,7 +255,7 @@ def _node(
 ) -> Node:
     try:
         shape = layer.shape(*input_shapes)
-        _must_be_sane(shape)
+        _check_shape(shape)
         tensors = tuple(layer.weights(*input_shapes))
         if sum(tensor.count for tensor in tensors) > INT_MAX:
             raise ValueError("has more weights than Darknet can count")
@@ -283,7 +266,7 @@ def _node(
     return Node(index, layer, inputs, input_shapes, shape, tensors)
 
 
-def _must_be_sane(shape: Shape) -> None:
+def _check_shape(shape: Shape) -> None:
     if shape.c < 1 or (not shape.is_vector and (shape.h < 1 or shape.w < 1)):
         raise ValueError("nothing is left of the map before it: the input is too small")
     if shape.size > INT_MAX:

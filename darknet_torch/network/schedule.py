@@ -1,4 +1,4 @@
-"""The order in which the layers of a plan run, and when an output is not needed any more."""
+"""The order in which the layers of a plan run, and when each output can be dropped."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class Step:
 
 
 def schedule(plan: Plan, outputs: tuple[int, ...]) -> tuple[Step, ...]:
-    """Return the layers that some outputs need in order, each with what may be dropped after it."""
+    """Return the layers that some outputs need, in order, with what can be dropped after each."""
     needed = {index for index in outputs if index >= 0}
     for node in reversed(plan.nodes):
         if node.index in needed:

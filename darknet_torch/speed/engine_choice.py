@@ -1,4 +1,4 @@
-"""The fastest engine for a network on this machine, by a short trial that is remembered.
+"""The fastest engine for a network on this machine, measured once and kept in the cache.
 
 network = with_engine(load("yolov4-tiny"), "auto")
 """
@@ -32,10 +32,16 @@ DISTRIBUTIONS = {"cv2": "opencv-python-headless"}
 
 
 def with_engine(network: Network, engine: str, batch: int = 1) -> Network | Converted:
-    """Return the network as an engine runs it; the ONNX file for it is kept in the cache.
+    """Return the network as an engine runs it; its ONNX file is kept in the cache.
 
-    engine: "torch" (the network itself), "onnxruntime", "openvino", "opencv", or "auto": what
-    `choose` finds the fastest. Raises UsageError where it is not installed.
+    Args:
+        network: a Network with values.
+        engine: "torch" (the network itself), "onnxruntime", "openvino", "opencv", or "auto": the
+            one that `choose` returns.
+        batch: number of images in a batch, for "auto".
+
+    Raises:
+        UsageError: there is no such engine, or it is not installed.
     """
     if engine not in CHOICES:
         raise UsageError(f"engine {engine}: must be one of {', '.join(CHOICES)}")
@@ -44,33 +50,37 @@ def with_engine(network: Network, engine: str, batch: int = 1) -> Network | Conv
 
 
 def choose(network: Network, batch: int = 1, *, again: bool = False) -> str:
-    """Return the fastest installed engine for batches of that size; remember it in the cache.
+    """Return the fastest installed engine, and keep the result in the cache.
 
-    again: measure although it is remembered. What is remembered holds for these weights, this
-    size of input, these threads and these versions.
+    A result holds for the same weights, size of input, number of threads and versions.
+
+    Args:
+        network: a Network with values.
+        batch: number of images in a batch.
+        again: measure although the cache has a result.
     """
-    memory, key = _folder() / "engines.json", _key(network, batch)
-    known = _remembered(memory)
+    cache, key = _folder() / "engines.json", _key(network, batch)
+    known = _cached(cache)
     if key not in known or again:
         known[key] = _fastest(network, batch)
-        write_atomically(memory, json.dumps(known, indent=1))
+        write_atomically(cache, json.dumps(known, indent=1))
     return known[key]
 
 
-def _remembered(memory: Path) -> dict[str, str]:
-    """Read what is remembered; nothing if the file is damaged."""
+def _cached(cache: Path) -> dict[str, str]:
+    """Return the results in the cache; none if the file is damaged."""
     try:
-        known = json.loads(memory.read_text()) if is_file(memory) else {}
+        known = json.loads(cache.read_text()) if is_file(cache) else {}
     except ValueError:
         return {}
-    whole = isinstance(known, dict) and all(each in CHOICES for each in known.values())
-    return known if whole else {}
+    is_valid = isinstance(known, dict) and all(each in CHOICES for each in known.values())
+    return known if is_valid else {}
 
 
 def _fastest(network: Network, batch: int) -> str:
     """Run all engines in turns and return the one with the smallest median."""
     if network.stateful:
-        return "torch"  # no other engine keeps a state
+        return "torch"  # the other engines keep no state
     runners: dict[str, Callable[[Tensor], Any]] = {"torch": network}
     for name in CHOICES[2:]:
         if engines.installed(name):
@@ -105,21 +115,21 @@ def _folder() -> Path:
 
 
 def _key(network: Network, batch: int) -> str:
-    present = {"torch": torch.__version__} | {
+    installed = {"torch": torch.__version__} | {
         name: packages.version(DISTRIBUTIONS.get(each.package, each.package))
         for name, each in ENGINES.items()
         if name != "torch" and engines.installed(name)
     }
-    versions = ", ".join(f"{name} {version}" for name, version in present.items())
+    versions = ", ".join(f"{name} {version}" for name, version in installed.items())
     threads = torch.get_num_threads()
     size = network.plan.input
     return f"{_digest(network)} {size} batch {batch} threads {threads} {versions}"
 
 
 def _digest(network: Network) -> str:
-    """Digest of the cfg, the dialect and all values."""
-    total = hashlib.sha256(f"{network.plan.context.dialect.name}\n{network.plan.text}".encode())
+    """Return a digest of the cfg, the dialect and all values."""
+    digest = hashlib.sha256(f"{network.plan.context.dialect.name}\n{network.plan.text}".encode())
     for name, tensor in network.state_dict().items():
-        total.update(name.encode())
-        total.update(tensor.detach().cpu().contiguous().view(-1).numpy().tobytes())
-    return total.hexdigest()[:32]
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).numpy().tobytes())
+    return digest.hexdigest()[:32]

@@ -1,9 +1,9 @@
-"""Network -> the same answers, sooner: batch norm folded, weights packed once, compiled on request.
+"""Network -> the same outputs, faster: batch norm folded, weights packed once, compiled on request.
 
-What costs the plain network its time on a CPU: every call brings all weights into the blocked
-layout that oneDNN computes in, and each activation is another pass over memory. Packed weights and
-activations inside the product remedy both without a compiler; Inductor fuses what is left between
-the products, for some seconds (per size of input) of compiling.
+On a CPU, a plain network spends time on converting all weights to the blocked layout of oneDNN at
+every call, and on another pass over memory for each activation. Packed weights and activations
+fused into the convolutions avoid both without a compiler; Inductor fuses the operations between
+convolutions, for some seconds (per size of input) of compiling.
 """
 
 from collections import Counter
@@ -31,17 +31,16 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 PATIENCE = 16
-"""How often another shape of input than the first must come before it is compiled too."""
+"""Number of calls after which a shape of input other than the first is compiled too."""
 MOST_SHAPES = 8
-"""How many shapes are compiled; others run as without."""
+"""Most shapes that are compiled; others run without."""
 LONG_SUM = 288
-"""A sum of so many products is long: 32 channels of 3 x 3. bfloat16's errors of 0.4 % cancel in it.
-"""
+"""Products in a long sum: 32 channels of 3 x 3. bfloat16's errors of 0.4 % cancel in it."""
 MOSTLY_LONG = 0.9
 """Share of long sums from which on a network is computed in bfloat16 throughout.
 
-In networks of fewer channels the short sums would move the boxes; in float32 they do not. What
-reads the picture is float32 in all: the error of its few weights is the same everywhere."""
+In networks of fewer channels the short sums would move the boxes; in float32 they do not. Layers
+that read the image are always float32: the error of their few weights is the same everywhere."""
 
 
 def optimize(
@@ -58,10 +57,10 @@ def optimize(
 
     Args:
         network: a Network with values.
-        dtype: what is computed in. Where the processor does not multiply float16 or bfloat16
-            there is one DarknetWarning, and it is float32, which is faster there than what
-            imitates them. In networks of few channels, such as mobilenets, bfloat16 is for long
-            sums only.
+        dtype: the type that it computes in. Where the processor does not multiply float16 or
+            bfloat16 there is one DarknetWarning, and it is float32, which is faster there than an
+            emulation. In networks of few channels, such as mobilenets, bfloat16 is for long sums
+            only.
         compile: let Inductor compile, at the first call (5 to 50 s); where no C++ compiler is
             installed there is one DarknetWarning, and all is as with False. The first shape of
             input is compiled at once, another when it has come often, the rest runs as with False.
@@ -90,11 +89,15 @@ def optimize(
 
 
 class Optimized(nn.Module):
-    """A network that only computes; make it with `optimize`. It stands wherever a Network does.
+    """A network for inference only, made by `optimize`; it is `Runnable`, like a Network.
 
-    plan, names, input_size: those of the network; dtype: what it computes in; compiles: whether
-    Inductor compiles it. one_by_one: whether it takes the pictures of a batch one at a time, as
-    Winograd's convolutions of a single one stay in the cache.
+    Attributes:
+        plan: that of the network.
+        names: of its classes.
+        dtype: the type that it computes in.
+        compiles: whether Inductor compiles it.
+        one_by_one: whether it runs the images of a batch one at a time, as Winograd's convolutions
+            of a single one stay in the cache.
     """
 
     def __init__(
@@ -110,14 +113,14 @@ class Optimized(nn.Module):
             self.network = packed(folded, _dtypes(folded, dtype), layout, compiled=compiled)
         self.one_by_one = any(isinstance(each, WinogradConv) for each in self.network.layers)
         self.input_dtype = dtype if folded.stateful else torch.float32
-        self._fixed: dict[tuple[int, ...], Callable[[Tensor], Outputs]] = {}
-        self._seen: Counter[tuple[int, ...]] = Counter()
-        self._making = Lock()
+        self._runners: dict[tuple[int, ...], Callable[[Tensor], Outputs]] = {}
+        self._calls: Counter[tuple[int, ...]] = Counter()
+        self._lock = Lock()
         self.eval()
 
     @property
     def input_size(self) -> tuple[int, int]:
-        """Width and height of the input that the cfg asks for, in pixels."""
+        """Width and height of the input in the cfg, in pixels."""
         return self.plan.input.w, self.plan.input.h
 
     @property
@@ -143,41 +146,41 @@ class Optimized(nn.Module):
         if x.dim() == 4:
             x = x.contiguous(memory_format=self.layout)
         if self.one_by_one and len(x) > 1:
-            found = [self._outputs(picture) for picture in x.split(1)]
-            joined = tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+            outputs = [self._outputs(image) for image in x.split(1)]
+            joined = tuple(torch.cat(parts) for parts in zip(*outputs, strict=True))
         else:
             joined = self._outputs(x)
         return joined if self.plan.heads else joined[0]
 
     def _outputs(self, x: Tensor) -> tuple[Tensor, ...]:
-        run = self._fixed.get(tuple(x.shape))
+        run = self._runners.get(tuple(x.shape))
         if run is None:
             makes = not self.network.stateful and (self.compiles or self.device.type == "cuda")
-            run = self._alone if makes else self.network
-        found = run(x)
-        return tuple(y.float() for y in ((found,) if isinstance(found, Tensor) else found))
+            run = self._run_locked if makes else self.network
+        outputs = run(x)
+        return tuple(y.float() for y in ((outputs,) if isinstance(outputs, Tensor) else outputs))
 
     def reset(self) -> None:
         """Forget the state of recurrent layers."""
         self.network.reset()
 
-    def _alone(self, x: Tensor) -> Outputs:
-        """Run what has no program yet, or make one; see `compiled_for` for why alone."""
-        with self._making:
+    def _run_locked(self, x: Tensor) -> Outputs:
+        """Run a shape without a program, or make one; one thread at a time, see `compiled_for`."""
+        with self._lock:
             return self._runner(x)(x)
 
     def _runner(self, x: Tensor) -> Callable[[Tensor], Outputs]:
-        """Return what computes inputs of this shape, made now if its time has come."""
+        """Return the function for inputs of this shape, made now if it has been called often."""
         shape = tuple(x.shape)
-        if shape in self._fixed:  # by the thread before
-            return self._fixed[shape]
-        self._seen[shape] += 1
-        due = not self._fixed or self.device.type == "cuda" or self._seen[shape] >= PATIENCE
-        if not due or len(self._fixed) >= MOST_SHAPES:
+        if shape in self._runners:  # by the thread before
+            return self._runners[shape]
+        self._calls[shape] += 1
+        due = not self._runners or self.device.type == "cuda" or self._calls[shape] >= PATIENCE
+        if not due or len(self._runners) >= MOST_SHAPES:
             return self.network
-        return self._made(x)
+        return self._make_runner(x)
 
-    def _made(self, x: Tensor) -> Callable[[Tensor], Outputs]:
+    def _make_runner(self, x: Tensor) -> Callable[[Tensor], Outputs]:
         run: Callable[[Tensor], Outputs] = self.network
         if self.compiles:
             try:
@@ -186,8 +189,8 @@ class Optimized(nn.Module):
                 first = (str(error).strip() or type(error).__name__).splitlines()[0]
                 warn(f"not compiled: {first}")
                 self.compiles = False
-        self._fixed[tuple(x.shape)] = _CudaGraph(run, x) if x.is_cuda else run
-        return self._fixed[tuple(x.shape)]
+        self._runners[tuple(x.shape)] = _CudaGraph(run, x) if x.is_cuda else run
+        return self._runners[tuple(x.shape)]
 
 
 class _CudaGraph:
@@ -213,7 +216,7 @@ class _CudaGraph:
 
 
 def _dtypes(folded: Network, dtype: torch.dtype) -> list[torch.dtype]:
-    """Return what each layer is computed in."""
+    """Return the type that each layer computes in."""
     if dtype != torch.bfloat16:
         return [dtype] * len(folded.plan)
     long = [_is_long(layer) for layer in folded.layers]
@@ -231,7 +234,7 @@ def _is_long(layer: nn.Module) -> bool:
 
 
 def _computed_in(network: Network, dtype: torch.dtype) -> torch.dtype:
-    """Return the type asked for, or float32 and DarknetWarning if the processor lacks it."""
+    """Return the requested type, or float32 with a DarknetWarning if the processor lacks it."""
     if computes_natively(network.device, dtype):
         return dtype
     name = str(dtype).removeprefix("torch.")
@@ -240,7 +243,7 @@ def _computed_in(network: Network, dtype: torch.dtype) -> torch.dtype:
 
 
 def _can_compile(network: Network) -> bool:
-    """Say whether what Inductor needs is installed; DarknetWarning if not."""
+    """Return whether the compiler that Inductor needs is installed; DarknetWarning if not."""
     if network.device.type == "cuda":
         missing = "" if util.find_spec("triton") else "no triton"
     else:

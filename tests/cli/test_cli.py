@@ -31,7 +31,7 @@ num=2
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with net.cfg, net.weights, net.names and two pictures; it is the current folder."""
+    """A folder with net.cfg, net.weights, net.names and two images; it is the current folder."""
     torch.manual_seed(1)
     (tmp_path / "net.cfg").write_text(CFG)
     (tmp_path / "net.names").write_text("ant\nbee\n")
@@ -43,19 +43,19 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_detect_writes_what_is_asked(files, capsys) -> None:
+def test_detect_writes_the_requested_files(files, capsys) -> None:
     arguments = (
         "detect net.cfg net.weights photos --threshold 0.3 --save picture,crops,txt,json,voc"
     )
     assert main(arguments.split()) == 0
     printed = capsys.readouterr().out
-    found = dt.detect(dt.load("net.cfg", "net.weights"), "photos/a.png", threshold=0.3)
-    assert len(found) > 1
-    assert f"photos/a.png: {found}" in printed
+    detections = dt.detect(dt.load("net.cfg", "net.weights"), "photos/a.png", threshold=0.3)
+    assert len(detections) > 1
+    assert f"photos/a.png: {detections}" in printed
     out = files / "detections"
     assert Image.open(out / "a.jpg").size == (50, 40)
-    assert json.loads((out / "a.json").read_text()) == json.loads(found.to_json())
-    assert (out / "a.txt").read_text() == found.to_yolo()
+    assert json.loads((out / "a.json").read_text()) == json.loads(detections.to_json())
+    assert (out / "a.txt").read_text() == detections.to_yolo()
     assert (out / "b.xml").read_text().startswith("<annotation>")
     assert sorted(p.name for p in (out / "a-crops").iterdir())[0] == "000.jpg"
     assert not list(out.rglob(".*")), "a temporary file is left"
@@ -75,14 +75,14 @@ def test_one_name_twice(files) -> None:
     assert sorted(p.name for p in (files / "detections").iterdir()) == ["b-2.jpg", "b.jpg"]
 
 
-def test_the_picture_itself_is_not_overwritten(files, capsys) -> None:
+def test_the_image_itself_is_not_overwritten(files, capsys) -> None:
     before = (files / "photos" / "b.jpg").read_bytes()
     assert main("detect net.cfg net.weights photos/b.jpg --out photos".split()) == 2
     assert "would overwrite" in capsys.readouterr().err
     assert (files / "photos" / "b.jpg").read_bytes() == before
 
 
-def test_a_broken_picture_is_reported_at_the_end(files, capsys) -> None:
+def test_a_broken_image_is_reported_at_the_end(files, capsys) -> None:
     (files / "photos" / "a.png").write_bytes(b"nonsense")
     assert main("detect net.cfg net.weights photos --batch-size 2".split()) == 1
     captured = capsys.readouterr()
@@ -139,8 +139,8 @@ def test_check(files, capsys) -> None:
     assert "fills 2 layers" in capsys.readouterr().out
     (files / "net.cfg").write_text(CFG.replace("stride=4", "stride=4\nfliters=3"))
     assert main(["check", "net.cfg"]) == 1
-    wanted = "net.cfg:9: [convolutional] fliters: unknown option; did you mean filters?"
-    assert wanted in capsys.readouterr().out
+    message = "net.cfg:9: [convolutional] fliters: unknown option; did you mean filters?"
+    assert message in capsys.readouterr().out
     assert main(["check", "net.cfg", "net.weights", "--mode", "strict"]) == 1
 
 

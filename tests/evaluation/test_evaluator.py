@@ -286,4 +286,4 @@ def test_the_commands_exit_status(folder: Path, capsys) -> None:
     assert main(["evaluate", "net.cfg", "net.weights", "data.yaml", "--strict"]) == 2
     assert main(["evaluate", "net.cfg", "net.weights", "nothing.yaml"]) == 2
     assert main(["evaluate", "net.cfg", "net.weights", "data.yaml", "more.yaml"]) == 2
-    assert "one DATA wanted, not 2" in capsys.readouterr().err
+    assert "must be one DATA, not 2" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Other formats: PyTorch's programs run without this package; what cannot be here says so."""
+"""Other formats: PyTorch's programs run without this package; errors say what is missing."""
 
 import json
 import os
@@ -45,14 +45,14 @@ def images(network: Network, batch: int, more: int = 0) -> Tensor:
     return torch.rand(batch, *size, generator=torch.Generator().manual_seed(batch))
 
 
-def wanted(network: Network, contents: str, x: Tensor) -> tuple[Tensor, ...]:
+def expected_outputs(network: Network, contents: str, x: Tensor) -> tuple[Tensor, ...]:
     with torch.no_grad():
-        found = prepared(network, contents)(x)
-    return found if isinstance(found, tuple) else (found,)
+        outputs = prepared(network, contents)(x)
+    return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
-def worst(got: Any, want: Any) -> float:
-    pairs = zip(got, want, strict=True)
+def worst(actual: Any, expected: Any) -> float:
+    pairs = zip(actual, expected, strict=True)
     return max(relative_error(a.numpy(), b.numpy()) for a, b in pairs)
 
 
@@ -80,13 +80,13 @@ def test_programs_run_without_this_package(
         "sys.modules['darknet_torch'] = None\n"
         f"run = {PROGRAMS[name].format(str(path))}\n"
         f"inputs = torch.load({str(tmp_path / 'inputs.pt')!r})\n"
-        "with torch.no_grad(): found = [tuple(run(x)) for x in inputs]\n"
-        f"torch.save(found, {str(tmp_path / 'found.pt')!r})\n"
+        "with torch.no_grad(): outputs = [tuple(run(x)) for x in inputs]\n"
+        f"torch.save(outputs, {str(tmp_path / 'outputs.pt')!r})\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for x, found in zip(inputs, torch.load(tmp_path / "found.pt"), strict=True):
-        assert worst(found, wanted(network, contents, x)) < 5e-6
+    for x, outputs in zip(inputs, torch.load(tmp_path / "outputs.pt"), strict=True):
+        assert worst(outputs, expected_outputs(network, contents, x)) < 5e-6
 
 
 @pytest.mark.parametrize("name", [*PROGRAMS, "net.onnx", "net.xml"])
@@ -100,8 +100,8 @@ def test_a_file_is_loaded_like_a_network(name: str, network: Network, tmp_path: 
     with torch.no_grad():
         x = images(network, 2)
         assert worst(loaded(x), network(x)) < 5e-6
-    photo = torch.randint(0, 256, (3, 40, 50), dtype=torch.uint8)
-    mine, theirs = (dt.detect(each, photo, threshold=0.1) for each in (network, loaded))
+    image = torch.randint(0, 256, (3, 40, 50), dtype=torch.uint8)
+    mine, theirs = (dt.detect(each, image, threshold=0.1) for each in (network, loaded))
     assert len(mine) > 0
     assert torch.allclose(mine.xyxy, theirs.xyxy, atol=1e-3)  # type: ignore[union-attr]
 
@@ -128,7 +128,7 @@ def test_openvino_keeps_boxes_and_metadata(network: Network, tmp_path: Path) -> 
     assert (origin.contents, origin.names, origin.letterbox) == ("boxes", ("ant", "bee"), False)
     run: Any = dt.load(tmp_path / "net.xml")
     x = images(network, 3)
-    assert worst(run(x), wanted(network, "boxes", x)) < 1e-4
+    assert worst(run(x), expected_outputs(network, "boxes", x)) < 1e-4
 
 
 def test_a_compiled_package_without_a_compiler(
@@ -177,7 +177,7 @@ def test_a_converter_that_fails(name: str, network: Network, tmp_path: Path) -> 
     assert not list(folder.iterdir())
 
 
-def test_the_error_of_a_converter_is_told_without_the_hints_after_it() -> None:
+def test_the_error_of_a_converter_is_shown_without_the_hints_after_it() -> None:
     with pytest.raises(UsageError, match=r"RuntimeError: no such operator$"):
         run(sys.executable, fails)
 

@@ -1,4 +1,4 @@
-"""ONNX files: the network's numbers in ONNX Runtime, OpenVINO and OpenCV, suppression inside."""
+"""ONNX files: the network's numbers in ONNX Runtime, OpenVINO and OpenCV, with NMS inside."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor
 import darknet_torch as dt
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters.tracing import prepared
-from darknet_torch.heads.nms import suppress
+from darknet_torch.heads.nms import non_maximum_suppression as nms
 from darknet_torch.inference.converted import Converted
 from darknet_torch.inference.engines import installed
 from darknet_torch.network import Network
@@ -23,7 +23,7 @@ pytest.importorskip("onnxscript", reason='needs the extra "onnx"')
 onnxruntime = pytest.importorskip("onnxruntime", reason="runs what was exported")
 
 from darknet_torch.exporters import onnx as exporter  # noqa: E402
-from darknet_torch.exporters.onnx_suppression import with_suppression  # noqa: E402
+from darknet_torch.exporters.onnx_nms import with_nms  # noqa: E402
 from darknet_torch.inference import converted  # noqa: E402 (after what may skip)
 
 pytestmark = [
@@ -64,7 +64,7 @@ def real(name: str, **options: Any) -> Network:
     return dt.load(cfg, weights, **options)
 
 
-def pictures(network: Network, batch: int, more: int = 0) -> Tensor:
+def random_images(network: Network, batch: int, more: int = 0) -> Tensor:
     shape, (rows, columns) = network.plan.input, network.plan.stride
     sides = () if shape.is_vector else (shape.h + more * rows, shape.w + more * columns)
     return torch.rand(batch, shape.c, *sides, generator=torch.Generator().manual_seed(batch))
@@ -88,9 +88,9 @@ def test_raw_outputs(name: str, tmp_path: Path) -> None:
     dt.export(network, tmp_path / "net.onnx")
     run = opened(network, tmp_path / "net.onnx")
     for batch in (1, 3):
-        assert worst(run, network, pictures(network, batch)) < 5e-5
+        assert worst(run, network, random_images(network, batch)) < 5e-5
     if run.origin.dynamic_size:
-        assert worst(run, network, pictures(network, 2, more=2)) < 5e-5
+        assert worst(run, network, random_images(network, 2, more=2)) < 5e-5
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -100,7 +100,7 @@ def test_boxes_of_every_head(name: str, tmp_path: Path) -> None:
     for engine in filter(installed, ENGINES):
         run = opened(network, tmp_path / "net.onnx", engine)
         for batch in (1, 3):
-            assert worst(run, network, pictures(network, batch)) < 1e-4
+            assert worst(run, network, random_images(network, batch)) < 1e-4
 
 
 @needs_shared
@@ -111,7 +111,7 @@ def test_real_models(name: str, tmp_path: Path) -> None:
     run = opened(network, tmp_path / "net.onnx")
     for batch, more in ((1, 0), (3, 0), (1, 1)):
         if not more or run.origin.dynamic_size:
-            assert worst(run, network, pictures(network, batch, more)) < 1e-5
+            assert worst(run, network, random_images(network, batch, more)) < 1e-5
 
 
 def test_float16(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_float16(tmp_path: Path) -> None:
     assert {each.data_type for each in half.graph.initializer} >= {onnx.TensorProto.FLOAT16}
     assert half.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     run = opened(network, tmp_path / "float16.onnx")
-    assert 0 < worst(run, network, pictures(network, 2)) < 1e-2
+    assert 0 < worst(run, network, random_images(network, 2)) < 1e-2
 
 
 def test_fixed_batch_and_size(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_fixed_batch_and_size(tmp_path: Path) -> None:
     dt.export(network, path, dynamic_batch=False, dynamic_size=False)
     dims = onnx.load(path).graph.input[0].type.tensor_type.shape.dim
     assert [dim.dim_value for dim in dims] == [1, *network.plan.input]
-    assert worst(opened(network, path), network, pictures(network, 3)) < 5e-5  # one by one
+    assert worst(opened(network, path), network, random_images(network, 3)) < 5e-5  # one by one
     other = dt.plan(network.plan.text, width=network.plan.input.w * 2)
     with pytest.raises(UsageError, match="for an input of"):
         Converted(path, other, (), "onnxruntime", converted.read_origin(path))
@@ -147,7 +147,7 @@ def test_the_size_varies_though_a_map_has_one_pixel(tmp_path: Path) -> None:
     run = opened(network, tmp_path / "net.onnx")
     assert run.origin.dynamic_size
     for more in (0, 1, 2):
-        assert worst(run, network, pictures(network, 2, more)) < 5e-5
+        assert worst(run, network, random_images(network, 2, more)) < 5e-5
 
 
 def test_a_file_whose_size_cannot_vary_says_so(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_file_whose_size_cannot_vary_says_so(tmp_path: Path) -> None:
     dt.export(network, tmp_path / "net.onnx")
     run = opened(network, tmp_path / "net.onnx")
     assert not run.origin.dynamic_size
-    assert worst(run, network, pictures(network, 3)) < 5e-5
+    assert worst(run, network, random_images(network, 3)) < 5e-5
     with pytest.raises(UsageError, match="dynamic_size: torch cannot export this network so"):
         dt.export(network, tmp_path / "net.onnx", dynamic_size=True)
 
@@ -179,7 +179,7 @@ def test_opset(opset: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"opset": 11}, "at least 18"),
         ({"contents": "pictures"}, "must be raw, boxes or detections"),
@@ -192,8 +192,8 @@ def test_opset(opset: int, tmp_path: Path) -> None:
         ({"max_batch": 2}, "onnx has no option max_batch; its options are contents, dtype,"),
     ],
 )
-def test_wrong_options(options: dict[str, Any], said: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_wrong_options(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
         dt.export(mini("yolo.alexeyab", tmp_path), tmp_path / "net.onnx", **options)
     assert not (tmp_path / "net.onnx").exists()
 
@@ -206,7 +206,7 @@ def test_wrong_options(options: dict[str, Any], said: str, tmp_path: Path) -> No
         ({"max_det": 5}, "detections"),
     ],
 )
-def test_options_of_detections_ask_for_them(
+def test_options_of_detections_imply_them(
     options: dict[str, Any], contents: str, tmp_path: Path
 ) -> None:
     dt.export(mini("yolo.alexeyab", tmp_path), tmp_path / "net.onnx", **options)
@@ -215,16 +215,16 @@ def test_options_of_detections_ask_for_them(
 
 
 def test_networks_that_cannot_be(tmp_path: Path) -> None:
-    for name, options, said in (
+    for name, options, message in (
         ("gru_pass1.pjreddie", {}, "recurrent"),
         ("connected.pjreddie", {"contents": "boxes"}, "no head"),
         ("local.pjreddie", {"dynamic_size": True}, "fixes the size"),
     ):
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(UsageError, match=message):
             dt.export(mini(name, tmp_path), tmp_path / "net.onnx", **options)
 
 
-# suppression
+# NMS
 
 
 def identity() -> Any:
@@ -247,12 +247,12 @@ def crowd(count: int, seed: int) -> tuple[Tensor, Tensor]:
     return boxes, scores
 
 
-def wanted(boxes: Tensor, scores: Tensor, kind: Any, beta: float) -> Tensor:
-    """Rows by `boxes.suppress`, which the answer keys check, in any order."""
-    picture, box, class_id = (scores > 0.25).nonzero(as_tuple=True)
-    score = scores[picture, box, class_id]
-    alive = suppress(boxes[picture, box], score, picture * 3 + class_id, 0.45, kind, beta)
-    columns = (picture[:, None], boxes[picture, box], score[:, None], class_id[:, None])
+def expected_rows(boxes: Tensor, scores: Tensor, kind: Any, beta: float) -> Tensor:
+    """Rows by `heads.nms`, which the answer keys check, in any order."""
+    image, box, class_id = (scores > 0.25).nonzero(as_tuple=True)
+    score = scores[image, box, class_id]
+    alive = nms(boxes[image, box], score, image * 3 + class_id, 0.45, kind, beta)
+    columns = (image[:, None], boxes[image, box], score[:, None], class_id[:, None])
     return torch.cat([each.float() for each in columns], dim=1)[alive]
 
 
@@ -263,39 +263,39 @@ def in_order(rows: Any) -> Any:
 
 @pytest.mark.parametrize("kind", ["default", "greedynms", "diounms"])
 @pytest.mark.parametrize("count", [1, 40, 300])
-def test_suppression_is_darknets(kind: str, count: int) -> None:
-    model = with_suppression(identity(), 0.25, 0.45, kind, 0.7, None)
+def test_nms_is_darknets(kind: str, count: int) -> None:
+    model = with_nms(identity(), 0.25, 0.45, kind, 0.7, None)
     onnx.checker.check_model(model, full_check=True)
     session = onnxruntime.InferenceSession(model.SerializeToString())
     boxes, scores = crowd(count, seed=count)
     if kind == "default":  # the operator leaves open which of two equal scores wins
         scores = scores + torch.arange(count)[None, :, None] * 1e-5
     (rows,) = session.run(None, {"boxes_in": boxes.numpy(), "scores_in": scores.numpy()})
-    want = wanted(boxes, scores, kind, 0.7)
-    assert count == 1 or 0 < len(want) < int((scores > 0.25).sum())
-    assert rows.shape == want.shape
-    assert np.array_equal(in_order(rows), in_order(want))
+    expected = expected_rows(boxes, scores, kind, 0.7)
+    assert count == 1 or 0 < len(expected) < int((scores > 0.25).sum())
+    assert rows.shape == expected.shape
+    assert np.array_equal(in_order(rows), in_order(expected))
 
 
 def test_nothing_above_the_threshold_and_a_limit() -> None:
     boxes, scores = crowd(50, seed=1)
     for kind in ("default", "diounms"):
-        model = with_suppression(identity(), 0.25, 0.45, kind, 0.6, 2)
+        model = with_nms(identity(), 0.25, 0.45, kind, 0.6, 2)
         session = onnxruntime.InferenceSession(model.SerializeToString())
         (none,) = session.run(
             None, {"boxes_in": boxes.numpy(), "scores_in": np.zeros_like(scores.numpy())}
         )
         assert none.shape == (0, 7)
         (rows,) = session.run(None, {"boxes_in": boxes.numpy(), "scores_in": scores.numpy()})
-        places, counts = np.unique(rows[:, [0, 6]], axis=0, return_counts=True)
-        assert len(places) == 6
+        groups, counts = np.unique(rows[:, [0, 6]], axis=0, return_counts=True)
+        assert len(groups) == 6
         assert set(counts) == {2}
 
 
 @needs_shared
 @pytest.mark.parametrize("contents", ["raw", "boxes", "detections"])
 def test_detect_on_a_file(contents: str, tmp_path: Path) -> None:
-    """The same detections in every engine, a picture without any and a batch among them."""
+    """The same detections in every engine, an image without any and a batch among them."""
     network = real("yolo-fastest-1.1")
     options = {"contents": contents}
     if contents == "detections":
@@ -306,11 +306,11 @@ def test_detect_on_a_file(contents: str, tmp_path: Path) -> None:
 
 
 def must_detect_alike(network: Network, run: Network) -> None:
-    photos: list[Any] = [keys.SHARED / "photos" / name for name in ("dog.jpg", "person.jpg")]
-    photos += [np.zeros((90, 120, 3), np.uint8), photos[0]]
+    images: list[Any] = [keys.SHARED / "photos" / name for name in ("dog.jpg", "person.jpg")]
+    images += [np.zeros((90, 120, 3), np.uint8), images[0]]
     for batch in (1, 2):
         options = {"batch_size": batch, "nms_kind": "default"}
-        mine, theirs = (dt.detect(each, photos, **options) for each in (network, run))
+        mine, theirs = (dt.detect(each, images, **options) for each in (network, run))
         assert isinstance(mine, list) and isinstance(theirs, list)
         assert [len(each) for each in mine] == [len(each) for each in theirs]
         assert len(mine[0]) > 4 and not len(mine[2])

@@ -19,7 +19,7 @@ import darknet_torch as dt
 from darknet_torch.errors import CfgError, ShapeError
 from darknet_torch.heads.base import Head
 from darknet_torch.heads.boxes import Candidates, cxcywh_to_xyxy
-from darknet_torch.heads.nms import suppress
+from darknet_torch.heads.nms import non_maximum_suppression as nms
 from darknet_torch.heads.yolo import AnchorHead
 from darknet_torch.network import Network
 
@@ -31,8 +31,8 @@ TREE = "a -1\nb -1\nc 0\nd 0\ne 0\nf 1\ng 1\nh 4\ni 4\n"
 PARENTS = (-1, -1, 0, 0, 0, 1, 1, 4, 4)
 
 
-class Found(NamedTuple):
-    """One box, as a loop finds it."""
+class Predicted(NamedTuple):
+    """One box, as a loop computes it."""
 
     box: tuple[float, float, float, float]
     objectness: float
@@ -68,7 +68,7 @@ def random_raw(channels: int, seed: int = 0) -> Tensor:
 def entries_of(
     raw: Tensor, anchors: int, by_anchor: bool = False
 ) -> Iterator[tuple[int, int, int, list[float]]]:
-    """(cell x, cell y, anchor, its entries) of one picture's map, in Darknet's order."""
+    """(cell x, cell y, anchor, its entries) of one image's map, in Darknet's order."""
     size = raw.shape[0] // anchors
     h, w = raw.shape[1:]
     places = (
@@ -86,8 +86,8 @@ def entries_of(
 
 def naive_yolo(
     raw: Tensor, pairs: list[tuple[float, float]], scale: float = 1.0, new: bool = False
-) -> list[Found]:
-    found = []
+) -> list[Predicted]:
+    boxes = []
     h, w = raw.shape[1:]
     for i, j, a, e in entries_of(raw, len(pairs)):
         squash: Callable[[float], float] = (lambda v: v) if new else logistic
@@ -100,14 +100,14 @@ def naive_yolo(
             sizes[1] * pairs[a][1] / NET[0],
         )
         objectness = squash(e[4])
-        found.append(Found(box, objectness, [objectness * squash(v) for v in e[5:]]))
-    return found
+        boxes.append(Predicted(box, objectness, [objectness * squash(v) for v in e[5:]]))
+    return boxes
 
 
 def naive_gaussian(
     raw: Tensor, pairs: list[tuple[float, float]], scale: float, point: str
-) -> list[Found]:
-    found = []
+) -> list[Predicted]:
+    boxes = []
     h, w = raw.shape[1:]
     for i, j, a, e in entries_of(raw, len(pairs)):
         x, y = (logistic(e[k]) * scale - 0.5 * (scale - 1) for k in (0, 2))
@@ -119,10 +119,10 @@ def naive_gaussian(
             x, y = x - bw / 2, y - bh / 2
         sure = 1 - sum(logistic(e[k]) for k in (1, 3, 5, 7)) / 4
         objectness = logistic(e[8])
-        found.append(
-            Found((x, y, bw, bh), objectness, [objectness * logistic(v) * sure for v in e[9:]])
+        boxes.append(
+            Predicted((x, y, bw, bh), objectness, [objectness * logistic(v) * sure for v in e[9:]])
         )
-    return found
+    return boxes
 
 
 class RegionCase(NamedTuple):
@@ -148,8 +148,8 @@ class RegionCase(NamedTuple):
 
 def naive_region(
     raw: Tensor, case: RegionCase, threshold: float, hier: float, use_map: bool
-) -> list[Found]:
-    found = []
+) -> list[Predicted]:
+    boxes = []
     h, w = raw.shape[1:]
     pjreddie = case.dialect == "pjreddie"
     for i, j, a, e in entries_of(raw, 2, by_anchor=pjreddie):
@@ -167,8 +167,8 @@ def naive_region(
             scores = tree_scores(classes, case, objectness, threshold, hier, use_map)
         else:
             scores = [objectness * p for p in classes]
-        found.append(Found(box, objectness, scores))
-    return found
+        boxes.append(Predicted(box, objectness, scores))
+    return boxes
 
 
 def region_classes(e: list[float], place: int, case: RegionCase) -> list[float]:
@@ -215,9 +215,9 @@ def tree_scores(
 
 def naive_detection(
     raw: Tensor, side: int, num: int, classes: int, soft: bool, root: bool
-) -> list[Found]:
+) -> list[Predicted]:
     values = raw.double().flatten().tolist()
-    cells, found = side * side, []
+    cells, boxes = side * side, []
     for cell in range(cells):
         scores = values[cell * classes : (cell + 1) * classes]
         scores = softmax(scores) if soft else scores
@@ -227,40 +227,40 @@ def naive_detection(
             x, y, w, h = values[first : first + 4]
             w, h = (w * w, h * h) if root else (w, h)
             box = ((cell % side + x) / side, (cell // side + y) / side, w, h)
-            found.append(Found(box, confidence, [confidence * p for p in scores]))
-    return found
+            boxes.append(Predicted(box, confidence, [confidence * p for p in scores]))
+    return boxes
 
 
 # ---- what decode and select must return
 
 
-def check_decode(head: Head, raw: Tensor, wanted: list[list[Found]], **options: Any) -> None:
+def check_decode(head: Head, raw: Tensor, expected: list[list[Predicted]], **options: Any) -> None:
     got = head.decode(raw, NET, **options)
     assert got.boxes.shape[:2] == got.objectness.shape == got.scores.shape[:2]
-    for picture, boxes in enumerate(wanted):
-        close(got.boxes[picture], [f.box for f in boxes])
-        close(got.objectness[picture], [f.objectness for f in boxes])
-        close(got.scores[picture], [f.scores for f in boxes])
+    for image, boxes in enumerate(expected):
+        close(got.boxes[image], [f.box for f in boxes])
+        close(got.objectness[image], [f.objectness for f in boxes])
+        close(got.scores[image], [f.scores for f in boxes])
 
 
-def close(got: Tensor, wanted: list[Any]) -> None:
-    np.testing.assert_allclose(got.numpy(), np.array(wanted, dtype=float), rtol=2e-5, atol=2e-6)
+def close(got: Tensor, expected: list[Any]) -> None:
+    np.testing.assert_allclose(got.numpy(), np.array(expected, dtype=float), rtol=2e-5, atol=2e-6)
 
 
 def check_select(
     got: Candidates,
-    wanted: list[list[Found]],
+    expected: list[list[Predicted]],
     threshold: float,
     *,
     by_objectness: bool = True,
     reported: float | None = None,
     floor: float | None = None,
 ) -> None:
-    """`wanted` has every box; those count that have a probability above `floor`."""
+    """`expected` has every box; those count that have a probability above `floor`."""
     floor = threshold if floor is None else floor
     rows = [
-        (picture, f, [p if p > floor else 0.0 for p in f.scores])
-        for picture, boxes in enumerate(wanted)
+        (image, f, [p if p > floor else 0.0 for p in f.scores])
+        for image, boxes in enumerate(expected)
         for f in boxes
         if f.objectness > threshold or not by_objectness
     ]
@@ -268,7 +268,7 @@ def check_select(
     useful = (got.scores != 0).any(dim=1)
     assert rows
     assert int(useful.sum()) == len(rows)
-    assert got.picture[useful].tolist() == [picture for picture, _, _ in rows]
+    assert got.image[useful].tolist() == [image for image, _, _ in rows]
     close(got.boxes[useful], [f.box for _, f, _ in rows])
     close(got.objectness[useful], [reported or f.objectness for _, f, _ in rows])
     close(got.scores[useful], [scores for _, _, scores in rows])
@@ -298,11 +298,11 @@ def test_yolo(
     channels = len(mask) * 8
     head = head_of(f"[yolo]\nclasses=3\n{ANCHORS}\n{lines}", dialect, channels)
     raw = torch.sigmoid(random_raw(channels)) if new else random_raw(channels)
-    wanted = [naive_yolo(one, [PAIRS[k] for k in mask], scale, new) for one in raw]
-    check_decode(head, raw, wanted)
+    expected = [naive_yolo(one, [PAIRS[k] for k in mask], scale, new) for one in raw]
+    check_decode(head, raw, expected)
     got = head.select(raw, NET, threshold)
-    check_select(got, wanted, threshold)
-    assert len(got.boxes) == sum(f.objectness > threshold for boxes in wanted for f in boxes)
+    check_select(got, expected, threshold)
+    assert len(got.boxes) == sum(f.objectness > threshold for boxes in expected for f in boxes)
 
 
 @pytest.mark.parametrize("threshold", THRESHOLDS)
@@ -312,9 +312,9 @@ def test_gaussian(point: str, scale: float, threshold: float) -> None:
     text = f"[Gaussian_yolo]\nclasses=3\n{ANCHORS}\nmask=3,0\nyolo_point={point}\nscale_x_y={scale}"
     head = head_of(text, "alexeyab", 24)
     raw = 2 * random_raw(24)  # sure enough that some boxes pass every threshold
-    wanted = [naive_gaussian(one, [PAIRS[3], PAIRS[0]], scale, point) for one in raw]
-    check_decode(head, raw, wanted)
-    check_select(head.select(raw, NET, threshold), wanted, threshold)
+    expected = [naive_gaussian(one, [PAIRS[3], PAIRS[0]], scale, point) for one in raw]
+    check_decode(head, raw, expected)
+    check_select(head.select(raw, NET, threshold), expected, threshold)
 
 
 REGIONS = [
@@ -348,15 +348,15 @@ def region(case: RegionCase, folder: Path) -> Head:
 def test_region(case: RegionCase, hier: float, threshold: float, tmp_path: Path) -> None:
     head = region(case, tmp_path)
     raw = random_raw(case.channels, seed=4)
-    wanted = [naive_region(one, case, 0.0, hier, False) for one in raw]
-    check_decode(head, raw, wanted, hier_threshold=hier)
+    expected = [naive_region(one, case, 0.0, hier, False) for one in raw]
+    check_decode(head, raw, expected, hier_threshold=hier)
     for use_map in {False, bool(case.mapping)}:
         got = head.select(raw, NET, threshold, hier_threshold=hier, use_map=use_map)
-        wanted = [naive_region(one, case, threshold, hier, use_map) for one in raw]
+        expected = [naive_region(one, case, threshold, hier, use_map) for one in raw]
         unbounded = case.dialect == "alexeyab" and not case.softmax
         check_select(
             got,
-            wanted,
+            expected,
             threshold,
             by_objectness=not unbounded,
             reported=None if case.dialect == "pjreddie" else 1.0,
@@ -372,9 +372,9 @@ def test_region_output(case: RegionCase, tmp_path: Path) -> None:
     pjreddie = case.dialect == "pjreddie"
     place, size = (case.coords if pjreddie else 4), case.channels // 2
     got = head.forward(raw)
-    for picture in range(2):
+    for image in range(2):
         rows = []
-        for _, _, _, e in entries_of(raw[picture], 2, by_anchor=pjreddie):
+        for _, _, _, e in entries_of(raw[image], 2, by_anchor=pjreddie):
             out = list(e)
             if pjreddie:
                 out[0], out[1] = logistic(e[0]), logistic(e[1])
@@ -384,10 +384,10 @@ def test_region_output(case: RegionCase, tmp_path: Path) -> None:
                 out[place] = softmax(e[place:])[0]
             out[place + 1 : place + 1 + case.classes] = region_classes(e, place, case)
             rows.append(out)
-        wanted = np.array(rows)
+        expected = np.array(rows)
         if pjreddie:
-            wanted = wanted.reshape(2, *GRID, size).transpose(0, 3, 1, 2)
-        close(got[picture].flatten(), wanted.flatten().tolist())
+            expected = expected.reshape(2, *GRID, size).transpose(0, 3, 1, 2)
+        close(got[image].flatten(), expected.flatten().tolist())
 
 
 @pytest.mark.parametrize("threshold", THRESHOLDS)
@@ -405,9 +405,9 @@ def test_detection(dialect: str, root: bool, soft: bool, threshold: float) -> No
     head = dt.plan(cfg, dialect=dialect)[1].layer
     assert isinstance(head, Head)
     raw = torch.randn(2, count, 1, 1, generator=torch.Generator().manual_seed(1))
-    wanted = [naive_detection(one, side, num, classes, soft, root) for one in raw]
-    check_decode(head, raw, wanted)
-    check_select(head.select(raw, NET, threshold), wanted, threshold, by_objectness=False)
+    expected = [naive_detection(one, side, num, classes, soft, root) for one in raw]
+    check_decode(head, raw, expected)
+    check_select(head.select(raw, NET, threshold), expected, threshold, by_objectness=False)
     assert torch.equal(head.decode(raw.flatten(1), NET).boxes, head.decode(raw, NET).boxes)
 
 
@@ -486,21 +486,21 @@ def test_a_tree_of_another_length(tmp_path: Path) -> None:
 # ---- what the C programs recorded
 
 
-class Picture(NamedTuple):
+class SourceImage(NamedTuple):
     width: int
     height: int
     letterbox: bool
     stretched: bool = False
-    """Boxes refer to the picture, whatever was done to it ([detection])."""
+    """Boxes refer to the image, whatever was done to it ([detection])."""
 
 
-def undo_letterbox(boxes: Tensor, picture: Picture, net_w: int, net_h: int) -> Tensor:
-    if picture.stretched or not picture.letterbox:
+def undo_letterbox(boxes: Tensor, image: SourceImage, net_w: int, net_h: int) -> Tensor:
+    if image.stretched or not image.letterbox:
         return boxes
-    if net_w / picture.width < net_h / picture.height:
-        new_w, new_h = net_w, picture.height * net_w // picture.width
+    if net_w / image.width < net_h / image.height:
+        new_w, new_h = net_w, image.height * net_w // image.width
     else:
-        new_w, new_h = picture.width * net_h // picture.height, net_h
+        new_w, new_h = image.width * net_h // image.height, net_h
     x, y, w, h = boxes.double().unbind(1)
     x = (x - (net_w - new_w) / 2 / net_w) / (new_w / net_w)
     y = (y - (net_h - new_h) / 2 / net_h) / (new_h / net_h)
@@ -508,41 +508,41 @@ def undo_letterbox(boxes: Tensor, picture: Picture, net_w: int, net_h: int) -> T
 
 
 def detections(
-    network: Network, raws: list[Tensor], threshold: float, hier: float, picture: Picture
+    network: Network, raws: list[Tensor], threshold: float, hier: float, image: SourceImage
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Boxes, objectness and scores of all heads, referred to the picture."""
+    """Boxes, objectness and scores of all heads, referred to the image."""
     shape = network.plan.input
     heads = [network.plan[index].layer for index in network.plan.heads]
-    found = []
+    boxes = []
     for head, raw in zip(heads, raws, strict=True):
         assert isinstance(head, Head)
         got = head.select(raw, (shape.h, shape.w), threshold, hier_threshold=hier)
-        where = picture._replace(stretched=head.section.name == "detection")
-        found.append((undo_letterbox(got.boxes, where, shape.w, shape.h), *got[2:]))
-    boxes, objectness, scores = (torch.cat(parts) for parts in zip(*found, strict=True))
+        where = image._replace(stretched=head.section.name == "detection")
+        boxes.append((undo_letterbox(got.boxes, where, shape.w, shape.h), *got[2:]))
+    boxes, objectness, scores = (torch.cat(parts) for parts in zip(*boxes, strict=True))
     return boxes, objectness, scores
 
 
 def after_nms(network: Network, boxes: Tensor, scores: Tensor, by_kind: bool = True) -> Tensor:
-    """Scores after suppression, of the kind that the last head asks for or of the plain one."""
+    """Scores after NMS, of the kind that the last head has or of the plain one."""
     last = network.plan[network.plan.heads[-1]].layer
-    asks = by_kind and isinstance(last, AnchorHead)
-    kind, beta = last.nms() if asks else ("default", 0.6)  # type: ignore[attr-defined]
+    of_head = by_kind and isinstance(last, AnchorHead)
+    kind, beta = last.nms() if of_head else ("default", 0.6)  # type: ignore[attr-defined]
     place, label = scores.nonzero(as_tuple=True)
     corners = cxcywh_to_xyxy(boxes)[place]
-    keep = suppress(corners, scores[place, label], label, 0.45, kind, beta)  # type: ignore[arg-type]
+    keep = nms(corners, scores[place, label], label, 0.45, kind, beta)  # type: ignore[arg-type]
     out = scores.clone()
     out[place[~keep], label[~keep]] = 0
     return out
 
 
-def same_rows(boxes: Tensor, objectness: Tensor, scores: Tensor, wanted: np.ndarray) -> int:
+def same_rows(boxes: Tensor, objectness: Tensor, scores: Tensor, expected: np.ndarray) -> int:
     """Compare, as sets, the rows x, y, w, h, objectness, scores that have any score.
 
-    Random weights give boxes of hundreds of pictures, hence a relative error above 1.
+    Random weights give boxes of hundreds of images, hence a relative error above 1.
     """
     rows = torch.cat((boxes, objectness[:, None], scores), dim=1)[(scores > 0).any(dim=1)]
-    ours, theirs = rows.double().numpy(), wanted[(wanted[:, 5:] > 0).any(axis=1)].astype(float)
+    ours, theirs = rows.double().numpy(), expected[(expected[:, 5:] > 0).any(axis=1)].astype(float)
     assert len(ours) == len(theirs)
     left = list(range(len(ours)))
     for row in theirs:
@@ -578,24 +578,22 @@ def test_recorded_decoding(case: str) -> None:
             )
             assert parts is not None
             w, h, threshold, hier, letter = parts.groups()
-            picture = Picture(int(w), int(h), letter != "0")
+            image = SourceImage(int(w), int(h), letter != "0")
             boxes, objectness, scores = detections(
-                network, raws, float(threshold), float(hier or 0.5), picture
+                network, raws, float(threshold), float(hier or 0.5), image
             )
-            compared += same_rows(
-                boxes, objectness, scores, wanted_rows(key[name], network, picture)
-            )
+            compared += same_rows(boxes, objectness, scores, rows_of(key[name], network, image))
             kept = after_nms(network, boxes, scores)
             after = key[name.replace("pre_nms", "post_nms")]
-            same_rows(boxes, objectness, kept, wanted_rows(after, network, picture))
+            same_rows(boxes, objectness, kept, rows_of(after, network, image))
     assert compared > 20
 
 
-def wanted_rows(rows: np.ndarray, network: Network, picture: Picture) -> np.ndarray:
+def rows_of(rows: np.ndarray, network: Network, image: SourceImage) -> np.ndarray:
     """[detection] records pixels."""
     if network.plan[network.plan.heads[-1]].name == "detection":
         rows = rows.copy()
-        rows[:, :4] /= [picture.width, picture.height] * 2
+        rows[:, :4] /= [image.width, image.height] * 2
     return rows
 
 
@@ -644,12 +642,12 @@ def recorded_maps(golden: str, folder: Path) -> tuple[Network, list[Tensor]]:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["file"].removesuffix(".npz"))
 def test_recorded_boxes(case: dict[str, Any], tmp_path: Path) -> None:
     network, raws = recorded_maps(case["golden"], tmp_path)
-    picture = Picture(case["image_w"], case["image_h"], case["letterbox"])
+    image = SourceImage(case["image_w"], case["image_h"], case["letterbox"])
     boxes, objectness, scores = detections(
-        network, raws, case["thresh"], case["hier_thresh"], picture
+        network, raws, case["thresh"], case["hier_thresh"], image
     )
     with np.load(BOXES / case["file"]) as key:
-        before, after = (wanted_rows(key[k], network, picture) for k in ("before_nms", "after_nms"))
+        before, after = (rows_of(key[k], network, image) for k in ("before_nms", "after_nms"))
     same_rows(boxes, objectness, scores, before)
     assert int((scores > 0).sum()) == case["kept_probs_before"]
     kept = after_nms(network, boxes, scores, case["nms_call"].startswith("diounms_sort"))

@@ -1,4 +1,4 @@
-"""Classifiers: real weights on real pictures, each fork's preparation, word trees."""
+"""Classifiers: real weights on real images, each fork's preparation, word trees."""
 
 from pathlib import Path
 
@@ -21,13 +21,13 @@ def test_lenet_reads_all_digits(capsys) -> None:
     folder = MODELS / "lenet-mnist"
     cfg, weights = folder / "mnist_lenet.cfg", folder / "mnist_lenet.weights"
     network = dt.load(cfg, weights, names=folder / "mnist.names.list")
-    found = dt.classify(network, folder / "images", top=1, batch_size=7)
-    assert len(found) == 50
-    for each in found:
+    result = dt.classify(network, folder / "images", top=1, batch_size=7)
+    assert len(result) == 50
+    for each in result:
         assert Path(each.path).stem.endswith(f"_c{each.pairs()[0][0]}"), each
-    picture = str(folder / "images" / "t_00009_c4.png")
+    image = str(folder / "images" / "t_00009_c4.png")
     names = ["--names", str(folder / "mnist.labels.list")]
-    assert main(["classify", str(cfg), str(weights), picture, "--top", "2", *names]) == 0
+    assert main(["classify", str(cfg), str(weights), image, "--top", "2", *names]) == 0
     assert capsys.readouterr().out.splitlines()[1].split()[1] == "c4"
 
 
@@ -39,26 +39,26 @@ def test_cifar_loads_and_comes_back(name: str, tmp_path: Path) -> None:
     network = dt.load(cfg, weights)
     dt.save(network, tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == weights.read_bytes()
-    found = dt.classify(network, torch.rand(3, 40, 50))
-    assert 0 < sum(score for _, score in found.pairs()) < 1.0001
+    result = dt.classify(network, torch.rand(3, 40, 50))
+    assert 0 < sum(score for _, score in result.pairs()) < 1.0001
 
 
 @pytest.mark.parametrize("dialect", ["pjreddie", "alexeyab"])
 def test_each_fork_prepares_in_its_way(dialect: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = dt.build(CFG, dialect=dialect)
-    picture = torch.randint(0, 256, (3, 30, 50), dtype=torch.uint8)
+    image = torch.randint(0, 256, (3, 30, 50), dtype=torch.uint8)
     if dialect == "pjreddie":
-        x = resizing.letterbox(picture, 9, 7)
+        x = resizing.letterbox(image, 9, 7)
     else:
-        x = resizing.center_crop(resizing.resize_min(picture, 9), 9, 7)
+        x = resizing.center_crop(resizing.resize_min(image, 9), 9, 7)
     with torch.no_grad():
-        want = network(x[None])[0]
-    found = dt.classify(network, picture, top=4)
-    torch.testing.assert_close(found.score, want.sort(descending=True).values)
-    assert found.class_id.tolist() == want.argsort(descending=True).tolist()
-    other = dt.classify(network, picture, top=4, letterbox=dialect == "alexeyab")
-    assert not torch.allclose(other.score, found.score)
+        expected = network(x[None])[0]
+    result = dt.classify(network, image, top=4)
+    torch.testing.assert_close(result.score, expected.sort(descending=True).values)
+    assert result.class_id.tolist() == expected.argsort(descending=True).tolist()
+    other = dt.classify(network, image, top=4, letterbox=dialect == "alexeyab")
+    assert not torch.allclose(other.score, result.score)
 
 
 def test_the_command_takes_converted_files(tmp_path: Path, capsys) -> None:
@@ -69,14 +69,14 @@ def test_the_command_takes_converted_files(tmp_path: Path, capsys) -> None:
     network = dt.build(cfg)
     dt.save(network, weights)
     dt.export(network, program)
-    picture = str(tmp_path / "photo.png")
-    Image.effect_noise((20, 30), 90).convert("RGB").save(picture)
+    image = str(tmp_path / "photo.png")
+    Image.effect_noise((20, 30), 90).convert("RGB").save(image)
     printed = []
     for words in ((cfg, weights), (cfg, program), (program,)):
-        assert main(["classify", *map(str, words), picture]) == 0
+        assert main(["classify", *map(str, words), image]) == 0
         printed.append(capsys.readouterr().out)
     assert printed[0] == printed[1] == printed[2]
-    assert printed[0].startswith(f"{picture}:\n")
+    assert printed[0].startswith(f"{image}:\n")
 
 
 def test_word_tree(tmp_path: Path) -> None:
@@ -88,10 +88,10 @@ def test_word_tree(tmp_path: Path) -> None:
     with torch.no_grad():
         p = network(torch.rand(1, 3, 7, 9))[0]
     assert float(p[0] + p[1]) == pytest.approx(1)
-    picture = Image.effect_noise((9, 7), 60).convert("RGB")
-    found = dict(dt.classify(network, picture, top=4, leaves=False).pairs())
-    assert found["0"] == pytest.approx(found["2"] + found["3"])
-    leaves = dict(dt.classify(network, picture, top=4).pairs())
+    image = Image.effect_noise((9, 7), 60).convert("RGB")
+    result = dict(dt.classify(network, image, top=4, leaves=False).pairs())
+    assert result["0"] == pytest.approx(result["2"] + result["3"])
+    leaves = dict(dt.classify(network, image, top=4).pairs())
     assert leaves["0"] == 0
     assert leaves["1"] + leaves["2"] + leaves["3"] == pytest.approx(1)
 

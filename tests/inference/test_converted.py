@@ -97,7 +97,7 @@ def test_files_of_others(network: Network) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "options", "said"),
+    ("arguments", "options", "message"),
     [
         (("none.onnx",), {}, "none.onnx: cannot be read: no such file"),
         (("damaged.onnx",), {}, "damaged.onnx: is no such file, or damaged"),
@@ -109,12 +109,12 @@ def test_files_of_others(network: Network) -> None:
     ],
 )
 def test_wrong_files(
-    arguments: tuple[str, ...], options: dict[str, Any], said: str, network: Network
+    arguments: tuple[str, ...], options: dict[str, Any], message: str, network: Network
 ) -> None:
     dt.export(network, "net.onnx")
     dt.export(network, "fixed.onnx", dynamic_size=False)
     Path("damaged.onnx").write_bytes(b"\x08\xff" * 100)
-    with pytest.raises(UsageError, match=said) as error:
+    with pytest.raises(UsageError, match=message) as error:
         dt.load(*arguments, **options)
     assert "\n" not in str(error.value)
 
@@ -192,13 +192,13 @@ def test_a_damaged_memory_is_written_anew(network: Network) -> None:
 
 def test_every_engine_detects_the_same(network: Network) -> None:
     photo = torch.randint(0, 256, (3, 40, 50), dtype=torch.uint8)
-    want = dt.detect(network, photo, threshold=0.1)
-    assert len(want) > 0
+    expected = dt.detect(network, photo, threshold=0.1)
+    assert len(expected) > 0
     for name in engine_choice.CHOICES:
         if name in ("auto", "torch") or engines.installed(name):
             run: Any = with_engine(network, name)
-            found = dt.detect(run, photo, threshold=0.1)
-            assert torch.allclose(found.xyxy, want.xyxy, atol=1e-3)  # type: ignore[union-attr]
+            detections = dt.detect(run, photo, threshold=0.1)
+            assert torch.allclose(detections.xyxy, expected.xyxy, atol=1e-3)  # type: ignore[union-attr]
     with pytest.raises(UsageError, match="engine tensorflow: must be one of auto, torch"):
         with_engine(network, "tensorflow")
 
@@ -375,7 +375,7 @@ def test_convert_changes_the_size(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_wrong_words_of_convert(capsys: pytest.CaptureFixture[str]) -> None:
-    for words, said in (
+    for words, message in (
         ("-o net.caffemodel", "the ending must be one of"),
         ("-o net.weights2 --to caffe", "format caffe: must be one of onnx"),
         ("-o net.pt --contents boxes", "state_dict has no option contents"),
@@ -383,7 +383,7 @@ def test_wrong_words_of_convert(capsys: pytest.CaptureFixture[str]) -> None:
     ):
         assert main(["convert", "net.cfg", "net.weights", *words.split()]) == 2
         printed = capsys.readouterr().err
-        assert said in printed
+        assert message in printed
         assert printed.count("\n") == 1
 
 

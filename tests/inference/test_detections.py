@@ -16,7 +16,7 @@ NAMES = ("bicycle", "dog", "truck")
 BOXES = [[131.0, 219.0, 310.0, 541.0], [473.0, 86.0, 695.0, 170.0], [-20.0, 125.5, 570.0, 600.0]]
 
 
-def found(**changed):
+def sample(**changed):
     values = {
         "xyxy": torch.tensor(BOXES),
         "score": torch.tensor([0.84, 0.78, 0.6]),
@@ -56,11 +56,11 @@ def coco(class_id):
 )
 def test_wrong_at_birth(changed, message):
     with pytest.raises(UsageError, match=message):
-        found(**changed)
+        sample(**changed)
 
 
 def test_types_at_birth():
-    d = found(
+    d = sample(
         xyxy=torch.zeros(3, 4).double(), score=torch.zeros(3).half(), class_id=torch.ones(3).int()
     )
     assert (d.xyxy.dtype, d.score.dtype) == (torch.float32, torch.float32)
@@ -84,10 +84,10 @@ def test_empty():
 
 
 def test_text():
-    assert str(found()) == repr(found()) == "Detections(3): dog 0.84, truck 0.78, bicycle 0.60"
-    many = found()[[0] * 11]
+    assert str(sample()) == repr(sample()) == "Detections(3): dog 0.84, truck 0.78, bicycle 0.60"
+    many = sample()[[0] * 11]
     assert str(many).endswith("dog 0.84, ...")
-    assert found().table().splitlines() == [
+    assert sample().table().splitlines() == [
         "class    score   left    top  right  bottom",
         "dog       0.84    131    219    310     541",
         "truck     0.78    473     86    695     170",
@@ -96,7 +96,7 @@ def test_text():
 
 
 @pytest.mark.parametrize(
-    "index, wanted",
+    "index, expected",
     [
         (1, [2]),
         (-1, [0]),
@@ -112,52 +112,52 @@ def test_text():
         (np.int64(1), [2]),
     ],
 )
-def test_index(index, wanted):
-    picked = found()[index]
-    assert picked.class_id.tolist() == wanted
-    assert len(picked) == len(picked.xyxy) == len(picked.score) == len(wanted)
+def test_index(index, expected):
+    picked = sample()[index]
+    assert picked.class_id.tolist() == expected
+    assert len(picked) == len(picked.xyxy) == len(picked.score) == len(expected)
     assert (picked.names, picked.width, picked.path) == (NAMES, 768, "some/dog.jpg")
 
 
 def test_index_out_of_range():
     with pytest.raises(IndexError):
-        found()[3]
+        sample()[3]
 
 
 def test_records():
-    dog, _, _ = found()
+    dog, _, _ = sample()
     assert dog == Detection((131, 219, 310, 541), pytest.approx(0.84), 1, "dog")
 
 
 def test_a_class_without_a_name_shows_its_number():
-    assert [d.name for d in found(class_id=torch.tensor([0, 2, 3]))] == ["bicycle", "truck", "3"]
+    assert [d.name for d in sample(class_id=torch.tensor([0, 2, 3]))] == ["bicycle", "truck", "3"]
 
 
 # ---- changed copies
 
 
 def test_filter():
-    d = found()
+    d = sample()
     assert str(d[d.score > 0.7]) == "Detections(2): dog 0.84, truck 0.78"
     assert str(d.filter(threshold=0.8)) == "Detections(1): dog 0.84"
     assert len(d.filter(threshold=float(d.score[0]))) == 0  # strictly above, as in Darknet
     assert str(d.filter("dog")) == str(d.filter(1)) == "Detections(1): dog 0.84"
     assert str(d.filter(["truck", 0], 0.7)) == "Detections(1): truck 0.78"
     assert len(d.filter([])) == 0
-    assert len(found(score=torch.zeros(3)).filter()) == 3
+    assert len(sample(score=torch.zeros(3)).filter()) == 3
     with pytest.raises(UsageError, match="dgo: no such class; did you mean dog"):
         d.filter("dgo")
 
 
 def test_sort_keeps_the_order_of_equals():
-    d = found()[[0, 1, 2] * 50]
+    d = sample()[[0, 1, 2] * 50]
     assert d.sort().class_id.tolist() == [1] * 50 + [2] * 50 + [0] * 50
     equal = Detections(d.xyxy, torch.ones(150), torch.arange(150), NAMES, 768, 576)
     assert equal.sort().class_id.tolist() == list(range(150))
 
 
 def test_clip():
-    d = found()
+    d = sample()
     assert d.xyxy[2].tolist() == BOXES[2]
     assert d.clip().xyxy[2].tolist() == [0, 125.5, 570, 576]
     assert torch.equal(d.clip().xyxy[:2], d.xyxy[:2])
@@ -167,25 +167,25 @@ def test_clip():
 
 
 def test_json():
-    values = json.loads(found().to_json())
-    assert values == found().to_dict()
+    values = json.loads(sample().to_json())
+    assert values == sample().to_dict()
     assert (values["path"], values["width"], values["height"]) == ("some/dog.jpg", 768, 576)
     dog = {"class": "dog", "class_id": 1, "score": 0.84, "box": BOXES[0]}
     assert values["detections"][0] == dog
-    assert "0.84," in found().to_json()
+    assert "0.84," in sample().to_json()
 
 
 def test_coco():
-    assert found().to_coco(7)[0] == {
+    assert sample().to_coco(7)[0] == {
         "image_id": 7,
         "category_id": 1,
         "bbox": [131, 219, 179, 322],
         "score": 0.84,
     }
-    ids = [row["category_id"] for row in found().to_coco(7, {0: 5, 1: 6, 2: 7})]
+    ids = [row["category_id"] for row in sample().to_coco(7, {0: 5, 1: 6, 2: 7})]
     assert ids == [6, 7, 5]
     with pytest.raises(UsageError, match="class 2"):
-        found().to_coco(7, [5, 6])
+        sample().to_coco(7, [5, 6])
 
 
 @pytest.mark.parametrize("class_id, category", [(0, 1), (11, 13), (16, 18), (79, 90)])
@@ -195,18 +195,18 @@ def test_coco_numbers_its_classes_with_holes(class_id, category):
 
 
 def test_yolo_goes_there_and_back():
-    lines = found().to_yolo(score=True).splitlines()
+    lines = sample().to_yolo(score=True).splitlines()
     assert len(lines) == 3
     class_id, *numbers = (float(v) for v in lines[1].split())
     x, y, w, h, score = numbers
     assert (class_id, score) == (2, pytest.approx(0.78))
     corners = [(x - w / 2) * 768, (y - h / 2) * 576, (x + w / 2) * 768, (y + h / 2) * 576]
     assert corners == pytest.approx(BOXES[1], abs=1e-3)
-    assert found().to_yolo().splitlines()[1] == lines[1].rsplit(" ", 1)[0]
+    assert sample().to_yolo().splitlines()[1] == lines[1].rsplit(" ", 1)[0]
 
 
 def test_voc():
-    d = found(names=('a <b> & "c"', "dog", "truck"))
+    d = sample(names=('a <b> & "c"', "dog", "truck"))
     root = ElementTree.fromstring(d.to_voc())
     assert root.findtext("filename") == "dog.jpg"
     assert [int(v.text) for v in root.find("size")] == [768, 576, 3]
@@ -219,7 +219,7 @@ def test_voc():
 
 def test_supervision(monkeypatch):
     supervision = pytest.importorskip("supervision")
-    d = found().to_supervision()
+    d = sample().to_supervision()
     assert isinstance(d, supervision.Detections)
     assert d.data["class_name"].tolist() == ["dog", "truck", "bicycle"]
     np.testing.assert_array_equal(d.xyxy, BOXES)
@@ -228,13 +228,13 @@ def test_supervision(monkeypatch):
 def test_supervision_is_missing(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "supervision", None)
     with pytest.raises(UsageError, match="pip install supervision"):
-        found().to_supervision()
+        sample().to_supervision()
 
 
-def test_draw_takes_a_picture_or_the_path(tmp_path):
+def test_draw_takes_an_image_or_the_path(tmp_path):
     path = tmp_path / "grey.png"
     Image.new("RGB", (768, 576), "grey").save(path)
-    by_path = found(path=str(path)).draw()
-    assert by_path.tobytes() == found().draw(path).tobytes()
-    with pytest.raises(UsageError, match="which picture"):
-        found(path=None).draw()
+    by_path = sample(path=str(path)).draw()
+    assert by_path.tobytes() == sample().draw(path).tobytes()
+    with pytest.raises(UsageError, match="which image"):
+        sample(path=None).draw()

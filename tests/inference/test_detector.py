@@ -1,4 +1,4 @@
-"""From pictures to detections: forms of input, options, the broken picture among good ones."""
+"""From images to detections: forms of input, options, the broken image among good ones."""
 
 import io
 import threading
@@ -46,9 +46,9 @@ def network() -> dt.Network:
 
 
 @pytest.fixture
-def photo(tmp_path: Path) -> Path:
+def path(tmp_path: Path) -> Path:
     pixels = np.random.default_rng(0).integers(0, 256, (90, 130, 3), dtype=np.uint8)
-    path = tmp_path / "photo.png"
+    path = tmp_path / "path.png"
     Image.fromarray(pixels).save(path)
     return path
 
@@ -62,14 +62,14 @@ def same(a: dt.Detections, b: dt.Detections, bound: float = 1e-4) -> bool:
     )
 
 
-def naive(network: dt.Network, photo: Path, threshold: float, nms: float, letterbox: bool):
+def naive(network: dt.Network, path: Path, threshold: float, nms: float, letterbox: bool):
     """The whole way by hand: loops over cells, anchors, classes and boxes."""
     from darknet_torch.images import reading, resizing
 
-    picture = reading.read(photo)
+    image = reading.read(path)
     fit = resizing.letterbox if letterbox else resizing.resize
     with torch.no_grad():
-        (raw,) = network(fit(picture, 64, 48)[None])
+        (raw,) = network(fit(image, 64, 48)[None])
     raw = raw[0].numpy()
     new_w, new_h = resizing.fit(130, 90, 64, 48) if letterbox else (64, 48)
     anchors, rows = ((10, 12), (30, 20)), []
@@ -103,54 +103,54 @@ def overlap(a, b) -> float:
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("letterbox", [False, True])
 @pytest.mark.parametrize("nms", [0.45, 0.1])
-def test_equals_the_loops(network, photo, letterbox, nms, device) -> None:
-    want = naive(network, photo, 0.2, nms, letterbox)
-    found = dt.detect(network.to(device), photo, threshold=0.2, nms=nms, letterbox=letterbox)
-    assert 3 < len(want) == len(found)
-    assert found.class_id.tolist() == [row[1] for row in want]
-    np.testing.assert_allclose(found.score, [row[0] for row in want], atol=1e-5)
-    pixels = np.array([row[2:] for row in want]) * (130, 90, 130, 90)
-    np.testing.assert_allclose(found.xyxy, pixels, atol=1e-3)
+def test_equals_the_loops(network, path, letterbox, nms, device) -> None:
+    expected = naive(network, path, 0.2, nms, letterbox)
+    detections = dt.detect(network.to(device), path, threshold=0.2, nms=nms, letterbox=letterbox)
+    assert 3 < len(expected) == len(detections)
+    assert detections.class_id.tolist() == [row[1] for row in expected]
+    np.testing.assert_allclose(detections.score, [row[0] for row in expected], atol=1e-5)
+    pixels = np.array([row[2:] for row in expected]) * (130, 90, 130, 90)
+    np.testing.assert_allclose(detections.xyxy, pixels, atol=1e-3)
 
 
-def test_forms_of_one_picture(network, photo) -> None:
-    want = dt.detect(network, str(photo), threshold=0.2)
-    picture = Image.open(photo)
-    array = np.array(picture)
+def test_forms_of_one_image(network, path) -> None:
+    expected = dt.detect(network, str(path), threshold=0.2)
+    image = Image.open(path)
+    array = np.array(image)
     tensor = torch.from_numpy(array).permute(2, 0, 1)
-    forms = [photo, picture, array, tensor, tensor.float() / 255, io.BytesIO(photo.read_bytes())]
-    for form in [*forms, photo.read_bytes()]:
-        found = dt.detect(network, form, threshold=0.2)
-        assert isinstance(found, dt.Detections)
-        assert same(found, want), type(form)
-    assert want.path == str(photo)
+    forms = [path, image, array, tensor, tensor.float() / 255, io.BytesIO(path.read_bytes())]
+    for form in [*forms, path.read_bytes()]:
+        detections = dt.detect(network, form, threshold=0.2)
+        assert isinstance(detections, dt.Detections)
+        assert same(detections, expected), type(form)
+    assert expected.path == str(path)
 
 
-def test_forms_of_many(network, photo, tmp_path) -> None:
+def test_forms_of_many(network, path, tmp_path) -> None:
     other = tmp_path / "other.jpg"
     Image.effect_noise((40, 70), 90).convert("RGB").save(other)
-    (tmp_path / "notes.txt").write_text("no picture")
-    want = [dt.detect(network, path, threshold=0.2) for path in (other, photo)]
-    for many in ([other, photo], tmp_path, str(tmp_path / "*[gn]"), iter([other, photo])):
-        found = dt.detect(network, many, threshold=0.2, batch_size=2)
-        assert isinstance(found, list)
-        assert [each.path for each in found] == [str(other), str(photo)]
-        assert all(map(same, found, want))
+    (tmp_path / "notes.txt").write_text("no image")
+    expected = [dt.detect(network, path, threshold=0.2) for path in (other, path)]
+    for many in ([other, path], tmp_path, str(tmp_path / "*[gn]"), iter([other, path])):
+        detections = dt.detect(network, many, threshold=0.2, batch_size=2)
+        assert isinstance(detections, list)
+        assert [each.path for each in detections] == [str(other), str(path)]
+        assert all(map(same, detections, expected))
     batch = torch.rand(3, 3, 50, 60)
     assert len(dt.detect(network, batch, threshold=0.2)) == 3
 
 
-def test_a_broken_picture_does_not_stop_the_rest(network, photo, tmp_path) -> None:
+def test_a_broken_image_does_not_stop_the_rest(network, path, tmp_path) -> None:
     broken = tmp_path / "broken.jpg"
-    broken.write_bytes(b"not a picture")
-    outcomes = list(Detector(network, batch_size=2).stream([photo, broken, photo]))
+    broken.write_bytes(b"not an image")
+    outcomes = list(Detector(network, batch_size=2).stream([path, broken, path]))
     assert [outcome.error is None for outcome in outcomes] == [True, False, True]
     assert isinstance(outcomes[1].error, ImageError)
     with pytest.raises(ImageError, match=r"broken\.jpg"):
-        dt.detect(network, [photo, broken])
+        dt.detect(network, [path, broken])
 
 
-def many_photos(folder: Path, count: int) -> list[Path]:
+def many_images(folder: Path, count: int) -> list[Path]:
     rng = np.random.default_rng(1)
     paths = [folder / f"{number:02}.png" for number in range(count)]
     for path in paths:
@@ -169,15 +169,15 @@ RUNNERS = {
 @pytest.mark.parametrize("runner", RUNNERS)
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_long_lists_run_side_by_side(network, tmp_path, runner, batch_size) -> None:
-    paths = many_photos(tmp_path, 20)
+    paths = many_images(tmp_path, 20)
     paths[7].write_bytes(b"broken")
     busy, at_once, threads = set(), [], torch.get_num_threads()
 
     class Watched(Detector):
-        def forward(self, pictures):
+        def forward(self, images):
             busy.add((threading.get_ident(), torch.get_num_threads()))
-            assert len(pictures) <= batch_size
-            return super().forward(pictures)
+            assert len(images) <= batch_size
+            return super().forward(images)
 
         def postprocess(self, outputs, images):
             at_once.append(len(images))
@@ -210,61 +210,61 @@ def test_shares_of_the_workers(count, batch_size) -> None:
 
 
 def test_what_may_not_run_side_by_side(network, tmp_path) -> None:
-    """Short lists and what comes bit by bit want the least delay; recurrent networks remember."""
-    paths, here = many_photos(tmp_path, 12), threading.get_ident()
+    """Short lists and iterators need the least delay; recurrent networks remember."""
+    paths, here = many_images(tmp_path, 12), threading.get_ident()
     recurrent = dt.build(CFG.replace("[yolo]", "[crnn]\nhidden=16\noutput=16\npad=1\n[yolo]"))
     assert network.concurrent and not recurrent.concurrent
     for runner, sources in ((network, paths[:3]), (network, iter(paths)), (recurrent, paths)):
 
         class Watched(Detector):
-            def forward(self, pictures):
+            def forward(self, images):
                 assert threading.get_ident() == here
-                return super().forward(pictures)
+                return super().forward(images)
 
         assert all(each.error is None for each in Watched(runner, workers=2).stream(sources))
 
 
 def test_errors_of_a_pass_come_through(network, tmp_path) -> None:
     class Broken(Detector):
-        def forward(self, pictures):
+        def forward(self, images):
             raise UsageError("no")
 
     threads = torch.get_num_threads()
     with pytest.raises(UsageError, match="no"):
-        list(Broken(network, workers=2).stream(many_photos(tmp_path, 12)))
+        list(Broken(network, workers=2).stream(many_images(tmp_path, 12)))
     assert torch.get_num_threads() == threads
 
 
 def test_one_compilation_for_all_threads(network, tmp_path, monkeypatch) -> None:
     from darknet_torch.speed import optimized
 
-    made = []
-    monkeypatch.setattr(optimized, "compiled_for", lambda run, x: made.append(x.shape) or run)
+    shapes = []
+    monkeypatch.setattr(optimized, "compiled_for", lambda run, x: shapes.append(x.shape) or run)
     monkeypatch.setattr(optimized, "_can_compile", lambda network: True)
-    list(Detector(dt.optimize(network), workers=2).stream(many_photos(tmp_path, 12)))
-    assert made == [(1, 3, 48, 64)]
+    list(Detector(dt.optimize(network), workers=2).stream(many_images(tmp_path, 12)))
+    assert shapes == [(1, 3, 48, 64)]
 
 
-def test_classes_and_limits(network, photo) -> None:
-    every = dt.detect(network, photo, threshold=0.2)
+def test_classes_and_limits(network, path) -> None:
+    every = dt.detect(network, path, threshold=0.2)
     for classes in (["bee"], [1]):
-        only = dt.detect(network, photo, threshold=0.2, classes=classes)
+        only = dt.detect(network, path, threshold=0.2, classes=classes)
         assert same(only, every[every.class_id == 1])
         assert len(only) > 0
-    assert same(dt.detect(network, photo, threshold=0.2, max_det=2), every[:2])
+    assert same(dt.detect(network, path, threshold=0.2, max_det=2), every[:2])
     with pytest.raises(UsageError, match="wasp"):
-        dt.detect(network, photo, classes=["wasp"])
+        dt.detect(network, path, classes=["wasp"])
 
 
-def test_agnostic_suppression(network, photo) -> None:
-    every = dt.detect(network, photo, threshold=0.2, nms=0)
+def test_agnostic_nms(network, path) -> None:
+    every = dt.detect(network, path, threshold=0.2, nms=0)
     kept: list[int] = []
     for i in range(len(every)):
         if all(overlap(every.xyxy[i].tolist(), every.xyxy[k].tolist()) <= 0.3 for k in kept):
             kept.append(i)
-    found = dt.detect(network, photo, threshold=0.2, nms=0.3, agnostic=True)
-    assert same(found, every[kept])
-    assert len(kept) < len(dt.detect(network, photo, threshold=0.2, nms=0.3))
+    detections = dt.detect(network, path, threshold=0.2, nms=0.3, agnostic=True)
+    assert same(detections, every[kept])
+    assert len(kept) < len(dt.detect(network, path, threshold=0.2, nms=0.3))
 
 
 @pytest.mark.parametrize(
@@ -276,18 +276,18 @@ def test_agnostic_suppression(network, photo) -> None:
         ({"nms_kind": "soft"}, "nms_kind=soft: must be one of"),
     ],
 )
-def test_wrong_options(network, photo, options, message) -> None:
+def test_wrong_options(network, path, options, message) -> None:
     with pytest.raises(UsageError, match=message):
-        dt.detect(network, photo, **options)
+        dt.detect(network, path, **options)
 
 
-def test_a_classifier_yields_no_boxes(photo) -> None:
+def test_a_classifier_yields_no_boxes(path) -> None:
     classifier = dt.build("[net]\nwidth=8\nheight=8\nchannels=3\n[avgpool]\n[softmax]")
     with pytest.raises(UsageError, match="classifier"):
-        dt.detect(classifier, photo)
+        dt.detect(classifier, path)
 
 
-def test_defaults_come_from_the_dialect(photo) -> None:
+def test_defaults_come_from_the_dialect(path) -> None:
     for dialect, threshold, letterbox in (("pjreddie", 0.5, True), ("alexeyab", 0.25, False)):
         detector = Detector(dt.build(CFG, dialect=dialect))
         assert (detector.threshold, detector.letterbox) == (threshold, letterbox)
@@ -295,15 +295,15 @@ def test_defaults_come_from_the_dialect(photo) -> None:
     assert Detector(boxed).letterbox
 
 
-def test_half_precision(network, photo) -> None:
-    want = dt.detect(network, photo, threshold=0.2, nms=0)
-    found = dt.detect(network.half(), photo, threshold=0.2, nms=0)
-    assert abs(len(found) - len(want)) <= 2
-    assert float((found.score[:5] - want.score[:5]).abs().max()) < 5e-3
+def test_half_precision(network, path) -> None:
+    expected = dt.detect(network, path, threshold=0.2, nms=0)
+    detections = dt.detect(network.half(), path, threshold=0.2, nms=0)
+    assert abs(len(detections) - len(expected)) <= 2
+    assert float((detections.score[:5] - expected.score[:5]).abs().max()) < 5e-3
 
 
 def test_empty_folder_and_glob(network, tmp_path) -> None:
-    with pytest.raises(ImageError, match="no pictures in this folder"):
+    with pytest.raises(ImageError, match="no images in this folder"):
         dt.detect(network, tmp_path)
     with pytest.raises(ImageError, match="no file matches"):
         dt.detect(network, str(tmp_path / "*.png"))

@@ -42,18 +42,18 @@ def by_hand(network: dt.Network, seed: bytes, length: int) -> bytes:
     text, written = bytearray(), bytearray(seed)
     with torch.no_grad():
         for byte in seed:
-            answer = network(torch.eye(128)[byte][None])
+            output = network(torch.eye(128)[byte][None])
         for _ in range(length):
-            text.append(int(answer.argmax()))
-            answer = network(torch.eye(128)[text[-1]][None])
+            text.append(int(output.argmax()))
+            output = network(torch.eye(128)[text[-1]][None])
     assert len(written) == len(seed)
     return bytes(text)
 
 
 def test_temperature_zero_is_the_loop_by_hand(network) -> None:
-    found = bytes(generate(network, b"Darknet", length=40, temperature=0))
-    assert found == by_hand(network, b"Darknet", 40)
-    assert found != bytes(generate(network, b"?", length=40, temperature=0))
+    text = bytes(generate(network, b"Darknet", length=40, temperature=0))
+    assert text == by_hand(network, b"Darknet", 40)
+    assert text != bytes(generate(network, b"?", length=40, temperature=0))
 
 
 def test_temperature(network) -> None:
@@ -61,11 +61,11 @@ def test_temperature(network) -> None:
     network.reset()
     with torch.no_grad():
         logits = network(torch.eye(128)[65][None]).flatten().log()
-    want = torch.softmax(logits / 0.5, dim=0)
+    expected = torch.softmax(logits / 0.5, dim=0)
     counts = torch.zeros(128)
     for number in range(400):
         counts[next(generate(network, b"A", temperature=0.5, random_seed=number))] += 1
-    assert float((counts / 400 - want).abs().max()) < 0.1
+    assert float((counts / 400 - expected).abs().max()) < 0.1
     again = [next(generate(network, b"A", temperature=0.5, random_seed=3)) for _ in range(2)]
     assert again[0] == again[1]
 

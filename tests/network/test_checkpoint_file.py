@@ -53,13 +53,13 @@ State = dict[str, Tensor]
 @pytest.fixture
 def network() -> Network:
     """Random values everywhere, batch norm included."""
-    found = dt.build(CFG)
+    network = dt.build(CFG)
     with torch.no_grad():
-        for tensor in found.state_dict().values():
+        for tensor in network.state_dict().values():
             if tensor.is_floating_point():
                 tensor.copy_(torch.rand(tensor.shape) + 0.1)
-    found.header = Header(0, 2, 5, 32013312)
-    return found
+    network.header = Header(0, 2, 5, 32013312)
+    return network
 
 
 def same(one: Network, other: Network) -> bool:
@@ -159,8 +159,8 @@ def test_other_precisions_become_float32(ending: str, network: Network, tmp_path
         checkpoint_file.write(dt.load(CFG, saved(network, tmp_path)).to(dtype), path)
         again = dt.load(path)
         assert all(p.dtype == torch.float32 for p in again.parameters())
-        wanted = {k: v.to(dtype).float() for k, v in network.state_dict().items()}
-        assert all(torch.equal(v.float(), wanted[k]) for k, v in again.state_dict().items())
+        expected = {k: v.to(dtype).float() for k, v in network.state_dict().items()}
+        assert all(torch.equal(v.float(), expected[k]) for k, v in again.state_dict().items())
 
 
 def saved(network: Network, folder: Path) -> Path:
@@ -223,10 +223,10 @@ def blocks() -> dict[int, list[nn.Module]]:
 
 def numbered(container: str, named: Callable[[int, nn.Module], str]) -> Port:
     """`container.<cfg index>.<named>`, something without parameters at the other numbers."""
-    port, layers, found = Port(), nn.ModuleList(), blocks()
+    port, layers, modules = Port(), nn.ModuleList(), blocks()
     for index in range(5):
         row = nn.Sequential()
-        for module in found.get(index, [nn.MaxPool2d(2)]):
+        for module in modules.get(index, [nn.MaxPool2d(2)]):
             row.add_module(named(index, module), module)
         layers.append(row)
     setattr(port, container, layers)
@@ -259,16 +259,16 @@ def by_short_kind(index: int, module: nn.Module) -> str:
 
 def in_sequence() -> Port:
     """`features.<n>` counts modules, not layers; the classifier has a name of its own."""
-    port, found = Port(), blocks()
-    port.features = nn.Sequential(*found[0], nn.LeakyReLU(0.1), *found[2], *found[3])
-    port.classifier = found[4][0]
+    port, modules = Port(), blocks()
+    port.features = nn.Sequential(*modules[0], nn.LeakyReLU(0.1), *modules[2], *modules[3])
+    port.classifier = modules[4][0]
     return port
 
 
 def by_words() -> Port:
-    port, found = Port(), blocks()
+    port, modules = Port(), blocks()
     words = ["stem", "stem_norm", "neck_a", "neck_b", "head"]
-    for word, module in zip(words, [m for row in found.values() for m in row], strict=True):
+    for word, module in zip(words, [m for row in modules.values() for m in row], strict=True):
         port.add_module(word, module)
     return port
 
@@ -308,7 +308,7 @@ def test_ports(scheme: str, legacy: bool, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scheme", PORTS)
 def test_ports_in_safetensors(scheme: str, tmp_path: Path) -> None:
-    """They are sorted by name there, so that only numbers tell where a tensor belongs."""
+    """They are sorted by name there, so that only numbers show where a tensor belongs."""
     port, path = trained(PORTS[scheme]), tmp_path / "port.safetensors"
     safetensors.torch.save_file(port.state_dict(), path)
     if scheme in NUMBERED:
@@ -359,8 +359,8 @@ def test_numbers_count_more_than_the_order(tmp_path: Path) -> None:
     renamed = {k.replace("layers.", "m.").replace(".conv.", ".c_."): v for k, v in state.items()}
     backwards = dict(sorted(renamed.items(), reverse=True))
     torch.save(backwards, tmp_path / "x.pt")
-    found = dt.load(cfg, tmp_path / "x.pt").state_dict()
-    assert all(torch.equal(found[name], tensor) for name, tensor in state.items())
+    loaded = dt.load(cfg, tmp_path / "x.pt").state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
 
 
 def test_axes_of_length_one(tmp_path: Path) -> None:
@@ -374,9 +374,9 @@ def test_axes_of_length_one(tmp_path: Path) -> None:
     state = OrderedDict(dt.build(cfg).state_dict())
     foreign = {f"m.{k.removeprefix('layers.')}": v for k, v in state.items() if k[7] in "01"}
     torch.save(foreign | {"m.2.w": weight, "m.3.implicit": implicit}, tmp_path / "x.pt")
-    found = dt.load(cfg, tmp_path / "x.pt").state_dict()
-    assert torch.equal(found["layers.2.weight"], weight[:, None])
-    assert torch.equal(found["layers.3.weight"], implicit.view(6, 1))
+    loaded = dt.load(cfg, tmp_path / "x.pt").state_dict()
+    assert torch.equal(loaded["layers.2.weight"], weight[:, None])
+    assert torch.equal(loaded["layers.3.weight"], implicit.view(6, 1))
 
 
 SHARING = """[net]
@@ -424,9 +424,9 @@ def test_parts_that_only_names_would_tell(tmp_path: Path) -> None:
 
 
 def refused(
-    path: Path, *wanted: str, cfg: str = CFG, kind: type[DarknetError] = WeightsError
+    path: Path, *expected: str, cfg: str = CFG, kind: type[DarknetError] = WeightsError
 ) -> None:
-    """Reading fails with one line that says all that is wanted, and changes nothing."""
+    """Reading fails with one line that holds all expected parts, and changes nothing."""
     network = dt.build(cfg)
     network.header = Header(0, 2, 5, 9)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -435,7 +435,7 @@ def refused(
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
     assert "\n" not in message
-    for part in wanted:
+    for part in expected:
         assert part in message, message
     after = network.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -455,7 +455,7 @@ def changed(network: Network, **tensors: Tensor | None) -> State:
 
 @pytest.mark.parametrize("ending", [".safetensors", ".pt"])
 @pytest.mark.parametrize(
-    ("change", "wanted"),
+    ("change", "expected"),
     [
         (
             {"layers__2__conv__weight": torch.zeros(5, 4, 3, 3)},
@@ -486,14 +486,14 @@ def changed(network: Network, **tensors: Tensor | None) -> State:
     ],
 )
 def test_tensors_that_do_not_fit(
-    change: dict[str, Tensor | None], wanted: str, ending: str, network: Network, tmp_path: Path
+    change: dict[str, Tensor | None], expected: str, ending: str, network: Network, tmp_path: Path
 ) -> None:
     path, state = tmp_path / f"x{ending}", changed(network, **change)
     if ending == ".pt":
         torch.save(state, path)
     else:
         safetensors.torch.save_file(state, path)
-    refused(path, wanted)
+    refused(path, expected)
 
 
 @pytest.mark.parametrize("more", ["layers.9.conv.weight", "layers.1.conv.weight", "other.weight"])
@@ -517,7 +517,7 @@ def test_a_sequence_that_does_not_fit(tmp_path: Path) -> None:
 
 
 def test_a_word_in_the_wrong_place(tmp_path: Path) -> None:
-    """Scale and bias of batch norm have one shape: the names tell that they changed places."""
+    """Scale and bias of batch norm have one shape: the names show that they changed places."""
     state = list(trained(by_words).state_dict().items())
     assert [name for name, _ in state[1:3]] == ["stem_norm.weight", "stem_norm.bias"]
     state[1], state[2] = state[2], state[1]
@@ -653,7 +653,7 @@ def test_metadata_that_cannot_be(network: Network, tmp_path: Path) -> None:
     path = tmp_path / "x.pt"
     checkpoint_file.write(network, path)
     content = torch.load(path, weights_only=True)
-    for key, value, wanted in (
+    for key, value, expected in (
         ("header", [0, 2, 5], "header [0, 2, 5]: must be major, minor, revision and seen"),
         ("header", [0, 2, 5, -1], "must be major, minor"),
         ("header", [0, 2, 5, 2**64], "must be major, minor"),
@@ -664,7 +664,7 @@ def test_metadata_that_cannot_be(network: Network, tmp_path: Path) -> None:
         ("names", ["cat", 7], "names: must be a list of words"),
     ):
         torch.save(content | {key: value}, path)
-        refused(path, wanted)
+        refused(path, expected)
     torch.save(content | {"dialect": "fortran"}, path)
     with pytest.raises(UsageError, match="fortran"):
         dt.load(path)

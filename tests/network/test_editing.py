@@ -68,8 +68,8 @@ def predictions(network: Network, x: Tensor) -> list[tuple[Tensor, Tensor, Tenso
     raw = network(x)
     assert isinstance(raw, tuple)
     heads = [cast(Head, network.plan[index].layer) for index in network.plan.heads]
-    found = [h.decode(r, (x.shape[2], x.shape[3])) for h, r in zip(heads, raw, strict=True)]
-    return [(each.boxes, each.objectness, each.scores) for each in found]
+    decoded = [h.decode(r, (x.shape[2], x.shape[3])) for h, r in zip(heads, raw, strict=True)]
+    return [(each.boxes, each.objectness, each.scores) for each in decoded]
 
 
 # ---- other classes
@@ -151,7 +151,7 @@ OFFICIAL = {  # cfg: filters for 2 classes, by the formulas of Darknet's manual
 
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_official_cfgs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lines that change are those that Darknet's manual tells to change; no values needed."""
+    """The lines that change are those that Darknet's manual names; no values needed."""
     old = dt.plan(name)
     monkeypatch.setattr(
         "darknet_torch.network.editing._rebuilt", lambda network, plan, changes: Bare(plan)
@@ -241,13 +241,13 @@ LOST = {
     "sum": (
         NET + BODY + CONV.format(16) + CONV.format(16) + "[shortcut]\nfrom=-2\n"
         "[region]\nnum=2\nclasses=3\n",
-        "[connected] wanted before the classes, layer 3 [shortcut] found",
+        "[connected] must be before the classes, not layer 3 [shortcut]",
     ),
     "depth": (
         NET + BODY + CONV.format(64) + "[reorg]\nstride=2\nreverse=1\n[region]\nnum=2\nclasses=3\n",
-        "wanted before the classes, layer 2 [reorg] found",
+        "must be before the classes, not layer 2 [reorg]",
     ),
-    "image": (NET + "[avgpool]\n[softmax]\n", "wanted before the classes, the image found"),
+    "image": (NET + "[avgpool]\n[softmax]\n", "must be before the classes, not the image"),
     "v1 on a map": (
         NET
         + BODY.replace("stride=4", "stride=8")
@@ -260,10 +260,10 @@ LOST = {
 
 @pytest.mark.parametrize("name", LOST)
 def test_what_cannot_be(name: str) -> None:
-    cfg, wanted = LOST[name]
+    cfg, message = LOST[name]
     with pytest.raises(UsageError) as caught:
         with_classes(built(cfg), 2)
-    assert wanted in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -305,9 +305,9 @@ def test_cut(layers: int, tmp_path: Path) -> None:
     assert len(part.plan) == layers
     for mine, theirs in zip(part.activations(x), network.activations(x), strict=False):
         assert torch.equal(mine, theirs)
-    dt.save(network, tmp_path / "wanted.weights", cutoff=layers)
+    dt.save(network, tmp_path / "expected.weights", cutoff=layers)
     dt.export(network, tmp_path / "x.weights", cutoff=layers)
-    assert (tmp_path / "x.weights").read_bytes() == (tmp_path / "wanted.weights").read_bytes()
+    assert (tmp_path / "x.weights").read_bytes() == (tmp_path / "expected.weights").read_bytes()
     again = dt.load(tmp_path / "x.cfg", tmp_path / "x.weights")
     for mine, theirs in zip(again.activations(x), part.activations(x), strict=True):
         assert torch.equal(mine, theirs)

@@ -148,32 +148,32 @@ def close(a: Tensor, b: Tensor) -> None:
 @torch.no_grad()
 def test_forward_returns_the_raw_maps(training: bool) -> None:
     network = small()
-    wanted = naive(network, image(2))
+    expected = naive(network, image(2))
     assert not network.training
     network.train(training)
     for module in network.modules():  # batch statistics would be other numbers, on purpose
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
-    found = network(image(2))
-    assert isinstance(found, tuple)
-    assert [tuple(raw.shape) for raw in found] == [(2, 14, 3, 4), (2, 14, 6, 8)]
-    for raw, index in zip(found, HEADS, strict=True):
-        close(raw, wanted[index - 1])
+    outputs = network(image(2))
+    assert isinstance(outputs, tuple)
+    assert [tuple(raw.shape) for raw in outputs] == [(2, 14, 3, 4), (2, 14, 6, 8)]
+    for raw, index in zip(outputs, HEADS, strict=True):
+        close(raw, expected[index - 1])
 
 
 def test_train_mode_returns_the_same_kind() -> None:
-    found = small().train()(image(2))
-    assert isinstance(found, tuple)
-    assert [tuple(raw.shape) for raw in found] == [(2, 14, 3, 4), (2, 14, 6, 8)]
-    sum(raw.sum() for raw in found).backward()
+    outputs = small().train()(image(2))
+    assert isinstance(outputs, tuple)
+    assert [tuple(raw.shape) for raw in outputs] == [(2, 14, 3, 4), (2, 14, 6, 8)]
+    sum(raw.sum() for raw in outputs).backward()
 
 
 @torch.no_grad()
 def test_activations() -> None:
     network = small()
-    found, wanted = network.activations(image(2)), naive(network, image(2))
-    assert len(found) == len(wanted) == len(network.plan) == 14
-    for node, one, other in zip(network.plan, found, wanted, strict=True):
+    outputs, expected = network.activations(image(2)), naive(network, image(2))
+    assert len(outputs) == len(expected) == len(network.plan) == 14
+    for node, one, other in zip(network.plan, outputs, expected, strict=True):
         assert tuple(one.shape[1:]) == tuple(node.shape)
         close(one, other)
 
@@ -189,9 +189,9 @@ def test_activations() -> None:
 )
 def test_without_head_the_last_layer_is_returned(cfg: str, shape: tuple[int, ...]) -> None:
     network = dt.build(f"[net]\nwidth=8\nheight=8\nchannels=3\n{cfg}\n")
-    found = network(torch.rand(2, 3, 8, 8))
-    assert isinstance(found, Tensor)
-    assert found.shape == shape
+    outputs = network(torch.rand(2, 3, 8, 8))
+    assert isinstance(outputs, Tensor)
+    assert outputs.shape == shape
 
 
 @torch.no_grad()
@@ -312,8 +312,8 @@ def test_outputs_have_the_shape_that_was_planned(layers: str) -> None:
     except CfgError:
         return
     for node, out in zip(network.plan, network.activations(torch.rand(3, 2, 4, 8)), strict=True):
-        wanted = (node.shape.c,) if node.shape.is_vector else tuple(node.shape)
-        assert tuple(out.shape) == (3, *wanted), node.name
+        expected = (node.shape.c,) if node.shape.is_vector else tuple(node.shape)
+        assert tuple(out.shape) == (3, *expected), node.name
 
 
 # Two maps of one size where the picture's is even, and of two where it is odd.
@@ -352,11 +352,11 @@ def test_maps_that_agree_at_some_sizes_only(tail: str, dialect: str) -> None:
     assert network(torch.rand(1, 2, 8, 8)).dim() == 4
     x = torch.rand(1, 2, 9, 9)
     try:
-        found = network(x)
+        outputs = network(x)
     except ShapeError:
         return
     torch.manual_seed(0)
-    assert torch.equal(found, dt.build(cfg, dialect=dialect, width=9, height=9)(x))
+    assert torch.equal(outputs, dt.build(cfg, dialect=dialect, width=9, height=9)(x))
 
 
 @torch.no_grad()
@@ -383,18 +383,19 @@ def test_activations_are_freed_after_their_last_use() -> None:
         layer.register_forward_hook(behind(index))
     gc.disable()  # a cycle that only the collector frees would be a leak of memory on a GPU
     try:
-        found = network(image())
+        outputs = network(image())
     finally:
         gc.enable()
     needs = {node.index: node.inputs for node in network.plan if node.index not in HEADS}
     for now, kept in most:
-        wanted = {i for k, inputs in needs.items() if k >= now for i in inputs if 0 <= i < now}
-        wanted |= {index - 1 for index in HEADS if index - 1 < now}
-        wanted |= {5} if 8 in wanted else set()  # half of a route's source: a view that holds it
-        assert set(kept) <= wanted, f"before layer {now}"
+        expected = {i for k, inputs in needs.items() if k >= now for i in inputs if 0 <= i < now}
+        expected |= {index - 1 for index in HEADS if index - 1 < now}
+        # half of a route's source is a view that holds it
+        expected |= {5} if 8 in expected else set()
+        assert set(kept) <= expected, f"before layer {now}"
     assert [index for index, _ in most] == [k for k in range(14) if k not in HEADS]
     assert max(len(kept) for _, kept in most) == 4  # layers 4, 5, 6 and half of 5
-    del found
+    del outputs
     assert all(ref() is None for _, ref in alive)
 
 
@@ -407,10 +408,10 @@ def test_layers_behind_the_last_head_are_not_computed() -> None:
 def test_names_of_the_tensors() -> None:
     keys = set(small().state_dict())
     norm = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
-    wanted = {f"layers.{k}.conv.weight" for k in (0, 1, 2, 5, 6, 12)}
-    wanted |= {f"layers.{k}.conv.bias" for k in (1, 2, 6, 12)}
-    wanted |= {f"layers.{k}.bn.{name}" for k in (0, 5) for name in norm}
-    assert keys == wanted
+    expected = {f"layers.{k}.conv.weight" for k in (0, 1, 2, 5, 6, 12)}
+    expected |= {f"layers.{k}.conv.bias" for k in (1, 2, 6, 12)}
+    expected |= {f"layers.{k}.bn.{name}" for k in (0, 5) for name in norm}
+    assert keys == expected
 
 
 @torch.no_grad()
@@ -438,8 +439,8 @@ def test_properties() -> None:
 @torch.no_grad()
 def test_moves_between_types() -> None:
     network = small()
-    wanted = network(image())
-    for raw, other in zip(wanted, network.double()(image().double()), strict=True):
+    expected = network(image())
+    for raw, other in zip(expected, network.double()(image().double()), strict=True):
         assert other.dtype == torch.float64
         close(raw, other.float())
 

@@ -50,7 +50,7 @@ def real(name: str) -> Network:
     return dt.load(cfg, weights)
 
 
-def pictures(network: Network, batch: int = 2, more: int = 0) -> Tensor:
+def images(network: Network, batch: int = 2, more: int = 0) -> Tensor:
     c, h, w = network.plan.input
     rows, columns = network.plan.stride
     generator = torch.Generator().manual_seed(3)
@@ -69,7 +69,7 @@ def test_fused_programs_give_the_same_numbers(name: str, tmp_path: Path) -> None
     network = mini(name, tmp_path)
     fast = optimize(network, compile=False)
     for batch in (1, 3, 1):
-        assert worst(fast, network, pictures(network, batch)) < 2e-6
+        assert worst(fast, network, images(network, batch)) < 2e-6
 
 
 @needs_shared
@@ -77,8 +77,8 @@ def test_fused_programs_give_the_same_numbers(name: str, tmp_path: Path) -> None
 def test_real_models(name: str) -> None:
     network = real(name)
     fast = optimize(network, compile=False)
-    assert worst(fast, network, pictures(network)) < 1e-5
-    assert worst(fast, network, pictures(network, 1, more=1)) < 1e-5
+    assert worst(fast, network, images(network)) < 1e-5
+    assert worst(fast, network, images(network, 1, more=1)) < 1e-5
 
 
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
@@ -86,13 +86,13 @@ def test_compiled(small: Network, memory_format: Any) -> None:
     fast = optimize(small, memory_format=memory_format)
     assert fast.compiles
     for batch in (1, 2):
-        assert worst(fast, small, pictures(small, batch)) < 5e-6
+        assert worst(fast, small, images(small, batch)) < 5e-6
 
 
 @needs_bfloat16
 @pytest.mark.parametrize("compiles", [False, True])
 def test_short_sums_are_not_bfloat16(compiles: bool) -> None:
-    """Of 27 products; where hardly any are short, only what reads the picture is float32."""
+    """Of 27 products; where hardly any are short, only layers that read the image are float32."""
     conv = "[convolutional]\nfilters=32\nsize=3\npad=1\nactivation=leaky\n"
     pointwise = conv.replace("size=3", "size=1")  # sums of 32
     low, high = torch.bfloat16, torch.float32
@@ -101,12 +101,12 @@ def test_short_sums_are_not_bfloat16(compiles: bool) -> None:
         (2 * (conv + pointwise), [high, high, low, high]),
     )
     torch.manual_seed(0)
-    for layers, wanted in cases:
+    for layers, expected in cases:
         network = dt.build(f"[net]\nwidth=16\nheight=16\nchannels=3\n{layers}")
         fast = optimize(network, dtype="bfloat16", compile=compiles)
-        assert 0 < worst(fast, network, pictures(network)) < 1e-2
+        assert 0 < worst(fast, network, images(network)) < 1e-2
         packed = [each for each in fast.network.modules() if isinstance(each, PackedConvBlock)]
-        assert [each.conv.dtype for each in packed] == wanted
+        assert [each.conv.dtype for each in packed] == expected
 
 
 @needs_bfloat16
@@ -139,7 +139,7 @@ def test_wrong_shapes_are_refused_before_anything_runs(small: Network) -> None:
 
 def test_the_original_stays_as_it_was(small: Network) -> None:
     before = {name: tensor.clone() for name, tensor in small.state_dict().items()}
-    optimize(small, dtype="bfloat16", compile=False)(pictures(small))
+    optimize(small, dtype="bfloat16", compile=False)(images(small))
     after = small.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -162,23 +162,23 @@ def settings() -> tuple[object, ...]:
 @pytest.mark.parametrize("compiles", [False, True])
 def test_settings_of_the_process_are_left_alone(small: Network, compiles: bool) -> None:
     before = settings()
-    optimize(small, compile=compiles)(pictures(small))
+    optimize(small, compile=compiles)(images(small))
     assert settings() == before
 
 
 def test_convolutions_are_packed(small: Network) -> None:
     fast = optimize(small, compile=False)
     kinds = [type(layer) for layer in fast.network.layers]
-    wanted = [node.name == "convolutional" for node in small.plan]
-    assert [kind is PackedConvBlock for kind in kinds] == wanted
+    expected = [node.name == "convolutional" for node in small.plan]
+    assert [kind is PackedConvBlock for kind in kinds] == expected
 
 
 def test_a_shape_is_compiled_once_it_has_come_often(small: Network) -> None:
     fast = optimize(small)
-    fast(pictures(small))
-    x = pictures(small, 5)
+    fast(images(small))
+    x = images(small, 5)
     for number in range(PATIENCE + 1):
-        assert (tuple(x.shape) in fast._fixed) == (number >= PATIENCE)
+        assert (tuple(x.shape) in fast._runners) == (number >= PATIENCE)
         assert worst(fast, small, x) < 5e-6
 
 
@@ -186,12 +186,12 @@ def test_nothing_else_runs_while_a_program_is_made(
     small: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tracing changes how modules are called, in all threads."""
-    fast, running, made = optimize(small), [], []
+    fast, running, counts = optimize(small), [], []
 
     def compiled(*_: Any) -> Any:
-        made.append(len(running))
+        counts.append(len(running))
         time.sleep(0.02)
-        made.append(len(running))
+        counts.append(len(running))
         return lambda x: x
 
     def begin(*_: Any) -> None:
@@ -204,11 +204,11 @@ def test_nothing_else_runs_while_a_program_is_made(
 
     def work(batch: int) -> None:
         for _ in range(PATIENCE + batch):
-            fast(pictures(small, batch))
+            fast(images(small, batch))
 
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(work, (1, 2, 3)))
-    assert made == 6 * [0]
+    assert counts == 6 * [0]
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -218,11 +218,11 @@ def test_a_type_that_the_processor_lacks(
     monkeypatch.setattr(
         "darknet_torch.speed.onednn.is_supported", lambda _, dtype: dtype == torch.float32
     )
-    with pytest.warns(DarknetWarning, match=f"{dtype}: this processor") as found:
+    with pytest.warns(DarknetWarning, match=f"{dtype}: this processor") as caught:
         fast = optimize(small, dtype=dtype, compile=False)
-    assert [each.filename for each in found] == [__file__]
+    assert [each.filename for each in caught] == [__file__]
     assert fast.dtype == torch.float32
-    x = pictures(small)
+    x = images(small)
     assert torch.equal(fast(x)[0], optimize(small, compile=False)(x)[0])
 
 
@@ -233,31 +233,31 @@ def test_without_a_compiler_one_warning(small: Network, monkeypatch: pytest.Monk
         raise exc.InvalidCxxCompiler
 
     monkeypatch.setattr(cpp_builder, "get_cpp_compiler", missing)
-    with pytest.warns(DarknetWarning, match=r"no C\+\+ compiler") as found:
+    with pytest.warns(DarknetWarning, match=r"no C\+\+ compiler") as caught:
         fast = optimize(small)
-        fast(pictures(small))
-        fast(pictures(small))
-    assert len(found) == 1
+        fast(images(small))
+        fast(images(small))
+    assert len(caught) == 1
     assert not fast.compiles
 
 
 @pytest.mark.parametrize(
-    ("said", "told"), [("\nno space left\nat line 3", "no space left"), ("", "RuntimeError")]
+    ("error", "message"), [("\nno space left\nat line 3", "no space left"), ("", "RuntimeError")]
 )
 def test_where_compiling_fails_one_warning(
-    said: str, told: str, small: Network, monkeypatch: pytest.MonkeyPatch
+    error: str, message: str, small: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: Any) -> Any:
-        raise RuntimeError(said)
+        raise RuntimeError(error)
 
     monkeypatch.setattr("darknet_torch.speed.optimized.compiled_for", fails)
     fast = optimize(small)
-    with pytest.warns(DarknetWarning, match="not compiled") as found:
-        assert worst(fast, small, pictures(small)) < 2e-6
+    with pytest.warns(DarknetWarning, match="not compiled") as caught:
+        assert worst(fast, small, images(small)) < 2e-6
     for _ in range(PATIENCE + 1):  # would be compiled now
-        assert worst(fast, small, pictures(small, 3)) < 2e-6
-    assert [str(each.message) for each in found] == [f"not compiled: {told}"]
-    assert found[0].filename == __file__
+        assert worst(fast, small, images(small, 3)) < 2e-6
+    assert [str(each.message) for each in caught] == [f"not compiled: {message}"]
+    assert caught[0].filename == __file__
     assert not fast.compiles
 
 
@@ -279,14 +279,16 @@ def test_wrong_options(small: Network, options: dict[str, Any]) -> None:
 
 
 def test_no_gradients(small: Network) -> None:
-    found = optimize(small, compile=False)(pictures(small).requires_grad_())
-    assert all(not each.requires_grad for each in (found if isinstance(found, tuple) else (found,)))
+    outputs = optimize(small, compile=False)(images(small).requires_grad_())
+    assert all(
+        not each.requires_grad for each in (outputs if isinstance(outputs, tuple) else (outputs,))
+    )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_on_a_gpu(small: Network) -> None:
     fast = optimize(small.cuda(), dtype="float16")
-    x = pictures(small).cuda()
+    x = images(small).cuda()
     with torch.no_grad(), warnings.catch_warnings():
         pairs = zip(fast(x), small(x), strict=True)
     assert max(relative_error(a.cpu().numpy(), b.cpu().numpy()) for a, b in pairs) < 1e-2

@@ -31,7 +31,7 @@ BOXES = 1e-4
 
 
 def measure(name: str, threads: int = 0) -> list[Result]:
-    """Convert one network in every way, whatever happens told in the answers."""
+    """Convert one network in every way, and return what happens in the answers."""
     return measure_variants(name, threads, CONVERSIONS)
 
 
@@ -74,11 +74,11 @@ def onnx(subject: Subject, contents: Literal["raw", "boxes"], names: Sequence[st
 
 
 def _inputs(subject: Subject, *, sized: bool) -> list[Tensor]:
-    found = [subject.images(1), subject.images(3)]
+    batches = [subject.images(1), subject.images(3)]
     if sized:
         (height, width), (rows, columns) = subject.size, stride(subject.plan)
-        found.append(subject.images(2, (height + rows, width + 2 * columns)))
-    return found
+        batches.append(subject.images(2, (height + rows, width + 2 * columns)))
+    return batches
 
 
 def _limit(subject: Subject) -> float:

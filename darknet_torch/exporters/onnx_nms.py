@@ -1,9 +1,10 @@
-"""Suppression inside an ONNX graph: the operator, or Darknet's other kinds as a loop.
+"""NMS inside an ONNX graph: the standard's operator, or Darknet's other kinds as a loop.
 
 The two scripts are graphs, not Python: onnxscript compiles them. Import this file where onnx and
 onnxscript are known to be installed.
 
-OpenCV crashes where it is to gather nothing, hence one row more than was found, cut off at last.
+OpenCV crashes where it gathers no rows, hence one row more than there are detections; the last
+step cuts it off.
 """
 # ruff: noqa: F821, RET504 (annotations are tensor shapes, and a graph returns a name)
 
@@ -14,14 +15,14 @@ import onnx
 from onnxscript import FLOAT, INT64, script
 from onnxscript import opset18 as op
 
-__all__ = ["with_suppression"]
+__all__ = ["with_nms"]
 
 GREEDY_BETA = 0.6
 NO_LIMIT = 2**31 - 1
-PREFIX = "suppression_"
+PREFIX = "nms_"
 
 
-def with_suppression(
+def with_nms(
     model: onnx.ModelProto,
     threshold: float,
     nms: float,
@@ -31,9 +32,15 @@ def with_suppression(
 ) -> onnx.ModelProto:
     """Return a model with `detections` (K, 7) in place of `boxes` (B, N, 4), `scores` (B, N, C).
 
-    A row is: number in the batch, left, top, right, bottom, score, class.
-    kind: "default" is the operator NonMaxSuppression; "greedynms" and "diounms" (with its beta)
-    are a loop. threshold: of the score; nms: of the overlap; max_det: most of a picture and class.
+    A row is: index of the image in the batch, left, top, right, bottom, score, class index.
+
+    Args:
+        model: yields boxes as xyxy and their scores.
+        threshold: only higher scores count.
+        nms: IoU above which the weaker of two boxes is dropped.
+        kind: "default" is the operator NonMaxSuppression; "greedynms" and "diounms" are a loop.
+        beta: exponent of "diounms".
+        max_det: most detections of an image and class; None keeps all.
     """
     settings: dict[str, Any] = {
         "threshold": np.array([threshold], np.float32),
@@ -60,7 +67,7 @@ def with_suppression(
 
 
 def _type_loops(graph: onnx.GraphProto) -> None:
-    """Say what a loop's body takes and gives: the standard leaves it open, OpenCV asks."""
+    """Set the types of a loop body's inputs and outputs, which OpenCV needs."""
     types = (onnx.TensorProto.INT64, onnx.TensorProto.BOOL, onnx.TensorProto.FLOAT)
     for node in (node for node in graph.node if node.op_type == "Loop"):
         (body,) = (each.g for each in node.attribute if each.name == "body")
@@ -81,17 +88,17 @@ def by_operator(
     """The operator of the standard, class by class."""
     one, axis = op.Constant(value_floats=[1.0]), op.Constant(value_int=0)
     by_class = op.Transpose(all_scores, perm=[0, 2, 1])
-    chosen = op.NonMaxSuppression(all_boxes, by_class, limit, nms, threshold)
-    chosen = op.Concat(chosen, [[0, 0, 0]], axis=0)
-    score = op.GatherND(by_class, chosen)
-    place = op.Gather(chosen, op.Constant(value_ints=[0, 2]), axis=1)
-    boxes = op.GatherND(all_boxes, place)
-    # OpenCV does not cast what this operator chose, so numbers are taken from lists of floats
-    pictures = op.CumSum(op.Expand(one, op.Shape(all_scores, start=0, end=1)), axis, exclusive=1)
+    kept = op.NonMaxSuppression(all_boxes, by_class, limit, nms, threshold)
+    kept = op.Concat(kept, [[0, 0, 0]], axis=0)
+    score = op.GatherND(by_class, kept)
+    image_and_box = op.Gather(kept, op.Constant(value_ints=[0, 2]), axis=1)
+    boxes = op.GatherND(all_boxes, image_and_box)
+    # OpenCV does not cast this operator's output, so indices are gathered from lists of floats
+    images = op.CumSum(op.Expand(one, op.Shape(all_scores, start=0, end=1)), axis, exclusive=1)
     classes = op.CumSum(op.Expand(one, op.Shape(all_scores, start=2, end=3)), axis, exclusive=1)
-    picture = op.Gather(pictures, op.Gather(chosen, op.Constant(value_ints=[0]), axis=1))
-    class_id = op.Gather(classes, op.Gather(chosen, op.Constant(value_ints=[1]), axis=1))
-    rows = op.Concat(picture, boxes, op.Unsqueeze(score, [1]), class_id, axis=1)
+    image = op.Gather(images, op.Gather(kept, op.Constant(value_ints=[0]), axis=1))
+    class_id = op.Gather(classes, op.Gather(kept, op.Constant(value_ints=[1]), axis=1))
+    rows = op.Concat(image, boxes, op.Unsqueeze(score, [1]), class_id, axis=1)
     detections = op.Slice(rows, [0], [-1], [0])
     return detections
 
@@ -105,68 +112,68 @@ def by_loop(
     limit: INT64[1],
     beta: FLOAT[1],
 ) -> FLOAT["K", 7]:
-    """IoU less (centre distance / enclosing diagonal) ** beta; as `boxes.suppress` computes it.
+    """IoU less (centre distance / enclosing diagonal) ** beta, as `heads.nms` computes it.
 
-    All pairs of one picture and class that overlap are found at once; then every box that a
-    living better box suppresses is struck out, until nothing changes.
+    All overlapping pairs of one image and class are computed at once; then every box that
+    overlaps a better box still kept is dropped, until nothing changes.
     """
-    # the candidates, the best first: (M, 3) picture, box, class
-    found = op.Transpose(op.NonZero(op.Greater(all_scores, threshold)), perm=[1, 0])
-    found = op.Concat(found, [[0, 0, 0]], axis=0)
-    score = op.Slice(op.GatherND(all_scores, found), [0], [-1], [0])
+    # the candidates, the highest score first: (M, 3) image, box, class
+    candidates = op.Transpose(op.NonZero(op.Greater(all_scores, threshold)), perm=[1, 0])
+    candidates = op.Concat(candidates, [[0, 0, 0]], axis=0)
+    score = op.Slice(op.GatherND(all_scores, candidates), [0], [-1], [0])
     score = op.Concat(score, op.Constant(value_floats=[-1.0]), axis=0)
     score, order = op.TopK(score, op.Shape(score), axis=0)
-    found = op.Gather(found, order, axis=0)
-    boxes = op.GatherND(all_boxes, op.Gather(found, op.Constant(value_ints=[0, 1]), axis=1))
-    group = op.Gather(found, op.Constant(value_ints=[0, 2]), axis=1)
+    candidates = op.Gather(candidates, order, axis=0)
+    boxes = op.GatherND(all_boxes, op.Gather(candidates, op.Constant(value_ints=[0, 1]), axis=1))
+    group = op.Gather(candidates, op.Constant(value_ints=[0, 2]), axis=1)
 
-    # pairs (M, M): the row is the better one
+    # pairs (M, M): the row is the box of higher score
     low = op.Slice(boxes, [0], [2], [1])
     high = op.Slice(boxes, [2], [4], [1])
     low_a, low_b = op.Unsqueeze(low, [1]), op.Unsqueeze(low, [0])
     high_a, high_b = op.Unsqueeze(high, [1]), op.Unsqueeze(high, [0])
     zero = op.Constant(value_float=0.0)
-    both = op.Max(op.Sub(op.Min(high_a, high_b), op.Max(low_a, low_b)), zero)
-    shared = op.ReduceProd(both, [2], keepdims=0)
+    sides = op.Max(op.Sub(op.Min(high_a, high_b), op.Max(low_a, low_b)), zero)
+    intersection = op.ReduceProd(sides, [2], keepdims=0)
     area = op.ReduceProd(op.Sub(high, low), [1], keepdims=0)
-    union = op.Sub(op.Add(op.Unsqueeze(area, [1]), op.Unsqueeze(area, [0])), shared)
-    around = op.Sub(op.Max(high_a, high_b), op.Min(low_a, low_b))
-    diagonal = op.ReduceSum(op.Mul(around, around), [2], keepdims=0)
+    union = op.Sub(op.Add(op.Unsqueeze(area, [1]), op.Unsqueeze(area, [0])), intersection)
+    enclosing = op.Sub(op.Max(high_a, high_b), op.Min(low_a, low_b))
+    diagonal = op.ReduceSum(op.Mul(enclosing, enclosing), [2], keepdims=0)
     centre = op.Mul(op.Add(low, high), op.Constant(value_float=0.5))
-    apart = op.Sub(op.Unsqueeze(centre, [1]), op.Unsqueeze(centre, [0]))
-    distance = op.ReduceSum(op.Mul(apart, apart), [2], keepdims=0)
-    iou = op.Where(op.Equal(union, zero), zero, op.Div(shared, union))
-    share = op.Where(op.Equal(diagonal, zero), zero, op.Div(distance, diagonal))
-    overlaps = op.Greater(op.Sub(iou, op.Pow(share, beta)), nms)
+    offset = op.Sub(op.Unsqueeze(centre, [1]), op.Unsqueeze(centre, [0]))
+    distance = op.ReduceSum(op.Mul(offset, offset), [2], keepdims=0)
+    iou = op.Where(op.Equal(union, zero), zero, op.Div(intersection, union))
+    penalty = op.Where(op.Equal(diagonal, zero), zero, op.Div(distance, diagonal))
+    overlaps = op.Greater(op.Sub(iou, op.Pow(penalty, beta)), nms)
 
-    # rivals: of one picture and class, the better one before the other
+    # rivals: pairs of one image and class, the row better than the column
     same = op.ReduceMin(
         op.Cast(op.Equal(op.Unsqueeze(group, [1]), op.Unsqueeze(group, [0])), to=1),
         [2],
         keepdims=0,
     )
     rivals = op.Trilu(same, op.Constant(value_int=1), upper=1)
-    hits = op.Mul(rivals, op.Cast(overlaps, to=1))
+    drops = op.Mul(rivals, op.Cast(overlaps, to=1))
 
-    # strike out until nothing changes
+    # drop boxes until nothing changes
     alive = op.Cast(op.Equal(score, score), to=1)
     changed = op.Greater(op.ReduceSum(alive, keepdims=0), zero)
     while changed:
-        struck = op.MatMul(op.Unsqueeze(alive, [0]), hits)
-        after = op.Cast(op.Equal(op.Squeeze(struck, [0]), zero), to=1)
+        dropped = op.MatMul(op.Unsqueeze(alive, [0]), drops)
+        after = op.Cast(op.Equal(op.Squeeze(dropped, [0]), zero), to=1)
         difference = op.ReduceMax(op.Abs(op.Sub(after, alive)), keepdims=0)
         changed = op.Greater(difference, zero)
         alive = op.Identity(after)
 
-    # at most `limit` of a picture and class
+    # at most `limit` of an image and class
     ahead = op.Squeeze(op.MatMul(op.Unsqueeze(alive, [0]), rivals), [0])
     few = op.Less(ahead, op.Cast(limit, to=1))
     good = op.Or(op.And(few, op.Greater(alive, zero)), op.Less(score, zero))
     kept = op.Squeeze(op.NonZero(good), [0])
-    row = op.Gather(found, kept, axis=0)
+    row = op.Gather(candidates, kept, axis=0)
     numbers = op.Cast(row, to=1)
-    picture, _, class_id = op.Split(numbers, num_outputs=3, axis=1)
+    image, _, class_id = op.Split(numbers, num_outputs=3, axis=1)
     boxes, score = op.Gather(boxes, kept, axis=0), op.Gather(score, kept)
-    rows = op.Concat(picture, boxes, op.Unsqueeze(score, [1]), class_id, axis=1)
+    rows = op.Concat(image, boxes, op.Unsqueeze(score, [1]), class_id, axis=1)
     detections = op.Slice(rows, [0], [-1], [0])
     return detections
