@@ -22,7 +22,7 @@ from darknet_torch.layers.base import Layer
 from darknet_torch.layers.word_tree import Tree, read_map, read_tree
 from darknet_torch.parsing.options import FileName, option
 
-__all__ = ["Cells", "Head", "anchor_pairs"]
+__all__ = ["BoxCoder", "Cells", "Head", "anchor_pairs"]
 
 
 class Cells(NamedTuple):
@@ -41,10 +41,8 @@ class Cells(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Head(Layer, ABC):
-    """Base class of all heads.
-
-    A subclass defines `maps`, `boxes` and `scores`, and overrides what else differs.
+class BoxCoder(Layer, ABC):
+    """What the entries of a raw output mean: boxes, objectness and scores.
 
     Args:
         classes: number of classes.
@@ -57,23 +55,6 @@ class Head(Layer, ABC):
     anchors: tuple[float, ...] = ()
     tree: FileName | None = None
     map: FileName | None = None
-
-    # facts, see `Layer`
-    anchor_major: ClassVar[bool] = False
-    """Boxes are listed anchor by anchor, not cell by cell."""
-    stretches_images: ClassVar[bool] = False
-    """Boxes refer to the image itself, which is stretched to the input, never letterboxed."""
-
-    def nms(self) -> tuple[NmsKind, float]:
-        """Return the kind of NMS that the section requests, and the exponent of `diounms`."""
-        return "default", 0.6
-
-    @property
-    def class_file(self) -> str | None:
-        """A word tree or a class map, if the section names one."""
-        if self.tree is not None:
-            return "word tree"
-        return None if self.map is None else "class map"
 
     @abstractmethod
     def maps(self, raw: Tensor) -> Tensor:
@@ -162,6 +143,31 @@ class Head(Layer, ABC):
             threshold: lowest score of a detection.
         """
         return objectness > threshold
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head(BoxCoder, ABC):
+    """Base class of all heads: `decode` and `select` follow from what the entries mean.
+
+    A subclass defines `maps`, `boxes` and `scores`, and overrides what else differs.
+    """
+
+    # facts, see `Layer`
+    anchor_major: ClassVar[bool] = False
+    """Boxes are listed anchor by anchor, not cell by cell."""
+    stretches_images: ClassVar[bool] = False
+    """Boxes refer to the image itself, which is stretched to the input, never letterboxed."""
+
+    def nms(self) -> tuple[NmsKind, float]:
+        """Return the kind of NMS that the section requests, and the exponent of `diounms`."""
+        return "default", 0.6
+
+    @property
+    def class_file(self) -> str | None:
+        """A word tree or a class map, if the section names one."""
+        if self.tree is not None:
+            return "word tree"
+        return None if self.map is None else "class map"
 
     @cached_property
     def word_tree(self) -> Tree | None:

@@ -12,7 +12,16 @@ from darknet_torch.layers.base import Shape, is_traced
 from darknet_torch.network.plan import Plan
 from darknet_torch.network.schedule import Step, schedule
 
-__all__ = ["Contents", "Header", "Network", "Runnable", "State", "as_network", "tie_shared"]
+__all__ = [
+    "Contents",
+    "Header",
+    "Network",
+    "RawNetwork",
+    "Runnable",
+    "State",
+    "as_network",
+    "tie_shared",
+]
 
 State = dict[int, tuple[Tensor, ...]]
 Contents = Literal["raw", "boxes", "detections"]
@@ -72,7 +81,28 @@ class Runnable(Protocol):
         """Run a batch (B, C, H, W) in 0..1, or (B, inputs)."""
 
 
-class Network(nn.Module):
+class RawNetwork(nn.Module):
+    """A module with a plan that returns the raw maps before its heads."""
+
+    plan: Plan
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Width and height of the input in the cfg, in pixels."""
+        return self.plan.input.w, self.plan.input.h
+
+    @property
+    def contents(self) -> Contents:
+        """Raw maps, which the plan's heads decode."""
+        return "raw"
+
+    @property
+    def letterbox(self) -> bool:
+        """Whether a detector's images keep their aspect ratio: as the plan has it."""
+        return self.plan.letterbox
+
+
+class Network(RawNetwork):
     """A Darknet network.
 
     Args:
@@ -100,11 +130,6 @@ class Network(nn.Module):
         self.eval()
 
     @property
-    def input_size(self) -> tuple[int, int]:
-        """Width and height of the input in the cfg, in pixels."""
-        return self.plan.input.w, self.plan.input.h
-
-    @property
     def stateful(self) -> tuple[int, ...]:
         """Indices of the recurrent layers, which keep a state from one call to the next."""
         return tuple(self._state_shapes[self.plan.input.h, self.plan.input.w])
@@ -127,16 +152,6 @@ class Network(nn.Module):
     def _some_tensor(self) -> Tensor:
         """Return a parameter; a network without any computes float32 on the CPU."""
         return next(self.parameters(), torch.empty(0, device="cpu"))
-
-    @property
-    def contents(self) -> Contents:
-        """Raw maps, which the plan's heads decode."""
-        return "raw"
-
-    @property
-    def letterbox(self) -> bool:
-        """Whether a detector's images keep their aspect ratio: as the plan has it."""
-        return self.plan.letterbox
 
     @property
     def concurrent(self) -> bool:

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from darknet_torch.errors import UsageError, warn
 from darknet_torch.layers.blocks import ConvBlock
-from darknet_torch.network import Contents, Network, Runnable, as_network
+from darknet_torch.network import Network, Runnable, as_network
 from darknet_torch.network.folding import fold
+from darknet_torch.network.network import RawNetwork
 from darknet_torch.speed.inductor import Outputs, compiled_for
 from darknet_torch.speed.onednn import computes_natively
 from darknet_torch.speed.packed_layers import packed
@@ -88,7 +89,7 @@ def optimize(
     return Optimized(folded, layout, _computed_in(folded, DTYPES[dtype]), compiled=compiled)
 
 
-class Optimized(nn.Module):
+class Optimized(RawNetwork):
     """A network for inference only, made by `optimize`; it is `Runnable`, like a Network.
 
     Attributes:
@@ -117,21 +118,6 @@ class Optimized(nn.Module):
         self._calls: Counter[tuple[int, ...]] = Counter()
         self._lock = Lock()
         self.eval()
-
-    @property
-    def input_size(self) -> tuple[int, int]:
-        """Width and height of the input in the cfg, in pixels."""
-        return self.plan.input.w, self.plan.input.h
-
-    @property
-    def contents(self) -> Contents:
-        """Raw maps, which the plan's heads decode."""
-        return "raw"
-
-    @property
-    def letterbox(self) -> bool:
-        """Whether a detector's images keep their aspect ratio: as the plan has it."""
-        return self.plan.letterbox
 
     @property
     def concurrent(self) -> bool:
