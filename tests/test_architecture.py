@@ -384,6 +384,61 @@ def test_options_of_a_call_are_those_of_its_class() -> None:
         assert shared == texts[1]
 
 
+EXPORTERS = (
+    "aot_inductor coreml darknet formats ncnn openvino other_python pytorch staging tensorrt tflite"
+    " torch_export torchscript tracing"
+)
+STANDS_FOR = {
+    "cli/test_cli": "cli.arguments cli.check cli.detect cli.models cli.progress cli.summary"
+    " network.summary",
+    "cli/test_convert": "cli.verify",
+    "data/test_anchors": "cli.anchors",
+    "data/test_coco": "data.coco_classes",
+    "data/test_darknet": "data.classes data.dataset data.listing data.messages data.problems"
+    " data.reading data.statistics images.size",
+    "data/test_description": "data.class_folders data.paths",
+    "data/test_voc": "data.safe_xml",
+    "data/test_writing": "cli.data",
+    "evaluation/test_collect": "distributed progress",
+    "evaluation/test_evaluator": "cli.evaluate evaluation.class_matching",
+    "exporters/test_export": " ".join(f"exporters.{name}" for name in EXPORTERS.split()),
+    "exporters/test_onnx": "exporters.onnx_nms",
+    "exporters/test_verification": "exporters.stored_weights",
+    "heads/test_heads": "heads.base heads.boxes heads.detection heads.region heads.yolo",
+    "inference/test_classifier": "cli.classify",
+    "inference/test_detections": "inference.detection_formats",
+    "inference/test_detector": "inference.postprocess inference.streaming",
+    "inference/test_generator": "cli.generate",
+    "network/test_checkpoint_file": "network.key_matching",
+    "network/test_network": "network.node network.plan network.schedule",
+    "network/test_weights_file": "network.weights_layout",
+    "speed/test_onednn": "speed.inductor",
+    "speed/test_optimized": "speed.packed_layers",
+    "test_answer_keys": " ".join(
+        f"layers.{path.stem}"
+        for path in sorted((PACKAGE / "layers").glob("[!_]*.py"))
+        if path.stem not in ("registry", "word_tree")
+    ),
+    "test_docs": "version",
+    "test_loading": "network.cfg_source",
+}
+"""Test file -> the modules that it tests besides that of its name."""
+
+
+def test_every_module_has_a_test_file() -> None:
+    tests = Path(__file__).parent
+    own = {
+        name
+        for name in NAMES
+        if (tests / name.replace(".", "/")).with_name(f"test_{name.split('.')[-1]}.py").is_file()
+    }
+    packages = {module_name(path) for path in FILES if path.name == "__init__.py"}
+    listed = [name for each in STANDS_FOR.values() for name in each.split()]
+    assert len(listed) == len(set(listed))
+    assert set(listed) == NAMES - packages - own
+    assert not [name for name in STANDS_FOR if not (tests / f"{name}.py").is_file()]
+
+
 def test_every_error_is_in_the_tree() -> None:
     for path in FILES:
         for node in ast.walk(ast.parse(path.read_text())):
