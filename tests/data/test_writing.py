@@ -220,7 +220,7 @@ def test_check(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_formats_of_the_command() -> None:
-    assert data._FORMATS == LABEL_FORMATS
+    assert data.DATASET_FORMATS == LABEL_FORMATS
 
 
 def test_stats(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,8 @@ class Counting(torch.nn.Module):
     def __init__(self, network: dt.Network, stop: int = 1 << 30) -> None:
         super().__init__()
         self.network, self.plan, self.names = network, network.plan, network.names
+        self.device, self.dtype, self.input_dtype = network.device, network.dtype, network.dtype
+        self.contents, self.letterbox, self.concurrent = "raw", network.letterbox, False
         self.batches, self.stop = 0, stop
 
     def forward(self, x: torch.Tensor) -> object:

@@ -236,8 +236,9 @@ def test_no_pictures(folder: Path, network: dt.Network) -> None:
 def test_wrong_options(folder: Path, network: dt.Network) -> None:
     with pytest.raises(UsageError, match="points=5: must be 0"):
         dt.evaluate(network, "data.yaml", points=5)
-    with pytest.raises(UsageError, match="unexpected keyword argument 'nsm'"):
-        dt.evaluate(network, "data.yaml", nsm=0.3)
+    classifier = dt.build("[net]\nwidth=8\nheight=8\nchannels=3\n[avgpool]\n[softmax]\n")
+    with pytest.raises(UsageError, match="nms: is for detectors, and the network has no head"):
+        dt.evaluate(classifier, "data.yaml", nms=0.3)
     with pytest.raises(UsageError, match=r"iou=1.5: must be from 0 to 1"):
         dt.evaluate(network, "data.yaml", iou=1.5)
 

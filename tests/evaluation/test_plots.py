@@ -175,7 +175,7 @@ def test_a_matrix_of_another_size_raises(tmp_path) -> None:
 
 
 def test_without_matplotlib_the_error_says_what_to_install(tmp_path, monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     message = 'matplotlib is not installed: pip install "darknet_torch[plot]"'
     for draw in (
         lambda: plots.precision_recall({"a": pr(1)}, tmp_path / "a.png"),
