@@ -72,6 +72,18 @@ def _import(path: str) -> None:
         raise UsageError(f"--import {path}: {type(error).__name__}: {error}") from error
 
 
+class _Verb(argparse.ArgumentParser):
+    """The parser of a verb, which gets its arguments when the verb is chosen."""
+
+    module: Any = None
+
+    def parse_known_args(self, *arguments: Any, **options: Any) -> Any:
+        """Add the arguments; then parse."""
+        self.module.add(self)
+        self.set_defaults(run=self.module.run)
+        return super().parse_known_args(*arguments, **options)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="darknet-torch",
@@ -79,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         parents=[_imports()],
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=_Verb)
     for name in VERBS:
         module = import_module(f"{__name__}.{name}")
         first, _, rest = (module.__doc__ or "").partition("\n")
@@ -89,8 +101,7 @@ def _parser() -> argparse.ArgumentParser:
             description=f"{first}\n{rest}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        module.add(verb)
-        verb.set_defaults(run=module.run)
+        verb.module = module
     return parser
 
 

@@ -12,7 +12,7 @@ from darknet_torch.cli.arguments import WEIGHTS, add_cfg, load_runnable, take_we
 from darknet_torch.cli.parameters import add_parameters, given, parameters_of
 from darknet_torch.cli.progress import with_bar
 
-PARAMETERS = parameters_of("darknet_torch.inference.classifier", "classify")
+SIGNATURE = ("darknet_torch.inference.classifier", "classify")
 NEGATIVE = {
     "letterbox": ("--crop", "cut out the centre"),
     "leaves": ("--all-nodes", "of a word tree: inner classes too"),
@@ -30,7 +30,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", help="weights file (default: the named model's)")
     parser.add_argument("--names", help="file of class names, labels or short names, one a line")
-    add_parameters(parser, PARAMETERS, negative=NEGATIVE)
+    add_parameters(parser, parameters_of(*SIGNATURE), negative=NEGATIVE)
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (%(default)s)")
     parser.add_argument("--half", action="store_true", help="compute in float16")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     from darknet_torch.inference.streaming import expand
 
     take_weights(options, (*WEIGHTS, *ENDINGS))
-    classifier = Classifier(load_runnable(options), **given(options, PARAMETERS))
+    classifier = Classifier(load_runnable(options), **given(options, parameters_of(*SIGNATURE)))
     sources = list(expand(options.images)[0])
     broken, shown = [], []
     for outcome in with_bar(classifier.stream(sources), len(sources)):

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
     from darknet_torch.inference.detections import Detections
 
-PARAMETERS = parameters_of("darknet_torch.inference.detector", "detect")
-OPTIONS = tuple(PARAMETERS)
+SIGNATURE = ("darknet_torch.inference.detector", "detect")
 NEGATIVE = {"letterbox": ("--stretch", "fill the input")}
 KINDS = ("picture", "crops", "txt", "json", "voc", "none")
 
@@ -47,7 +46,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", help="weights file (default: the named model's)")
     parser.add_argument("--names", help="file of class names, one a line")
-    add_parameters(parser, PARAMETERS, OPTIONS, flags={"use_map": "--map"}, negative=NEGATIVE)
+    parameters = parameters_of(*SIGNATURE)
+    add_parameters(parser, parameters, flags={"use_map": "--map"}, negative=NEGATIVE)
     add_engine(parser)
     parser.add_argument("--out", default="detections", help="folder to write to (%(default)s)")
     parser.add_argument(
@@ -92,7 +92,7 @@ def _kinds(text: str) -> set[str]:
 def _detector(options: argparse.Namespace) -> Any:
     from darknet_torch.inference.detector import Detector
 
-    return Detector(load_runnable(options), **given(options, OPTIONS))
+    return Detector(load_runnable(options), **given(options, parameters_of(*SIGNATURE)))
 
 
 def _sources(images: list[str]) -> list[str]:

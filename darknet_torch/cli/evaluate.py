@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from darknet_torch.data import Dataset
     from darknet_torch.evaluation import ClassificationResult, DetectionResult
 
-PARAMETERS = parameters_of("darknet_torch.evaluation.evaluator", "evaluate")
-OPTIONS = tuple(name for name in PARAMETERS if name not in ("names", "progress"))
+SIGNATURE = ("darknet_torch.evaluation.evaluator", "evaluate")
 NEGATIVE = {
     "letterbox": ("--stretch", "fill the input (classifiers: cut out the centre)"),
     "leaves": ("--all-nodes", "of classifiers with a word tree: inner classes too"),
@@ -46,13 +45,24 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", help="weights file (default: the named model's)")
     parser.add_argument("--names", help="names of the network's classes, one a line")
-    add_parameters(parser, PARAMETERS, OPTIONS, flags={"use_map": "--map"}, negative=NEGATIVE)
+    add_parameters(
+        parser,
+        parameters_of(*SIGNATURE),
+        _options(),
+        flags={"use_map": "--map"},
+        negative=NEGATIVE,
+    )
     parser.add_argument("--data-names", help="names of the data's classes (default: DATA's)")
     add_engine(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--csv", action="store_true", help="print the classes as CSV")
     parser.add_argument("--out", metavar="FOLDER", help="write all results as files, too")
     parser.add_argument("--plots", action="store_true", help="plots too (to evaluation/)")
+
+
+def _options() -> list[str]:
+    """Return the parameters of `evaluate` that are options; --names are the network's."""
+    return [name for name in parameters_of(*SIGNATURE) if name not in ("names", "progress")]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -85,7 +95,7 @@ def _evaluate(options: argparse.Namespace) -> "DetectionResult | ClassificationR
             options.data[0],
             names=options.data_names,
             progress=progress,
-            **given(options, OPTIONS),
+            **given(options, _options()),
         )
 
 
