@@ -1,6 +1,7 @@
 """What README and docstrings show is what happens."""
 
 import ast
+import dataclasses
 import doctest
 import importlib
 import pkgutil
@@ -17,6 +18,8 @@ import darknet_torch
 from darknet_torch import zoo
 from darknet_torch.cli import main
 from darknet_torch.errors import DownloadError
+from darknet_torch.heads.base import Head
+from darknet_torch.layers import Layer
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -159,3 +162,16 @@ def anchors(page: str) -> set[str]:
     ]
     numbered = [(slug, slugs[:place].count(slug)) for place, slug in enumerate(slugs)]
     return {f"{slug}-{number}" if number else slug for slug, number in numbered}
+
+
+@pytest.mark.parametrize(("row", "cls"), [("a layer type", Layer), ("a head", Head)])
+def test_contributing_names_what_is_there(row: str, cls: type[Layer]) -> None:
+    """Methods and facts in the table of how to add something are those of the base classes."""
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    (cell,) = re.findall(rf"^\| {row} \|[^|]*\|(.*)\|$", page, re.MULTILINE)
+    names = {name.removesuffix("()") for name in re.findall(r"`(\w+(?:\(\))?)`", cell)} - {"Head"}
+    known = {*dir(cls), *(each.name for each in dataclasses.fields(cls))}
+    assert len(names) > 10
+    assert names <= known, names - known
+    missing = set(Head.__abstractmethods__) - names if cls is Head else set()
+    assert not missing

@@ -7,6 +7,10 @@ examples: darknet-torch verify yolov4-tiny yolov4-tiny.onnx
 import argparse
 
 from darknet_torch.cli.arguments import add_cfg, load_network, take_weights
+from darknet_torch.cli.parameters import add_parameters, given, parameters_of
+
+SIGNATURE = ("darknet_torch.exporters.verification", "verify")
+OPTIONS = ("engine", "bound")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -20,8 +24,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", help="weights file (default: the named model's)")
     parser.add_argument("--names", help="file of class names, one a line")
-    parser.add_argument("--engine", help="onnxruntime, openvino, opencv or torch")
-    parser.add_argument("--bound", type=float, help="largest difference, of the largest value")
+    add_parameters(parser, parameters_of(*SIGNATURE), OPTIONS)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -34,6 +37,6 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("verify: the converted file is missing")
     file, *images = options.images
     network = load_network(options)
-    report = verify(network, file, images=images, engine=options.engine, bound=options.bound)
+    report = verify(network, file, images=images, **given(options, OPTIONS))
     print(report)
     return 0 if report.good else 1
