@@ -73,14 +73,18 @@ def _import(path: str) -> None:
 
 
 class _Verb(argparse.ArgumentParser):
-    """The parser of a verb, which gets its arguments when the verb is chosen."""
+    """The parser of a verb, which gets its arguments when the verb is chosen.
+
+    A verb of verbs, such as `data`, makes parsers of this class too, which have no module.
+    """
 
     module: Any = None
 
     def parse_known_args(self, *arguments: Any, **options: Any) -> Any:
         """Add the arguments; then parse."""
-        self.module.add(self)
-        self.set_defaults(run=self.module.run)
+        if self.module is not None:
+            self.module.add(self)
+            self.set_defaults(run=self.module.run)
         return super().parse_known_args(*arguments, **options)
 
 
