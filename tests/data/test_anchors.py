@@ -135,8 +135,8 @@ def test_what_is_returned_fits_together(boxes) -> None:
 def test_no_choice_among_the_boxes_is_better(boxes) -> None:
     """But for what is less than the smallest step, a five-hundredth of a side.
 
-    The examples are fixed: k-means++ with steps is a search, and there are lists of boxes, one in
-    some hundred, in which it ends .004 below the best.
+    The examples are fixed: k-means++ with steps is a search, and there are lists of boxes in which
+    it ends .004 below the best.
     """
     k = min(2, len(set(boxes)))
     best = max(naive_mean(boxes, chosen) for chosen in itertools.combinations(set(boxes), k))
