@@ -4,15 +4,13 @@
     python tools/bench.py              # everything
     python tools/bench.py load memory  # some of it
     python tools/bench.py speed --networks yolov4-tiny --batches 1 --opencv4 ENVIRONMENT/bin/python
+    python tools/bench.py speed import --engines eager packed --before ../OLDER_CHECKOUT
 
 Machines are shared and noisy, so each figure is a ratio of medians taken in turns in one run.
 """
 
 import argparse
-import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,97 +20,14 @@ from typing import Any
 
 from bench_evaluate import bench_evaluate
 from bench_folder import bench_folder
+from bench_fresh import CONVERT, IMPORT, LOAD, PLAN, fresh, median
 from bench_optimize import bench_boxes, bench_layers
 from bench_speed import ENGINES, NETWORKS, bench_speed
 
 ROUNDS = 5
+IMPORTS = 15
+"""Rounds of imports, which are short."""
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-
-LOAD = """
-import json, sys, threading, time
-import numpy as np, torch, darknet_torch as dt
-from darknet_torch.loading import load
-def anonymous():
-    line = next(l for l in open("/proc/self/status") if l.startswith("RssAnon"))
-    return int(line.split()[1]) * 1024
-base, most, stop = anonymous(), 0, threading.Event()
-def watch():
-    global most
-    while not stop.wait(0.001):
-        most = max(most, anonymous())
-what, path = sys.argv[1:]
-if what == "memory":  # the watching itself takes time
-    thread = threading.Thread(target=watch); thread.start()
-start = time.perf_counter()
-kept = np.fromfile(path, dtype="<f4") if what == "fromfile" else load("yolov2", path)
-seconds = time.perf_counter() - start
-most = max(most, anonymous()); stop.set()
-print(json.dumps({"seconds": seconds, "anonymous": most - base}))
-"""
-
-PLAN = """
-import json, sys, time, warnings
-warnings.simplefilter("ignore")
-start = time.perf_counter()
-import torch
-imported = time.perf_counter() - start
-import darknet_torch as dt
-from darknet_torch.errors import CfgError
-from pathlib import Path
-cfgs = [(p, Path(p).parts[-2]) for p in sys.argv[1:]]
-dt.plan("yolov2-tiny")
-start, refused = time.perf_counter(), 0
-for path, folder in cfgs:
-    try:
-        dt.plan(path, dialect="pjreddie" if folder == "pjreddie" else "alexeyab")
-    except CfgError:
-        refused += 1
-print(json.dumps({"seconds": time.perf_counter() - start, "import": imported, "refused": refused}))
-"""
-
-
-CONVERT = """
-import io, json, resource, sys, tempfile, time, warnings
-from contextlib import redirect_stdout
-warnings.simplefilter("ignore")
-import torch, darknet_torch as dt
-from darknet_torch.exporters import export
-from darknet_torch.exporters.verification import verify
-what = sys.argv[1]
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-network, base = dt.load("yolov4-tiny"), peak()
-with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
-    start, path = time.perf_counter(), folder + "/net.onnx"
-    if what == "bare":
-        x = torch.zeros(1, 3, 416, 416)
-        torch.onnx.export(network, (x,), path, dynamo=True, verbose=False)
-    else:
-        export(network, path)
-        assert verify(network, path).good
-    seconds = time.perf_counter() - start
-print(json.dumps({"seconds": seconds, "memory": peak() - base}))
-"""
-
-IMPORT = """
-import json, sys, time
-start = time.perf_counter()
-exec(sys.argv[1])
-print(json.dumps({"seconds": time.perf_counter() - start}))
-"""
-
-
-def fresh(code: str, *arguments: str) -> dict[str, Any]:
-    """Run Python code in a process of its own; return the JSON that it prints."""
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True
-    )
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
-def median(rows: list[dict[str, Any]], name: str) -> float:
-    return float(statistics.median(row[name] for row in rows))
 
 
 def bench_load(_: argparse.Namespace) -> None:
@@ -141,14 +56,19 @@ def bench_load(_: argparse.Namespace) -> None:
     )
 
 
-def bench_import(_: argparse.Namespace) -> None:
-    """Imports, in fresh processes in turns."""
+def bench_import(options: argparse.Namespace) -> None:
+    """Imports, in fresh processes in turns; beside those of another checkout, if there is one."""
     lines = ("import torch", "import darknet_torch", "import darknet_torch as dt; dt.load")
-    rows: dict[str, list[dict[str, Any]]] = {line: [] for line in lines}
-    for _round in range(ROUNDS):
-        for line, found in rows.items():
-            found.append(fresh(IMPORT, line))
-    print("; ".join(f"{line}: {median(each, 'seconds'):.2f} s" for line, each in rows.items()))
+    packages = {"": None} if options.before is None else {"": None, " before": options.before}
+    rows: dict[tuple[str, str], list[dict[str, Any]]] = {
+        (line, name): [] for line in lines for name in packages
+    }
+    for _round in range(IMPORTS):
+        for (line, name), results in rows.items():
+            results.append(fresh(IMPORT, line, package=packages[name]))
+    for (line, name), results in rows.items():
+        brings = "with" if results[0]["torch"] else "without"
+        print(f"{line}{name}: {median(results, 'seconds') * 1e3:.1f} ms, {brings} torch")
 
 
 def bench_convert(_: argparse.Namespace) -> None:
@@ -312,6 +232,9 @@ def main() -> None:
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8], help="of speed, folder")
     parser.add_argument("--rounds", type=int, default=9, help="of speed")
     parser.add_argument("--threads", type=int, help="of speed (all cores)")
+    parser.add_argument(
+        "--before", type=Path, help="of speed, import: another checkout, to run beside this one"
+    )
     parser.add_argument("--opencv4", help="of speed: a Python that has opencv-python-headless<5")
     parser.add_argument("--libreyolo", help="of speed: a Python that has libreyolo")
     options = parser.parse_args()

@@ -11,11 +11,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from bench_engine import seconds_of
 
 NETWORKS = {
     "yolov4-tiny": ("yolov4-tiny", 416),
@@ -44,8 +44,12 @@ ENGINES = {
 }
 ELSEWHERE = ("opencv4", "libreyolo")
 """Engines that have an environment of their own, named by the argument of that name."""
-PASSES = 4
-"""Passes of one turn; the first, with cold caches, does not count."""
+OURS = ("eager", "packed", "compiled", "packed bf16", "compiled bf16")
+BEFORE = " before"
+"""Behind the name of an engine that runs the package of another checkout, see --before."""
+
+
+ENGINE = str(Path(__file__).with_name("bench_engine.py"))
 
 
 class Files(NamedTuple):
@@ -88,7 +92,7 @@ def _peaks(threads: int) -> dict[str, float]:
         if computes_natively(torch.device("cpu"), dtype):
             a = torch.ones(2048, 2048, dtype=dtype)
             run = partial(torch.mm, a, a)
-            seconds = min(_seconds(run) for _ in range(8))
+            seconds = min(seconds_of(run) for _ in range(8))
             found[str(dtype).removeprefix("torch.")] = 2 * 2048**3 / seconds / 1e9
     return found
 
@@ -129,27 +133,41 @@ def _measure(
         python = getattr(options, name) if name in ELSEWHERE else sys.executable
         if python is None:
             continue
-        job = json.dumps({"engine": name, "batch": batch, "threads": threads, **files._asdict()})
-        workers[name] = subprocess.Popen(
-            [python, __file__, job],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-        )
-        if _turn(workers[name]) is None:
-            print(f"  {name}: cannot run here")
-            workers.pop(name)
-    found: dict[str, list[float]] = {name: [] for name in workers}
-    for _ in range(options.rounds):
-        for name, worker in workers.items():
-            milliseconds = _turn(worker)
-            if milliseconds is not None:
-                found[name].append(milliseconds)
+        job = {"engine": name, "batch": batch, "threads": threads, **files._asdict()}
+        workers[name] = _worker(python, job)
+        if options.before is not None and name in OURS:
+            workers[name + BEFORE] = _worker(python, job, options.before)
+    for name in [name for name, worker in workers.items() if _turn(worker) is None]:
+        print(f"  {name}: cannot run here")
+        workers.pop(name)
+    milliseconds: dict[str, list[float]] = {name: [] for name in workers}
+    for number in range(options.rounds):
+        # forwards and backwards in turn, so that none always runs behind the same other
+        for name in list(workers)[:: 1 if number % 2 else -1]:
+            each = _turn(workers[name])
+            if each is not None:
+                milliseconds[name].append(each)
     for worker in workers.values():
         worker.communicate("")
-    return found
+    return milliseconds
+
+
+def _worker(
+    python: str, job: dict[str, Any], package: Path | None = None
+) -> "subprocess.Popen[str]":
+    """Start an engine; `package` is the checkout whose package it runs, None this one's."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(job["threads"])}
+    if package is not None:
+        environment["PYTHONPATH"] = str(package.resolve())
+        job = {**job, "package": environment["PYTHONPATH"]}
+    return subprocess.Popen(
+        [python, ENGINE, json.dumps(job)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment,
+    )
 
 
 def _turn(worker: "subprocess.Popen[str]") -> float | None:
@@ -171,134 +189,23 @@ def _table(
     print(f"\n{title} ({flops / 1e9:.1f} GFLOP)\n")
     print("| engine | ms, median (least to most) | of the peak |\n|---|---|---|")
     for name, median in sorted(medians.items(), key=lambda item: item[1]):
-        share = flops / median / 1e6 / peaks["bfloat16" if name.endswith("bf16") else "float32"]
+        share = flops / median / 1e6 / peaks["bfloat16" if "bf16" in name else "float32"]
         spread = f"{min(found[name]):.1f} to {max(found[name]):.1f}"
-        print(f"| {ENGINES[name]} | {median:.1f} ({spread}) | {share:.0%} |")
+        engine = ENGINES[name.removesuffix(BEFORE)]
+        label = f"{engine}, before" if name.endswith(BEFORE) else engine
+        print(f"| {label} | {median:.1f} ({spread}) | {share:.0%} |")
     print(flush=True)
     rivals = ("opencv4", "opencv5", "onnxruntime", "openvino", "openvino bf16", "libreyolo")
-    for mine in ("eager", "packed", "compiled", "packed bf16", "compiled bf16"):
+    for mine in OURS:
+        if found.get(mine) and found.get(mine + BEFORE):
+            pairs = zip(found[mine], found[mine + BEFORE], strict=True)
+            low, middle, high = statistics.quantiles([now / then for now, then in pairs])
+            print(
+                f"{mine} in units of before: {middle:.3f} (half of the rounds {low:.3f}-{high:.3f})"
+            )
         ratios = [
             f"{r} {medians[mine] / medians[r]:.2f}" for r in rivals if {mine, r} <= set(medians)
         ]
         if ratios:
             print(f"{mine} in units of: {', '.join(ratios)}")
     print(flush=True)
-
-
-def _seconds(run: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
-# ---- in the engine's own process
-
-
-def work(job: dict[str, Any]) -> None:
-    """Make an engine ready, then run when asked and tell the milliseconds a pass."""
-    import numpy as np
-
-    shape = (job["batch"], 3, job["side"], job["side"])
-    x = np.random.default_rng(0).random(shape, dtype=np.float32)
-    run = _started(job, x)
-    for _ in range(3):
-        run()
-    for _ in sys.stdin:
-        times = [_seconds(run) for _ in range(PASSES)]
-        print(statistics.median(times[1:]) * 1e3, flush=True)
-
-
-def _started(job: dict[str, Any], x: Any) -> Callable[[], Any]:
-    engine = job["engine"]
-    if engine.startswith("opencv"):
-        return _opencv(job, x)
-    if engine == "onnxruntime":
-        return _onnxruntime(job, x)
-    if engine == "libreyolo":
-        return _libreyolo(job, x)
-    if engine.startswith("openvino"):
-        return _openvino(job, x, "bf16" if engine.endswith("bf16") else "f32")
-    return _torch(job, x)
-
-
-def _torch(job: dict[str, Any], x: Any) -> Callable[[], Any]:
-    import torch
-
-    import darknet_torch as dt
-
-    torch.set_num_threads(job["threads"])
-    network: Any = dt.load(job["cfg"], job["weights"], dialect=job["dialect"])
-    if job["engine"] != "eager":
-        network = dt.optimize(
-            network,
-            dtype="bfloat16" if job["engine"].endswith("bf16") else "float32",
-            compile=job["engine"].startswith("compiled"),
-        )
-    images = torch.from_numpy(x)
-
-    def run() -> None:
-        with torch.inference_mode():
-            network(images)
-
-    return run
-
-
-def _libreyolo(job: dict[str, Any], x: Any) -> Callable[[], Any]:
-    import torch
-    from libreyolo.models.darknet import DarknetNet, load_darknet_weights_file, parse_cfg_file
-
-    torch.set_num_threads(job["threads"])
-    network = DarknetNet(*parse_cfg_file(job["cfg"])).eval()
-    load_darknet_weights_file(network, job["weights"])
-    images = torch.from_numpy(x)
-
-    def run() -> None:
-        with torch.inference_mode():
-            network(images)
-
-    return run
-
-
-def _onnxruntime(job: dict[str, Any], x: Any) -> Callable[[], Any]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = job["threads"]
-    session = onnxruntime.InferenceSession(job["onnx"], options)
-    return lambda: session.run(None, {"images": x})
-
-
-def _openvino(job: dict[str, Any], x: Any, precision: str) -> Callable[[], Any]:
-    import openvino
-
-    settings = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": job["threads"],
-        "INFERENCE_PRECISION_HINT": precision,
-    }
-    core = openvino.Core()
-    model = core.read_model(job["onnx"])
-    model.reshape(list(x.shape))
-    request = core.compile_model(model, "CPU", settings).create_infer_request()
-    return lambda: request.infer([x])
-
-
-def _opencv(job: dict[str, Any], x: Any) -> Callable[[], Any]:
-    import cv2
-
-    cv2.setNumThreads(job["threads"])
-    if job["engine"] == "opencv4":
-        net = getattr(cv2.dnn, "readNetFromDarknet")(job["cfg"], job["weights"])  # noqa: B009
-    else:
-        net = cv2.dnn.readNetFromONNX(job["onnx"])
-    names = net.getUnconnectedOutLayersNames()
-
-    def run() -> None:
-        net.setInput(x)
-        net.forward(names)
-
-    return run
-
-
-if __name__ == "__main__":
-    work(json.loads(sys.argv[1]))

@@ -1,0 +1,134 @@
+"""One engine in a process of its own, which runs a network when it is told to.
+
+`bench_speed` starts it with a job as JSON, and sends a line for each turn.
+"""
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PASSES = 4
+"""Passes of one turn; the first, with cold caches, does not count."""
+
+
+def seconds_of(run: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def work(job: dict[str, Any]) -> None:
+    """Make an engine ready, then run when asked and tell the milliseconds a pass."""
+    import numpy as np
+
+    shape = (job["batch"], 3, job["side"], job["side"])
+    x = np.random.default_rng(0).random(shape, dtype=np.float32)
+    run = _started(job, x)
+    for _ in range(3):
+        run()
+    for _ in sys.stdin:
+        times = [seconds_of(run) for _ in range(PASSES)]
+        print(statistics.median(times[1:]) * 1e3, flush=True)
+
+
+def _started(job: dict[str, Any], x: Any) -> Callable[[], Any]:
+    engine = job["engine"]
+    if engine.startswith("opencv"):
+        return _opencv(job, x)
+    if engine == "onnxruntime":
+        return _onnxruntime(job, x)
+    if engine == "libreyolo":
+        return _libreyolo(job, x)
+    if engine.startswith("openvino"):
+        return _openvino(job, x, "bf16" if engine.endswith("bf16") else "f32")
+    return _torch(job, x)
+
+
+def _torch(job: dict[str, Any], x: Any) -> Callable[[], Any]:
+    import torch
+
+    import darknet_torch as dt
+
+    package = job.get("package")
+    if package is not None and Path(dt.__file__).resolve().parents[1] != Path(package):
+        raise ImportError(f"{dt.__file__} is not the package of {package}")
+    torch.set_num_threads(job["threads"])
+    network: Any = dt.load(job["cfg"], job["weights"], dialect=job["dialect"])
+    if job["engine"] != "eager":
+        network = dt.optimize(
+            network,
+            dtype="bfloat16" if job["engine"].endswith("bf16") else "float32",
+            compile=job["engine"].startswith("compiled"),
+        )
+    images = torch.from_numpy(x)
+
+    def run() -> None:
+        with torch.inference_mode():
+            network(images)
+
+    return run
+
+
+def _libreyolo(job: dict[str, Any], x: Any) -> Callable[[], Any]:
+    import torch
+    from libreyolo.models.darknet import DarknetNet, load_darknet_weights_file, parse_cfg_file
+
+    torch.set_num_threads(job["threads"])
+    network = DarknetNet(*parse_cfg_file(job["cfg"])).eval()
+    load_darknet_weights_file(network, job["weights"])
+    images = torch.from_numpy(x)
+
+    def run() -> None:
+        with torch.inference_mode():
+            network(images)
+
+    return run
+
+
+def _onnxruntime(job: dict[str, Any], x: Any) -> Callable[[], Any]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = job["threads"]
+    session = onnxruntime.InferenceSession(job["onnx"], options)
+    return lambda: session.run(None, {"images": x})
+
+
+def _openvino(job: dict[str, Any], x: Any, precision: str) -> Callable[[], Any]:
+    import openvino
+
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": job["threads"],
+        "INFERENCE_PRECISION_HINT": precision,
+    }
+    core = openvino.Core()
+    model = core.read_model(job["onnx"])
+    model.reshape(list(x.shape))
+    request = core.compile_model(model, "CPU", settings).create_infer_request()
+    return lambda: request.infer([x])
+
+
+def _opencv(job: dict[str, Any], x: Any) -> Callable[[], Any]:
+    import cv2
+
+    cv2.setNumThreads(job["threads"])
+    if job["engine"] == "opencv4":
+        net = getattr(cv2.dnn, "readNetFromDarknet")(job["cfg"], job["weights"])  # noqa: B009
+    else:
+        net = cv2.dnn.readNetFromONNX(job["onnx"])
+    names = net.getUnconnectedOutLayersNames()
+
+    def run() -> None:
+        net.setInput(x)
+        net.forward(names)
+
+    return run
+
+
+if __name__ == "__main__":
+    work(json.loads(sys.argv[1]))
