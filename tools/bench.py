@@ -10,19 +10,23 @@ Machines are shared and noisy, so each figure is a ratio of medians taken in tur
 """
 
 import argparse
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench_evaluate import bench_evaluate
 from bench_folder import bench_folder
 from bench_fresh import CONVERT, IMPORT, LOAD, PLAN, fresh, median
 from bench_optimize import bench_boxes, bench_layers
 from bench_speed import ENGINES, NETWORKS, bench_speed
+from bench_turns import in_turns
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from darknet_torch.inference.detector import Detector
 
 ROUNDS = 5
 IMPORTS = 15
@@ -133,7 +137,7 @@ def bench_memory(_options: argparse.Namespace) -> None:
 
 
 def bench_detect(_: argparse.Namespace) -> None:
-    """What detect adds to the forward pass: resize, decode, suppress, correct."""
+    """What detect adds to the forward pass: resize, decode, NMS, back to the image's pixels."""
     for name, bound in (("yolov4-tiny", 0.10), ("yolo9000", 0.25)):
         detect_overhead(name, bound)
 
@@ -142,39 +146,36 @@ def detect_overhead(name: str, bound: float) -> None:
     import torch
 
     import darknet_torch as dt
-    from darknet_torch.inference.detector import Detector
 
     try:
-        detector, picture = scene(name)
+        detector, image = scene(name)
     except dt.DarknetError as error:
         print(f"detect {name}: {error}")
         return
     with torch.inference_mode():
-        prepared = detector.prepare(picture)
+        prepared = detector.prepare(image)
         x = prepared.pixels[None]
         raw = detector.network(x)
-        rounds = {
+        work: dict[str, Callable[[], object]] = {
             "forward": lambda: detector.network(x),
-            "resize": lambda: detector.prepare(picture),
-            "find": lambda: detector.find(raw, [prepared]),
+            "resize": lambda: detector.prepare(image),
+            "postprocess": lambda: detector.postprocess(raw, [prepared]),
         }
-        seconds = in_turns(rounds)
-        found = len(detector.find(raw, [prepared])[0])
-    share = (seconds["resize"] + seconds["find"]) / seconds["forward"]
+        seconds = in_turns(work, rounds=13, warm=2)
+        boxes = len(detector.postprocess(raw, [prepared])[0])
+    share = (seconds["resize"] + seconds["postprocess"]) / seconds["forward"]
     print(
         f"detect {name}: forward {seconds['forward'] * 1e3:.1f} ms, resize"
-        f" {seconds['resize'] * 1e3:.2f} ms, decode + suppress {seconds['find'] * 1e3:.2f} ms"
-        f" ({found} boxes): {share:.1%} of the forward pass (bound {bound:.0%})"
+        f" {seconds['resize'] * 1e3:.2f} ms, decode + NMS {seconds['postprocess'] * 1e3:.2f} ms"
+        f" ({boxes} boxes): {share:.1%} of the forward pass (bound {bound:.0%})"
     )
-    assert isinstance(detector, Detector)
 
 
-def scene(name: str) -> tuple[Any, Any]:
-    """A detector and a picture (768 x 576 pixels) in which it finds up to 100 boxes."""
+def scene(name: str) -> "tuple[Detector, Tensor]":
+    """Return a detector and an image (3, 576, 768) in which it has up to 100 boxes."""
     import torch
 
     import darknet_torch as dt
-    from darknet_torch.heads.base import Head
     from darknet_torch.inference.detector import Detector
     from darknet_torch.network import as_network
 
@@ -185,28 +186,16 @@ def scene(name: str) -> tuple[Any, Any]:
             network = dt.build(name, dialect="pjreddie")
     else:
         network = as_network(dt.load(name))
-    picture = torch.randint(0, 256, (3, 576, 768), dtype=torch.uint8)
+    image = torch.randint(0, 256, (3, 576, 768), dtype=torch.uint8)
     detector = Detector(network, threshold=0.5)
-    prepared = detector.prepare(picture)
+    prepared = detector.prepare(image)
     with torch.inference_mode():
         scores = [
             head.objectness(head.maps(raw)[:, :, head.objectness_entry()]).flatten()
             for head, raw in zip(detector.heads, network(prepared.pixels[None]), strict=True)
-            if isinstance(head, Head)
         ]
     cut = torch.cat(scores).sort(descending=True).values[100]
-    return Detector(network, threshold=float(cut)), picture
-
-
-def in_turns(work: dict[str, Callable[[], Any]], rounds: int = 15) -> dict[str, float]:
-    """Median seconds of each piece of work, taken in turns."""
-    seconds: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(rounds):
-        for name, run in work.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(each[2:]) for name, each in seconds.items()}
+    return Detector(network, threshold=float(cut)), image
 
 
 BENCHES = {

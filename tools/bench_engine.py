@@ -6,19 +6,14 @@
 import json
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench_turns import seconds_of
+
 PASSES = 4
 """Passes of one turn; the first, with cold caches, does not count."""
-
-
-def seconds_of(run: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 def work(job: dict[str, Any]) -> None:

@@ -1,16 +1,18 @@
 """The counting of detections, and whole evaluations; `tools/bench.py evaluate`."""
 
 import argparse
-import statistics
-import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from bench_turns import in_turns
+
+if TYPE_CHECKING:
+    from darknet_torch.metrics.tables import DetectionTable, GroundTruthTable
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 IMAGES, DETECTIONS, GROUND_TRUTHS, SIDE, CLASSES = 5000, 100, 7, 640, 80
@@ -33,12 +35,13 @@ def _counting() -> None:
     detections, ground_truth = _tables(IMAGES)
     sizes = [(SIDE, SIDE)] * IMAGES
     rows = _coco_rows(detections, ground_truth)
-    seconds = _in_turns(
+    seconds = in_turns(
         {
             "coco": lambda: _faster_coco_eval(*rows),
             "ours": lambda: _all_figures(detections, ground_truth, sizes),
             "without": lambda: _all_figures(detections, ground_truth, None),
-        }
+        },
+        ROUNDS,
     )
     print(
         f"counting {len(detections)} detections in {IMAGES} images, {CLASSES} classes: all figures"
@@ -76,12 +79,13 @@ def _folder() -> None:
     detector = Detector(fast, threshold=0.005, batch_size=BATCH)
     paths = sorted(map(str, photos.glob("*.jpg")))
     result = dt.evaluate(fast, photos, batch_size=BATCH)
-    seconds = _in_turns(
+    seconds = in_turns(
         {
             "evaluate": lambda: dt.evaluate(fast, photos, batch_size=BATCH),
             "detect": lambda: list(detector.stream(paths)),
             "figures": lambda: str(replace(result)),
-        }
+        },
+        ROUNDS,
     )
     rates = {name: len(paths) / each for name, each in seconds.items()}
     print(
@@ -91,7 +95,7 @@ def _folder() -> None:
     )
 
 
-def _tables(images: int) -> tuple[Any, Any]:
+def _tables(images: int) -> "tuple[DetectionTable, GroundTruthTable]":
     """Synthetic ground truths, and detections of which a fifth lie near one."""
     from darknet_torch.metrics.tables import DetectionTable, GroundTruthTable, areas
 
@@ -116,7 +120,11 @@ def _boxes(rng: np.random.Generator, count: int) -> Array:
     return np.hstack((low, low + 10 + 150 * rng.random((count, 2))))
 
 
-def _all_figures(detections: Any, ground_truth: Any, sizes: Any) -> None:
+def _all_figures(
+    detections: "DetectionTable",
+    ground_truth: "GroundTruthTable",
+    sizes: Sequence[tuple[int, int]] | None,
+) -> None:
     """What `DetectionResult` counts: all overlaps and rules, confusion; with sizes, COCO's too."""
     from darknet_torch.evaluation.results import ALL_POINTS, OVERLAPS
     from darknet_torch.metrics import coco, confusion, darknet, voc
@@ -132,7 +140,9 @@ def _all_figures(detections: Any, ground_truth: Any, sizes: Any) -> None:
         coco.evaluate(detections, ground_truth, CLASSES, sizes)
 
 
-def _coco_rows(detections: Any, ground_truth: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _coco_rows(
+    detections: "DetectionTable", ground_truth: "GroundTruthTable"
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The same as faster-coco-eval's own input."""
     truths, results = (
         [
@@ -166,14 +176,3 @@ def _faster_coco_eval(truth: dict[str, Any], results: list[dict[str, Any]]) -> N
     run.evaluate()
     run.accumulate()
     run.summarize()
-
-
-def _in_turns(work: dict[str, Callable[[], Any]]) -> dict[str, float]:
-    """Median seconds of each piece of work, taken in turns after one round that does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(ROUNDS + 1):
-        for name, run in work.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(each[1:]) for name, each in seconds.items()}

@@ -7,10 +7,13 @@ pass and decoding as a worker does them, measured on one core.
 import argparse
 import os
 import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+from bench_turns import seconds_of
+
+if TYPE_CHECKING:
+    from darknet_torch.network import Runnable
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SUBJECTS = (("yolov4-tiny", 416, "forward", 0.85), ("models/yolo-fastest-1.1", 320, "bound", 0.9))
@@ -70,25 +73,18 @@ def _rates(name: str, side: int, photos: list[str], batch: int) -> dict[str, flo
     found: dict[str, list[float]] = {"folder": [], "forward": [], "bound": []}
     for _ in range(ROUNDS):
         torch.set_num_threads(cores)
-        found["folder"].append(len(photos) / _seconds(folder))
-        found["forward"].append(SAMPLE / _seconds(forward, SAMPLE // batch))
+        found["folder"].append(len(photos) / seconds_of(folder))
+        found["forward"].append(SAMPLE / seconds_of(forward, SAMPLE // batch))
         torch.set_num_threads(1)
-        found["bound"].append(cores * len(photos) / _seconds(serial))
+        found["bound"].append(cores * len(photos) / seconds_of(serial))
     torch.set_num_threads(cores)
     return {what: statistics.median(each) for what, each in found.items()}
 
 
-def _network(name: str, side: int) -> Any:
+def _network(name: str, side: int) -> "Runnable":
     import darknet_torch as dt
 
     if "/" not in name:
         return dt.load(name, width=side, height=side)
     (cfg,), (weights,) = (list((SHARED / name).glob(f"*.{end}")) for end in ("cfg", "weights"))
     return dt.load(cfg, weights, width=side, height=side)
-
-
-def _seconds(run: Callable[[], None], repeats: int = 1) -> float:
-    start = time.perf_counter()
-    for _ in range(repeats):
-        run()
-    return time.perf_counter() - start

@@ -1,12 +1,14 @@
 """What `optimize` does to single layers, and to boxes; `tools/bench.py layers boxes` runs this."""
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from bench_turns import in_turns
+
+if TYPE_CHECKING:
+    from darknet_torch.network import Runnable
 
 Type = Literal["float32", "bfloat16"]
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -88,30 +90,20 @@ def _layer(
             runs = {name: compiled_for(run, x) for name, run in runs.items()}
         outputs = {name: run(x)[0] if compiled else run(x) for name, run in runs.items()}
         errors = {name: float((y - want).square().mean().sqrt()) for name, y in outputs.items()}
-        seconds = _in_turns({name: partial(run, x) for name, run in runs.items()})
+        seconds = in_turns(
+            {name: partial(run, x) for name, run in runs.items()}, ROUNDS, warm=0, twice=True
+        )
     ratios = [(seconds[n] / seconds["plain"], errors[n] / errors["plain"]) for n in hows]
     return " | ".join(f"{time_:.2f}, {error:.1f}" for time_, error in ratios)
 
 
-def _in_turns(runs: dict[str, Callable[[], Any]]) -> dict[str, float]:
-    """Return the median of the seconds that each takes, of turns of all."""
-    found: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(ROUNDS):
-        for name, run in runs.items():
-            run()
-            start = time.perf_counter()
-            run()
-            found[name].append(time.perf_counter() - start)
-    return {name: statistics.median(each) for name, each in found.items()}
-
-
 def bench_boxes(_: argparse.Namespace) -> None:
-    """How far boxes move from where the plain network has them, before suppression."""
+    """How far boxes move from where the plain network has them, before NMS."""
     import darknet_torch as dt
 
     folders = ("photos", "datasets/coco128/images")
-    pictures = {name: sorted(SHARED.joinpath(name).rglob("*.jpg")) for name in folders}
-    if not all(pictures.values()):
+    images = {name: sorted(SHARED.joinpath(name).rglob("*.jpg")) for name in folders}
+    if not all(images.values()):
         print("boxes: the photos (../shared) are not here")
         return
     for name in ("yolov4-tiny", *REAL):
@@ -119,13 +111,13 @@ def bench_boxes(_: argparse.Namespace) -> None:
         for dtype in _types():
             for compiled in (False, True):
                 fast = dt.optimize(network, dtype=dtype, compile=compiled)
-                for where, paths in pictures.items():
-                    told = _moved(network, fast, paths)
+                for where, paths in images.items():
+                    moved = _moved(network, fast, paths)
                     way = "compiled" if compiled else "compile=False"
-                    print(f"boxes of {name}, {dtype}, {way}, {where}: {told}", flush=True)
+                    print(f"boxes of {name}, {dtype}, {way}, {where}: {moved}", flush=True)
 
 
-def _real(name: str) -> Any:
+def _real(name: str) -> "Runnable":
     import darknet_torch as dt
 
     folder = SHARED / "models" / name
@@ -133,15 +125,19 @@ def _real(name: str) -> Any:
     return dt.load(cfg, weights)
 
 
-def _moved(network: Any, fast: Any, paths: list[Path]) -> str:
+def _moved(network: "Runnable", fast: "Runnable", paths: list[Path]) -> str:
     import torch
 
-    import darknet_torch as dt
     from darknet_torch.heads.boxes import iou
+    from darknet_torch.inference.detector import Detector
 
     moves = []
-    found = (dt.detect(each, paths, threshold=THRESHOLD, nms=0) for each in (network, fast))
-    for want, got in zip(*found, strict=True):
+    before, after = (
+        Detector(each, threshold=THRESHOLD, nms=0).stream(paths) for each in (network, fast)
+    )
+    for want, got in ((a.result, b.result) for a, b in zip(before, after, strict=True)):
+        assert want is not None
+        assert got is not None
         for number in (want.score > THRESHOLD + NEAR[0]).nonzero()[:, 0].tolist():
             same = got.class_id == want.class_id[number]
             if not same.any():

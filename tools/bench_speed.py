@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench_engine import seconds_of
+from bench_turns import seconds_of
 
 NETWORKS = {
     "yolov4-tiny": ("yolov4-tiny", 416),
