@@ -52,13 +52,14 @@ print(json.dumps({"seconds": time.perf_counter() - start, "import": imported, "r
 
 
 CONVERT = """
-import io, json, resource, sys, tempfile, time, warnings
+import io, json, sys, tempfile, time, warnings
 from contextlib import redirect_stdout
 warnings.simplefilter("ignore")
 import torch, darknet_torch as dt
 what = sys.argv[1]
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def peak():  # not ru_maxrss, which begins at what the parent process had
+    line = next(l for l in open("/proc/self/status") if l.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
 network, base = dt.load("yolov4-tiny"), peak()
 with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
     start, path = time.perf_counter(), folder + "/net.onnx"
