@@ -4,6 +4,7 @@ The map, in the order in which the data flows. A folder is a stage of the flow; 
 from its own folder and from what stands before it here:
 
     errors, version, files, extras  the tree of errors; atomic writes; packages of extras
+    subprocesses                    other programs, which the current folder cannot reach
     distributed, progress           several processes; what callers are told of long tasks
     parsing                         text <-> sections -> typed options; the forks as data
     images                          reading, Darknet's resizing and the way back, drawing

@@ -14,6 +14,7 @@ from darknet_torch.exporters.staging import staging_folder
 from darknet_torch.exporters.tracing import prepared, program, varying
 from darknet_torch.network import Network
 from darknet_torch.network.origin import Origin
+from darknet_torch.subprocesses import without_current_folder
 
 __all__ = ["write"]
 
@@ -64,7 +65,7 @@ def write(
 
 def _compile(traced: torch.export.ExportedProgram, path: Path, origin: Origin) -> None:
     """Compile to a package; its build files are in the folder of torch's cache."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), without_current_folder():
         warnings.simplefilter("ignore")
         try:
             torch._inductor.aoti_compile_and_package(

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -12,6 +11,7 @@ from typing import Any
 
 from darknet_torch.errors import UsageError
 from darknet_torch.extras import not_installed
+from darknet_torch.subprocesses import run_python
 
 __all__ = ["PYTHON", "run", "suitable_python"]
 
@@ -55,13 +55,12 @@ def run(python: str, function: Callable[..., None], **arguments: Any) -> None:
     script = (
         f"import json, sys\n{getsource(function)}\n{function.__name__}(**json.loads(sys.argv[1]))"
     )
-    command = [python, "-c", script, json.dumps(arguments)]
     try:
-        subprocess.run(command, check=True, capture_output=True, text=True, errors="replace")
+        ended = run_python(python, script, json.dumps(arguments))
     except OSError as error:
         raise UsageError(f"{python}: cannot be run: {error.strerror or error}") from error
-    except subprocess.CalledProcessError as error:
-        lines = [line.strip() for line in error.stderr.splitlines() if line.strip()]
+    if ended.returncode:
+        lines = [line.strip() for line in ended.stderr.splitlines() if line.strip()]
         lines = [line for line in lines if ERROR.match(line)] or lines  # torch adds hints
-        reason = lines[-1] if lines else f"ended with status {error.returncode}"
-        raise UsageError(f"{function.__module__.rpartition('.')[2]}: {reason}") from error
+        reason = lines[-1] if lines else f"ended with status {ended.returncode}"
+        raise UsageError(f"{function.__module__.rpartition('.')[2]}: {reason}")

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from darknet_torch.errors import DataError, ImageError, UsageError
-from darknet_torch.images.size import ABSENT, check_pixels, reason, upright
+from darknet_torch.images.size import ABSENT, check_pixels, open_image, reason, upright
 
 __all__ = ["ImageSource", "read"]
 
@@ -84,7 +84,7 @@ def _from_pillow(source: Any, name: str) -> torch.Tensor:
 
 
 def _open(source: str | os.PathLike[str] | bytes | bytearray | BinaryIO) -> Image.Image:
-    image = Image.open(BytesIO(source) if isinstance(source, bytes | bytearray) else source)
+    image = open_image(BytesIO(source) if isinstance(source, bytes | bytearray) else source)
     try:
         check_pixels(*image.size)
     except ValueError:

@@ -1,14 +1,30 @@
 """The size of an image file without decoding it, and its EXIF orientation."""
 
+import os
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
 from darknet_torch.errors import DataError
 
-__all__ = ["ABSENT", "check_pixels", "image_size", "reason", "upright"]
+__all__ = [
+    "ABSENT",
+    "PIXEL_FORMATS",
+    "check_pixels",
+    "image_size",
+    "open_image",
+    "reason",
+    "upright",
+]
 
 ABSENT = (FileNotFoundError, NotADirectoryError)
+PIXEL_FORMATS = (
+    *("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "MPO", "AVIF", "HEIF", "JPEG2000"),
+    *("TGA", "PSD", "DIB", "PCX", "QOI", "SGI"),
+)
+"""Formats of Pillow that are read: those of pixels. For others it starts programs, such as
+Ghostscript, whatever a file's ending says."""
 ORIENTATION = 0x0112
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -22,6 +38,16 @@ TURNS = {
 """EXIF's orientation -> what puts the image upright."""
 SIDEWAYS = {5, 6, 7, 8}
 """Orientations that exchange width and height."""
+
+
+def open_image(source: str | os.PathLike[str] | BinaryIO) -> Image.Image:
+    """Open an image file of one of `PIXEL_FORMATS`; its pixels are not decoded yet.
+
+    Raises:
+        UnidentifiedImageError: of another format, or no image.
+    """
+    Image.init()  # else Pillow does not know which formats it has
+    return Image.open(source, formats=[each for each in PIXEL_FORMATS if each in Image.OPEN])
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -38,7 +64,7 @@ def image_size(path: Path) -> tuple[int, int]:
         DataError: damaged, or more pixels than PIL.Image.MAX_IMAGE_PIXELS.
     """
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             width, height = image.size
             # Image's own method: that of PNG decodes all pixels to look behind them
             sideways = Image.Image.getexif(image).get(ORIENTATION) in SIDEWAYS

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from darknet_torch.speed.onednn import PackedConv, register_lowering, tracing
+from darknet_torch.subprocesses import without_current_folder
 
 __all__ = ["Outputs", "compiled_for", "trace"]
 
@@ -46,7 +47,8 @@ def compiled_for(network: nn.Module, x: Tensor) -> Callable[[Tensor], tuple[Tens
     convs = _packed_convs(network)
     inputs = (x, *(_stand_in(conv, x.device) for conv in convs))
     register_lowering()
-    with torch.no_grad(), config.patch(SETTINGS | {"cpp_wrapper": x.device.type == "cpu"}):
+    settings = SETTINGS | {"cpp_wrapper": x.device.type == "cpu"}
+    with torch.no_grad(), config.patch(settings), without_current_folder():
         run = inductor.compile(trace(network, convs, inputs), list(inputs))
     weights: dict[int, list[Tensor]] = {}  # by the number of threads
 

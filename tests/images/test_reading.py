@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from darknet_torch.errors import ImageError, UsageError
+from darknet_torch.errors import DataError, ImageError, UsageError
 from darknet_torch.images.reading import read
+from darknet_torch.images.size import image_size
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -224,3 +225,33 @@ def test_odd_arrays(source):
 def test_not_a_source():
     with pytest.raises(UsageError, match="NoneType"):
         read(None)
+
+
+EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
+%%BoundingBox: 0 0 20 20
+%%EndComments
+0 0 20 20 rectfill
+"""
+
+
+def test_no_file_starts_another_program(tmp_path, monkeypatch):
+    """Pillow runs Ghostscript for PostScript, whatever the ending says."""
+    started = []
+    monkeypatch.setattr("subprocess.check_call", lambda *a, **k: started.append(a))
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", "gs")
+    path = tmp_path / "picture.jpg"
+    path.write_bytes(EPS)
+    with pytest.raises(ImageError, match=r"picture\.jpg: empty, or not an image"):
+        read(path)
+    with pytest.raises(ImageError, match="not an image"):
+        read(EPS)
+    with pytest.raises(DataError, match="not an image"):
+        image_size(path)
+    assert not started
+
+
+@pytest.mark.parametrize("form", ["BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP", "TGA", "PCX"])
+def test_formats_of_pixels_are_read(form):
+    file = io.BytesIO()
+    Image.new("RGB", (5, 4), RED).save(file, form)
+    assert read(file).shape == (3, 4, 5)

@@ -1,0 +1,87 @@
+"""Other programs that this package starts: none of them imports modules of the current folder.
+
+`python -c` and `python -m` look for modules in the current folder first. A `json.py` that lies
+among somebody's photos would run there, with all rights of the user.
+"""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+
+__all__ = ["run", "run_python", "without_current_folder"]
+
+SAFE_PATH = "PYTHONSAFEPATH"
+"""Variable that keeps the current folder off the path of Python 3.11 and newer."""
+PREAMBLE = 'import sys\nsys.path[:] = [each for each in sys.path if each not in ("", ".")]\n'
+"""The same for older versions: `sys` is part of the interpreter, so that no file replaces it."""
+
+_lock = Lock()
+_callers = 0
+_before: str | None = None
+
+
+def run_python(python: str, script: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run a script in an interpreter, without the current folder on its path; see `run`.
+
+    Args:
+        python: path of the interpreter, of any version 3.
+        script: the script's text.
+        *arguments: for the script's sys.argv.
+
+    Returns:
+        The ended process, with its status and the text that it printed.
+
+    Raises:
+        OSError: the interpreter cannot be started.
+    """
+    return run([python, "-c", PREAMBLE + script, *arguments])
+
+
+def run(command: list[str]) -> "subprocess.CompletedProcess[str]":
+    """Run a program without input; Python programs do not import from the current folder."""
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        env=_environment(),
+    )
+
+
+def _environment() -> dict[str, str]:
+    """Return this process's environment; an empty entry of PYTHONPATH is the current folder."""
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    kept = os.pathsep.join(each for each in entries if each and Path(each) != Path())
+    return os.environ | {SAFE_PATH: "1", "PYTHONPATH": kept}
+
+
+@contextmanager
+def without_current_folder() -> Iterator[None]:
+    """Keep the current folder off the path of what other packages start meanwhile.
+
+    torch's compiler asks another Python which instructions this processor has. The variable of the
+    environment is put back when the last thread leaves.
+    """
+    global _callers, _before
+    with _lock:
+        if not _callers:
+            _before, os.environ[SAFE_PATH] = os.environ.get(SAFE_PATH), "1"
+        _callers += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _callers -= 1
+            if not _callers:
+                _restore(_before)
+
+
+def _restore(value: str | None) -> None:
+    if value is None:
+        os.environ.pop(SAFE_PATH, None)
+    else:
+        os.environ[SAFE_PATH] = value
