@@ -13,6 +13,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
+from darknet_torch.cli.verb_parser import VerbParser
 from darknet_torch.errors import DarknetError, DarknetWarning, UsageError
 from darknet_torch.version import __version__
 
@@ -28,9 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("always", DarknetWarning)
             warnings.showwarning = _show_warning
-            for path in _imports().parse_known_args(arguments)[0].imports:
+            before, words = _imports().parse_known_args(arguments)
+            for path in before.imports:
                 _import(path)  # first, as it may add to the verbs' options
-            options = _parser().parse_args(arguments)
+            options = _parser().parse_args(words)
             status: int = options.run(options)
             return status
     except DarknetError as error:
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _imports() -> argparse.ArgumentParser:
-    """Return the parser of the options before the verb."""
+    """Return the parser of the option that adds to the others."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument(
         "--import",
@@ -72,30 +74,14 @@ def _import(path: str) -> None:
         raise UsageError(f"--import {path}: {type(error).__name__}: {error}") from error
 
 
-class _Verb(argparse.ArgumentParser):
-    """The parser of a verb, which gets its arguments when the verb is chosen.
-
-    A verb of verbs, such as `data`, makes parsers of this class too, which have no module.
-    """
-
-    module: Any = None
-
-    def parse_known_args(self, *arguments: Any, **options: Any) -> Any:
-        """Add the arguments; then parse."""
-        if self.module is not None:
-            self.module.add(self)
-            self.set_defaults(run=self.module.run)
-        return super().parse_known_args(*arguments, **options)
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = VerbParser(
         prog="darknet-torch",
         description="Darknet networks (.cfg + .weights) in PyTorch, with Darknet's own numbers.",
         parents=[_imports()],
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=_Verb)
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for name in VERBS:
         module = import_module(f"{__name__}.{name}")
         first, _, rest = (module.__doc__ or "").partition("\n")

@@ -1,0 +1,75 @@
+"""The parser of the command and of its verbs: options stand anywhere, errors are one line."""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+from darknet_torch.errors import UsageError
+
+__all__ = ["VerbParser"]
+
+
+class VerbParser(argparse.ArgumentParser):
+    """A parser that takes options before, between and behind the other words.
+
+    Darknet takes its options out of the command line wherever they stand; argparse alone fills
+    `IMAGE ...` with nothing at the first option. A parser with verbs of its own passes their
+    options on, so that these may stand before the verb, too.
+
+    Attributes:
+        module: of a verb, whose `add` and `run` are those of the parser; None of other parsers.
+            Its arguments are added when the verb is chosen.
+    """
+
+    module: Any = None
+    _verbs: Any = None
+    _is_parsing = False
+
+    def add_subparsers(self, **settings: Any) -> Any:
+        """Add verbs, which this class parses too."""
+        self._verbs = super().add_subparsers(**settings)
+        return self._verbs
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse all words; raise UsageError for one that is not known."""
+        if self._is_parsing:  # a step of parse_known_intermixed_args, which calls this method
+            return super().parse_known_args(args, namespace)
+        if self.module is not None:
+            self.module.add(self)
+            self.set_defaults(run=self.module.run)
+        if self._verbs is not None:
+            return super().parse_known_args(self._verb_first(args), namespace)
+        self._is_parsing = True
+        found, unknown = self.parse_known_intermixed_args(args, namespace)
+        if unknown:
+            self._refuse(unknown)
+        return found, unknown
+
+    def _verb_first(self, words: Sequence[str]) -> list[str]:
+        """Put the verb before the options that stand before it."""
+        known = self._verbs.choices
+        if words and not words[0].startswith("-") and words[0] not in known:
+            self.error(f"{words[0]}: no such verb" + _hint(words[0], known))
+        place = next((n for n, word in enumerate(words) if word in known), 0)
+        return [*words[place : place + 1], *words[:place], *words[place + 1 :]]
+
+    def _refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """Raise UsageError for the first unknown option, or else for the first word too many."""
+        options = [word for word in unknown if word.startswith("-") and len(word) > 1]
+        if not options:
+            self.error(f"{unknown[0]}: one word too many")
+        name = options[0].partition("=")[0]
+        known = [text for action in self._actions for text in action.option_strings]
+        self.error(f"{name}: no such option" + _hint(name, known))
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError with the name of the verb, and where its help is."""
+        verb, message = self.prog.partition(" ")[2], message.removeprefix("argument ")
+        end = "" if message.endswith("?") else f"; {self.prog} --help lists all"
+        raise UsageError(f"{verb}: {message}{end}" if verb else f"{message}{end}")
+
+
+def _hint(word: str, known: Iterable[str]) -> str:
+    near = get_close_matches(word, known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
