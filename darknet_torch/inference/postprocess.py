@@ -11,12 +11,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from darknet_torch.errors import warn
 from darknet_torch.heads.boxes import Candidates, cxcywh_to_xyxy, xyxy_to_cxcywh
 from darknet_torch.heads.nms import NmsKind, non_maximum_suppression
 from darknet_torch.images.resizing import Placement
 from darknet_torch.inference.detections import Detections
 
 __all__ = ["PostProcess", "candidates_of_boxes", "candidates_of_detections"]
+
+FAR = 10_000_000
+"""Pixels at which an edge lies that is infinitely far away."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,14 +99,30 @@ class PostProcess:
         width, height = placement.image_w, placement.image_h
         size = torch.tensor((width, height, width, height), device=rows.device)
         return Detections(
-            xyxy=(scored.boxes[rows] * size).cpu(),
-            score=scored.score[rows].cpu(),
+            xyxy=_finite((scored.boxes[rows] * size).cpu(), path),
+            score=torch.nan_to_num(scored.score[rows].cpu()),
             class_id=scored.class_id[rows].cpu(),
             names=self.names,
             width=width,
             height=height,
             path=path,
         )
+
+
+def _finite(xyxy: Tensor, path: str | None) -> Tensor:
+    """Return boxes with numbers in place of infinity and NaN, and warn that there are some.
+
+    The exponential of a box's size overflows after training that diverged, for example. Darknet
+    goes on, and such a box matches no ground truth; neither does one that reaches so far, or that
+    has no area.
+    """
+    odd = int((~xyxy.isfinite()).any(dim=1).sum())
+    if odd:
+        warn(
+            f"{path or 'an image'}: {odd} of {len(xyxy)} boxes are infinite or NaN: their edges"
+            f" are put {FAR:,} pixels away, or at 0; do the weights belong to this cfg?"
+        )
+    return torch.nan_to_num(xyxy, nan=0.0, posinf=FAR, neginf=-FAR)
 
 
 def _class_mask(classes: frozenset[int], scores: Tensor) -> Tensor:

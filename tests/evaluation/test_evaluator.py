@@ -19,6 +19,7 @@ from darknet_torch.data import Dataset, GroundTruth
 from darknet_torch.errors import DarknetWarning, DataError, UsageError
 from darknet_torch.evaluation import ClassificationResult, DetectionResult
 from darknet_torch.inference.detector import Detector
+from darknet_torch.network import as_network
 
 MODELS = SHARED / "models"
 COCO128 = SHARED / "datasets" / "coco128"
@@ -200,6 +201,24 @@ def test_an_unreadable_picture_is_a_problem_and_not_the_end(
     assert len(result.detections) and result.detections.image.max() == 5
     with pytest.raises(DataError, match=r"3\.png"):
         dt.evaluate(network, "data.yaml", strict=True)
+
+
+def test_an_infinite_box_matches_nothing_and_is_not_the_end(folder: Path) -> None:
+    """Darknet's IoU of it with any ground truth is 0: a false positive."""
+    network = as_network(dt.build(DETECTOR_CFG))
+    dataset = data.read("data.yaml")
+    for parameter in network.parameters():
+        torch.nn.init.zeros_(parameter)
+    head = network.layers[network.plan.outputs[0]]
+    bias = next(value for name, value in head.named_parameters() if name.endswith("bias"))
+    with torch.no_grad():
+        bias[:7] = torch.tensor([0, 0, 200, 200, 9, 9, -9])  # of the first anchor; class 0
+        bias[11] = -9
+    with pytest.warns(DarknetWarning, match=r"\.png: \d+ of \d+ boxes are infinite"):
+        result = dt.evaluate(network, dataset, nms=0)
+    assert isinstance(result, DetectionResult)
+    assert len(result.detections) > len(dataset)
+    assert result.mean_average_precision == 0
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 import darknet_torch as dt
-from darknet_torch.errors import ImageError, UsageError
+from darknet_torch.errors import DarknetWarning, ImageError, UsageError
 from darknet_torch.inference.detector import Detector
+from darknet_torch.inference.postprocess import FAR
 from darknet_torch.inference.streaming import MOST_AT_ONCE, _shares
 
 CFG = """
@@ -148,6 +149,50 @@ def test_a_broken_image_does_not_stop_the_rest(network, path, tmp_path) -> None:
     assert isinstance(outcomes[1].error, ImageError)
     with pytest.raises(ImageError, match=r"broken\.jpg"):
         dt.detect(network, [path, broken])
+
+
+ONE_BOX = """
+[net]
+width=32
+height=32
+channels=3
+[maxpool]
+size=32
+stride=32
+[convolutional]
+filters=6
+size=1
+activation=linear
+[yolo]
+mask=0
+anchors=16,16
+classes=1
+num=1
+"""
+
+
+@pytest.mark.parametrize(
+    ("width", "left", "right"),
+    [(200.0, -FAR, FAR), (float("inf"), -FAR, FAR), (float("nan"), 0, 0)],
+)
+def test_a_box_without_end_does_not_stop_the_rest(tmp_path, width, left, right) -> None:
+    """Darknet goes on where exp(200) is infinite in float32; the images around have their boxes."""
+    detector = Detector(dt.build(ONE_BOX))
+    images = [tmp_path / name for name in ("a.png", "b.png", "c.png")]
+    for image in images:
+        Image.new("RGB", (64, 48)).save(image)
+    raw = torch.zeros(3, 6, 1, 1)
+    raw[:, 4:] = 9
+    raw[1, 2] = width
+    with pytest.warns(DarknetWarning, match=r"b\.png: 1 of 1 boxes are infinite or NaN") as caught:
+        found = detector.postprocess((raw,), [detector.prepare(image) for image in images])
+    assert len(caught) == 1
+    assert [each.xyxy.tolist() for each in found] == [
+        [[16, 12, 48, 36]],
+        [[left, 12, right, 36]],
+        [[16, 12, 48, 36]],
+    ]
+    assert found[1].draw().size == (64, 48)
 
 
 def many_images(folder: Path, count: int) -> list[Path]:
