@@ -11,6 +11,8 @@ import sys
 import warnings
 from pathlib import Path
 
+from darknet_torch.text import printable
+
 __all__ = [
     "CfgError",
     "DarknetError",
@@ -28,11 +30,11 @@ __all__ = [
 class DarknetError(Exception):
     """Base class of all errors of this package.
 
-    Messages can always be printed: bytes of a file that are not text are escaped.
+    Messages are one line that can always be printed: what is no plain text is escaped.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(message.encode("utf-8", "backslashreplace").decode())
+        super().__init__(printable(message))
 
 
 class CfgError(DarknetError):
@@ -69,6 +71,7 @@ class DarknetWarning(UserWarning):
 
 def warn(message: str) -> None:
     """Emit a DarknetWarning at the line that called this package, through torch or not."""
+    message = printable(message)
     if sys.version_info >= (3, 12):
         warnings.warn(message, DarknetWarning, skip_file_prefixes=_own_files())
     else:

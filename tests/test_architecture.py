@@ -25,7 +25,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A folder is a stage of the flow: a file imports only from its own folder, and from what stands
 # before it here. The files at the root come first; loading.py, the front door, is one too.
-ROOT_FILES = "errors version files extras subprocesses distributed progress".split()
+ROOT_FILES = "text errors version files extras subprocesses distributed progress".split()
 STAGES = (
     "parsing images zoo data layers heads metrics network inference loading evaluation exporters"
     " speed cli"
@@ -396,7 +396,7 @@ STANDS_FOR = {
     "data/test_coco": "data.coco_classes",
     "data/test_darknet": "data.classes data.dataset data.listing data.messages data.problems"
     " data.reading data.statistics images.size",
-    "data/test_description": "data.class_folders data.paths",
+    "data/test_description": "data.class_folders data.paths data.safe_yaml",
     "data/test_voc": "data.safe_xml",
     "data/test_writing": "cli.data",
     "evaluation/test_collect": "distributed progress",

@@ -44,4 +44,4 @@ def test_at_the_outermost_frame_it_ends(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_messages_can_be_printed() -> None:
-    assert str(DarknetError("gr\udcff\xfc")) == "gr\\udcff\xfc"
+    assert str(DarknetError("gr\udcff\xfc")) == "gr\\xff\xfc"

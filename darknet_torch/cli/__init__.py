@@ -13,6 +13,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
+from darknet_torch.cli.output import escaped_output, note
 from darknet_torch.cli.verb_parser import VerbParser
 from darknet_torch.errors import DarknetError, DarknetWarning, UsageError
 from darknet_torch.version import __version__
@@ -26,7 +27,7 @@ VERBS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit status."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), escaped_output():
             warnings.simplefilter("always", DarknetWarning)
             warnings.showwarning = _show_warning
             before, words = _imports().parse_known_args(arguments)
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status: int = options.run(options)
             return status
     except DarknetError as error:
-        print(f"darknet-torch: {error}", file=sys.stderr)
+        note(f"darknet-torch: {error}")
         return 2
     except BrokenPipeError:  # the reader of our output has ended, as `head` does
         sys.stderr.close()
@@ -96,4 +97,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+    note(f"warning: {message}")

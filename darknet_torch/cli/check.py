@@ -8,6 +8,7 @@ import warnings
 
 from darknet_torch.cli.arguments import add_cfg, plan_options
 from darknet_torch.errors import DarknetError
+from darknet_torch.text import printable
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +28,8 @@ def run(options: argparse.Namespace) -> int:
         except DarknetError as error:
             summary = f"error: {error}"
     for each in problems:
-        print(f"warning: {each.message}")
-    print(summary)
+        print(f"warning: {printable(str(each.message))}")
+    print(printable(summary))
     return int(bool(problems) or summary.startswith("error"))
 
 

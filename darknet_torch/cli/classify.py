@@ -5,12 +5,12 @@ example: darknet-torch classify darknet19 photo.jpg --top 3
 """
 
 import argparse
-import json
-import sys
 
 from darknet_torch.cli.arguments import WEIGHTS, add_cfg, load_runnable, take_weights
+from darknet_torch.cli.output import note, print_json
 from darknet_torch.cli.parameters import add_parameters, given, parameters_of
 from darknet_torch.cli.progress import with_bar
+from darknet_torch.text import printable
 
 SIGNATURE = ("darknet_torch.inference.classifier", "classify")
 NEGATIVE = {
@@ -53,11 +53,11 @@ def run(options: argparse.Namespace) -> int:
         elif options.json:
             shown.append(outcome.result.to_dict())
         else:
-            print(f"{outcome.source}:")
+            print(f"{printable(outcome.source)}:")
             for name, score in outcome.result.pairs():
-                print(f"  {score:7.2%}  {name}")
+                print(f"  {score:7.2%}  {printable(name)}")
     if options.json:
-        print(json.dumps(shown))
+        print_json(shown)
     for error in broken:
-        print(f"darknet-torch: {error}", file=sys.stderr)
+        note(f"darknet-torch: {error}")
     return int(bool(broken))

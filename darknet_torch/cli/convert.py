@@ -6,14 +6,15 @@ examples: darknet-torch convert yolov4-tiny -o yolov4-tiny.onnx
 """
 
 import argparse
-import sys
 from dataclasses import replace
 from typing import Any
 
 from darknet_torch.cli.arguments import add_cfg, add_weights, load_network
+from darknet_torch.cli.output import note
 from darknet_torch.cli.parameters import Parameter, add_parameters, given, parameters_of
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters.formats import FORMATS
+from darknet_torch.text import printable
 
 NEGATIVE = {
     "dynamic_batch": ("--fixed-batch", "batches of 1 only"),
@@ -49,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
 
     network = load_network(options)
     write_as(network, options.out, options.to, given(options, options_of_formats()))
-    print(f"wrote {options.out}")
+    print(f"wrote {printable(options.out)}")
     changed = options.cutoff is not None or options.classes is not None
     return 0 if options.no_verify or changed else _verified(network, options.out)
 
@@ -63,7 +64,7 @@ def _verified(network: Any, path: str) -> int:
     try:
         report = verify(network, path)
     except UsageError as error:
-        print(f"not verified: {error}", file=sys.stderr)
+        note(f"not verified: {error}")
         return 0
     print(report)
     return 0 if report.good else 1

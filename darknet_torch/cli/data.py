@@ -9,11 +9,13 @@ examples: darknet-torch data check my.data
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from darknet_torch.cli.output import print_json
+from darknet_torch.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +88,7 @@ def _check(dataset: "Dataset", options: argparse.Namespace) -> int:
     if options.json:
         problems = [{"kind": p.kind, "where": p.where, "what": p.what} for p in dataset.problems]
         counted = {"pictures": len(dataset), "boxes": boxes, "counts": dataset.counts}
-        print(json.dumps({"source": dataset.source, **counted, "problems": problems}))
+        print_json({"source": dataset.source, **counted, "problems": problems})
         return int(bool(dataset.faults))
     for problem in dataset.problems:
         print(problem)
@@ -101,7 +103,10 @@ def _stats(dataset: "Dataset", options: argparse.Namespace) -> int:
     from darknet_torch.data import statistics
 
     counts = statistics(dataset)
-    print(json.dumps(counts) if options.json else "\n".join(_table(counts)))
+    if options.json:
+        print_json(counts)
+    else:
+        print("\n".join(_table(counts)))
     return 0
 
 
@@ -125,7 +130,7 @@ def _convert(dataset: "Dataset", options: argparse.Namespace) -> int:
     known = {"valid": "val", "trainval": "train", "train": "train", "test": "test"}
     split = options.out_split or known.get(options.split, "val")
     path = convert(dataset, options.out, format=options.to, copy=options.pictures, split=split)
-    print(f"wrote {path}: {len(dataset)} pictures, split {split}")
+    print(f"wrote {printable(str(path))}: {len(dataset)} pictures, split {split}")
     for kind, count in dataset.counts.items():
         print(f"{count:7} {kind}", file=sys.stderr)
     return 0

@@ -6,8 +6,6 @@ examples: darknet-torch detect yolov4-tiny
 """
 
 import argparse
-import json
-import sys
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -20,9 +18,11 @@ from darknet_torch.cli.arguments import (
     load_runnable,
     take_weights,
 )
+from darknet_torch.cli.output import note, print_json
 from darknet_torch.cli.parameters import add_parameters, given, parameters_of
 from darknet_torch.cli.progress import with_bar
 from darknet_torch.errors import UsageError
+from darknet_torch.text import printable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -76,9 +76,9 @@ def run(options: argparse.Namespace) -> int:
         else:
             _show(outcome.source, outcome.result, written)
     if options.json:
-        print(json.dumps(shown))
+        print_json(shown)
     for error in broken:
-        print(f"darknet-torch: {error}", file=sys.stderr)
+        note(f"darknet-torch: {error}")
     return int(bool(broken))
 
 
@@ -103,11 +103,11 @@ def _sources(images: list[str]) -> list[str]:
 
 
 def _show(source: str, detections: "Detections", written: list[Path]) -> None:
-    print(f"{source}: {detections}")
+    print(f"{printable(source)}: {detections}")
     if len(detections):
         print(detections.table())
     for path in written:
-        print(f"wrote {path}")
+        print(f"wrote {printable(str(path))}")
 
 
 class _Folder:

@@ -9,7 +9,6 @@ Exit status 1: images are missing or cannot be read; the others are measured.
 """
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from darknet_torch.cli.arguments import (
     load_runnable,
     take_weights,
 )
+from darknet_torch.cli.output import note, print_json
 from darknet_torch.cli.parameters import add_parameters, given, parameters_of
 from darknet_torch.cli.progress import working_bar
 from darknet_torch.errors import UsageError
@@ -103,14 +103,14 @@ def _show(result: "DetectionResult | ClassificationResult", options: argparse.Na
     from darknet_torch.evaluation.result_files import write
 
     if options.json:
-        print(result.to_json())
+        print_json(result.to_dict())
     elif options.csv:
         print(result.to_csv(), end="")
     else:
         print(result)
     if options.out or options.plots:
         for path in write(result, Path(options.out or "evaluation"), plots=options.plots):
-            print(f"wrote {path}", file=sys.stderr)
+            note(f"wrote {path}")
     _show_problems(result.dataset)
 
 
@@ -120,7 +120,7 @@ def _show_problems(dataset: "Dataset") -> None:
 
     problems = sorted(dataset.problems, key=lambda p: (p.kind not in BROKEN, p.kind in NOTES))
     for problem in problems[:SHOWN]:
-        print(f"warning: {problem}", file=sys.stderr)
+        note(f"warning: {problem}")
     if problems[SHOWN:]:
         counts = ", ".join(f"{kind} {count}" for kind, count in dataset.counts.items())
-        print(f"warning: {len(problems)} problems of the data in all: {counts}", file=sys.stderr)
+        note(f"warning: {len(problems)} problems of the data in all: {counts}")

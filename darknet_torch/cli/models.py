@@ -4,10 +4,10 @@ example: darknet-torch models "yolov4*"
 """
 
 import argparse
-import json
 from dataclasses import asdict
 
 from darknet_torch import zoo
+from darknet_torch.cli.output import print_json
 from darknet_torch.cli.progress import download_bar
 
 
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
                 zoo.fetch(name, progress)
     models = [zoo.find_model(name) for name in names]
     if options.json:
-        print(json.dumps([asdict(model) | {"cached": _cached(model.name)} for model in models]))
+        print_json([asdict(model) | {"cached": _cached(model.name)} for model in models])
         return 0
     for model in models:
         print(_line(model))

@@ -4,9 +4,9 @@ example: darknet-torch summary yolov4-tiny --width 320 --height 320
 """
 
 import argparse
-import json
 
 from darknet_torch.cli.arguments import add_cfg, plan_options
+from darknet_torch.cli.output import print_json
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -21,5 +21,8 @@ def run(options: argparse.Namespace) -> int:
     from darknet_torch.network.summary import summarize
 
     summary = summarize(plan(options.cfg, **plan_options(options)))
-    print(json.dumps(summary.to_dict()) if options.json else summary)
+    if options.json:
+        print_json(summary.to_dict())
+    else:
+        print(summary)
     return 0

@@ -9,7 +9,7 @@ In the order in which the data flows:
 
     dataset, problems                the parts of a data set; what can be wrong in it
     messages                         values from files in error messages
-    paths, description               where files lie; .yaml and .data files
+    paths, safe_yaml, description    where files lie; .yaml and .data files
     darknet, voc, coco               annotations of boxes, one format a file; safe_xml for VOC's
     class_folders                    classes of whole images, by folder or path
     classes, coco_classes            names and numbers of classes

@@ -12,6 +12,7 @@ from darknet_torch.data.messages import shown
 from darknet_torch.data.paths import ListedImage, is_image
 from darknet_torch.data.problems import ProblemList
 from darknet_torch.errors import DataError
+from darknet_torch.text import printable
 
 __all__ = ["class_from_path", "has_class_folders", "images_in_class_folders"]
 
@@ -56,7 +57,7 @@ def images_in_class_folders(
 
 def class_from_path(image: ListedImage, names: Sequence[str], problems: ProblemList) -> int | None:
     """Return the first class whose name occurs in the path, as Darknet's `fill_truth` does."""
-    path = str(image.path)
+    path = printable(str(image.path))  # as names are
     found = [number for number, name in enumerate(names) if name and name in path]
     if not found:
         problems.add("no class", image.where, f"none of the {len(names)} names occurs in {path}")

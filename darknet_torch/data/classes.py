@@ -7,10 +7,11 @@ from itertools import count
 import numpy as np
 
 from darknet_torch.data.dataset import Array, Sample
-from darknet_torch.data.messages import printable, shown
+from darknet_torch.data.messages import shown
 from darknet_torch.errors import DataError
 from darknet_torch.files import cfg_folder
 from darknet_torch.parsing.parser import read_names
+from darknet_torch.text import printable
 
 __all__ = ["MAX_CLASSES", "Classes", "numbered"]
 

@@ -17,11 +17,12 @@ from typing import Any, NamedTuple, TypeGuard
 
 from darknet_torch.data.coco_classes import COCO_CATEGORY_IDS, are_coco
 from darknet_torch.data.dataset import Dataset, Sample
-from darknet_torch.data.messages import finite_number, printable, shown
+from darknet_torch.data.messages import finite_number, shown
 from darknet_torch.data.paths import exists
 from darknet_torch.data.problems import AnnotatedBox, ProblemList
 from darknet_torch.errors import DataError
 from darknet_torch.files import read_bytes, write_atomically
+from darknet_torch.text import printable
 
 __all__ = ["CocoFile", "CocoImage", "category_ids", "image_folder", "read_json", "write_json"]
 
@@ -83,7 +84,7 @@ _LISTS = ("images", "categories", "annotations")
 def _load(path: Path) -> JsonObject:
     raw = read_bytes(path, MAX_JSON, DataError, "an annotation")
     try:
-        content = json.loads(raw)
+        content = json.loads(raw.decode(json.detect_encoding(raw), "surrogateescape"))
     except RecursionError as error:
         raise DataError(f"{printable(str(path))}: no COCO file: brackets too deep") from error
     except ValueError as error:  # no JSON, no UTF-8, or a number of thousands of digits

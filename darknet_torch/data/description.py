@@ -5,22 +5,23 @@ they are looked for, the names of the classes, and the other options of the file
 """
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from darknet_torch.data.classes import numbered
-from darknet_torch.data.messages import printable, shown
+from darknet_torch.data.messages import shown
 from darknet_torch.data.paths import find_path, folder_and_parents
+from darknet_torch.data.safe_yaml import load_yaml
 from darknet_torch.errors import DataError
 from darknet_torch.files import cfg_folder, is_file
-from darknet_torch.parsing.parser import read_data, read_names, read_text
+from darknet_torch.parsing.parser import read_data, read_names
+from darknet_torch.text import printable
 
-__all__ = ["LABEL_FORMATS", "Description", "describe", "load_yaml", "to_names"]
+__all__ = ["LABEL_FORMATS", "Description", "describe", "to_names"]
 
 LABEL_FORMATS = ("darknet", "voc", "coco", "folders", "paths", "classification")
 """Boxes in Darknet's text, VOC's XML or COCO's JSON; classes of whole images by folders, by names
@@ -32,7 +33,6 @@ YAML_KEYS = (
     *("labels", "annotations"),
 )
 IGNORED_KEYS = ("download",)  # of YOLO users: a script, and nothing here runs one
-MAX_YAML = 1 << 18  # the pure Python loader takes seconds for that
 
 ClassNames = str | PathLike[str] | Sequence[str]
 
@@ -94,33 +94,6 @@ def to_names(names: ClassNames, search_folders: Sequence[Path], where: str) -> t
     return read_names(path)
 
 
-def load_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping in a YAML file; aliases raise (a few of them can make gigabytes)."""
-    text = read_text(path, MAX_YAML, DataError, "a YAML")
-    try:
-        content = yaml.load(text, _Loader)
-    except DataError as error:
-        raise DataError(f"{printable(str(path))}:{error}") from error
-    except Exception as error:  # of odd dates, numbers and tags the loader raises nearly anything
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        what = getattr(error, "problem", None) or type(error).__name__
-        raise DataError(f"{printable(str(path))}{line}: no YAML: {shown(str(what))}") from error
-    if not isinstance(content, dict):
-        raise DataError(
-            f"{printable(str(path))}: `key: value` lines expected, such as `val: photos`"
-        )
-    return content
-
-
-class _Loader(yaml.SafeLoader):
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]
-            raise DataError(f"{line}: an alias (*name); write out what it stands for")
-        return super().compose_node(parent, index)
-
-
 def _path_or_packaged(name: str) -> Path:
     """A path, or that of the package's own description of that name (coco, voc).
 
@@ -179,8 +152,11 @@ def _root(content: Mapping[str, Any], path: Path) -> Path:
     return root
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
 def _path(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+    if not isinstance(value, str) or not value.strip() or _CONTROL.search(value):
         raise DataError(f"{where}: {shown(value)}: a path expected")
     return value
 

@@ -4,17 +4,11 @@ import math
 from typing import Any
 
 from darknet_torch.errors import DataError
+from darknet_torch.text import printable
 
-__all__ = ["finite_number", "printable", "shorten", "shown"]
+__all__ = ["finite_number", "shorten", "shown"]
 
 _LONGEST = 200
-
-
-def printable(text: str) -> str:
-    """Return text on one line, with escapes in place of what cannot be printed."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def shorten(text: str) -> str:

@@ -6,11 +6,12 @@ from glob import has_magic, iglob
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from darknet_torch.data.messages import printable, shown
+from darknet_torch.data.messages import shown
 from darknet_torch.data.problems import ProblemList
 from darknet_torch.errors import DataError
 from darknet_torch.files import IMAGE_SUFFIXES, is_file
 from darknet_torch.parsing.parser import read_text
+from darknet_torch.text import printable
 
 __all__ = [
     "ListedImage",

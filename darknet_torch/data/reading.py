@@ -14,11 +14,12 @@ from darknet_torch.data.darknet import RULES
 from darknet_torch.data.dataset import NOTES, Dataset, Problem, Sample
 from darknet_torch.data.description import LABEL_FORMATS, ClassNames, describe, to_names
 from darknet_torch.data.listing import ReadingState, UnreadSample, unread_samples
-from darknet_torch.data.messages import printable, shown
+from darknet_torch.data.messages import shown
 from darknet_torch.data.problems import ProblemList, check_boxes
 from darknet_torch.errors import DataError, UsageError
 from darknet_torch.images.size import ABSENT, image_size
 from darknet_torch.progress import Progress
+from darknet_torch.text import printable
 
 __all__ = ["read"]
 

@@ -4,15 +4,18 @@ Entities are how XML reads other files and fills the memory. Annotations need ne
 document type, the only place to declare entities, is refused where it begins.
 """
 
+import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from xml.parsers import expat
 
-from darknet_torch.data.messages import printable, shown
+from darknet_torch.data.messages import shown
 from darknet_torch.errors import DataError
 from darknet_torch.files import read_bytes
+from darknet_torch.text import printable
 
 __all__ = ["Element", "read_xml"]
 
@@ -54,7 +57,7 @@ def read_xml(path: Path) -> Element:
         DataError: unreadable, more than 1 MB, no XML, a document type, or tags more than 30 deep.
             The message names the line, not the file.
     """
-    raw = read_bytes(path, MAX_XML, DataError, "an annotation")
+    raw = _in_utf8(read_bytes(path, MAX_XML, DataError, "an annotation"))
     builder = _Builder()
     try:
         builder.parser.Parse(raw, True)
@@ -64,6 +67,29 @@ def read_xml(path: Path) -> Element:
     except (LookupError, ValueError) as error:  # of encodings that Python does not know
         raise DataError(f"no XML: {printable(str(error))}") from error
     return builder.document.children[0]
+
+
+_DECLARED = re.compile(
+    rb"""<\?xml[^>]{0,100}?encoding\s*=\s*["']([\w.-]{1,20})["'][^>]{0,100}\?>"""
+)
+_EAST_ASIAN = set("big5 cp932 cp949 cp950 euc-jp euc-kr gb18030 gb2312 gbk shift_jis".split())
+
+
+def _in_utf8(raw: bytes) -> bytes:
+    """Return a document in UTF-8, with escapes for bytes that are no text, where expat needs that.
+
+    A document without a declared encoding is in UTF-8 (XML 1.0, 4.3.3), but editors write that of
+    their country. Of the declared encodings expat lacks those with several bytes a letter.
+    """
+    if raw.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        return raw
+    declared = _DECLARED.match(raw)
+    name = "utf-8" if declared is None else declared[1].decode().lower()
+    if name == "utf-8":
+        return raw.decode(name, "backslashreplace").encode()
+    if declared is not None and name in _EAST_ASIAN:
+        return raw[declared.end() :].decode(name, "backslashreplace").encode()
+    return raw
 
 
 class _Builder:

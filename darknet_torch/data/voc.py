@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 from darknet_torch.data.classes import Classes
 from darknet_torch.data.dataset import GroundTruth
-from darknet_torch.data.messages import finite_number, printable, shown
+from darknet_torch.data.messages import finite_number, shown
 from darknet_torch.data.paths import (
     ListedImage,
     first_file,
@@ -27,6 +27,7 @@ from darknet_torch.data.paths import (
 from darknet_torch.data.problems import AnnotatedBox, ProblemList
 from darknet_torch.data.safe_xml import Element, read_xml
 from darknet_torch.errors import DataError
+from darknet_torch.text import printable
 
 __all__ = [
     "annotation_paths",

@@ -21,10 +21,11 @@ import yaml
 from darknet_torch.data import coco, voc
 from darknet_torch.data.darknet import to_label_rows
 from darknet_torch.data.dataset import Dataset, Sample
-from darknet_torch.data.description import load_yaml
-from darknet_torch.data.messages import printable, shown
+from darknet_torch.data.messages import shown
+from darknet_torch.data.safe_yaml import load_yaml
 from darknet_torch.errors import DataError, UsageError
 from darknet_torch.files import atomic, write_atomically
+from darknet_torch.text import printable
 
 __all__ = ["COPY_MODES", "TARGET_FORMATS", "convert"]
 

@@ -28,6 +28,7 @@ from darknet_torch.metrics.curves import check_points
 from darknet_torch.metrics.tables import DetectionTable
 from darknet_torch.network import Runnable
 from darknet_torch.progress import Progress
+from darknet_torch.text import printable
 
 __all__ = ["evaluate"]
 
@@ -216,7 +217,9 @@ def _records(
     with distributed.process_group() as group:
         records = collect_records(task, dataset, RunSettings(cache, progress, group))
     problems = tuple(
-        Problem("unreadable picture", str(dataset.samples[record.image].path), record.error)
+        Problem(
+            "unreadable picture", printable(str(dataset.samples[record.image].path)), record.error
+        )
         for record in records.values()
         if record.error is not None
     )

@@ -4,10 +4,11 @@ The figures of a detector are the dictionary of `DetectionResult.to_dict`.
 """
 
 import csv
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from typing import Any
+
+from darknet_torch import text
 
 __all__ = ["classification_text", "detection_text", "to_csv", "to_json"]
 
@@ -29,13 +30,13 @@ def to_csv(rows: Sequence[Figures]) -> str:
     content = StringIO()
     writer = csv.DictWriter(content, list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: text.csv_cell(value) for key, value in row.items()} for row in rows)
     return content.getvalue()
 
 
 def to_json(figures: Figures) -> str:
     """Return figures as JSON, on one line."""
-    return json.dumps(figures, ensure_ascii=False)
+    return text.to_json(figures)
 
 
 def _table(rows: Sequence[Figures]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from darknet_torch import text
 from darknet_torch.data import Sample
 from darknet_torch.data.coco_classes import COCO_CATEGORY_IDS, are_coco
 from darknet_torch.errors import UsageError
@@ -58,7 +59,7 @@ def write(
 
 
 def _texts(result: DetectionResult | ClassificationResult) -> Iterator[tuple[str, str]]:
-    yield "evaluation.json", json.dumps(result.to_dict(), indent=1, ensure_ascii=False) + "\n"
+    yield "evaluation.json", text.to_json(result.to_dict(), indent=1) + "\n"
     yield "classes.csv", result.to_csv()
     if isinstance(result, DetectionResult):
         yield "confusion.csv", _confusion(result)
@@ -68,7 +69,7 @@ def _texts(result: DetectionResult | ClassificationResult) -> Iterator[tuple[str
 def _confusion(result: DetectionResult) -> str:
     content = StringIO()
     writer = csv.writer(content, lineterminator="\n")
-    names = (*result.names, "background")
+    names = [text.csv_cell(name) for name in (*result.names, "background")]
     writer.writerow(("found \\ marked", *names))
     writer.writerows(
         (name, *row) for name, row in zip(names, result.confusion.tolist(), strict=True)

@@ -9,6 +9,7 @@ from darknet_torch.network.editing import cut, with_classes
 from darknet_torch.network.folding import fold
 from darknet_torch.network.plan import Plan
 from darknet_torch.parsing import parser
+from darknet_torch.text import printable
 
 __all__ = ["write"]
 
@@ -48,8 +49,9 @@ def write(
     weights_file.write(network, path)
     if not keeps_cfg:
         _write_text(path.with_suffix(".cfg"), network.plan.text)
-    if network.names:
-        _write_text(path.with_suffix(".names"), "".join(f"{name}\n" for name in network.names))
+    names = path.with_suffix(".names")
+    if network.names and not (is_file(names) and parser.read_names(names) == network.names):
+        _write_text(names, "".join(f"{printable(name)}\n" for name in network.names))
 
 
 def _keeps_cfg(plan: Plan, path: Path) -> bool:

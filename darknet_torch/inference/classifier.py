@@ -12,6 +12,7 @@ from darknet_torch.images import resizing
 from darknet_torch.images.reading import ImageSource, read
 from darknet_torch.inference.streaming import Outcomes, collect, path_of, stream
 from darknet_torch.network import Runnable
+from darknet_torch.text import printable
 
 __all__ = ["Classification", "Classifier", "classify"]
 
@@ -36,7 +37,7 @@ class Classification:
         return len(self.class_id)
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} {score:.2f}" for name, score in self.pairs())
+        return ", ".join(f"{printable(name)} {score:.2f}" for name, score in self.pairs())
 
     def name(self, class_id: int) -> str:
         """Return the name of a class; its index as text, if there are fewer names."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from darknet_torch.data.coco_classes import COCO_CATEGORY_IDS, are_coco
 from darknet_torch.errors import UsageError
+from darknet_torch.text import printable
 
 __all__ = ["Detection", "to_coco", "to_dicts", "to_supervision", "to_table", "to_voc", "to_yolo"]
 
@@ -26,12 +27,13 @@ class Detection(NamedTuple):
 
 def to_table(detections: Sequence[Detection]) -> str:
     """Return one line for each object: class, score, corners in whole pixels."""
-    width = max([len("class"), *(len(d.name) for d in detections)])
+    names = [printable(d.name) for d in detections]
+    width = max(map(len, ["class", *names]))
     lines = [f"{'class':{width}}  score   left    top  right  bottom"]
-    for d in detections:
+    for name, d in zip(names, detections, strict=True):
         left, top, right, bottom = (round(v) for v in d.box)
         corners = f"{left:5d}  {top:5d}  {right:5d}  {bottom:6d}"
-        lines.append(f"{d.name:{width}}  {d.score:5.2f}  {corners}")
+        lines.append(f"{name:{width}}  {d.score:5.2f}  {corners}")
     return "\n".join(lines)
 
 
@@ -124,4 +126,4 @@ def _category(class_id: int, category_ids: Sequence[int] | Mapping[int, int]) ->
 
 def _add(parent: ElementTree.Element, **children: object) -> None:
     for tag, value in children.items():
-        ElementTree.SubElement(parent, tag).text = str(value)
+        ElementTree.SubElement(parent, tag).text = printable(str(value))

@@ -6,7 +6,6 @@ sure.draw("dog.jpg").save("out.jpg")
 """
 
 import difflib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +18,7 @@ from darknet_torch.images.drawing import class_color, crop_boxes, draw_boxes, op
 from darknet_torch.images.reading import ImageSource
 from darknet_torch.inference import detection_formats
 from darknet_torch.inference.detection_formats import Detection
+from darknet_torch.text import printable, to_json
 
 __all__ = ["Detection", "Detections"]
 
@@ -86,7 +86,7 @@ class Detections:
             yield Detection((left, top, right, bottom), score, class_id, self.name(class_id))
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{d.name} {d.score:.2f}" for d in self[:_SHOWN])
+        shown = ", ".join(f"{printable(d.name)} {d.score:.2f}" for d in self[:_SHOWN])
         more = ", ..." if len(self) > _SHOWN else ""
         return f"Detections({len(self)})" + (f": {shown}{more}" if shown else "")
 
@@ -135,7 +135,7 @@ class Detections:
 
     def to_json(self) -> str:
         """Return `to_dict` as JSON, on one line."""
-        return json.dumps(self.to_dict(), ensure_ascii=False)
+        return to_json(self.to_dict())
 
     def to_coco(
         self, image_id: int, category_ids: Sequence[int] | Mapping[int, int] | None = None
@@ -218,6 +218,6 @@ def _drawn(image: Image.Image, detections: Detections) -> Image.Image:
     return draw_boxes(
         image,
         [d.box for d in detections],
-        [f"{d.name} {d.score:.2f}" for d in detections],
+        [f"{printable(d.name)} {d.score:.2f}" for d in detections],
         [class_color(d.class_id) for d in detections],
     )

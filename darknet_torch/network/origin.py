@@ -27,6 +27,7 @@ from darknet_torch.errors import WeightsError
 from darknet_torch.network.network import Contents, Header, Network
 from darknet_torch.network.plan import Plan
 from darknet_torch.parsing.options import Mode
+from darknet_torch.text import printable
 from darknet_torch.version import __version__
 
 __all__ = ["KEYS", "Origin"]
@@ -114,7 +115,7 @@ class Origin:
             "cfg": self.cfg,
             "dialect": self.dialect,
             "mode": self.mode,
-            "names": "\n".join(self.names),
+            "names": "\n".join(map(printable, self.names)),
             "header": " ".join(map(str, self.header)),
             "contents": self.contents,
             "dtype": self.dtype,
@@ -126,9 +127,8 @@ class Origin:
         text |= {key: str(value) for key, value in options.items() if value is not None}
         if self.letterbox is not None:
             text["letterbox"] = str(self.letterbox).lower()
-        # bytes of a cfg that are no text become question marks: no format can hold them
-        both = {**self.notes, **text}
-        return {key: value.encode("utf-8", "replace").decode() for key, value in both.items()}
+        # what is no text is escaped: no format has a place for it
+        return {key: printable(value, keep="\n") for key, value in {**self.notes, **text}.items()}
 
     @classmethod
     def from_text(cls, text: Mapping[Any, object], path: str | PathLike[str]) -> Self:

@@ -14,6 +14,7 @@ The grammar, as both C programs read it:
 `options` and `values` interpret the words and numbers.
 """
 
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from os import PathLike
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from darknet_torch.errors import CfgError, DarknetError
 from darknet_torch.files import read_bytes
+from darknet_torch.text import printable
 
 __all__ = [
     "Option",
@@ -156,8 +158,11 @@ def read_data(path: str | PathLike[str]) -> dict[str, str]:
 
 
 def read_names(path: str | PathLike[str]) -> tuple[str, ...]:
-    """Read a `.names` file: one class name per line, without the blank lines at the end."""
-    names = [line.strip() for line in read_text(Path(path)).split("\n")]
+    """Read a `.names` file: one class name per line, without the blank lines at the end.
+
+    Names are printable: bytes that are no UTF-8, and control characters, become escapes.
+    """
+    names = [printable(line.strip()) for line in read_text(Path(path)).split("\n")]
     while names and not names[-1]:
         names.pop()
     return tuple(names)
@@ -172,7 +177,9 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
 def read_text(
     path: Path, most: int = MAX_BYTES, kind: type[DarknetError] = CfgError, what: str = "a text"
 ) -> str:
-    """Return the text of a file; bytes that are not UTF-8 become surrogates.
+    """Return the text of a file in UTF-8, or in UTF-16 with its mark at the start.
+
+    Bytes that are not UTF-8 become surrogates.
 
     Args:
         path: the file.
@@ -185,6 +192,8 @@ def read_text(
             binary.
     """
     raw = read_bytes(path, most, kind, what)
+    if raw.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):  # some editors on Windows write it
+        return raw.decode("utf-16", errors="replace")
     if b"\0" in raw:
         raise kind(f"{path}: is a binary file, not {what}")
     return raw.decode("utf-8-sig", errors="surrogateescape")

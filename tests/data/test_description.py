@@ -1,13 +1,15 @@
 """What a source means: YAML, .data, lists, globs, folders, classes of whole images."""
 
 import datetime
+import os
 from pathlib import Path
 
 import pytest
 from datasets import boxes, lay, problems, voc
 
 from darknet_torch.data import Dataset, read
-from darknet_torch.data.description import describe, load_yaml
+from darknet_torch.data.description import describe
+from darknet_torch.data.safe_yaml import load_yaml
 from darknet_torch.errors import CfgError, DataError
 from darknet_torch.files import cfg_folder
 
@@ -270,3 +272,34 @@ def test_a_name_in_the_path(tmp_path: Path) -> None:
     assert [each.label for each in same.samples] == [1, 0, None, 0]
     with pytest.raises(DataError, match="need the names that occur in them"):
         read(tmp_path / "list.txt", format="paths")
+
+
+GBK = "汽车".encode("gbk")
+CAR = r"\xc6\xfb\xb3\xb5"
+
+
+@pytest.mark.parametrize("source", ["my.yaml", "obj.data", "list.txt", "coco.json", "."])
+def test_bytes_that_are_no_utf8(source: str, tmp_path: Path) -> None:
+    """Names are escaped; paths lead to their files."""
+    image = os.fsdecode(GBK + b".png")
+    lay(tmp_path, {image: "", str(Path(image).with_suffix(".txt")): ROW})
+    lay(tmp_path, {"list.txt": GBK + b".png\n", "my.names": GBK + b"\n"})
+    lay(tmp_path, {"my.yaml": b"val: " + GBK + b".png\nnames: [" + GBK + b"]\n"})
+    lay(tmp_path, {"obj.data": b"valid = " + GBK + b".png\nnames = my.names\n"})
+    rows = b'"images": [{"id": 1, "file_name": "%s.png", "width": 40, "height": 20}]' % GBK
+    boxes_ = b'"annotations": [{"image_id": 1, "category_id": 3, "bbox": [10, 5, 20, 10]}]'
+    categories = b'"categories": [{"id": 3, "name": "%s"}]' % GBK
+    lay(tmp_path, {"coco.json": b"{%s, %s, %s}" % (rows, boxes_, categories)})
+    own = source in ("list.txt", ".")
+    dataset = read(tmp_path / source, names=tmp_path / "my.names" if own else None)
+    assert dataset.names == (CAR,)
+    assert [sample.path.name for sample in dataset.samples] == [image]
+    assert boxes(dataset) == [(0, [10, 5, 30, 15])]
+    assert not dataset.problems
+
+
+def test_class_names_in_paths_that_are_no_utf8(tmp_path: Path) -> None:
+    lay(tmp_path, {os.fsdecode(GBK + b"/1.png"): "", "my.names": b"ant\n" + GBK})
+    dataset = read(tmp_path / "*/1.png", format="paths", names=tmp_path / "my.names")
+    assert [sample.label for sample in dataset.samples] == [1]
+    assert read(tmp_path, format="folders", names=tmp_path / "my.names").samples[0].label == 1

@@ -177,3 +177,13 @@ def test_text_in_a_million_pieces(tmp_path: Path) -> None:
     path = tmp_path / "a.xml"
     path.write_text(f"<annotation>{'a<!---->' * 120_000}</annotation>")
     assert len(read_xml(path).text) <= 20_000
+
+
+@pytest.mark.parametrize("head", [b"", b'<?xml version="1.0" encoding="gbk"?>'])
+def test_names_that_are_no_utf8(head: bytes, tmp_path: Path) -> None:
+    """An encoding that is declared is taken; without one the bytes are escaped."""
+    word = "汽车"
+    lay(tmp_path, {"a.png": "", "a.xml": head + voc((word, "", 11, 6, 30, 15)).encode("gbk")})
+    dataset = read(tmp_path / "a.png")
+    assert dataset.names == (word if head else r"\xc6\xfb\xb3\xb5",)
+    assert not dataset.problems

@@ -136,5 +136,5 @@ def test_shares_come_back(share: float, network: dt.Network) -> None:
 
 def test_bytes_that_are_no_text(network: dt.Network) -> None:
     """No format has a place for them."""
-    network.names = ("a\udcff",)
-    assert Origin.of(network).to_text()["names"] == "a?"
+    network.names = ("a\udcff", "b\nc")
+    assert Origin.of(network).to_text()["names"] == "a\\xff\nb\\nc"

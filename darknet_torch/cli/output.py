@@ -1,0 +1,52 @@
+"""What the command prints: other people's text escaped, letters that the console has not, too."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO, cast
+
+from darknet_torch.text import printable, to_json
+
+__all__ = ["escaped_output", "note", "print_json"]
+
+
+@contextmanager
+def escaped_output() -> Iterator[None]:
+    """Escape what the verbs print to standard output until the end of the context."""
+    plain = sys.stdout
+    sys.stdout = cast(TextIO, _EscapedStream(plain))
+    try:
+        yield
+    finally:
+        sys.stdout = plain
+
+
+def note(text: str) -> None:
+    """Print a line to standard error, with escapes in place of what is no plain text."""
+    print(_encodable(printable(text), sys.stderr), file=sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON on one line, in ASCII where the console has no other letters."""
+    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    print(to_json(value, ascii_only=not unicode), flush=True)
+
+
+class _EscapedStream:
+    """A text stream that escapes what it is given; in all else it is the stream inside."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write text, with its newlines and tabs."""
+        return self._stream.write(_encodable(printable(text, keep="\n\t"), self._stream))
+
+
+def _encodable(text: str, stream: TextIO) -> str:
+    """Return text with escapes in place of letters that the stream's encoding lacks."""
+    encoding = stream.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
