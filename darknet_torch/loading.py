@@ -7,7 +7,7 @@ from typing import overload
 
 from darknet_torch.errors import UsageError
 from darknet_torch.files import cfg_folder
-from darknet_torch.inference import converted, engines
+from darknet_torch.inference import engines, metadata
 from darknet_torch.inference.converted import Converted
 from darknet_torch.network import Network, Runnable, as_network, checkpoint_file, weights_file
 from darknet_torch.network.cfg_source import CfgSource, PathOrText, Settings, search_folders
@@ -119,6 +119,7 @@ def load(
     cutoff: int | None = None,
     mode: Mode = "normal",
     engine: str,
+    trusted: bool = False,
     progress: Progress | None = None,
 ) -> Converted: ...
 
@@ -136,6 +137,7 @@ def load(
     cutoff: int | None = None,
     mode: Mode = "normal",
     engine: str | None = None,
+    trusted: bool = False,
     progress: Progress | None = None,
 ) -> Network | Converted: ...
 
@@ -152,6 +154,7 @@ def load(
     cutoff: int | None = None,
     mode: Mode = "normal",
     engine: str | None = None,
+    trusted: bool = False,
     progress: Progress | None = None,
 ) -> Network | Converted:
     """Return a network with the values of a weights file, or a converted file that stands for it.
@@ -172,6 +175,7 @@ def load(
         mode: "strict", "normal" or "darknet", see `plan`.
         engine: what runs a converted file: "onnxruntime", "openvino", "opencv" or "torch"; None
             is the first of them that is installed and takes it.
+        trusted: load a .pt2 or TorchScript file, a program that can do anything on this machine.
         progress: called with bytes done and bytes in all while weights are fetched.
 
     Returns:
@@ -189,7 +193,7 @@ def load(
     path = _weights_path(source, progress) if weights is None else Path(weights)
     if engines.is_converted(path):
         _must_be_plain(path, partial=partial, cutoff=cutoff is not None)
-        return _converted(None if weights is None else source, path, engine, settings)
+        return _converted(None if weights is None else source, path, engine, settings, trusted)
     _must_be_plain(path, engine=engine is not None)
     if checkpoint_file.has_ending(path):
         _must_be_plain(path, partial=partial, cutoff=cutoff is not None)
@@ -266,11 +270,11 @@ def _from_checkpoint(source: CfgSource | None, path: Path, settings: Settings) -
 
 
 def _converted(
-    source: CfgSource | None, path: Path, engine: str | None, settings: Settings
+    source: CfgSource | None, path: Path, engine: str | None, settings: Settings, trusted: bool
 ) -> Converted:
     """Return a converted file as a network; without a source, of the cfg inside it."""
-    origin = converted.read_origin(path)
+    origin = metadata.read_origin(path)
     name = engines.engine_for(path, engine)
     network = _network_of(source, path, origin, settings)
     names = origin.names if settings.names is None and origin.names else network.names
-    return Converted(path, network.plan, names, name, origin)
+    return Converted(path, network.plan, names, name, origin, trusted=trusted)

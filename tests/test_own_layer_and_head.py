@@ -171,11 +171,11 @@ def test_it_is_exported(network: dt.Network, image: Path, tmp_path: Path) -> Non
     for ending in ("onnx", "pt2", "torchscript"):
         path = tmp_path / f"own.{ending}"
         dt.export(network, path, contents="boxes")
-        converted = dt.load(path)
+        converted = dt.load(path, trusted=True)
         assert isinstance(converted, Converted)
         assert converted.letterbox is False
         assert_same(dt.detect(converted, image, threshold=0.2), want)
-        assert verify(network, path, images=[image]).good
+        assert verify(network, path, images=[image], trusted=True).good
     dt.export(network, tmp_path / "all.onnx", contents="detections", threshold=0.2)
     converted = dt.load(tmp_path / "all.onnx", engine="onnxruntime")
     assert converted.origin.nms_kind == "diounms"

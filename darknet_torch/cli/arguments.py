@@ -17,6 +17,7 @@ __all__ = [
     "WEIGHTS",
     "add_cfg",
     "add_engine",
+    "add_trust",
     "add_weights",
     "load_any",
     "load_network",
@@ -41,6 +42,7 @@ def add_cfg(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mode", choices=modes, default="normal", help="unknown options: %(choices)s"
     )
+    parser.set_defaults(trust=False)
 
 
 def add_weights(parser: argparse.ArgumentParser) -> None:
@@ -85,6 +87,7 @@ def load_any(options: argparse.Namespace, engine: str | None = None) -> "Network
             options.weights,
             names=options.names,
             engine=engine,
+            trusted=options.trust,
             progress=progress,
             **plan_options(options),
         )
@@ -109,6 +112,16 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         "--engine", help="torch, onnxruntime, openvino, opencv, or auto: the fastest here"
     )
     parser.add_argument("--half", action="store_true", help="compute in float16")
+    add_trust(parser)
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Add the option without which no file runs code of its own."""
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="load .pt2 and TorchScript files, programs that can do anything on this machine",
+    )
 
 
 def load_runnable(options: argparse.Namespace) -> "Runnable":

@@ -6,7 +6,13 @@ example: darknet-torch classify darknet19 photo.jpg --top 3
 
 import argparse
 
-from darknet_torch.cli.arguments import WEIGHTS, add_cfg, load_runnable, take_weights
+from darknet_torch.cli.arguments import (
+    WEIGHTS,
+    add_cfg,
+    add_trust,
+    load_runnable,
+    take_weights,
+)
 from darknet_torch.cli.output import note, print_json
 from darknet_torch.cli.parameters import add_parameters, given, parameters_of
 from darknet_torch.cli.progress import with_bar
@@ -33,6 +39,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_parameters(parser, parameters_of(*SIGNATURE), negative=NEGATIVE)
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (%(default)s)")
     parser.add_argument("--half", action="store_true", help="compute in float16")
+    add_trust(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.set_defaults(engine=None)
 

@@ -10,7 +10,7 @@ from darknet_torch.cli.arguments import add_cfg, load_network, take_weights
 from darknet_torch.cli.parameters import add_parameters, given, parameters_of
 
 SIGNATURE = ("darknet_torch.exporters.verification", "verify")
-OPTIONS = ("engine", "bound")
+OPTIONS = ("engine", "bound", "trusted")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", help="weights file (default: the named model's)")
     parser.add_argument("--names", help="file of class names, one a line")
-    add_parameters(parser, parameters_of(*SIGNATURE), OPTIONS)
+    add_parameters(parser, parameters_of(*SIGNATURE), OPTIONS, flags={"trusted": "--trust"})
 
 
 def run(options: argparse.Namespace) -> int:

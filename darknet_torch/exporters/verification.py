@@ -21,9 +21,10 @@ from darknet_torch.heads.boxes import iou
 from darknet_torch.images.reading import read
 from darknet_torch.images.resizing import resize
 from darknet_torch.inference import engines
-from darknet_torch.inference.converted import Converted, read_origin
+from darknet_torch.inference.converted import Converted
 from darknet_torch.inference.detections import Detections
 from darknet_torch.inference.detector import Detector
+from darknet_torch.inference.metadata import read_origin
 from darknet_torch.inference.streaming import run_batches
 from darknet_torch.loading import cfg_folder, load
 from darknet_torch.network import Network, Runnable, as_network
@@ -81,6 +82,7 @@ def verify(
     images: Sequence[Any] = (),
     engine: str | None = None,
     bound: float | None = None,
+    trusted: bool = False,
 ) -> Report:
     """Run a network and a file that was converted from it on the same images, and compare.
 
@@ -98,12 +100,13 @@ def verify(
             installed and takes the file.
         bound: largest difference of an output, relative to its largest magnitude; None is that of
             the file's precision.
+        trusted: run the file although it is a program that can do anything: .pt2, TorchScript.
 
     Returns:
         All comparisons; `report.good` where all are within their bounds.
 
     Raises:
-        UsageError: the file cannot be run, or is of another network.
+        UsageError: the file cannot be run, is not trusted, or is of another network.
     """
     network, path = as_network(network), Path(path)
     images = list(images) or [_sample(network)]
@@ -113,7 +116,7 @@ def verify(
         return _of_weights(network, path, images, BOUNDS["float32"] if bound is None else bound)
     origin = read_origin(path)
     name = engines.engine_for(path, engine)
-    converted = Converted(path, network.plan, network.names, name, origin)
+    converted = Converted(path, network.plan, network.names, name, origin, trusted=trusted)
     limit = BOUNDS[origin.dtype] if bound is None else bound
     checks = []
     if has_weights(path):

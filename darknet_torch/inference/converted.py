@@ -3,33 +3,23 @@
     network = load("yolov4-tiny.onnx", engine="openvino")
     detections = detect(network, "dog.jpg")
 
-A file's cfg, in its metadata, gives its plan. TorchScript and .pt2 files are programs: load only
-those that you trust.
+A file's cfg, in its metadata, gives its plan. TorchScript and .pt2 files are programs, which can do
+anything on this machine: they are loaded only where the caller says that they are trusted.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from darknet_torch.errors import DarknetError, UsageError
-from darknet_torch.files import is_file
-from darknet_torch.inference.engines import (
-    first_line,
-    import_engine,
-    is_package,
-    load_package,
-    read_exported,
-    read_openvino,
-    start,
-)
+from darknet_torch.errors import UsageError
+from darknet_torch.inference.engines import first_line, start
 from darknet_torch.network import Contents
-from darknet_torch.network.origin import KEYS, Origin
+from darknet_torch.network.origin import Origin
 from darknet_torch.network.plan import Plan
 
-__all__ = ["Converted", "read_origin"]
+__all__ = ["Converted"]
 
 
 class Converted(nn.Module):
@@ -40,21 +30,29 @@ class Converted(nn.Module):
         plan: of the network that was converted.
         names: of its classes.
         engine: what runs it, a key of `engines.ENGINES`.
-        origin: the record of its network in the file's metadata, see `read_origin`.
+        origin: the record of its network in the file's metadata, see `metadata.read_origin`.
+        trusted: whether the file may run code of its own: TorchScript and .pt2 files do.
 
     Raises:
-        UsageError: the engine is not installed, or cannot run the file.
+        UsageError: the engine is not installed, cannot run the file, or would have to trust it.
     """
 
     def __init__(
-        self, path: Path, plan: Plan, names: Sequence[str], engine: str, origin: Origin
+        self,
+        path: Path,
+        plan: Plan,
+        names: Sequence[str],
+        engine: str,
+        origin: Origin,
+        *,
+        trusted: bool = False,
     ) -> None:
         super().__init__()
         self.plan, self.names, self.engine, self.path = plan, tuple(names), engine, path
         self.origin = origin
         self._must_suit_engine()
         self._must_suit_plan()
-        self._run = start(path, engine)
+        self._run = start(path, engine, trusted=trusted)
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -147,63 +145,3 @@ class Converted(nn.Module):
 def _numbered(rows: Tensor, start: int) -> Tensor:
     """Number the images of (K, 7) from `start` on, of a batch that ran one by one."""
     return torch.cat((rows[:, :1] + start, rows[:, 1:]), dim=1)
-
-
-def read_origin(path: Path) -> Origin:
-    """Return the record of its network in a converted file's metadata; defaults without metadata.
-
-    Raises:
-        UsageError: the file cannot be read, or what reads it is not installed.
-        WeightsError: a value of its metadata is not what its key needs.
-    """
-    if not is_file(path):
-        raise UsageError(f"{path}: cannot be read: no such file")
-    read = METADATA.get(path.suffix.lower(), _torchscript)
-    try:
-        return Origin.from_text(read(path), path)
-    except DarknetError:
-        raise
-    except Exception as error:  # other people's parsers, each with errors of its own
-        raise UsageError(f"{path}: is no such file, or damaged: {first_line(error)}") from error
-
-
-def _onnx(path: Path) -> Mapping[str, str]:
-    model = import_engine("onnx").load(path, load_external_data=False)
-    return {each.key: each.value for each in model.metadata_props}
-
-
-def _openvino(path: Path) -> Mapping[str, str]:
-    model = read_openvino(path)
-    paths = {key: ["darknet_torch", key] for key in KEYS}
-    return {
-        key: str(model.get_rt_info(keys).astype(str))
-        for key, keys in paths.items()
-        if model.has_rt_info(keys)
-    }
-
-
-def _torch_export(path: Path) -> Mapping[str, str]:
-    if is_package(path):
-        metadata: Mapping[str, str] = load_package(path).get_metadata()
-        return metadata
-    return _extra_files(lambda files: read_exported(path, files))
-
-
-def _torchscript(path: Path) -> Mapping[str, str]:
-    return _extra_files(lambda files: torch.jit.load(str(path), _extra_files=files))
-
-
-def _extra_files(load: Callable[[dict[str, Any]], object]) -> Mapping[str, str]:
-    """Load a file of torch and return the texts beside its program."""
-    files: dict[str, Any] = dict.fromkeys(KEYS, "")
-    load(files)
-    texts = {key: v.decode() if isinstance(v, bytes) else v for key, v in files.items()}
-    return {key: text for key, text in texts.items() if text}
-
-
-METADATA: Mapping[str, Callable[[Path], Mapping[str, str]]] = {
-    ".onnx": _onnx,
-    ".xml": _openvino,
-    ".pt2": _torch_export,
-}
-"""Ending of a file -> the function that reads its metadata; all others are TorchScript."""

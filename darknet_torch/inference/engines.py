@@ -40,11 +40,13 @@ class Engine(NamedTuple):
         package: the module that it needs.
         endings: of the files that it takes.
         start: path -> function that runs the file.
+        runs_code: whether its files are programs, which do anything as soon as they are loaded.
     """
 
     package: str
     endings: tuple[str, ...]
     start: Callable[[Path], Runner]
+    runs_code: bool = False
 
 
 def is_converted(path: str | Path) -> bool:
@@ -84,12 +86,22 @@ def engine_for(path: str | Path, engine: str | None = None) -> str:
     raise UsageError(f"{path}: needs one of {', '.join(takers)}, and none is installed")
 
 
-def start(path: Path, engine: str) -> Runner:
+def start(path: Path, engine: str, *, trusted: bool = False) -> Runner:
     """Return the function that runs a file in an engine.
 
+    Args:
+        path: the file.
+        engine: a key of ENGINES.
+        trusted: whether the file may run code of its own.
+
     Raises:
-        UsageError: the engine is not installed, or cannot run the file.
+        UsageError: the engine is not installed, cannot run the file, or would have to trust it.
     """
+    if ENGINES[engine].runs_code and not trusted:
+        raise UsageError(
+            f"{path}: is a program, which can do anything on this machine once it is loaded; if you"
+            f" trust its source, say --trust (in Python trusted=True); ONNX files need no trust"
+        )
     import_engine(ENGINES[engine].package)
     try:
         return ENGINES[engine].start(path)
@@ -117,7 +129,7 @@ def is_package(path: Path) -> bool:
 
 
 def load_package(path: Path) -> Any:
-    """Load a compiled package of AOTInductor."""
+    """Load a compiled package of AOTInductor that is trusted: it is a library of machine code."""
     return import_module("torch._inductor").aoti_load_package(str(path))
 
 
@@ -130,10 +142,10 @@ def read_openvino(path: Path) -> Any:
     return core.read_model(path.read_bytes(), weights)
 
 
-def read_exported(path: Path, files: dict[str, Any] | None = None) -> torch.export.ExportedProgram:
-    """Return torch's program of a .pt2 file, and fill `files` with the texts beside it."""
+def read_exported(path: Path) -> torch.export.ExportedProgram:
+    """Return torch's program of a .pt2 file that is trusted: reading it runs what it contains."""
     with path.open("rb") as file:  # torch warns of a name that ends in capitals
-        return torch.export.load(file, extra_files=files)
+        return torch.export.load(file)
 
 
 def _onnxruntime(path: Path) -> Runner:
@@ -219,7 +231,7 @@ ENGINES = {
     "onnxruntime": Engine("onnxruntime", (".onnx",), _onnxruntime),
     "openvino": Engine("openvino", (".onnx", ".xml"), _openvino),
     "opencv": Engine("cv2", (".onnx",), _opencv),
-    "torch": Engine("torch", (".pt2", ".torchscript", ".ts"), _torch),
+    "torch": Engine("torch", (".pt2", ".torchscript", ".ts"), _torch, runs_code=True),
 }
 ENDINGS = tuple(ending for each in ENGINES.values() for ending in each.endings)
 """Endings of all files that an engine takes."""

@@ -20,8 +20,9 @@ from darknet_torch.errors import UsageError
 from darknet_torch.exporters.export import export
 from darknet_torch.files import is_file, write_atomically
 from darknet_torch.inference import engines
-from darknet_torch.inference.converted import Converted, read_origin
+from darknet_torch.inference.converted import Converted
 from darknet_torch.inference.engines import ENGINES
+from darknet_torch.inference.metadata import read_origin
 from darknet_torch.network import Network
 
 __all__ = ["choose", "with_engine"]

@@ -7,7 +7,7 @@ import pytest
 
 import darknet_torch as dt
 from darknet_torch.cli import main
-from darknet_torch.inference import converted
+from darknet_torch.inference import metadata
 
 onnx = pytest.importorskip("onnx", reason='needs the extra "onnx"')
 pytest.importorskip("onnxscript", reason='needs the extra "onnx"')
@@ -39,13 +39,26 @@ def test_convert_verifies_what_can_be_read_again(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == "wrote cut.weights\n"
 
 
+def test_programs_want_trust_but_not_those_just_written(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["convert", "net.cfg", "net.weights", "-o", "net.ts"]) == 0
+    assert capsys.readouterr().out.count("\nok ") >= 4
+    for words in ("verify net.cfg net.weights net.ts", "detect net.ts", "evaluate net.ts x.yaml"):
+        assert main(words.split()) == 2
+        printed = capsys.readouterr().err
+        assert "net.ts: is a program, which can do anything" in printed
+        assert "--trust" in printed
+        assert printed.count("\n") == 1
+    assert main("verify net.cfg net.weights net.ts --trust".split()) == 0
+    assert main("detect net.ts --trust --save none".split()) == 0
+
+
 def test_convert_takes_a_word_for_suppression(capsys: pytest.CaptureFixture[str]) -> None:
     convert = ["convert", "net.cfg", "net.weights", "-o", "net.onnx", "--nms"]
     assert main([*convert, "standard"]) == 0
-    origin = converted.read_origin(Path("net.onnx"))
+    origin = metadata.read_origin(Path("net.onnx"))
     assert (origin.contents, origin.nms, origin.nms_kind) == ("detections", 0.45, "default")
     assert main([*convert, "0.3"]) == 0
-    assert converted.read_origin(Path("net.onnx")).nms == 0.3
+    assert metadata.read_origin(Path("net.onnx")).nms == 0.3
     assert main([*convert, "soft"]) == 2
     assert "--nms: soft: must be a number or standard" in capsys.readouterr().err
 

@@ -18,7 +18,7 @@ from darknet_torch.errors import DarknetError, UsageError
 from darknet_torch.exporters.formats import FORMATS, format_of
 from darknet_torch.exporters.other_python import PYTHON, run
 from darknet_torch.exporters.tracing import prepared
-from darknet_torch.inference import converted
+from darknet_torch.inference import metadata
 from darknet_torch.inference.engines import installed
 from darknet_torch.network import Network
 
@@ -94,7 +94,7 @@ def test_a_file_is_loaded_like_a_network(name: str, network: Network, tmp_path: 
     if name == "net.xml" and not installed("openvino"):
         pytest.skip("openvino is not installed")
     write(network, tmp_path / name)
-    loaded = dt.load(tmp_path / name)
+    loaded = dt.load(tmp_path / name, trusted=True)
     assert loaded.names == ("ant", "bee")
     assert [node.shape for node in loaded.plan] == [node.shape for node in network.plan]
     with torch.no_grad():
@@ -112,7 +112,7 @@ def test_float16(name: str, network: Network, tmp_path: Path) -> None:
         pytest.skip("openvino is not installed")
     half = tmp_path / name
     dt.export(network, half, dtype="float16")
-    run = dt.load(half)
+    run = dt.load(half, trusted=True)
     with torch.no_grad():
         x = images(network, 1)
         assert 0 < worst(run(x), network(x)) < 1e-2
@@ -124,7 +124,7 @@ def test_openvino_keeps_boxes_and_metadata(network: Network, tmp_path: Path) -> 
     dt.export(network, tmp_path / "net.xml", contents="boxes")
     assert (tmp_path / "net.bin").is_file()
     assert sorted(path.name for path in tmp_path.glob("net.*")) == ["net.bin", "net.xml"]
-    origin = converted.read_origin(tmp_path / "net.xml")
+    origin = metadata.read_origin(tmp_path / "net.xml")
     assert (origin.contents, origin.names, origin.letterbox) == ("boxes", ("ant", "bee"), False)
     run: Any = dt.load(tmp_path / "net.xml")
     x = images(network, 3)
@@ -205,7 +205,7 @@ def test_an_interpreter_that_is_none(network: Network, tmp_path: Path) -> None:
 def test_converted_files_are_not_converted_again(network: Network, tmp_path: Path) -> None:
     dt.export(network, tmp_path / "net.torchscript")
     with pytest.raises(UsageError, match=r"a Network is needed, .* not one of type Converted"):
-        dt.export(dt.load(tmp_path / "net.torchscript"), tmp_path / "net.pt2")
+        dt.export(dt.load(tmp_path / "net.torchscript", trusted=True), tmp_path / "net.pt2")
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="runs what was exported"
 
 from darknet_torch.exporters import onnx as exporter  # noqa: E402
 from darknet_torch.exporters.onnx_nms import with_nms  # noqa: E402
-from darknet_torch.inference import converted  # noqa: E402 (after what may skip)
+from darknet_torch.inference import metadata  # noqa: E402 (after what may skip)
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::darknet_torch.errors.DarknetWarning"),
@@ -71,7 +71,7 @@ def random_images(network: Network, batch: int, more: int = 0) -> Tensor:
 
 
 def opened(network: Network, path: Path, engine: str = "onnxruntime") -> Converted:
-    return Converted(path, network.plan, network.names, engine, converted.read_origin(path))
+    return Converted(path, network.plan, network.names, engine, metadata.read_origin(path))
 
 
 @torch.no_grad()
@@ -134,7 +134,7 @@ def test_fixed_batch_and_size(tmp_path: Path) -> None:
     assert worst(opened(network, path), network, random_images(network, 3)) < 5e-5  # one by one
     other = dt.plan(network.plan.text, width=network.plan.input.w * 2)
     with pytest.raises(UsageError, match="for an input of"):
-        Converted(path, other, (), "onnxruntime", converted.read_origin(path))
+        Converted(path, other, (), "onnxruntime", metadata.read_origin(path))
 
 
 HALF = "[convolutional]\nfilters=4\nsize=3\nstride=2\npad=1\nactivation=leaky\n"
@@ -164,7 +164,7 @@ def test_a_file_whose_size_cannot_vary_says_so(tmp_path: Path) -> None:
 def test_metadata_makes_the_plan_again(tmp_path: Path) -> None:
     network = mini("yolo.alexeyab", tmp_path)
     dt.export(network, tmp_path / "net.onnx")
-    origin = converted.read_origin(tmp_path / "net.onnx")
+    origin = metadata.read_origin(tmp_path / "net.onnx")
     again = dt.plan(origin.cfg, dialect=origin.dialect)
     assert [node.shape for node in again] == [node.shape for node in network.plan]
     assert (origin.contents, origin.dynamic_batch, origin.dialect) == ("raw", True, "alexeyab")
@@ -210,7 +210,7 @@ def test_options_of_detections_imply_them(
     options: dict[str, Any], contents: str, tmp_path: Path
 ) -> None:
     dt.export(mini("yolo.alexeyab", tmp_path), tmp_path / "net.onnx", **options)
-    origin = converted.read_origin(tmp_path / "net.onnx")
+    origin = metadata.read_origin(tmp_path / "net.onnx")
     assert (origin.contents, origin.nms or 0.45) == (contents, 0.45)
 
 

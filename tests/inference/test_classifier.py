@@ -73,7 +73,7 @@ def test_the_command_takes_converted_files(tmp_path: Path, capsys) -> None:
     Image.effect_noise((20, 30), 90).convert("RGB").save(image)
     printed = []
     for words in ((cfg, weights), (cfg, program), (program,)):
-        assert main(["classify", *map(str, words), image]) == 0
+        assert main(["classify", *map(str, words), image, "--trust"]) == 0
         printed.append(capsys.readouterr().out)
     assert printed[0] == printed[1] == printed[2]
     assert printed[0].startswith(f"{image}:\n")

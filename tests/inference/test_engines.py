@@ -54,11 +54,11 @@ def test_endings_in_capitals(name: str, engine: str, network: dt.Network, tmp_pa
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", DeprecationWarning)  # torch's, of TorchScript
-        converted = dt.load(path, engine=engine)
+        converted = dt.load(path, engine=engine, trusted=True)
     assert isinstance(converted, Converted)
     assert converted.origin.has_cfg
     torch.testing.assert_close(converted(x)[0], network(x)[0], rtol=0, atol=1e-5)
-    assert dt.verify(network, path, engine=engine).good
+    assert dt.verify(network, path, engine=engine, trusted=True).good
 
 
 @pytest.mark.parametrize("name", ["X.SafeTensors", "X.PT", "X.Pth"])

@@ -23,7 +23,7 @@ from variants import measure as measure_variants
 
 from darknet_torch.exporters.export import export
 from darknet_torch.exporters.tracing import prepared
-from darknet_torch.inference import converted, engines
+from darknet_torch.inference import engines, metadata
 from darknet_torch.inference.converted import Converted
 from darknet_torch.speed.optimized import optimize
 
@@ -58,7 +58,7 @@ def onnx(subject: Subject, contents: Literal["raw", "boxes"], names: Sequence[st
     with tempfile.TemporaryDirectory(prefix="darknet-torch-onnx-") as folder:
         path = Path(folder) / "net.onnx"
         export(subject.network, path, contents=contents)
-        origin = converted.read_origin(path)
+        origin = metadata.read_origin(path)
         for name in (name for name in names if engines.installed(name)):
             # OpenCV is for detectors
             if name == "opencv" and not subject.plan.heads:
