@@ -15,9 +15,11 @@ import pickle
 import re
 import stat
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import torch
 from torch import Tensor
@@ -29,6 +31,7 @@ from darknet_torch.network import weights_file
 from darknet_torch.network.key_matching import float32, match, tensor_slots
 from darknet_torch.network.network import Network
 from darknet_torch.network.origin import Origin
+from darknet_torch.network.pickle_check import check_pickles
 
 __all__ = ["Checkpoint", "fill", "has_ending", "open_file", "read", "read_origin", "write"]
 
@@ -36,6 +39,10 @@ ENDINGS = (".safetensors", ".pt", ".pth")
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "ema", "net", "network", "weights")
 """Keys under which ports keep the state dict; the first that exists is taken."""
 MAX_WRAPPERS = 4
+OLD_PICKLES = 5
+"""Pickles at the start of a file of torch.save until 1.5; the values follow."""
+MAX_USES = 4
+"""How often the values of a file may be used, on average: layers may share tensors."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +127,7 @@ def fill(network: Network, checkpoint: Checkpoint) -> None:
     """Fill a network from an open file; errors are those of `read`."""
     path = checkpoint.path
     pairs = match(network, checkpoint.tensors, path, ordered=checkpoint.ordered)
+    _must_be_stored([tensor for _, tensor in pairs], path)
     values = {
         slot.name.removeprefix("layers."): float32(slot, tensor, path) for slot, tensor in pairs
     }
@@ -128,6 +136,13 @@ def fill(network: Network, checkpoint: Checkpoint) -> None:
     weights_file.initialize(network, only_missing=True)
     network.header = checkpoint.origin.header
     network.loaded = len(network.plan)
+
+
+def _must_be_stored(tensors: Sequence[Tensor], path: Path) -> None:
+    """Refuse tensors that become far larger than their file: its values may be used often."""
+    needed, size = sum(each.numel() * each.element_size() for each in tensors), path.stat().st_size
+    if needed > MAX_USES * size:
+        raise WeightsError(f"{path}: its tensors have {needed} bytes, and the file {size}")
 
 
 def _tensors_of(network: Network) -> dict[str, Tensor]:
@@ -180,6 +195,7 @@ def _open_safetensors(path: Path) -> Checkpoint:
 def _open_pickle(path: Path, size: int) -> Checkpoint:
     zipped = _is_plain_archive(path, size)
     try:
+        _check_pickles(path, size, zipped=zipped)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except Exception as error:  # damaged files end in errors of every kind
         raise _unreadable(path, error) from error
@@ -206,6 +222,20 @@ def _is_plain_archive(path: Path, size: int) -> bool:
     if unpacked > size or any(each.compress_type for each in members):
         raise WeightsError(f"{path}: is a packed archive; torch.save does not pack")
     return True
+
+
+def _check_pickles(path: Path, size: int, *, zipped: bool) -> None:
+    """Raise an error of any kind for a file that would take more memory than it has bytes."""
+    if not zipped:
+        with path.open("rb") as file:
+            check_pickles(file, OLD_PICKLES, size)
+        return
+    with zipfile.ZipFile(path) as archive:
+        names = [each for each in archive.namelist() if each.rpartition("/")[2] == "data.pkl"]
+        if len(names) != 1:
+            raise ValueError(f"{len(names)} members data.pkl, one expected")
+        with archive.open(names[0]) as member:
+            check_pickles(cast(BinaryIO, member), 1, size)
 
 
 def _unreadable(path: Path, error: Exception) -> WeightsError:

@@ -115,6 +115,8 @@ def float32(slot: TensorSlot, tensor: Tensor, path: Path) -> Tensor:
     if tensor.layout != torch.strided or tensor.is_meta or tensor.dtype not in FLOATS:
         kind = "without values" if tensor.is_meta else f"{tensor.layout}, {tensor.dtype}"
         raise WeightsError(f"{path}: {slot}: dense 16, 32 or 64 bit floats expected, not {kind}")
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise WeightsError(f"{path}: {slot}: {tensor.numel()} values expected, fewer are stored")
     values = tensor.detach().to("cpu", torch.float32, copy=True).reshape(slot.shape).contiguous()
     if not torch.isfinite(values.sum()):  # if the sum is finite, all values are
         count = int((~torch.isfinite(values)).sum())
