@@ -12,7 +12,7 @@ from darknet_torch.errors import DarknetError
 
 __all__ = ["IMAGE_SUFFIXES", "atomic", "cfg_folder", "is_file", "read_bytes", "write_atomically"]
 
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".npy", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """Suffixes of the files in a folder that are taken for images."""
 
 

@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings(), escaped_output():
             warnings.simplefilter("always", DarknetWarning)
             warnings.showwarning = _show_warning
+            warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # the error says more
             before, words = _imports().parse_known_args(arguments)
             for path in before.imports:
                 _import(path)  # first, as it may add to the verbs' options

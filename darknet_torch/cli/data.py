@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from darknet_torch.cli.output import print_json
+from darknet_torch.cli.parameters import add_parameters, parameters_of
 from darknet_torch.text import printable
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from darknet_torch.data import Dataset
 
+READ = ("darknet_torch.data.reading", "read")
 # A copy of data.reading's, whose import brings numpy, while help has to be fast.
 DATASET_FORMATS = ("darknet", "voc", "coco", "folders", "paths", "classification")
 
@@ -56,13 +58,14 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=DATASET_FORMATS, help="%(choices)s (guessed)")
     parser.add_argument("--label-rule", choices=("pjreddie", "alexeyab"), help="(all are tried)")
     parser.add_argument("--workers", type=int, default=2, help="threads (2)")
+    add_parameters(parser, parameters_of(*READ), ["max_pixels"])
 
 
 def run(options: argparse.Namespace) -> int:
     """Read the data set, then run the action."""
     from darknet_torch.data import read
 
-    keys = ("split", "names", "format", "label_rule", "workers")
+    keys = ("split", "names", "format", "label_rule", "workers", "max_pixels")
     given: dict[str, Any] = {key: getattr(options, key) for key in keys}
     given |= {key: True for key in ("strict", "verify") if getattr(options, key, False)}
     with _bar() as progress:

@@ -103,11 +103,10 @@ def _sources(images: list[str]) -> list[str]:
 
 
 def _show(source: str, detections: "Detections", written: list[Path]) -> None:
-    print(f"{printable(source)}: {detections}")
-    if len(detections):
-        print(detections.table())
-    for path in written:
-        print(f"wrote {printable(str(path))}")
+    table = [detections.table()] if len(detections) else []
+    paths = [f"wrote {printable(str(path))}" for path in written]
+    lines = [f"{printable(source)}: {detections}", *table, *paths]
+    print("\n".join(lines) + "\n", end="")  # in one piece, whoever reads it
 
 
 class _Folder:

@@ -17,11 +17,15 @@ from darknet_torch.data.listing import ReadingState, UnreadSample, unread_sample
 from darknet_torch.data.messages import shown
 from darknet_torch.data.problems import ProblemList, check_boxes
 from darknet_torch.errors import DataError, UsageError
+from darknet_torch.images.limits import pixel_limit
 from darknet_torch.images.size import ABSENT, image_size
 from darknet_torch.progress import Progress
 from darknet_torch.text import printable
 
 __all__ = ["read"]
+
+ReadSize = Callable[[Path], tuple[int, int]]
+"""An image file -> its width and height in pixels."""
 
 
 def read(
@@ -34,6 +38,7 @@ def read(
     strict: bool = False,
     verify: bool = False,
     workers: int = 2,
+    max_pixels: int | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
     """Read a data set and check it; what is wrong with it is among the problems of the result.
@@ -54,6 +59,8 @@ def read(
         strict: raise the first problem that is a fault.
         verify: decode every image, not only its header.
         workers: threads that read images and annotations.
+        max_pixels: most pixels of an image; 0 sets no limit; None is the variable
+            DARKNET_TORCH_MAX_PIXELS, or else `PIL.Image.MAX_IMAGE_PIXELS`.
         progress: called with (done, total) after every image.
 
     Raises:
@@ -68,7 +75,8 @@ def read(
     except OSError as error:  # a folder without permission
         where = f"{printable(str(error.filename))}: cannot be read"
         raise DataError(f"{state.description.source}: {where}: {error.strerror}") from error
-    samples = list(_samples(unread, state, strict, verify, workers, progress))
+    size = partial(_decoded_size if verify else image_size, max_pixels=pixel_limit(max_pixels))
+    samples = list(_samples(unread, state, strict, size, workers, progress))
     class_names, numbered = state.classes.finish(samples)
     problems = tuple(state.problems)
     return Dataset(class_names, numbered, problems, state.category_ids, state.description.source)
@@ -104,14 +112,14 @@ def _samples(
     unread: Sequence[UnreadSample],
     state: ReadingState,
     strict: bool,
-    verify: bool,
+    size: ReadSize,
     workers: int,
     progress: Progress | None,
 ) -> Iterator[Sample]:
     """Yield samples in order; problems are appended to those of the state."""
     seen: dict[str, str] = {}
     _raise_first(state.problems, strict)
-    work = partial(_read_sample, verify=verify)
+    work = partial(_read_sample, size=size)
     with ThreadPoolExecutor(workers) as pool:
         results = _map_in_blocks(pool, work, unread)
         for position, (each, (sample, found)) in enumerate(results, start=1):
@@ -150,16 +158,16 @@ def _raise_first(problems: Sequence[Problem], strict: bool) -> None:
         raise DataError(str(fault))
 
 
-def _decoded_size(path: Path) -> tuple[int, int]:
+def _decoded_size(path: Path, max_pixels: int) -> tuple[int, int]:
     from darknet_torch.images.reading import decoded_size  # with torch, for those who decode
 
-    return decoded_size(path)
+    return decoded_size(path, max_pixels)
 
 
-def _read_sample(unread: UnreadSample, verify: bool) -> tuple[Sample | None, ProblemList]:
+def _read_sample(unread: UnreadSample, size: ReadSize) -> tuple[Sample | None, ProblemList]:
     problems, (path, where) = ProblemList(), unread.image
     try:
-        width, height = _decoded_size(path) if verify else image_size(path)
+        width, height = size(path)
     except ABSENT:
         problems.add("missing picture", where, f"{path}: no such image")
         return None, problems

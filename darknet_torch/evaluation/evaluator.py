@@ -58,6 +58,7 @@ def evaluate(
     letterbox: bool | None = None,
     batch_size: int = 1,
     workers: int = 2,
+    max_pixels: int | None = None,
     cache: str | PathLike[str] | None = None,
     strict: bool = False,
     progress: Progress | None = None,
@@ -93,6 +94,8 @@ def evaluate(
             centre); None is the fork's.
         batch_size: images in one forward pass.
         workers: threads that read images ahead; on a CPU, long lists are shared among them.
+        max_pixels: most pixels of an image file; 0 sets no limit; None is the variable
+            DARKNET_TORCH_MAX_PIXELS, or else 89 million (`PIL.Image.MAX_IMAGE_PIXELS`).
         cache: a folder for detections: what is there is not computed again.
         strict: raise at the first problem of the data.
         progress: called with images done and in all.
@@ -106,7 +109,7 @@ def evaluate(
     """
     check_points(points)
     _check_shares(iou=iou, confidence=confidence)
-    dataset = _dataset(source, split, names, format, strict)
+    dataset = _dataset(source, split, names, format, strict, max_pixels)
     if not network.plan.heads:
         _must_be_unset(
             nms=nms,
@@ -126,6 +129,7 @@ def evaluate(
             leaves=leaves,
             batch_size=batch_size,
             workers=workers,
+            max_pixels=max_pixels,
         )
         task = _classification_task(classifier)
         records, complete = _records(task, labelled, cache, progress, strict)
@@ -143,6 +147,7 @@ def evaluate(
         use_map=use_map,
         batch_size=batch_size,
         workers=workers,
+        max_pixels=max_pixels,
     )
     dataset = named_classes(detector, dataset)
     numbers = class_numbers(detector, dataset)
@@ -177,11 +182,14 @@ def _dataset(
     names: str | PathLike[str] | None,
     format: str | None,  # noqa: A002
     strict: bool,
+    max_pixels: int | None,
 ) -> Dataset:
     if isinstance(source, Dataset):
         dataset = source
     else:
-        dataset = data.read(source, split, names=names, format=format, strict=strict)
+        dataset = data.read(
+            source, split, names=names, format=format, strict=strict, max_pixels=max_pixels
+        )
     if not dataset.samples:
         first = f"; {dataset.problems[0]}" if dataset.problems else ""
         raise DataError(f"{dataset.source or source}: no image to evaluate on{first}")

@@ -21,11 +21,12 @@ _SHADES = (0.85, 0.95), (0.6, 1.0), (0.95, 0.7), (0.5, 0.8)
 _SMALLEST_FONT = 6
 
 
-def open_image(source: ImageSource) -> Image.Image:
+def open_image(source: ImageSource, max_pixels: int | None = None) -> Image.Image:
     """Read an image for drawing.
 
     Args:
-        source: whatever `reading.read` takes.
+        source: whatever `reading.read` takes; of many channels the first three are shown.
+        max_pixels: most pixels of a file, see `reading.read`.
 
     Returns:
         A PIL image in RGB.
@@ -33,7 +34,8 @@ def open_image(source: ImageSource) -> Image.Image:
     Raises:
         ImageError: the image cannot be read.
     """
-    pixels = read(source)
+    pixels = read(source, None, max_pixels=max_pixels)
+    pixels = pixels[:3] if len(pixels) >= 3 else pixels[:1].repeat(3, 1, 1)
     if pixels.is_floating_point():
         pixels = (pixels * 255).round().clamp(0, 255).byte()
     return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy(force=True))

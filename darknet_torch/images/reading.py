@@ -4,6 +4,7 @@ image = read("dog.jpg")                            # uint8 (3, 576, 768)
 """
 
 import os
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,10 +12,18 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from darknet_torch.errors import DataError, ImageError, UsageError
-from darknet_torch.images.size import ABSENT, check_pixels, open_image, reason, upright
+from darknet_torch.images.limits import pixel_limit
+from darknet_torch.images.many_channels import NPY, TIFF, read_npy, read_tiff
+from darknet_torch.images.size import (
+    ABSENT,
+    first_bytes,
+    reason,
+    upright,
+    use_image,
+)
 
 __all__ = ["ImageSource", "read"]
 
@@ -31,24 +40,28 @@ ImageSource = (
 """A path, the bytes of a file, an open binary file, a PIL image, an array or a tensor."""
 
 
-def read(source: ImageSource, channels: int = 3) -> torch.Tensor:
+def read(
+    source: ImageSource, channels: int | None = 3, *, max_pixels: int | None = None
+) -> torch.Tensor:
     """Read an image.
 
-    Images are turned as their EXIF orientation says, transparency is dropped, of 16 bits the upper
-    8 are kept, of an animation the first frame.
+    Images are turned as their EXIF orientation says, transparency is dropped (unless `channels`
+    counts it), of 16 bits the upper 8 are kept, of an animation the first frame.
 
     Args:
         source: a path, the bytes of a file, an open binary file, a PIL image, a NumPy array
             (H, W, C) or (H, W), or a tensor (C, H, W).
         channels: 3 for RGB, or 1 for the grey of stb_image, (77 R + 150 G + 29 B) / 256; other
-            numbers must be those of the source.
+            numbers must be those of the source, as of an RGBA PNG, a TIFF or a .npy of (H, W, C);
+            None is RGB, or the source's number if no image program reads it as RGB.
+        max_pixels: most pixels of a file; 0 is no limit; None is the variable
+            DARKNET_TORCH_MAX_PIXELS, or else `PIL.Image.MAX_IMAGE_PIXELS`.
 
     Returns:
         (channels, H, W) uint8; float32 of a float array or tensor in 0..1.
 
     Raises:
-        ImageError: no such file, not an image, damaged, empty, or more pixels than
-            `PIL.Image.MAX_IMAGE_PIXELS` (a small file can unpack to gigabytes).
+        ImageError: no such file, not an image, damaged, empty, or too many pixels.
         UsageError: `source` is something else.
     """
     name = _name(source)
@@ -57,10 +70,10 @@ def read(source: ImageSource, channels: int = 3) -> torch.Tensor:
     elif isinstance(source, np.ndarray):
         image = _from_array(source, name)
     else:
-        image = _from_pillow(source, name)
+        image = _from_file(source, name, channels, pixel_limit(max_pixels))
     if image.numel() == 0:
         raise ImageError(f"{name}: an image without pixels: {list(image.shape)}")
-    return _with_channels(image, channels, name)
+    return image if channels is None else _with_channels(image, channels, name)
 
 
 def _name(source: ImageSource) -> str:
@@ -70,38 +83,45 @@ def _name(source: ImageSource) -> str:
     return name if isinstance(name, str) and name else f"<{type(source).__name__}>"
 
 
-def _from_pillow(source: Any, name: str) -> torch.Tensor:
+def _from_file(source: Any, name: str, channels: int | None, limit: int) -> torch.Tensor:
     known = isinstance(source, str | os.PathLike | bytes | bytearray | Image.Image)
     if not known and not hasattr(source, "read"):
         raise UsageError(f"an image is a path, bytes, file, PIL image, array or tensor, not {name}")
     try:
         if isinstance(source, Image.Image):
-            return _from_array(_pixels(source), name)
-        with _open(source) as image:
-            return _from_array(_pixels(image), name)
+            return _from_array(_pixels(source, channels), name)
+        file = BytesIO(source) if isinstance(source, bytes | bytearray) else source
+        return _from_array(_decoded(file, channels, limit), name)
     except Exception as error:  # a damaged file makes a decoder raise nearly anything
         raise ImageError(f"{name}: {reason(error)}") from error
 
 
-def _open(source: str | os.PathLike[str] | bytes | bytearray | BinaryIO) -> Image.Image:
-    image = open_image(BytesIO(source) if isinstance(source, bytes | bytearray) else source)
+def _decoded(file: Any, channels: int | None, limit: int) -> npt.NDArray[Any]:
+    """(H, W, C) or (H, W) of a path or an open file."""
+    start = first_bytes(file)
+    if start.startswith(NPY):
+        return read_npy(file, limit)
     try:
-        check_pixels(*image.size)
-    except ValueError:
-        image.close()
-        raise
-    return image
+        array = use_image(file, partial(_pixels, channels=channels), limit)
+    except (UnidentifiedImageError, ValueError):  # for layouts that Pillow does not have
+        if not start.startswith(TIFF):
+            raise
+        return read_tiff(file, limit)
+    if channels in (None, 1, 3, *array.shape[2:]) or not start.startswith(TIFF):
+        return array
+    return read_tiff(file, limit)  # as Pillow leaves out some of its channels, or pages
 
 
-def _pixels(image: Image.Image) -> npt.NDArray[Any]:
-    """(H, W, 3) or (H, W), uint8."""
+def _pixels(image: Image.Image, channels: int | None) -> npt.NDArray[Any]:
+    """(H, W, C) or (H, W), uint8: RGB or grey, or the image's own channels if they are as many."""
     image.load()  # first, because of TIFF: Pillow turns it while loading
     image = upright(image)
     if image.mode.startswith(("I", "F")):
         return _upper_bits(np.asarray(image))
     if image.mode == "P":  # straight to RGB, Pillow warns about the transparency it drops
         image = image.convert("RGBA")
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    wanted = image.mode == "RGB" or (channels not in (1, 3) and len(image.getbands()) == channels)
+    return np.asarray(image if wanted else image.convert("RGB"))
 
 
 def _upper_bits(grey: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -156,10 +176,10 @@ def _grey(image: torch.Tensor) -> torch.Tensor:
     return (grey / 256 if image.is_floating_point() else (grey >> 8).to(torch.uint8))[None]
 
 
-def decoded_size(path: Path) -> tuple[int, int]:
+def decoded_size(path: Path, max_pixels: int | None = None) -> tuple[int, int]:
     """Return (width, height) in pixels after decoding the whole file; errors as `image_size`."""
     try:
-        shape = read(path).shape
+        shape = read(path, None, max_pixels=max_pixels).shape
     except ImageError as error:
         if isinstance(error.__cause__, ABSENT):
             raise error.__cause__ from error

@@ -1,23 +1,31 @@
-"""The size of an image file without decoding it, and its EXIF orientation."""
+"""Image files: opened, their size without decoding, and their EXIF orientation."""
 
 import os
+from collections.abc import Callable
+from functools import partial
+from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, TypeVar
 
 from PIL import Image, UnidentifiedImageError
 
-from darknet_torch.errors import DataError
+from darknet_torch.errors import DataError, ImageError
+from darknet_torch.images.limits import check_pixels, pillow_takes, pixel_limit, too_many
+from darknet_torch.images.many_channels import NPY, TIFF, FileOrPath, npy_size, tiff_size
+from darknet_torch.images.png_chunks import pixel_chunks
 
 __all__ = [
     "ABSENT",
     "PIXEL_FORMATS",
-    "check_pixels",
+    "first_bytes",
     "image_size",
     "open_image",
     "reason",
     "upright",
+    "use_image",
 ]
 
+T = TypeVar("T")
 ABSENT = (FileNotFoundError, NotADirectoryError)
 PIXEL_FORMATS = (
     *("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "MPO", "AVIF", "HEIF", "JPEG2000"),
@@ -40,36 +48,96 @@ SIDEWAYS = {5, 6, 7, 8}
 """Orientations that exchange width and height."""
 
 
-def open_image(source: str | os.PathLike[str] | BinaryIO) -> Image.Image:
+def use_image(source: FileOrPath, use: Callable[[Image.Image], T], limit: int) -> T:
+    """Open an image file and return what a function makes of it.
+
+    A PNG that Pillow refuses is tried again without the chunks that its pixels do not need.
+
+    Args:
+        source: a path or an open file.
+        use: takes the open image, whose pixels are not decoded yet.
+        limit: see `pixel_limit`.
+
+    Raises:
+        ImageError: too many pixels.
+        Exception: whatever Pillow raises for a damaged file.
+    """
+    with pillow_takes(limit):
+        try:
+            with open_image(source, limit) as image:
+                return use(image)
+        except (ImageError, *ABSENT):
+            raise
+        except Exception:  # a damaged file makes a decoder raise nearly anything
+            rest = _pixel_chunks(source)
+            if rest is None:
+                raise
+        with open_image(rest, limit) as image:
+            return use(image)
+
+
+def open_image(source: FileOrPath, limit: int) -> Image.Image:
     """Open an image file of one of `PIXEL_FORMATS`; its pixels are not decoded yet.
 
     Raises:
         UnidentifiedImageError: of another format, or no image.
+        ImageError: too many pixels.
     """
     Image.init()  # else Pillow does not know which formats it has
-    return Image.open(source, formats=[each for each in PIXEL_FORMATS if each in Image.OPEN])
+    known = [each for each in PIXEL_FORMATS if each in Image.OPEN]
+    image = Image.open(source, formats=known)
+    try:
+        check_pixels(*image.size, limit)
+    except ImageError:
+        image.close()
+        raise
+    return image
+
+
+def first_bytes(source: FileOrPath) -> bytes:
+    """Return the first bytes of a file, by which Pillow knows its format."""
+    if isinstance(source, str | os.PathLike):
+        with Path(source).open("rb") as file:
+            return file.read(16)
+    source.seek(0)
+    return source.read(16)
+
+
+def _pixel_chunks(source: FileOrPath) -> BytesIO | None:
+    if isinstance(source, str | os.PathLike):
+        with Path(source).open("rb") as file:
+            return pixel_chunks(file)
+    return pixel_chunks(source)
 
 
 def upright(image: Image.Image) -> Image.Image:
     """Turn a loaded image as its EXIF orientation says."""
-    orientation = image.getexif().get(ORIENTATION)
+    orientation = _orientation(image.getexif)
     return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def _orientation(exif: Callable[[], Image.Exif]) -> Any:
+    """Return the orientation in an image's EXIF; None where there is none, or it is damaged."""
+    try:
+        return exif().get(ORIENTATION)
+    except Exception:  # a damaged one makes its reader raise nearly anything
+        return None
+
+
+def image_size(path: Path, max_pixels: int | None = None) -> tuple[int, int]:
     """Return (width, height) in pixels, from the header, upright as the EXIF orientation says.
+
+    Args:
+        path: an image file.
+        max_pixels: see `pixel_limit`.
 
     Raises:
         FileNotFoundError, NotADirectoryError: no such file (ABSENT).
-        DataError: damaged, or more pixels than PIL.Image.MAX_IMAGE_PIXELS.
+        DataError: damaged, or too many pixels.
     """
+    limit = pixel_limit(max_pixels)
     try:
-        with open_image(path) as image:
-            width, height = image.size
-            # Image's own method: that of PNG decodes all pixels to look behind them
-            sideways = Image.Image.getexif(image).get(ORIENTATION) in SIDEWAYS
-            sideways = sideways and image.format != "TIFF"  # Pillow has turned it already
-        check_pixels(width, height)
+        width, height, sideways = _upright_size(path, limit)
     except ABSENT:
         raise
     except Exception as error:  # a damaged file makes a decoder raise nearly anything
@@ -77,20 +145,30 @@ def image_size(path: Path) -> tuple[int, int]:
     return (height, width) if sideways else (width, height)
 
 
-def check_pixels(width: int, height: int) -> None:
-    """Raise ValueError for more pixels than PIL.Image.MAX_IMAGE_PIXELS.
+def _upright_size(path: Path, limit: int) -> tuple[int, int, bool]:
+    start = first_bytes(path)
+    if start.startswith(NPY):
+        return *npy_size(path, limit), False
+    try:
+        return use_image(path, _header, limit)
+    except UnidentifiedImageError:
+        if not start.startswith(TIFF):
+            raise
+        return *tiff_size(path, limit), False
 
-    Pillow itself refuses from twice the limit on, and only warns below that.
-    """
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and width * height > limit:
-        raise ValueError(
-            f"{width}x{height} pixels are more than PIL.Image.MAX_IMAGE_PIXELS ({limit})"
-        )
+
+def _header(image: Image.Image) -> tuple[int, int, bool]:
+    """Return width, height, and whether the EXIF orientation exchanges them."""
+    # Image's own method: that of PNG decodes all pixels to look behind them
+    sideways = _orientation(partial(Image.Image.getexif, image)) in SIDEWAYS
+    # Pillow has turned a TIFF already
+    return *image.size, sideways and image.format != "TIFF"
 
 
 def reason(error: Exception) -> str:
     """Return the reason why an image could not be read, on one line."""
     if isinstance(error, UnidentifiedImageError):
         return "empty, or not an image that Pillow can read"
+    if isinstance(error, Image.DecompressionBombError):  # of twice Pillow's own limit
+        return too_many("its pixels", pixel_limit())
     return getattr(error, "strerror", None) or " ".join(str(error).split()) or repr(error)

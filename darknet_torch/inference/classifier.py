@@ -9,6 +9,7 @@ from torch import Tensor
 
 from darknet_torch.errors import UsageError
 from darknet_torch.images import resizing
+from darknet_torch.images.limits import pixel_limit
 from darknet_torch.images.reading import ImageSource, read
 from darknet_torch.inference.streaming import Outcomes, collect, path_of, stream
 from darknet_torch.network import Runnable
@@ -66,6 +67,7 @@ def classify(
     leaves: bool = True,
     batch_size: int = 1,
     workers: int = 2,
+    max_pixels: int | None = None,
 ) -> Classification | list[Classification]:
     """Classify one image, or several.
 
@@ -79,6 +81,8 @@ def classify(
         leaves: of a word tree, only the classes without children.
         batch_size: images in one forward pass.
         workers: threads that read images ahead; on a CPU, long lists are shared among them.
+        max_pixels: most pixels of an image file; 0 sets no limit; None is the variable
+            DARKNET_TORCH_MAX_PIXELS, or else 89 million (`PIL.Image.MAX_IMAGE_PIXELS`).
 
     Returns:
         The best classes of the image, or a list for several images.
@@ -94,6 +98,7 @@ def classify(
         leaves=leaves,
         batch_size=batch_size,
         workers=workers,
+        max_pixels=max_pixels,
     )
     return collect(classifier.stream, images)
 
@@ -110,6 +115,7 @@ class Classifier:
         leaves: of a word tree, only the classes without children.
         batch_size: images in one forward pass.
         workers: threads that read images ahead; on a CPU, long lists are shared among them.
+        max_pixels: most pixels of an image file, see `classify`.
 
     Raises:
         UsageError: the network is no classifier of images, or an argument is out of its range.
@@ -124,6 +130,7 @@ class Classifier:
         leaves: bool = True,
         batch_size: int = 1,
         workers: int = 2,
+        max_pixels: int | None = None,
     ) -> None:
         if network.plan.heads:
             raise UsageError("the network yields boxes, it is a detector: use detect")
@@ -134,6 +141,7 @@ class Classifier:
                 raise UsageError(f"{name}={value}: must be at least 1")
         self.network, self.top, self.leaves = network, top, leaves
         self.batch_size, self.workers = batch_size, workers
+        self.max_pixels = pixel_limit(max_pixels)
         dialect = network.plan.context.dialect
         self.letterbox = dialect.letterbox if letterbox is None else letterbox
 
@@ -149,7 +157,7 @@ class Classifier:
     def prepare(self, source: ImageSource) -> "_Prepared":
         """Read one image and bring it to the size of the network's input."""
         shape = self.network.plan.input
-        image = read(source, channels=shape.c)
+        image = read(source, channels=shape.c, max_pixels=self.max_pixels)
         if self.letterbox:
             pixels = resizing.letterbox(image, shape.w, shape.h)
         else:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from darknet_torch.errors import UsageError
 from darknet_torch.images.drawing import class_color, crop_boxes, draw_boxes, open_image
+from darknet_torch.images.limits import pixel_limit
 from darknet_torch.images.reading import ImageSource
 from darknet_torch.inference import detection_formats
 from darknet_torch.inference.detection_formats import Detection
@@ -207,7 +208,8 @@ def _open(source: ImageSource | None, d: Detections) -> Image.Image:
     source = d.path if source is None else source
     if source is None:
         raise UsageError("draw: which image? these detections have no path")
-    image = open_image(source)
+    limit, known = pixel_limit(), d.width * d.height  # the image has been read once
+    image = open_image(source, max(limit, known) if limit else 0)
     if image.size != (d.width, d.height):
         mine, other = (f"{w}x{h}" for w, h in ((d.width, d.height), image.size))
         raise UsageError(f"these detections belong to an image of {mine} pixels, not {other}")

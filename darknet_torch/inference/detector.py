@@ -11,6 +11,7 @@ from darknet_torch.errors import UsageError
 from darknet_torch.heads.base import Head
 from darknet_torch.heads.boxes import Candidates, join
 from darknet_torch.images import resizing
+from darknet_torch.images.limits import pixel_limit
 from darknet_torch.images.reading import ImageSource, read
 from darknet_torch.inference.detections import Detections
 from darknet_torch.inference.postprocess import (
@@ -41,6 +42,7 @@ def detect(
     use_map: bool | str | PathLike[str] = False,
     batch_size: int = 1,
     workers: int = 2,
+    max_pixels: int | None = None,
 ) -> Detections | list[Detections]:
     """Detect the objects in one image, or in several.
 
@@ -61,6 +63,8 @@ def detect(
         use_map: with a word tree, score the classes of the section's `map` file, or of another.
         batch_size: images in one forward pass.
         workers: threads that read images ahead; on a CPU, long lists are shared among them.
+        max_pixels: most pixels of an image file; 0 sets no limit; None is the variable
+            DARKNET_TORCH_MAX_PIXELS, or else 89 million (`PIL.Image.MAX_IMAGE_PIXELS`).
 
     Returns:
         Detections with boxes as xyxy in pixels of the image, the highest score first; a list of
@@ -83,6 +87,7 @@ def detect(
         use_map=use_map,
         batch_size=batch_size,
         workers=workers,
+        max_pixels=max_pixels,
     )
     return collect(detector.stream, images)
 
@@ -108,6 +113,7 @@ class Detector:
         use_map: with a word tree, score the classes of the section's `map` file, or of another.
         batch_size: images in one forward pass.
         workers: threads that read images ahead; on a CPU, long lists are shared among them.
+        max_pixels: most pixels of an image file, see `detect`.
 
     Raises:
         UsageError: the network has no head, or an argument is out of its range.
@@ -128,6 +134,7 @@ class Detector:
         use_map: bool | str | PathLike[str] = False,
         batch_size: int = 1,
         workers: int = 2,
+        max_pixels: int | None = None,
     ) -> None:
         plan = network.plan
         if not plan.heads:
@@ -141,6 +148,7 @@ class Detector:
         self.letterbox = network.letterbox if letterbox is None else letterbox
         self.hier_threshold, self.use_map = hier_threshold, bool(use_map)
         self.batch_size, self.workers = batch_size, workers
+        self.max_pixels = pixel_limit(max_pixels)
         self.heads = _mapped(network, use_map)
         self.postprocessing = PostProcess(
             nms=0.0 if network.contents == "detections" else nms,
@@ -188,7 +196,7 @@ class Detector:
     def prepare(self, source: ImageSource) -> "_Prepared":
         """Read one image and bring it to the size of the network's input."""
         shape = self.network.plan.input
-        image = read(source, channels=shape.c)
+        image = read(source, channels=shape.c, max_pixels=self.max_pixels)
         fit = resizing.letterbox if self.letterbox else resizing.resize
         size = image.shape[2], image.shape[1], shape.w, shape.h
         placement = resizing.Placement(*size, self.letterbox)

@@ -128,7 +128,7 @@ def test_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.warns(Image.DecompressionBombWarning):
         dataset = read(tmp_path)
     assert dataset.counts == {"unreadable picture": 1}
-    assert "40x20 pixels are more than PIL.Image.MAX_IMAGE_PIXELS (799)" in dataset.problems[0].what
+    assert "40x20 pixels are more than 799" in dataset.problems[0].what
 
 
 @pytest.mark.parametrize(
