@@ -10,10 +10,30 @@ from typing import BinaryIO, cast
 
 from darknet_torch.errors import DarknetError
 
-__all__ = ["IMAGE_SUFFIXES", "atomic", "cfg_folder", "is_file", "read_bytes", "write_atomically"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "any_case",
+    "atomic",
+    "cfg_folder",
+    "is_file",
+    "read_bytes",
+    "write_atomically",
+]
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".npy", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """Suffixes of the files in a folder that are taken for images."""
+
+
+def any_case(pattern: str) -> str:
+    """Return a glob pattern whose ending, if it is that of images, is matched in any case.
+
+    >>> any_case("photos/*.jpg")
+    'photos/*.[jJ][pP][gG]'
+    """
+    stem, dot, ending = pattern.rpartition(".")
+    if f".{ending.lower()}" not in IMAGE_SUFFIXES:
+        return pattern
+    return f"{stem}{dot}" + "".join(f"[{c.lower()}{c.upper()}]" for c in ending)
 
 
 def cfg_folder() -> Path:

@@ -393,10 +393,10 @@ STANDS_FOR = {
     " network.summary",
     "cli/test_convert": "cli.verify",
     "data/test_anchors": "cli.anchors",
-    "data/test_coco": "data.coco_classes",
+    "data/test_coco": "data.coco_classes data.coco_writing",
     "data/test_darknet": "data.classes data.dataset data.listing data.messages data.problems"
     " data.reading data.statistics images.size",
-    "data/test_description": "data.class_folders data.paths data.safe_yaml",
+    "data/test_description": "data.class_folders data.class_names data.paths data.safe_yaml",
     "data/test_voc": "data.safe_xml",
     "data/test_writing": "cli.data",
     "evaluation/test_collect": "distributed progress",

@@ -91,12 +91,15 @@ def _check(dataset: "Dataset", options: argparse.Namespace) -> int:
     if options.json:
         problems = [{"kind": p.kind, "where": p.where, "what": p.what} for p in dataset.problems]
         counted = {"pictures": len(dataset), "boxes": boxes, "counts": dataset.counts}
+        counted["guesses"] = list(dataset.guesses)
         print_json({"source": dataset.source, **counted, "problems": problems})
         return int(bool(dataset.faults))
     for problem in dataset.problems:
         print(problem)
     classes = f"{len(dataset.names)} classes"
     print(f"{dataset.source}: {len(dataset)} pictures, {boxes} boxes, {classes}")
+    for guess in dataset.guesses:
+        print(f"a guess: {guess}")
     for kind, count in dataset.counts.items():
         print(f"{count:7} {kind}")
     return int(bool(dataset.faults))

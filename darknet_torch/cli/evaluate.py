@@ -115,9 +115,11 @@ def _show(result: "DetectionResult | ClassificationResult", options: argparse.Na
 
 
 def _show_problems(dataset: "Dataset") -> None:
-    """Print the first problems, faults before notes, and the number of all."""
+    """Print what was guessed; the first problems, faults before notes, and the number of all."""
     from darknet_torch.data import NOTES
 
+    for guess in dataset.guesses:
+        note(f"a guess: {guess}; --format, --data-names say otherwise")
     problems = sorted(dataset.problems, key=lambda p: (p.kind not in BROKEN, p.kind in NOTES))
     for problem in problems[:SHOWN]:
         note(f"warning: {problem}")

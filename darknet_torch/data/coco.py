@@ -15,17 +15,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
-from darknet_torch.data.coco_classes import COCO_CATEGORY_IDS, are_coco
-from darknet_torch.data.dataset import Dataset, Sample
 from darknet_torch.data.messages import finite_number, shown
 from darknet_torch.data.paths import exists
 from darknet_torch.data.problems import AnnotatedBox, ProblemList
 from darknet_torch.errors import DataError
-from darknet_torch.files import read_bytes, write_atomically
+from darknet_torch.files import read_bytes
 from darknet_torch.text import printable
 
-__all__ = ["CocoFile", "CocoImage", "category_ids", "image_folder", "read_json", "write_json"]
+__all__ = ["LISTS", "CocoFile", "CocoImage", "image_folder", "read_json"]
 
+LISTS = ("images", "categories", "annotations")
+"""The lists of a file."""
 MAX_JSON = 1 << 29  # that of COCO's train2017 is 448 MB
 
 JsonObject = Mapping[str, Any]
@@ -61,8 +61,8 @@ def read_json(path: Path, names: Sequence[str] | None, problems: ProblemList) ->
         DataError: unreadable, more than 512 MB, no JSON, or a list of the three is missing.
     """
     content, file = _load(path), str(path)
-    rows = {key: list(_rows(content, key, file, problems)) for key in _LISTS}
-    categories = _categories(rows["categories"], problems)
+    rows = {key: list(_rows(content, key, file, problems)) for key in LISTS}
+    categories = _without_headings(_categories(rows["categories"], problems), rows, problems)
     classes = _classes(categories, names, file, problems)
     images = tuple(_images(rows["images"], problems))
     boxes: dict[int, list[AnnotatedBox]] = {image.image_id: [] for image in images}
@@ -76,9 +76,6 @@ def read_json(path: Path, names: Sequence[str] | None, problems: ProblemList) ->
     ids = {class_id: each for each, class_id in sorted(classes.items(), reverse=True)}
     names = sorted_names if names is None else tuple(names)
     return CocoFile(names, tuple(ids.get(n, -1) for n in range(len(names))), images, boxes)
-
-
-_LISTS = ("images", "categories", "annotations")
 
 
 def _load(path: Path) -> JsonObject:
@@ -121,6 +118,31 @@ def _categories(rows: Sequence[tuple[str, JsonObject]], problems: ProblemList) -
         else:
             categories[number] = printable(name)
     return categories
+
+
+def _without_headings(
+    categories: dict[int, str],
+    rows: Mapping[str, Sequence[tuple[str, JsonObject]]],
+    problems: ProblemList,
+) -> dict[int, str]:
+    """Leave out the categories without boxes that others have as their supercategory."""
+    used = {
+        row.get("category_id") for _, row in rows["annotations"] if _is_int(row.get("category_id"))
+    }
+    above: dict[str, set[int]] = {}
+    for _, row in rows["categories"]:
+        if isinstance(row.get("supercategory"), str) and _is_int(row.get("id")):
+            above.setdefault(printable(row["supercategory"]), set()).add(row["id"])
+    headings = {
+        each
+        for each, name in categories.items()
+        if each not in used and above.get(name, set()) - {each}
+    }
+    for where, row in rows["categories"]:
+        if _is_int(row.get("id")) and row["id"] in headings:
+            what = f"category {row['id']}, {shown(row['name'])}, stands above others; no class"
+            problems.add("heading", where, what)
+    return {each: name for each, name in categories.items() if each not in headings}
 
 
 def _classes(
@@ -232,47 +254,3 @@ def image_folder(path: Path, images: Sequence[CocoImage], search_folders: Sequen
         if any(exists(folder / image.file_name) for image in images[:10]):
             return folder
     return candidates[0]
-
-
-# ---- writing
-
-
-def category_ids(dataset: Dataset) -> tuple[int, ...]:
-    """Return the category id of each class: the data set's, COCO's own for its 80, else from 1.
-
-    A class without an id (-1) makes all of them count from 1.
-    """
-    ids = dataset.category_ids
-    if ids is not None and len(set(ids)) == len(dataset.names) and min(ids, default=-1) >= 0:
-        return ids
-    return COCO_CATEGORY_IDS if are_coco(dataset.names) else tuple(range(1, len(dataset.names) + 1))
-
-
-def write_json(path: Path, dataset: Dataset, files: Sequence[str]) -> None:
-    """Write the annotations of the samples, whose images have the names `files`."""
-    numbers = category_ids(dataset)
-    own = len({sample.image_id for sample in dataset.samples}) == len(dataset)
-    content: dict[str, list[Any]] = {key: [] for key in _LISTS}
-    for class_id, name in zip(numbers, dataset.names, strict=True):
-        content["categories"].append({"id": class_id, "name": name, "supercategory": ""})
-    for position, (sample, file) in enumerate(zip(dataset.samples, files, strict=True), start=1):
-        image_id = sample.image_id if own else position
-        size = {"width": sample.width, "height": sample.height}
-        content["images"].append({"id": image_id, "file_name": file, **size})
-        for row in _annotations(sample, numbers):
-            known = {"id": len(content["annotations"]) + 1, "image_id": image_id}
-            content["annotations"].append(known | row)
-    write_atomically(path, json.dumps(content))
-
-
-def _annotations(sample: Sample, numbers: Sequence[int]) -> Iterator[dict[str, Any]]:
-    objects = sample.ground_truth
-    for index, (left, top, right, bottom) in enumerate(objects.xyxy.tolist()):
-        row = {
-            "category_id": numbers[int(objects.class_id[index])],
-            "bbox": [left, top, right - left, bottom - top],
-            "area": float(objects.area[index]),
-            "iscrowd": int(objects.crowd[index]),
-        }
-        flags = {key: 1 for key in ("difficult", "truncated") if getattr(objects, key)[index]}
-        yield row | flags

@@ -21,7 +21,7 @@ __all__ = ["NOTES", "Array", "Dataset", "GroundTruth", "Problem", "Sample"]
 Array = npt.NDArray[Any]
 """A NumPy array of any type; docstrings give shape and dtype."""
 
-NOTES = frozenset({"negative picture", "other spelling"})
+NOTES = frozenset({"heading", "negative picture", "other spelling"})
 """Kinds of problems that are no faults: worth a look, and correct as they stand."""
 
 
@@ -124,6 +124,7 @@ class Dataset:
         problems: in the order in which they were found.
         category_ids: COCO's number of each class, where the file has such numbers.
         source: what was read, for messages.
+        guesses: what was not given and had to be guessed, in words.
     """
 
     names: tuple[str, ...]
@@ -131,6 +132,7 @@ class Dataset:
     problems: tuple[Problem, ...] = ()
     category_ids: tuple[int, ...] | None = None
     source: str = ""
+    guesses: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)

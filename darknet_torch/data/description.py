@@ -5,36 +5,42 @@ they are looked for, the names of the classes, and the other options of the file
 """
 
 import difflib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from darknet_torch.data.classes import numbered
+from darknet_torch.data.class_names import data_names, path_value, yaml_names
 from darknet_torch.data.messages import shown
-from darknet_torch.data.paths import find_path, folder_and_parents
+from darknet_torch.data.paths import (
+    exists,
+    find_path,
+    folder_and_parents,
+    is_folder,
+    is_image,
+)
 from darknet_torch.data.safe_yaml import load_yaml
-from darknet_torch.errors import DataError
+from darknet_torch.errors import DataError, warn
 from darknet_torch.files import cfg_folder, is_file
-from darknet_torch.parsing.parser import read_data, read_names
+from darknet_torch.parsing.parser import read_data
 from darknet_torch.text import printable
 
-__all__ = ["LABEL_FORMATS", "Description", "describe", "to_names"]
+__all__ = ["LABEL_FORMATS", "Description", "describe", "split_names"]
 
 LABEL_FORMATS = ("darknet", "voc", "coco", "folders", "paths", "classification")
 """Boxes in Darknet's text, VOC's XML or COCO's JSON; classes of whole images by folders, by names
 in paths, or by whichever of these two it is."""
 
-SPLIT_KEYS = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}
+SPLIT_KEYS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+"""Split -> the keys of descriptions, and the names of folders, that mean it."""
 YAML_KEYS = (
     *("root", "path", "train", "val", "valid", "test", "names", "nc", "format", "difficult"),
     *("labels", "annotations"),
 )
-IGNORED_KEYS = ("download",)  # of YOLO users: a script, and nothing here runs one
-
-ClassNames = str | PathLike[str] | Sequence[str]
+"""All other keys say nothing about the data, such as `roboflow`, or `download`: nothing is run."""
+IN_FOLDERS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+"""The description of a folder that has no images itself; else its only .data file."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ class Description:
         labels: the folder of the label files, where no rule finds them.
         difficult: a list of images whose label files hold the difficult boxes.
         near_list: what a list names is looked for beside the list first, else last.
+        likely: the format that is no guess where it is found: that of a .data file.
     """
 
     source: str
@@ -62,6 +69,7 @@ class Description:
     labels: Path | None = None
     difficult: str | None = None
     near_list: bool = False
+    likely: str | None = None
 
 
 def describe(source: str | PathLike[str], split: str = "val") -> Description:
@@ -78,6 +86,7 @@ def describe(source: str | PathLike[str], split: str = "val") -> Description:
     """
     name = fspath(source)
     path = _path_or_packaged(name)
+    path = _inside(path) or path
     if path.suffix.lower() in (".yaml", ".yml"):
         return _from_yaml(path, split)
     if path.suffix.lower() == ".data":
@@ -86,12 +95,20 @@ def describe(source: str | PathLike[str], split: str = "val") -> Description:
     return Description(printable(name), split, (str(path),), search_folders)
 
 
-def to_names(names: ClassNames, search_folders: Sequence[Path], where: str) -> tuple[str, ...]:
-    """Return names as they are, or those of a .names file in the search folders or the package."""
-    if not isinstance(names, str | PathLike):
-        return tuple(map(str, names))
-    path = find_path(fspath(names), (*search_folders, cfg_folder()), where)
-    return read_names(path)
+def split_names(split: str) -> tuple[str, ...]:
+    """Return the words that mean a split: "val" is also called "valid" and "validation"."""
+    return next((names for names in SPLIT_KEYS.values() if split in names), (split,))
+
+
+def _inside(folder: Path) -> Path | None:
+    """Return the description in a folder that has no images of its own."""
+    if not is_folder(folder) or any(is_image(path) for path in folder.iterdir()):
+        return None
+    named = next((folder / name for name in IN_FOLDERS if is_file(folder / name)), None)
+    if named is None:
+        several = [path for path in folder.glob("*.data") if is_file(path)]
+        named = several[0] if len(several) == 1 else None
+    return named
 
 
 def _path_or_packaged(name: str) -> Path:
@@ -110,11 +127,11 @@ def _path_or_packaged(name: str) -> Path:
 
 def _from_yaml(path: Path, split: str) -> Description:
     content, where = load_yaml(path), printable(str(path))
-    _check_keys(content, where)
-    root = _root(content, path)
+    _warn_of_misspelt_keys(content, where)
+    parts = _parts(content, split, where)
+    root = _root(content, path, parts)
     search_folders = tuple(dict.fromkeys((path.parent, root, Path())))
     labels = _of_split(content.get("labels", content.get("annotations")), split, f"{where}: labels")
-    parts = _parts(content, split, where)
     difficult = _of_split(content.get("difficult"), split, f"{where}: difficult")
     if difficult is not None and len(parts) > 1:
         raise DataError(f"{where}: difficult: goes with a single list, not with {len(parts)}")
@@ -124,41 +141,37 @@ def _from_yaml(path: Path, split: str) -> Description:
         parts,
         search_folders,
         format=_format(content.get("format"), where),
-        names=_yaml_names(content, search_folders, where),
+        names=yaml_names(content, search_folders, where),
         labels=find_path(labels, search_folders, f"{where}: labels") if labels else None,
         difficult=difficult,
         near_list=True,
     )
 
 
-def _check_keys(content: Mapping[Any, Any], where: str) -> None:
+def _warn_of_misspelt_keys(content: Mapping[Any, Any], where: str) -> None:
     for key in content:
-        if key not in (*YAML_KEYS, *IGNORED_KEYS):
-            near = difflib.get_close_matches(shown(key), YAML_KEYS, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(YAML_KEYS)}"
-            raise DataError(f"{where}: {shown(key)}: unknown key; {hint}")
+        near = difflib.get_close_matches(shown(key), YAML_KEYS, 1, cutoff=0.75)
+        if near and near[0] not in content:
+            warn(f"{where}: {shown(key)}: unknown key, passed over; did you mean {near[0]}?")
 
 
-def _root(content: Mapping[str, Any], path: Path) -> Path:
+def _root(content: Mapping[str, Any], path: Path, parts: Sequence[str]) -> Path:
     name = content.get("root", content.get("path"))
     if name is None:
         return path.parent
     search_folders = (path.parent, Path())
-    root = find_path(_path(name, f"{path}: root"), search_folders, f"{path}: root")
+    try:
+        root = find_path(path_value(name, f"{path}: root"), search_folders, f"{path}: root")
+    except DataError:
+        if not all(exists(path.parent / part) for part in parts):
+            raise
+        warn(f"{path}: root: {shown(name)}: not there; the folder of this file is taken")
+        return path.parent
     if not root.is_dir():
         raise DataError(
             f"{printable(str(path))}: root: {shown(name)}: a folder expected, not a file"
         )
     return root
-
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-
-def _path(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not value.strip() or _CONTROL.search(value):
-        raise DataError(f"{where}: {shown(value)}: a path expected")
-    return value
 
 
 def _parts(content: Mapping[str, Any], split: str, where: str) -> tuple[str, ...]:
@@ -170,13 +183,13 @@ def _parts(content: Mapping[str, Any], split: str, where: str) -> tuple[str, ...
     values = [one for each in given for one in (each if isinstance(each, list) else [each])]
     if not values:
         raise DataError(f"{where}: {keys[0]}: an empty list")
-    return tuple(_path(value, f"{where}: {keys[0]}") for value in values)
+    return tuple(path_value(value, f"{where}: {keys[0]}") for value in values)
 
 
 def _keys(split: str) -> tuple[str, ...]:
     if split == "all":
         return tuple(key for keys in SPLIT_KEYS.values() for key in keys)
-    return next((keys for keys in SPLIT_KEYS.values() if split in keys), ())
+    return split_names(split)
 
 
 def _format(value: Any, where: str) -> str | None:
@@ -193,44 +206,7 @@ def _of_split(value: Any, split: str, where: str) -> str | None:
     """`labels: folder`, or `labels: {train: one, val: another}`."""
     if isinstance(value, dict):
         value = next((value[key] for key in _keys(split) if key in value), None)
-    return None if value is None else _path(value, where)
-
-
-def _yaml_names(
-    content: Mapping[str, Any], search_folders: Sequence[Path], where: str
-) -> tuple[str, ...] | None:
-    value, count = content.get("names"), content.get("nc")
-    if isinstance(value, dict):
-        value = _mapped(value, where)
-    if isinstance(value, list):
-        names = tuple(_name(each, where) for each in value)
-    elif value is not None:
-        names = to_names(_path(value, f"{where}: names"), search_folders, f"{where}: names")
-    else:
-        return None if count is None else numbered(_count(count, where), where)
-    if count is not None and count != len(names):
-        raise DataError(f"{where}: nc: {shown(count)}, but there are {len(names)} names")
-    return names
-
-
-def _mapped(names: Mapping[Any, Any], where: str) -> list[Any]:
-    """{0: "ant", 1: "bee"} -> ["ant", "bee"]."""
-    missing = next((number for number in range(len(names)) if number not in names), None)
-    if missing is not None:
-        raise DataError(f"{where}: names: class {missing} has no name; 0, 1, 2 ... expected")
-    return [names[number] for number in range(len(names))]
-
-
-def _name(value: Any, where: str) -> str:
-    if isinstance(value, str | int | float):  # `- 747` and `- no` are what YAML makes of words
-        return str(value)
-    raise DataError(f"{where}: names: {shown(value)}: a name expected")
-
-
-def _count(value: Any, where: str) -> int:
-    if isinstance(value, int) and value > 0:
-        return value
-    raise DataError(f"{where}: nc: {shown(value)}: the number of classes expected")
+    return None if value is None else path_value(value, where)
 
 
 # ---- .data
@@ -245,23 +221,7 @@ def _from_data(path: Path, split: str) -> Description:
         _parts(options, split, where),
         search_folders,
         format="paths" if "labels" in options else None,
-        names=_data_names(options, search_folders, where),
+        names=data_names(options, search_folders, where),
         difficult=options.get("difficult") if split in SPLIT_KEYS["val"] else None,
+        likely="darknet",
     )
-
-
-def _data_names(
-    options: Mapping[str, str], search_folders: Sequence[Path], where: str
-) -> tuple[str, ...] | None:
-    # of classifiers, `labels` are what occurs in paths, and `names` what people read
-    key = "labels" if "labels" in options else "names"
-    given = options.get("classes")
-    count = int(given) if given and given.isascii() and given.isdigit() and len(given) < 9 else None
-    if given is not None and count is None:
-        raise DataError(f"{where}: classes: {shown(given)}: a number expected")
-    if key not in options:
-        return None if count is None else numbered(count, where)
-    names = to_names(options[key], search_folders, f"{where}: {key}")
-    if count is not None and count > len(names):
-        raise DataError(f"{where}: {key}: {len(names)} names for classes={count}")
-    return names if count is None else names[:count]

@@ -14,7 +14,8 @@ from pathlib import Path
 from darknet_torch.data import class_folders, coco, darknet, voc
 from darknet_torch.data.classes import Classes
 from darknet_torch.data.dataset import NOTES
-from darknet_torch.data.description import Description
+from darknet_torch.data.description import Description, split_names
+from darknet_torch.data.moved_paths import MovedPaths
 from darknet_torch.data.paths import (
     ListedImage,
     find_path,
@@ -26,6 +27,9 @@ from darknet_torch.data.paths import (
 )
 from darknet_torch.data.problems import AnnotatedBox, ProblemList
 from darknet_torch.errors import DataError
+from darknet_torch.files import is_file
+from darknet_torch.parsing.parser import read_names
+from darknet_torch.text import printable
 
 __all__ = ["ReadingState", "UnreadSample", "unread_samples"]
 
@@ -52,6 +56,8 @@ class ReadingState:
     label_rule: str | None = None
     problems: ProblemList = field(default_factory=ProblemList)
     category_ids: tuple[int, ...] | None = None
+    guesses: dict[str, None] = field(default_factory=dict)
+    """What was not given, in words and in order; the values say nothing."""
 
 
 def unread_samples(part: str, state: ReadingState) -> Iterable[UnreadSample]:
@@ -68,9 +74,18 @@ def unread_samples(part: str, state: ReadingState) -> Iterable[UnreadSample]:
         images = list_images(part, folders, source, description.near_list)
         return _from_images(images, state)
     folder = _split_folder(folder, description.split)
+    annotations = _coco_json(folder) if form is None else None
+    if annotations is not None:
+        state.guesses[f"the labels are COCO's, in {printable(annotations.name)}"] = None
+        return _from_coco(annotations, state)
     if _has_class_folders(folder, form):
         return _from_class_folders(folder, state)
     return _from_images(images_in_folder(folder), state)
+
+
+def _coco_json(folder: Path) -> Path | None:
+    """Return the file that Roboflow writes beside the images of a split."""
+    return first_file([folder / "_annotations.coco.json"])
 
 
 def _from_voc_folder(
@@ -92,14 +107,21 @@ def _from_images(images: Sequence[ListedImage], state: ReadingState) -> Iterator
     form = state.description.format
     if form in ("paths", "classification"):
         return _with_classes_in_paths(images, state)
-    return _with_label_files(images, form or _guess_format(images, state), state)
+    if form is None:
+        form = _guess_format(images, state)
+        if form != state.description.likely:
+            state.guesses[f"the labels are {LABELS[form]}"] = None
+    if form == "darknet" and state.classes.names is None:
+        _take_names_beside(images, state)
+    return _with_label_files(images, form, state)
 
 
 def _split_folder(folder: Path, split: str) -> Path:
     """Of a folder without images the one that holds those of the split: images/val, val ..."""
     if any(is_image(path) for path in folder.iterdir()):
         return folder
-    name = re.compile(rf"{re.escape(split)}\d*")  # val2017
+    words = "|".join(map(re.escape, split_names(split)))
+    name = re.compile(rf"({words})\d*")  # val2017
     around = [each for each in (folder / "images", folder) if each.is_dir()]
     inside = [path for each in around for path in sorted(each.iterdir()) if path.is_dir()]
     chosen = next((path for path in inside if name.fullmatch(path.name)), around[0])
@@ -112,12 +134,30 @@ def _has_class_folders(folder: Path, form: str | None) -> bool:
     return form in ("folders", "classification")
 
 
+LABELS = {"darknet": "Darknet's text files", "voc": "VOC's XML files"}
+"""Guessed format -> its label files in words."""
+NAMES_BESIDE = ("classes.txt", "obj.names", "_darknet.labels")
+"""Names that labelImg, CVAT and Roboflow write beside images or labels."""
+
+
 def _guess_format(images: Sequence[ListedImage], state: ReadingState) -> str:
-    first = [image.path for image in images[:20]]
+    """Look for label files of a hundred images from all over the list."""
+    some = [image.path for image in images[:: max(1, len(images) // 100)]]
     folder = state.description.labels
-    if darknet.has_labels(first, folder):
+    if darknet.has_labels(some, folder):
         return "darknet"
-    return "voc" if voc.has_annotations(first, folder) else "darknet"
+    return "voc" if voc.has_annotations(some, folder) else "darknet"
+
+
+def _take_names_beside(images: Sequence[ListedImage], state: ReadingState) -> None:
+    """Take the class names from a file beside the first image or its labels, if there is one."""
+    image, labels = images[0].path, state.description.labels
+    label = darknet.label_paths(image, state.label_rule, labels)[0]
+    folders = dict.fromkeys((label.parent, image.parent, label.parent.parent))
+    path = first_file([folder / name for folder in folders for name in NAMES_BESIDE])
+    if path is not None:
+        state.classes = Classes(read_names(path))
+        state.guesses[f"the class names are those of {printable(str(path))}"] = None
 
 
 def _with_label_files(
@@ -208,10 +248,15 @@ def _from_coco(path: Path, state: ReadingState) -> Iterator[UnreadSample]:
         state.classes = Classes(file.names)
     state.category_ids = state.category_ids or file.category_ids
     folder = coco.image_folder(path, file.images, state.description.search_folders)
+    moved = MovedPaths(printable(str(path)), (path.parent, path.parent.parent, folder), is_file)
     for image in file.images:
-        listed = ListedImage(folder / image.file_name, image.where)
+        image_path = folder / image.file_name
+        if not is_file(image_path):
+            image_path = moved.find(image.file_name) or image_path
+        listed = ListedImage(image_path, image.where)
         read_boxes = partial(_coco_boxes, file.boxes[image.image_id], image)
         yield UnreadSample(listed, read_boxes, image.image_id)
+    moved.warn()
 
 
 def _coco_boxes(

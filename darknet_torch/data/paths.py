@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from darknet_torch.data.messages import shown
+from darknet_torch.data.moved_paths import MovedPaths, shortened
 from darknet_torch.data.problems import ProblemList
-from darknet_torch.errors import DataError
-from darknet_torch.files import IMAGE_SUFFIXES, is_file
+from darknet_torch.errors import DataError, warn
+from darknet_torch.files import IMAGE_SUFFIXES, any_case, is_file
 from darknet_torch.parsing.parser import read_text
 from darknet_torch.text import printable
 
@@ -78,6 +79,10 @@ def find_path(name: str, search_folders: Sequence[Path], where: str) -> Path:
     candidates = list(dict.fromkeys(folder / name for folder in search_folders))
     path = next((path for path in candidates if exists(path)), None)
     if path is None:
+        moved = MovedPaths(where, search_folders, exists)
+        path = moved.find(name)
+        moved.warn()
+    if path is None:
         tried = ", ".join(printable(str(each)) for each in candidates[:5])
         raise DataError(f"{where}: {shown(name)}: no such file or folder; looked for {tried}")
     return path
@@ -118,24 +123,27 @@ def images_in_folder(folder: Path) -> list[ListedImage]:
     """Return the images of a folder, sorted; raise DataError if there are none."""
     paths = sorted(path for path in folder.iterdir() if is_image(path))
     if not paths:
-        deeper = printable(f"{folder}/**/*.jpg")
-        what = f"no images in this folder; of the folders in it: {deeper}"
+        deeper = printable(f"{folder}/**")
+        what = f"no images in this folder; with those of the folders in it: {deeper}"
         raise DataError(f"{printable(str(folder))}: {what}")
     return [ListedImage(path, str(path)) for path in paths]
 
 
 def _matches(name: str, search_folders: Sequence[Path], where: str) -> list[ListedImage]:
-    for folder in search_folders:
-        paths = sorted(path for path in _glob(str(folder / name)) if is_image(path))
-        if paths:
-            return [ListedImage(path, str(path)) for path in paths]
+    for pattern in (name, *shortened(name)):
+        for folder in search_folders:
+            paths = sorted(path for path in _glob(str(folder / pattern)) if is_image(path))
+            if paths:
+                if pattern not in (name, name.replace("\\", "/")):
+                    warn(f"{where}: {shown(name)}: nothing there; {folder / pattern} is taken")
+                return [ListedImage(path, str(path)) for path in paths]
     raise DataError(f"{where}: {shown(name)}: no image matches")
 
 
 def _glob(pattern: str) -> Iterator[Path]:
     try:
         # Path.glob refuses absolute patterns
-        for each in iglob(pattern, recursive=True):  # noqa: PTH207
+        for each in iglob(any_case(pattern), recursive=True):  # noqa: PTH207
             yield Path(each)
     except (OSError, ValueError, re.error) as error:
         raise DataError(f"{shown(pattern)}: no pattern: {error}") from error
@@ -154,14 +162,18 @@ def _in_list(
     rows = read_list(path)
     if not rows:
         raise DataError(f"{printable(str(path))}: an empty list; an image a line expected")
-    return [
-        ListedImage(_candidate(line, folders, accepts), f"{path}:{number}") for number, line in rows
+    moved = MovedPaths(printable(str(path)), (path.parent, *folders), accepts)
+    images = [
+        ListedImage(_candidate(line, folders, moved), f"{path}:{number}") for number, line in rows
     ]
+    moved.warn()
+    return images
 
 
-def _candidate(name: str, folders: Sequence[Path], accepts: Callable[[Path], bool]) -> Path:
+def _candidate(name: str, folders: Sequence[Path], moved: MovedPaths) -> Path:
     candidates = (folder / name for folder in folders)
-    return next((path for path in candidates if accepts(path)), folders[0] / name)
+    path = next((path for path in candidates if moved.accepts(path)), None)
+    return path or moved.find(name) or folders[0] / name
 
 
 def read_label_file(

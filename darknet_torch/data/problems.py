@@ -26,6 +26,7 @@ KINDS = {
     "class out of range": "a class index without a name; the row is left out",
     "unknown class": "a name that is not among the names; the row is left out",
     "other spelling": "COCO: a category that is taken for a class of another name; no fault",
+    "heading": "COCO: a category without boxes that others have as their supercategory; no class",
     "zero area": "no width or no height; the row is left out",
     "outside the picture": "a box reaches half a pixel or more beyond the image; kept as it is",
     "duplicate row": "the same class and box again; kept, as Darknet counts it twice",

@@ -9,14 +9,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from darknet_torch.data.class_names import ClassNames, to_names
 from darknet_torch.data.classes import Classes
 from darknet_torch.data.darknet import RULES
 from darknet_torch.data.dataset import NOTES, Dataset, Problem, Sample
-from darknet_torch.data.description import LABEL_FORMATS, ClassNames, describe, to_names
+from darknet_torch.data.description import LABEL_FORMATS, describe
 from darknet_torch.data.listing import ReadingState, UnreadSample, unread_samples
 from darknet_torch.data.messages import shown
 from darknet_torch.data.problems import ProblemList, check_boxes
-from darknet_torch.errors import DataError, UsageError
+from darknet_torch.errors import DataError, UsageError, warn
 from darknet_torch.images.limits import pixel_limit
 from darknet_torch.images.size import ABSENT, image_size
 from darknet_torch.progress import Progress
@@ -78,8 +79,23 @@ def read(
     size = partial(_decoded_size if verify else image_size, max_pixels=pixel_limit(max_pixels))
     samples = list(_samples(unread, state, strict, size, workers, progress))
     class_names, numbered = state.classes.finish(samples)
-    problems = tuple(state.problems)
-    return Dataset(class_names, numbered, problems, state.category_ids, state.description.source)
+    dataset = Dataset(
+        class_names,
+        numbered,
+        tuple(state.problems),
+        state.category_ids,
+        state.description.source,
+        tuple(state.guesses),
+    )
+    _warn_of_a_wrong_guess(dataset)
+    return dataset
+
+
+def _warn_of_a_wrong_guess(dataset: Dataset) -> None:
+    labelled = any(len(s.ground_truth) or s.label is not None for s in dataset.samples)
+    if dataset.guesses and dataset.samples and not labelled:
+        guess = f"no box in {len(dataset)} images; it is a guess that {dataset.guesses[0]}"
+        warn(f"{dataset.source}: {guess}; format= (--format) says what they are")
 
 
 def _start(

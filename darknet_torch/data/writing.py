@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from darknet_torch.data import coco, voc
+from darknet_torch.data import voc
+from darknet_torch.data.coco_writing import write_json
 from darknet_torch.data.darknet import to_label_rows
 from darknet_torch.data.dataset import Dataset, Sample
 from darknet_torch.data.messages import shown
@@ -238,7 +239,7 @@ def _coco(
     listed = f"annotations/instances_{split}.json"
     (folder / listed).parent.mkdir(parents=True, exist_ok=True)
     files = [each.image if copy == "none" else Path(each.image).name for each in outputs]
-    coco.write_json(folder / listed, dataset, files)
+    write_json(folder / listed, dataset, files)
     return {split: listed}
 
 

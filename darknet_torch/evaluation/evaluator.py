@@ -17,7 +17,7 @@ from darknet_torch.data import Dataset, Problem
 from darknet_torch.data.dataset import Array
 from darknet_torch.errors import DataError, UsageError
 from darknet_torch.evaluation.cache import RECORD_COLUMNS, Record
-from darknet_torch.evaluation.class_matching import class_numbers, named_classes
+from darknet_torch.evaluation.class_matching import asks_for_shared, match_classes
 from darknet_torch.evaluation.collect import EvaluationTask, RunSettings, collect_records
 from darknet_torch.evaluation.results import ClassificationResult, DetectionResult
 from darknet_torch.inference.classifier import Classification, Classifier
@@ -84,6 +84,7 @@ def evaluate(
             last head's.
         hier_threshold: of detectors: where to stop on the way down a word tree.
         classes: of detectors: names or indices of the classes to detect; None detects all.
+            "shared" measures the classes whose names network and data set both have.
         max_det: of detectors: most detections of an image; None keeps all.
         agnostic: of detectors: boxes of different classes compete in NMS too.
         use_map: of detectors with a word tree: score the classes of the section's `map` file, or
@@ -134,6 +135,7 @@ def evaluate(
         task = _classification_task(classifier)
         records, complete = _records(task, labelled, cache, progress, strict)
         return _accuracy(records, complete, tops, network)
+    shared = asks_for_shared(classes, network.names)
     detector = Detector(
         network,
         threshold=threshold,
@@ -141,7 +143,7 @@ def evaluate(
         nms_kind=nms_kind,
         hier_threshold=hier_threshold,
         letterbox=letterbox,
-        classes=classes,
+        classes=None if shared else classes,
         max_det=max_det,
         agnostic=agnostic,
         use_map=use_map,
@@ -149,8 +151,7 @@ def evaluate(
         workers=workers,
         max_pixels=max_pixels,
     )
-    dataset = named_classes(detector, dataset)
-    numbers = class_numbers(detector, dataset)
+    dataset, numbers = match_classes(detector, dataset, shared=shared)
     records, complete = _records(_detection_task(detector), dataset, cache, progress, strict)
     return DetectionResult(
         dataset=complete,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from darknet_torch.errors import DarknetError, ImageError
-from darknet_torch.files import IMAGE_SUFFIXES
+from darknet_torch.files import IMAGE_SUFFIXES, any_case
 from darknet_torch.network import Runnable
 
 __all__ = [
@@ -179,7 +179,8 @@ def _expand_path(path: str) -> tuple[list[str], bool]:
             raise ImageError(f"{path}: no images in this folder ({' '.join(IMAGE_SUFFIXES)})")
         return inside, True
     if has_magic(path) and not Path(path).exists():
-        every = iglob(path, recursive=True)  # noqa: PTH207 (Path.glob refuses absolute patterns)
+        # Path.glob refuses absolute patterns
+        every = iglob(any_case(path), recursive=True)  # noqa: PTH207
         matches = sorted(each for each in every if Path(each).is_file())
         if not matches:
             raise ImageError(f"{path}: no file matches")

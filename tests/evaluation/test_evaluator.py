@@ -15,7 +15,7 @@ from PIL import Image
 import darknet_torch as dt
 from darknet_torch import data
 from darknet_torch.cli import main
-from darknet_torch.data import Dataset, GroundTruth
+from darknet_torch.data import Dataset, GroundTruth, Sample
 from darknet_torch.errors import DarknetWarning, DataError, UsageError
 from darknet_torch.evaluation import ClassificationResult, DetectionResult
 from darknet_torch.inference.detector import Detector
@@ -144,8 +144,59 @@ def test_classes_in_another_order_are_matched_by_name(folder: Path, network: dt.
     )
     only = dt.evaluate(network, bees)
     assert only.mean_average_precision == plain.darknet.average_precisions()[1]
-    with pytest.raises(UsageError, match="3 classes, the network has 2, and none is called 'wasp'"):
-        dt.evaluate(network, replace(plain.dataset, names=("ant", "bee", "wasp")))
+
+
+def renamed(dataset: Dataset, names: tuple[str, ...], ids: dict[int, int]) -> Dataset:
+    """The data set with other names, and other class indices of its objects."""
+
+    def sample(each: Sample) -> Sample:
+        truth = each.ground_truth
+        numbers = [ids[number] for number in truth.class_id.tolist()]
+        return replace(each, ground_truth=replace(truth, class_id=numbers))
+
+    return replace(dataset, names=names, samples=tuple(map(sample, dataset.samples)))
+
+
+def test_classes_that_the_network_lacks(folder: Path, network: dt.Network) -> None:
+    """Without boxes they are left out; with boxes `classes="shared"` leaves them out."""
+    plain = dt.evaluate(network, "data.yaml")
+    empty = renamed(plain.dataset, ("wasp", "bee", "ant"), {0: 2, 1: 1})
+    with pytest.warns(DarknetWarning, match="1 of 3 classes have no box, .*; left out: wasp"):
+        result = dt.evaluate(network, empty)
+    assert result.names == ("bee", "ant")
+    assert result.mean_average_precision == plain.mean_average_precision
+    data = renamed(plain.dataset, ("wasp", "bee", "fly"), {0: 0, 1: 1})
+    message = "3 classes, the network has 2, and none is called 'wasp'; --classes shared .*\\(1\\)"
+    with pytest.raises(UsageError, match=message):
+        dt.evaluate(network, data)
+    for word in ("shared", ["shared"]):
+        shared = dt.evaluate(network, data, classes=word)
+        assert shared.names == ("bee",)
+        assert shared.mean_average_precision == plain.darknet.average_precisions()[1]
+        assert len(shared.ground_truth) == (plain.ground_truth.class_id == 1).sum()
+    with pytest.raises(UsageError, match=r"none of its 2 classes .* is among the 2 of the network"):
+        dt.evaluate(network, replace(plain.dataset, names=("x", "y")), classes="shared")
+
+
+def test_shared_classes_in_the_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("more.yaml").write_text("val: photos\nnames: [ant, bee, wasp]\n")
+    for path in Path("photos").glob("*.txt"):
+        path.write_text(path.read_text() + "2 .5 .5 .3 .3\n")
+    assert main("evaluate net.cfg net.weights more.yaml".split()) == 2
+    assert "--classes shared measures those of both (2)" in capsys.readouterr().err
+    assert main("evaluate net.cfg net.weights more.yaml --classes shared".split()) == 0
+    out, said = capsys.readouterr()
+    assert " 2 classes" in out and "wasp" not in out
+    assert "a guess: the labels are Darknet's text files; --format, --data-names say" in said
+
+
+def test_labels_beyond_a_networks_numbers(folder: Path) -> None:
+    network = dt.load("net.cfg", "net.weights")
+    network.names = ()
+    Path("photos/0.txt").write_text("4 .5 .5 .3 .3\n")
+    with pytest.raises(UsageError, match="5 classes, the network has 2, unnamed; --classes"):
+        dt.evaluate(network, "photos")
+    assert dt.evaluate(network, "photos", classes="shared").names == ("0", "1")
 
 
 def test_other_names_of_as_many_classes_give_a_warning(folder: Path, network: dt.Network) -> None:
