@@ -4,7 +4,8 @@ The map, in the order in which the data flows. A folder is a stage of the flow; 
 from its own folder and from what stands before it here:
 
     text                            other people's text, shown safely
-    errors, version, files, extras  the tree of errors; atomic writes; packages of extras
+    errors, version                 the tree of errors; the version
+    temporary, files, extras        temporary files; atomic writes; packages of extras
     subprocesses                    other programs, which the current folder cannot reach
     distributed, progress           several processes; what callers are told of long tasks
     parsing                         text <-> sections -> typed options; the forks as data

@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from os import PathLike
 from pathlib import Path
-from secrets import token_hex
 from typing import BinaryIO, cast
 
-from darknet_torch.errors import DarknetError
+from darknet_torch.errors import DarknetError, UsageError
+from darknet_torch.temporary import temporary_file
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -58,6 +58,8 @@ def read_bytes(path: Path, most: int, kind: type[DarknetError], what: str) -> by
     try:
         if path.is_dir():
             raise kind(f"{path}: is a folder, not a file")
+        if path.exists() and not path.is_file():  # a pipe may never end, or never begin
+            raise kind(f"{path}: is no plain file")
         with path.open("rb") as file:
             raw = file.read(most + 1)
     except (OSError, ValueError) as error:
@@ -81,29 +83,59 @@ def is_file(path: str | PathLike[str]) -> bool:
 
 
 @contextmanager
-def atomic(path: str | PathLike[str]) -> Iterator[BinaryIO]:
+def atomic(path: str | PathLike[str], kind: type[DarknetError] = UsageError) -> Iterator[BinaryIO]:
     """Open a file for writing that gets its name only when it is complete and on the disk.
 
-    After an exception the old file, if there was one, is unchanged, and nothing else is left.
+    After an exception the old file, if there was one, is unchanged, and nothing else is left. A
+    device, such as /dev/null, is written to as it is.
+
+    Args:
+        path: the file.
+        kind: class of the error.
+
+    Raises:
+        DarknetError: of class `kind`: the file cannot be written; the disk may be full.
     """
     path = Path(path)
-    name = path.parent / f".{path.name[:80]}.{token_hex(8)}"
-    # os.open applies the umask; reading the umask would change it meanwhile.
-    handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield cast(BinaryIO, file)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            name.chmod(path.stat().st_mode & 0o777)
-        name.replace(path)
-    except BaseException:
-        name.unlink(missing_ok=True)
-        raise
+    with ExitStack() as stack:
+        try:
+            if path.exists() and not path.is_file() and not path.is_dir():
+                name, file = path, path.open("wb")
+            else:
+                name, handle = stack.enter_context(temporary_file(path))
+                file = os.fdopen(handle, "wb")
+        except (OSError, ValueError) as error:
+            raise kind(_cannot_write(path, error)) from error
+        try:
+            with file:
+                yield cast(BinaryIO, file)
+                file.flush()
+                if name != path:
+                    os.fsync(file.fileno())
+            if name != path:
+                _rename(name, path)
+        except OSError as error:
+            raise kind(_cannot_write(path, error)) from error
 
 
-def write_atomically(path: str | PathLike[str], content: bytes | str) -> None:
-    """Write a file: afterwards it has the whole content, or is as it was before."""
-    with atomic(path) as file:
+def _rename(name: Path, path: Path) -> None:
+    """Give a file the name of another, and its mode."""
+    if path.exists():
+        name.chmod(path.stat().st_mode & 0o777)
+    name.replace(path)
+
+
+def _cannot_write(path: Path, error: Exception) -> str:
+    return f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}"
+
+
+def write_atomically(
+    path: str | PathLike[str], content: bytes | str, kind: type[DarknetError] = UsageError
+) -> None:
+    """Write a file: afterwards it has the whole content, or is as it was before.
+
+    Raises:
+        DarknetError: of class `kind`: the file cannot be written.
+    """
+    with atomic(path, kind) as file:
         file.write(content.encode() if isinstance(content, str) else content)

@@ -25,7 +25,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A folder is a stage of the flow: a file imports only from its own folder, and from what stands
 # before it here. The files at the root come first; loading.py, the front door, is one too.
-ROOT_FILES = "text errors version files extras subprocesses distributed progress".split()
+ROOT_FILES = "text errors version temporary files extras subprocesses distributed progress".split()
 STAGES = (
     "parsing images zoo data layers heads metrics network inference loading evaluation exporters"
     " speed cli"

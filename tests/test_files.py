@@ -5,8 +5,9 @@ import stat
 from pathlib import Path
 
 import pytest
+from full_disk import limited_files
 
-from darknet_torch.errors import CfgError
+from darknet_torch.errors import CfgError, UsageError, WeightsError
 from darknet_torch.files import atomic, cfg_folder, is_file, read_bytes, write_atomically
 
 
@@ -62,3 +63,36 @@ def test_names_that_are_no_files(name: str) -> None:
 
 def test_the_folder_of_the_cfgs() -> None:
     assert is_file(cfg_folder() / "yolov4-tiny.cfg")
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+    for content in (b"1" * 9, b"1" * 99999):
+        with limited_files(5), pytest.raises(WeightsError, match="x: cannot be written: File too"):
+            write_atomically(path, content, WeightsError)
+        assert path.read_bytes() == b"old"
+        assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_devices_are_written_to_and_not_replaced() -> None:
+    write_atomically("/dev/null", b"some")
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+    with pytest.raises(UsageError, match=r"^/dev/full: cannot be written: No space"):
+        write_atomically("/dev/full", b"some")
+    assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
+
+
+def test_names_that_cannot_be_written(tmp_path: Path) -> None:
+    for name, reason in (("a\0b", "null"), ("x" * 300, "too long"), ("", "directory")):
+        with pytest.raises(UsageError, match=f"cannot be written: .*{reason}"):
+            write_atomically(tmp_path / name, b"")
+    assert not list(tmp_path.iterdir())
+
+
+def test_pipes_are_not_read(tmp_path: Path) -> None:
+    """One without a writer would be waited for, without end."""
+    os.mkfifo(tmp_path / "x")
+    with pytest.raises(CfgError, match="x: is no plain file"):
+        read_bytes(tmp_path / "x", 4, CfgError, "a text")

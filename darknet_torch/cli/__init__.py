@@ -13,7 +13,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
-from darknet_torch.cli.output import escaped_output, note
+from darknet_torch.cli.output import drop_output, escaped_output, note
 from darknet_torch.cli.verb_parser import VerbParser
 from darknet_torch.errors import DarknetError, DarknetWarning, UsageError
 from darknet_torch.version import __version__
@@ -43,6 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has ended, as `head` does
         sys.stderr.close()
         return 1
+    except OSError as error:  # a full disk, a folder without permission
+        drop_output()
+        where = "the output" if error.filename is None else error.filename
+        note(f"darknet-torch: {where}: {error.strerror or error}")
+        return 2
     except KeyboardInterrupt:
         return 130
 

@@ -1,29 +1,42 @@
 """What the command prints: other people's text escaped, letters that the console has not, too."""
 
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
 
 from darknet_torch.text import printable, to_json
 
-__all__ = ["escaped_output", "note", "print_json"]
+__all__ = ["drop_output", "escaped_output", "note", "print_json"]
 
 
 @contextmanager
 def escaped_output() -> Iterator[None]:
-    """Escape what the verbs print to standard output until the end of the context."""
+    """Escape what the verbs print to standard output until the end of the context.
+
+    Raises:
+        OSError: the output cannot be written, as on a full disk.
+    """
     plain = sys.stdout
     sys.stdout = cast(TextIO, _EscapedStream(plain))
     try:
         yield
     finally:
         sys.stdout = plain
+        plain.flush()
+
+
+def drop_output() -> None:
+    """Let what waits in standard output go nowhere: Python would write it once more at its end."""
+    with suppress(OSError):  # a stream in memory has no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def note(text: str) -> None:
     """Print a line to standard error, with escapes in place of what is no plain text."""
-    print(_encodable(printable(text), sys.stderr), file=sys.stderr)
+    with suppress(OSError):  # there is nowhere else to say it
+        print(_encodable(printable(text), sys.stderr), file=sys.stderr)
 
 
 def print_json(value: Any) -> None:

@@ -1,5 +1,6 @@
 """AOTInductor: a compiled package, for C++ and for starts without compiling."""
 
+import io
 import warnings
 from pathlib import Path
 from typing import Literal
@@ -10,8 +11,8 @@ from torch._inductor.exc import CppCompileError, InductorError, InvalidCxxCompil
 from torch.export.passes import move_to_device_pass
 
 from darknet_torch.errors import UsageError
-from darknet_torch.exporters.staging import staging_folder
 from darknet_torch.exporters.tracing import prepared, program, varying
+from darknet_torch.files import write_atomically
 from darknet_torch.network import Network
 from darknet_torch.network.origin import Origin
 from darknet_torch.subprocesses import without_current_folder
@@ -59,24 +60,28 @@ def write(
     exported = prepared(network, contents, dtype)
     traced = program(exported, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size)
     origin = Origin.of(network, contents=contents, dtype=dtype, **varying(traced))
-    with staging_folder(path) as folder:
-        _compile(move_to_device_pass(traced, device), folder / path.name, origin)
+    write_atomically(path, _compiled(move_to_device_pass(traced, device), origin))
 
 
-def _compile(traced: torch.export.ExportedProgram, path: Path, origin: Origin) -> None:
-    """Compile to a package; its build files are in the folder of torch's cache."""
+def _compiled(traced: torch.export.ExportedProgram, origin: Origin) -> bytes:
+    """Return the compiled package; its build files are in the folder of torch's cache.
+
+    On a full disk, torch's own writer ends the process.
+    """
+    content = io.BytesIO()
     with warnings.catch_warnings(), without_current_folder():
         warnings.simplefilter("ignore")
         try:
             torch._inductor.aoti_compile_and_package(
                 traced,
-                package_path=str(path),
+                package_path=content,
                 inductor_configs={"aot_inductor.metadata": origin.to_text()},
             )
         except InvalidCxxCompiler as error:
             raise UsageError(NO_COMPILER) from error
         except InductorError as error:
             raise UsageError(_reason(error)) from error
+    return content.getvalue()
 
 
 def _reason(error: InductorError) -> str:

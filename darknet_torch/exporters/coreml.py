@@ -5,7 +5,7 @@ from typing import Literal
 
 from darknet_torch.exporters.other_python import run, suitable_python
 from darknet_torch.exporters.staging import staging_folder
-from darknet_torch.exporters.torchscript import traced_at_one_size
+from darknet_torch.exporters.torchscript import save, traced_at_one_size
 from darknet_torch.exporters.tracing import example, output_names, prepared
 from darknet_torch.network import Network
 from darknet_torch.network.origin import Origin
@@ -46,7 +46,7 @@ def write(
     module = traced_at_one_size(prepared(network, contents))
     with staging_folder(path) as folder:
         source = folder / "traced.ts"
-        module.save(str(source))
+        save(module, source)
         run(
             python,
             convert,

@@ -48,10 +48,12 @@ def write(
     keeps_cfg = _keeps_cfg(network.plan, path.with_suffix(".cfg"))
     weights_file.write(network, path)
     if not keeps_cfg:
-        _write_text(path.with_suffix(".cfg"), network.plan.text)
+        write_atomically(
+            path.with_suffix(".cfg"), network.plan.text.encode("utf-8", "surrogateescape")
+        )
     names = path.with_suffix(".names")
     if network.names and not (is_file(names) and parser.read_names(names) == network.names):
-        _write_text(names, "".join(f"{printable(name)}\n" for name in network.names))
+        write_atomically(names, "".join(f"{printable(name)}\n" for name in network.names))
 
 
 def _keeps_cfg(plan: Plan, path: Path) -> bool:
@@ -76,10 +78,3 @@ def _options(sections: list[parser.Section]) -> list[tuple[str, dict[str, str | 
         (section.name, {option.key: option.value for option in reversed(section.options)})
         for section in sections
     ]
-
-
-def _write_text(path: Path, text: str) -> None:
-    try:
-        write_atomically(path, text.encode("utf-8", "surrogateescape"))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from error

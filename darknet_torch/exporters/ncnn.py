@@ -9,7 +9,7 @@ import torch
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters.other_python import run, suitable_python
 from darknet_torch.exporters.staging import staging_folder
-from darknet_torch.exporters.torchscript import traced_at_one_size
+from darknet_torch.exporters.torchscript import save, traced_at_one_size
 from darknet_torch.exporters.tracing import Exported, example, prepared
 from darknet_torch.network import Network
 
@@ -51,7 +51,7 @@ def write(
     with staging_folder(path) as folder:
         build = folder / "build"
         build.mkdir()
-        module.save(str(build / "traced.pt"))
+        save(module, build / "traced.pt")
         _save_sample(exported, build)
         half, tolerance = dtype == "float16", TOLERANCE[dtype]
         run(python, convert, build=str(build), half=half, tolerance=tolerance)

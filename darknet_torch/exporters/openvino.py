@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from darknet_torch.errors import UsageError
 from darknet_torch.exporters import onnx
 from darknet_torch.exporters.staging import staging_folder
 from darknet_torch.extras import require
@@ -53,5 +54,9 @@ def write(
         model.set_rt_info(value, ["darknet_torch", key])
     with staging_folder(path) as folder:
         made = folder / path.with_suffix(".xml").name  # OpenVINO refuses an ending in capitals
-        openvino.save_model(model, made, compress_to_fp16=dtype == "float16")
+        try:
+            openvino.save_model(model, made, compress_to_fp16=dtype == "float16")
+            openvino.Core().read_model(made)  # an error of the last bytes is not reported
+        except RuntimeError as error:  # without a reason
+            raise UsageError(f"{path}: cannot be written; the disk may be full") from error
         made.rename(folder / path.name)

@@ -1,12 +1,11 @@
 """Outputs of several files: written to a temporary folder first, then renamed."""
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from darknet_torch.errors import UsageError
+from darknet_torch.temporary import temporary_folder
 
 __all__ = ["staging_folder"]
 
@@ -19,18 +18,15 @@ def staging_folder(path: Path) -> Iterator[Path]:
     exception nothing moves.
 
     Raises:
-        UsageError: nothing can be written there.
+        UsageError: nothing can be written there; the disk may be full.
     """
     try:
-        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:80]}."))
+        with temporary_folder(path) as folder:
+            yield folder
+            for staged in sorted(folder.iterdir(), key=lambda each: each.name == path.name):
+                _move(staged, path.parent / staged.name)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from error
-    try:
-        yield folder
-        for staged in sorted(folder.iterdir(), key=lambda each: each.name == path.name):
-            _move(staged, path.parent / staged.name)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _move(staged: Path, target: Path) -> None:

@@ -1,5 +1,6 @@
 """torch.export: a .pt2 program that torch alone runs, without this package."""
 
+import io
 import warnings
 from pathlib import Path
 from typing import Literal
@@ -7,7 +8,7 @@ from typing import Literal
 import torch
 
 from darknet_torch.exporters.tracing import prepared, program, varying
-from darknet_torch.files import atomic
+from darknet_torch.files import write_atomically
 from darknet_torch.network import Network
 from darknet_torch.network.origin import Origin
 
@@ -45,6 +46,8 @@ def write(
     exported = prepared(network, contents, dtype)
     traced = program(exported, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size)
     origin = Origin.of(network, contents=contents, dtype=dtype, **varying(traced))
-    with atomic(path) as file, warnings.catch_warnings():
+    content = io.BytesIO()  # on a full disk, torch's own writer ends the process
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.export.save(traced, file, extra_files=origin.to_text())
+        torch.export.save(traced, content, extra_files=origin.to_text())
+    write_atomically(path, content.getvalue())

@@ -1,5 +1,6 @@
 """TorchScript: for libtorch in C++ and for programs that read no newer format."""
 
+import io
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -7,11 +8,11 @@ from typing import Any, Literal
 import torch
 
 from darknet_torch.exporters.tracing import Exported, example, prepared, program
-from darknet_torch.files import atomic
+from darknet_torch.files import write_atomically
 from darknet_torch.network import Network
 from darknet_torch.network.origin import Origin
 
-__all__ = ["traced", "traced_at_one_size", "write"]
+__all__ = ["save", "traced", "traced_at_one_size", "write"]
 
 
 def write(
@@ -40,9 +41,16 @@ def write(
     """
     module = traced(prepared(network, contents, dtype))
     origin = Origin.of(network, contents=contents, dtype=dtype)
-    with atomic(path) as file, warnings.catch_warnings():
+    save(module, path, origin.to_text())
+
+
+def save(module: Any, path: Path, texts: dict[str, str] | None = None) -> None:
+    """Write a trace with texts beside it; on a full disk, torch's own writer ends the process."""
+    content = io.BytesIO()
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.jit.save(module, file, _extra_files=origin.to_text())
+        torch.jit.save(module, content, _extra_files=texts or {})
+    write_atomically(path, content.getvalue())
 
 
 def traced(exported: Exported) -> Any:

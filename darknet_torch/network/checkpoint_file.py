@@ -26,7 +26,7 @@ from torch import Tensor
 
 from darknet_torch.errors import UsageError, WeightsError
 from darknet_torch.extras import require
-from darknet_torch.files import atomic
+from darknet_torch.files import write_atomically
 from darknet_torch.network import weights_file
 from darknet_torch.network.key_matching import float32, match, tensor_slots
 from darknet_torch.network.network import Network
@@ -88,12 +88,7 @@ def write(network: Network, path: str | PathLike[str]) -> None:
         content = require("safetensors.torch", "safetensors").save(tensors, metadata)
     else:
         content = _pickled(tensors, origin)
-    try:
-        with atomic(path) as file:
-            file.write(content)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise WeightsError(f"{path}: cannot be written: {reason}") from error
+    write_atomically(path, content, WeightsError)
 
 
 def read(network: Network, path: str | PathLike[str]) -> None:

@@ -93,11 +93,10 @@ def write(network: Network, path: str | PathLike[str], *, cutoff: int | None = N
     path = Path(path)
     layers = layer_count(network.plan, cutoff)
     try:
-        with atomic(path) as file:
+        with atomic(path, WeightsError) as file:
             _write_all(network, file, layers)
-    except (OSError, ValueError, struct.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise WeightsError(f"{path}: cannot be written: {reason}") from error
+    except (ValueError, struct.error) as error:
+        raise WeightsError(f"{path}: cannot be written: {error}") from error
 
 
 def initialize(network: Network, *, only_missing: bool = False) -> None:

@@ -5,6 +5,7 @@ network = with_engine(load("yolov4-tiny"), "auto")
 
 import hashlib
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from darknet_torch.inference.converted import Converted
 from darknet_torch.inference.engines import ENGINES
 from darknet_torch.inference.metadata import read_origin
 from darknet_torch.network import Network
+from darknet_torch.temporary import temporary_file, temporary_folder
 
 __all__ = ["choose", "with_engine"]
 
@@ -64,7 +66,8 @@ def choose(network: Network, batch: int = 1, *, again: bool = False) -> str:
     known = _cached(cache)
     if key not in known or again:
         known[key] = _fastest(network, batch)
-        write_atomically(cache, json.dumps(known, indent=1))
+        if _can_be_written(cache.parent):
+            write_atomically(cache, json.dumps(known, indent=1))
     return known[key]
 
 
@@ -104,15 +107,31 @@ def _seconds(run: Callable[[Tensor], Any], x: Tensor) -> float:
 
 def _converted(network: Network, engine: str) -> Converted:
     path = _folder() / f"{_digest(network)}.onnx"
+    if is_file(path) or _can_be_written(path.parent):
+        return _started(network, path, engine)
+    with temporary_folder() as folder:  # once it has started, an engine needs the file no more
+        return _started(network, folder / path.name, engine)
+
+
+def _started(network: Network, path: Path, engine: str) -> Converted:
     if not is_file(path):
         export(network, path)
     return Converted(path, network.plan, network.names, engine, read_origin(path))
 
 
 def _folder() -> Path:
-    folder = zoo.cache_dir() / "engines"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return zoo.cache_dir() / "engines"
+
+
+def _can_be_written(folder: Path) -> bool:
+    """Return whether files can be made in a folder, which is made if there is none."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with temporary_file(folder / "x") as (_, handle):
+            os.close(handle)
+    except OSError:
+        return False
+    return True
 
 
 def _key(network: Network, batch: int) -> str:

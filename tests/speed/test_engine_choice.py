@@ -78,3 +78,23 @@ def test_a_damaged_memory_is_written_anew(small_network: Network) -> None:
     for damage in ("{", "[]", '{"a": 1}'):
         memory.write_text(damage)
         assert choose(small_network) in json.loads(memory.read_text()).values()
+
+
+def test_a_cache_that_may_only_be_read(
+    small_network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ONNX files are then made elsewhere, and the result is not kept."""
+    monkeypatch.setattr(engine_choice, "_can_be_written", lambda _: False)
+    assert choose(small_network) in engine_choice.CHOICES
+    run = engine_choice.with_engine(small_network, "onnxruntime")
+    with torch.no_grad():
+        x = torch.rand(1, 3, 64, 64)
+        assert torch.allclose(run(x)[0], small_network(x)[0], atol=1e-5)
+    assert not Path("cache").exists()
+
+
+def test_folders_that_can_be_written(tmp_path: Path) -> None:
+    assert engine_choice._can_be_written(tmp_path / "a" / "b")
+    assert not list((tmp_path / "a" / "b").iterdir())
+    (tmp_path / "file").touch()
+    assert not engine_choice._can_be_written(tmp_path / "file")
