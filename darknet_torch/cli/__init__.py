@@ -5,18 +5,22 @@ Exit status: 0 success, 1 some images or checks failed, 2 the input was wrong.
 """
 
 import argparse
+import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
-from darknet_torch.cli.output import drop_output, escaped_output, note
+from darknet_torch.cli.completion import PrintCompletion
+from darknet_torch.cli.output import drop_output, escaped_output, note, verbosity
 from darknet_torch.cli.verb_parser import VerbParser
 from darknet_torch.errors import DarknetError, DarknetWarning, UsageError
 from darknet_torch.version import __version__
+from darknet_torch.zoo.http import OFFLINE
 
 VERBS = (
     *("detect", "classify", "generate", "evaluate", "data", "anchors"),
@@ -35,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for path in before.imports:
                 _import(path)  # first, as it may add to the verbs' options
             options = _parser().parse_args(words)
-            status: int = options.run(options)
+            with verbosity(quiet=options.quiet, verbose=options.verbose), _offline(options.offline):
+                status: int = options.run(options)
             return status
     except DarknetError as error:
         note(f"darknet-torch: {error}")
@@ -50,6 +55,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+@contextmanager
+def _offline(offline: bool) -> Iterator[None]:
+    """Fetch nothing until the end of the context, if so."""
+    before = os.environ.get(OFFLINE)
+    if offline:
+        os.environ[OFFLINE] = "1"
+    try:
+        yield
+    finally:
+        if offline and before is None:
+            del os.environ[OFFLINE]
 
 
 def _imports() -> argparse.ArgumentParser:
@@ -88,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         parents=[_imports()],
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("--completion", action=PrintCompletion)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for name in VERBS:
         module = import_module(f"{__name__}.{name}")

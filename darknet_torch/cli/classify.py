@@ -5,6 +5,7 @@ example: darknet-torch classify darknet19 photo.jpg --top 3
 """
 
 import argparse
+from typing import TYPE_CHECKING
 
 from darknet_torch.cli.arguments import (
     WEIGHTS,
@@ -13,10 +14,13 @@ from darknet_torch.cli.arguments import (
     load_runnable,
     take_weights,
 )
-from darknet_torch.cli.output import note, print_json
+from darknet_torch.cli.images import add_images, batches, show_all
 from darknet_torch.cli.parameters import add_parameters, given, parameters_of
-from darknet_torch.cli.progress import with_bar
 from darknet_torch.text import printable
+
+if TYPE_CHECKING:
+    from darknet_torch.inference.classifier import Classification
+    from darknet_torch.inference.streaming import Outcome
 
 SIGNATURE = ("darknet_torch.inference.classifier", "classify")
 NEGATIVE = {
@@ -28,43 +32,33 @@ NEGATIVE = {
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_cfg(parser)
-    parser.add_argument(
-        "images",
-        metavar="IMAGE",
-        nargs="+",
-        help="files, folders, globs; before them the .weights file, if CFG is a file",
-    )
+    add_images(parser)
     parser.add_argument("--weights", help="weights file (default: the named model's)")
     parser.add_argument("--names", help="file of class names, labels or short names, one a line")
-    add_parameters(parser, parameters_of(*SIGNATURE), negative=NEGATIVE)
+    add_parameters(parser, parameters_of(*SIGNATURE), _options(), negative=NEGATIVE)
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (%(default)s)")
     parser.add_argument("--half", action="store_true", help="compute in float16")
     add_trust(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.set_defaults(engine=None)
+
+
+def _options() -> list[str]:
+    """Return the parameters of `classify` that are options: broken images are never skipped."""
+    return [name for name in parameters_of(*SIGNATURE) if name != "errors"]
 
 
 def run(options: argparse.Namespace) -> int:
     """Classify all images; report the broken ones at the end."""
     from darknet_torch.inference.classifier import Classifier
     from darknet_torch.inference.engines import ENDINGS
-    from darknet_torch.inference.streaming import expand
 
     take_weights(options, (*WEIGHTS, *ENDINGS))
-    classifier = Classifier(load_runnable(options), **given(options, parameters_of(*SIGNATURE)))
-    sources = list(expand(options.images)[0])
-    broken, shown = [], []
-    for outcome in with_bar(classifier.stream(sources), len(sources)):
-        if outcome.result is None:
-            broken.append(outcome.error)
-        elif options.json:
-            shown.append(outcome.result.to_dict())
-        else:
-            print(f"{printable(outcome.source)}:")
-            for name, score in outcome.result.pairs():
-                print(f"  {score:7.2%}  {printable(name)}")
-    if options.json:
-        print_json(shown)
-    for error in broken:
-        note(f"darknet-torch: {error}")
-    return int(bool(broken))
+    classifier = Classifier(load_runnable(options), **given(options, _options()))
+    return show_all(batches(options.images), classifier.stream, _text, as_json=options.json)
+
+
+def _text(outcome: "Outcome[Classification]") -> str:
+    """Return what is printed of one image."""
+    pairs = outcome.result.pairs() if outcome.result is not None else []
+    rows = [f"  {score:7.2%}  {printable(name)}" for name, score in pairs]
+    return "\n".join([f"{printable(outcome.source)}:", *rows])

@@ -1,7 +1,8 @@
 """Data sets: check them, count what is in them, write them in another format.
 
 SOURCE is a .yaml description (or coco, voc), a .data file, a list of images, a folder, a glob, a
-folder in VOC's layout, or a COCO .json. Exit status of check: 0 clean, 1 problems, 2 wrong input.
+folder in VOC's layout, a COCO .json, or - for paths of images on standard input.
+Exit status of check: 0 clean, 1 problems, 2 wrong input.
 
 examples: darknet-torch data check my.data
           darknet-torch data stats my.yaml --split train
@@ -12,8 +13,11 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from darknet_torch.cli.images import STANDARD_INPUT
 from darknet_torch.cli.output import print_json
 from darknet_torch.cli.parameters import add_parameters, parameters_of
 from darknet_torch.text import printable
@@ -52,7 +56,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_source(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="SOURCE", help=".yaml, .data, list, folder, glob, .json")
+    parser.add_argument(
+        "source", metavar="SOURCE", help=".yaml, .data, list, folder, glob, .json, -"
+    )
     parser.add_argument("--split", default="val", help="train, val, test or all (val)")
     parser.add_argument("--names", help="file of class names, one a line")
     parser.add_argument("--format", choices=DATASET_FORMATS, help="%(choices)s (guessed)")
@@ -68,9 +74,21 @@ def run(options: argparse.Namespace) -> int:
     keys = ("split", "names", "format", "label_rule", "workers", "max_pixels")
     given: dict[str, Any] = {key: getattr(options, key) for key in keys}
     given |= {key: True for key in ("strict", "verify") if getattr(options, key, False)}
-    with _bar() as progress:
-        dataset = read(options.source, progress=progress, **given)
+    with _path(options.source) as source, _bar() as progress:
+        dataset = read(source, progress=progress, **given)
     return {"check": _check, "stats": _stats, "convert": _convert}[options.action](dataset, options)
+
+
+@contextmanager
+def _path(source: str) -> Iterator[str]:
+    """Yield the path of a source; of standard input that of a list with its lines."""
+    if source != STANDARD_INPUT:
+        yield source
+        return
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "standard-input.txt")
+        path.write_bytes(sys.stdin.buffer.read().replace(b"\0", b"\n"))
+        yield str(path)
 
 
 @contextmanager

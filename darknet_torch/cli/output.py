@@ -1,14 +1,59 @@
-"""What the command prints: other people's text escaped, letters that the console has not, too."""
+"""What the command prints: other people's text escaped, letters that the console has not, too.
 
+How much: `--quiet` leaves out what nobody asked for, `--verbose` adds what the library logs.
+"""
+
+import logging
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any, TextIO, cast
 
 from darknet_torch.text import printable, to_json
 
-__all__ = ["drop_output", "escaped_output", "note", "print_json"]
+__all__ = ["drop_output", "escaped_output", "inform", "is_quiet", "note", "print_json", "verbosity"]
+
+_quiet = ContextVar("_quiet", default=False)
+
+
+@contextmanager
+def verbosity(*, quiet: bool, verbose: bool) -> Iterator[None]:
+    """Set how much is printed until the end of the context.
+
+    quiet: no tables of single images, no bars, no news; verbose: what the library logs.
+    """
+    token, log = _quiet.set(quiet), logging.getLogger("darknet_torch")
+    handler, level = _NoteHandler(), log.level
+    if verbose:
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        _quiet.reset(token)
+
+
+def is_quiet() -> bool:
+    """Return whether only what was asked for is printed."""
+    return _quiet.get()
+
+
+def inform(text: str) -> None:
+    """Print a line to standard error, as `note` does, unless `--quiet` is given."""
+    if not is_quiet():
+        note(text)
+
+
+class _NoteHandler(logging.Handler):
+    """Prints records as notes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one line."""
+        note(record.getMessage())
 
 
 @contextmanager

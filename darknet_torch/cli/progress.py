@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
+from darknet_torch.cli.output import is_quiet
 from darknet_torch.progress import Progress
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def with_bar(outcomes: Iterable[T], count: int) -> Iterator[T]:
     """Draw a bar on a terminal while several images are processed."""
     from tqdm import tqdm
 
-    silent = count < 2 or not sys.stderr.isatty()
+    silent = count < 2 or _is_hidden()
     yield from tqdm(outcomes, total=count, unit="picture", disable=silent, leave=False)
 
 
@@ -29,7 +30,7 @@ def working_bar() -> Iterator[Progress]:
     """Yield a progress function that draws a bar of images, with rate and remaining time."""
     from tqdm import tqdm
 
-    bar = tqdm(unit="picture", disable=not sys.stderr.isatty(), leave=False)
+    bar = tqdm(unit="picture", disable=_is_hidden(), leave=False)
     with bar:
         yield lambda done, total: _advance(bar, done, total)
 
@@ -39,10 +40,14 @@ def download_bar(name: str) -> Iterator[Progress]:
     """Yield a progress function that draws a bar on a terminal, and nothing elsewhere."""
     from tqdm import tqdm
 
-    bar = tqdm(desc=name, unit="B", unit_scale=True, disable=not sys.stderr.isatty(), leave=False)
+    bar = tqdm(desc=name, unit="B", unit_scale=True, disable=_is_hidden(), leave=False)
 
     with bar:
         yield lambda done, total: _advance(bar, done, total)
+
+
+def _is_hidden() -> bool:
+    return is_quiet() or not sys.stderr.isatty()
 
 
 def _advance(bar: "tqdm[NoReturn]", done: int, total: int) -> None:

@@ -19,12 +19,13 @@ class VerbParser(argparse.ArgumentParser):
 
     Attributes:
         module: of a verb, whose `add` and `run` are those of the parser; None of other parsers.
-            Its arguments are added when the verb is chosen.
+            Its arguments are added by `complete`, when the verb is chosen.
     """
 
     module: Any = None
     _verbs: Any = None
     _is_parsing = False
+    _is_complete = False
 
     def add_subparsers(self, **settings: Any) -> Any:
         """Add verbs, which this class parses too."""
@@ -35,9 +36,7 @@ class VerbParser(argparse.ArgumentParser):
         """Parse all words; raise UsageError for one that is not known."""
         if self._is_parsing:  # a step of parse_known_intermixed_args, which calls this method
             return super().parse_known_args(args, namespace)
-        if self.module is not None:
-            self.module.add(self)
-            self.set_defaults(run=self.module.run)
+        self.complete()
         if self._verbs is not None:
             return super().parse_known_args(self._verb_first(args), namespace)
         self._is_parsing = True
@@ -45,6 +44,23 @@ class VerbParser(argparse.ArgumentParser):
         if unknown:
             self._refuse(unknown)
         return found, unknown
+
+    def complete(self) -> None:
+        """Add the arguments of the verb, and those that all verbs have."""
+        if self._is_complete:
+            return
+        self._is_complete = True
+        if self.module is not None:
+            self.module.add(self)
+            self.set_defaults(run=self.module.run)
+        if self._verbs is None:
+            _add_common(self)
+
+    def complete_all(self) -> None:
+        """Complete this parser and those of its verbs."""
+        self.complete()
+        for parser in () if self._verbs is None else self._verbs.choices.values():
+            parser.complete_all()
 
     def _verb_first(self, words: Sequence[str]) -> list[str]:
         """Put the verb before the options that stand before it."""
@@ -68,6 +84,16 @@ class VerbParser(argparse.ArgumentParser):
         verb, message = self.prog.partition(" ")[2], message.removeprefix("argument ")
         end = "" if message.endswith("?") else f"; {self.prog} --help lists all"
         raise UsageError(f"{verb}: {message}{end}" if verb else f"{message}{end}")
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    """Add the options of all verbs."""
+    group = parser.add_argument_group("how the command behaves")
+    group.add_argument("-q", "--quiet", action="store_true", help="print only what is asked for")
+    group.add_argument("-v", "--verbose", action="store_true", help="print what is done, and why")
+    group.add_argument(
+        "--offline", action="store_true", help="fetch nothing: no weights, no images of the web"
+    )
 
 
 def _hint(word: str, known: Iterable[str]) -> str:

@@ -1,6 +1,6 @@
 """Images -> the most probable classes of each, by a classifying network."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,7 +11,8 @@ from darknet_torch.errors import UsageError
 from darknet_torch.images import resizing
 from darknet_torch.images.limits import pixel_limit
 from darknet_torch.images.reading import ImageSource, read
-from darknet_torch.inference.streaming import Outcomes, collect, path_of, stream
+from darknet_torch.inference.sources import fetched, path_of
+from darknet_torch.inference.streaming import Errors, Outcomes, collect, stream
 from darknet_torch.network import Runnable
 from darknet_torch.text import printable
 
@@ -68,6 +69,7 @@ def classify(
     batch_size: int = 1,
     workers: int = 2,
     max_pixels: int | None = None,
+    errors: Errors = "raise",
 ) -> Classification | list[Classification]:
     """Classify one image, or several.
 
@@ -83,12 +85,14 @@ def classify(
         workers: threads that read images ahead; on a CPU, long lists are shared among them.
         max_pixels: most pixels of an image file; 0 sets no limit; None is the variable
             DARKNET_TORCH_MAX_PIXELS, or else 89 million (`PIL.Image.MAX_IMAGE_PIXELS`).
+        errors: what is done about broken images among several: "raise" the error of the first, or
+            "skip" them, with a warning each.
 
     Returns:
         The best classes of the image, or a list for several images.
 
     Raises:
-        ImageError: an image cannot be read; `Classifier.stream` goes on instead.
+        ImageError: an image cannot be read, unless broken ones are skipped.
         UsageError: the network is no classifier of images, or an argument is out of its range.
     """
     classifier = Classifier(
@@ -100,7 +104,7 @@ def classify(
         workers=workers,
         max_pixels=max_pixels,
     )
-    return collect(classifier.stream, images)
+    return collect(classifier.stream, images, errors)
 
 
 class Classifier:
@@ -150,14 +154,14 @@ class Classifier:
         """Text of all settings that the results depend on."""
         return str({"top": self.top, "leaves": self.leaves, "letterbox": self.letterbox})
 
-    def stream(self, sources: Iterable[Any]) -> Outcomes[Classification]:
-        """Yield an outcome for every image, in order; images ahead are read meanwhile."""
+    def stream(self, sources: Any) -> Outcomes[Classification]:
+        """Yield an outcome for every image, in order, read ahead; `sources` as in `classify`."""
         return stream(self, sources, self.batch_size, self.workers)
 
     def prepare(self, source: ImageSource) -> "_Prepared":
         """Read one image and bring it to the size of the network's input."""
         shape = self.network.plan.input
-        image = read(source, channels=shape.c, max_pixels=self.max_pixels)
+        image = read(fetched(source), channels=shape.c, max_pixels=self.max_pixels)
         if self.letterbox:
             pixels = resizing.letterbox(image, shape.w, shape.h)
         else:

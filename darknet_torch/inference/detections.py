@@ -19,6 +19,7 @@ from darknet_torch.images.limits import pixel_limit
 from darknet_torch.images.reading import ImageSource
 from darknet_torch.inference import detection_formats
 from darknet_torch.inference.detection_formats import Detection
+from darknet_torch.inference.sources import fetched
 from darknet_torch.text import printable, to_json
 
 __all__ = ["Detection", "Detections"]
@@ -209,7 +210,7 @@ def _open(source: ImageSource | None, d: Detections) -> Image.Image:
     if source is None:
         raise UsageError("draw: which image? these detections have no path")
     limit, known = pixel_limit(), d.width * d.height  # the image has been read once
-    image = open_image(source, max(limit, known) if limit else 0)
+    image = open_image(fetched(source), max(limit, known) if limit else 0)
     if image.size != (d.width, d.height):
         mine, other = (f"{w}x{h}" for w, h in ((d.width, d.height), image.size))
         raise UsageError(f"these detections belong to an image of {mine} pixels, not {other}")

@@ -1,6 +1,6 @@
 """Images -> detections: read, resize, forward, decode, NMS, and back to pixels."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from os import PathLike, fspath
 from typing import Any, NamedTuple
 
@@ -19,7 +19,8 @@ from darknet_torch.inference.postprocess import (
     candidates_of_boxes,
     candidates_of_detections,
 )
-from darknet_torch.inference.streaming import Outcomes, collect, path_of, stream
+from darknet_torch.inference.sources import fetched, path_of
+from darknet_torch.inference.streaming import Errors, Outcomes, collect, stream
 from darknet_torch.network import Runnable
 
 __all__ = ["NMS_KINDS", "Detector", "detect"]
@@ -43,6 +44,7 @@ def detect(
     batch_size: int = 1,
     workers: int = 2,
     max_pixels: int | None = None,
+    errors: Errors = "raise",
 ) -> Detections | list[Detections]:
     """Detect the objects in one image, or in several.
 
@@ -65,13 +67,15 @@ def detect(
         workers: threads that read images ahead; on a CPU, long lists are shared among them.
         max_pixels: most pixels of an image file; 0 sets no limit; None is the variable
             DARKNET_TORCH_MAX_PIXELS, or else 89 million (`PIL.Image.MAX_IMAGE_PIXELS`).
+        errors: what is done about broken images among several: "raise" the error of the first, or
+            "skip" them, with a warning each.
 
     Returns:
         Detections with boxes as xyxy in pixels of the image, the highest score first; a list of
         them for several images.
 
     Raises:
-        ImageError: an image cannot be read; `Detector.stream` goes on instead.
+        ImageError: an image cannot be read, unless broken ones are skipped.
         UsageError: the network has no head, or an argument is out of its range.
     """
     detector = Detector(
@@ -89,7 +93,7 @@ def detect(
         workers=workers,
         max_pixels=max_pixels,
     )
-    return collect(detector.stream, images)
+    return collect(detector.stream, images, errors)
 
 
 class Detector:
@@ -189,14 +193,14 @@ class Detector:
         values = (self.threshold, self.letterbox, self.hier_threshold, self.class_map)
         return f"{values} {self.postprocessing}"
 
-    def stream(self, sources: Iterable[Any]) -> Outcomes[Detections]:
-        """Yield an outcome for every image, in order; images ahead are read meanwhile."""
+    def stream(self, sources: Any) -> Outcomes[Detections]:
+        """Yield an outcome for every image, in order, read ahead; `sources` as in `detect`."""
         return stream(self, sources, self.batch_size, self.workers)
 
     def prepare(self, source: ImageSource) -> "_Prepared":
         """Read one image and bring it to the size of the network's input."""
         shape = self.network.plan.input
-        image = read(source, channels=shape.c, max_pixels=self.max_pixels)
+        image = read(fetched(source), channels=shape.c, max_pixels=self.max_pixels)
         fit = resizing.letterbox if self.letterbox else resizing.resize
         size = image.shape[2], image.shape[1], shape.w, shape.h
         placement = resizing.Placement(*size, self.letterbox)

@@ -4,26 +4,23 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from glob import has_magic, iglob
 from itertools import islice
-from os import PathLike, fspath
-from pathlib import Path
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from os import PathLike
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, get_args
 
 import torch
 from torch import Tensor
 
-from darknet_torch.errors import DarknetError, ImageError
-from darknet_torch.files import IMAGE_SUFFIXES, any_case
+from darknet_torch.errors import DarknetError, ImageError, UsageError, warn
+from darknet_torch.inference.sources import expand
 from darknet_torch.network import Runnable
 
 __all__ = [
+    "Errors",
     "Outcome",
     "Outcomes",
     "Task",
     "collect",
-    "expand",
-    "path_of",
     "read_ahead",
     "run_batches",
     "stream",
@@ -49,15 +46,33 @@ class Outcome(NamedTuple, Generic[R]):
 Outcomes = Generator[Outcome[R], None, None]
 
 
-def collect(run: Callable[[Iterable[Any]], Outcomes[R]], images: Any) -> R | list[R]:
-    """Return the result of one image, or a list for several; raise the first error."""
+Errors = Literal["raise", "skip"]
+"""What is done about an image that cannot be read, among several."""
+
+
+def collect(
+    run: Callable[[Iterable[Any]], Outcomes[R]], images: Any, errors: Errors = "raise"
+) -> R | list[R]:
+    """Return the result of one image, or a list for several.
+
+    Args:
+        run: images -> their outcomes.
+        images: one or several, see `expand`.
+        errors: raise the first error, or leave out broken images of several, with a warning each.
+    """
+    if errors not in get_args(Errors):
+        raise UsageError(f"errors={errors}: must be one of {', '.join(get_args(Errors))}")
     sources, many = expand(images)
     results = []
     with closing(run(sources)) as outcomes:
         for outcome in outcomes:
-            if outcome.result is None:
-                raise outcome.error or ImageError(f"{outcome.source}: cannot be read")
-            results.append(outcome.result)
+            if outcome.result is not None:
+                results.append(outcome.result)
+                continue
+            error = outcome.error or ImageError(f"{outcome.source}: cannot be read")
+            if errors == "raise" or not many:
+                raise error
+            warn(f"left out: {error}")
     return results if many else results[0]
 
 
@@ -93,8 +108,10 @@ def stream(task: Task[T, R], sources: Iterable[Any], batch_size: int, workers: i
 
     Images are prepared in threads, ahead of the batch that the network works on. Where that is
     `concurrent`, the workers share a long list: each takes some whole batches and its share of the
-    cores, so that none waits for another.
+    cores, so that none waits for another. A path stands for what it stands for in `detect`.
     """
+    if isinstance(sources, str | PathLike | Tensor):
+        sources, _ = expand(sources)
     if workers > 1 and task.network.concurrent and isinstance(sources, Sequence):
         shares = _shares(sources, batch_size, workers)
         if len(shares) >= LONG * workers:
@@ -157,37 +174,6 @@ def _outcomes(
     ]
 
 
-def expand(images: Any) -> tuple[Iterable[Any], bool]:
-    """Return the single images of an argument of `detect`, and whether it stands for several."""
-    if isinstance(images, str | PathLike):
-        return _expand_path(fspath(images))
-    if isinstance(images, Tensor) and images.dim() == 4:
-        return images.unbind(0), True
-    if isinstance(images, list | tuple):
-        return [single for each in images for single in expand(each)[0]], True
-    if isinstance(images, Iterator) and not hasattr(images, "read"):  # files iterate over lines
-        return images, True
-    return [images], False
-
-
-def _expand_path(path: str) -> tuple[list[str], bool]:
-    if Path(path).is_dir():
-        inside = sorted(
-            str(each) for each in Path(path).iterdir() if each.suffix.lower() in IMAGE_SUFFIXES
-        )
-        if not inside:
-            raise ImageError(f"{path}: no images in this folder ({' '.join(IMAGE_SUFFIXES)})")
-        return inside, True
-    if has_magic(path) and not Path(path).exists():
-        # Path.glob refuses absolute patterns
-        every = iglob(any_case(path), recursive=True)  # noqa: PTH207
-        matches = sorted(each for each in every if Path(each).is_file())
-        if not matches:
-            raise ImageError(f"{path}: no file matches")
-        return matches, True
-    return [path], False
-
-
 def read_ahead(
     work: Callable[[Any], T], sources: Iterable[Any], workers: int, most: int
 ) -> Iterator[tuple[Any, T | DarknetError]]:
@@ -202,11 +188,3 @@ def read_ahead(
                 return
             source, future = waiting.popleft()
             yield source, future.result()
-
-
-def path_of(source: Any) -> str | None:
-    """Return the path of a source, if it is a file."""
-    if isinstance(source, str | PathLike):
-        return fspath(source)
-    name = getattr(source, "name", None) or getattr(source, "filename", None)
-    return name if isinstance(name, str) and name else None

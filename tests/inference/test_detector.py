@@ -151,6 +151,35 @@ def test_a_broken_image_does_not_stop_the_rest(network, path, tmp_path) -> None:
         dt.detect(network, [path, broken])
 
 
+def test_broken_images_can_be_left_out(network, path, tmp_path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"not an image")
+    with pytest.warns(DarknetWarning, match=r"left out: .*broken\.jpg") as caught:
+        found = dt.detect(network, [path, broken, tmp_path / "none.jpg", path], errors="skip")
+    assert len(caught) == 2
+    assert isinstance(found, list)
+    assert [each.path for each in found] == [str(path)] * 2
+    with pytest.raises(ImageError, match=r"broken\.jpg"):  # of one image nothing would be left
+        dt.detect(network, broken, errors="skip")
+    with pytest.raises(UsageError, match="errors=ignore: must be one of raise, skip"):
+        dt.detect(network, path, errors="ignore")
+
+
+def test_a_stream_takes_what_detect_takes(network, path, tmp_path) -> None:
+    """A folder, a glob, a list file, one image, a batch: not the letters of a name."""
+    (tmp_path / "list.txt").write_text(f"{path}\n{path}\n")
+    detector = Detector(network)
+    one = [str(path)]
+    for source, expected in (
+        (str(tmp_path), one),
+        (tmp_path / "list.txt", 2 * one),
+        (str(tmp_path / "*.png"), one),
+        (path, one),
+    ):
+        assert [str(outcome.source) for outcome in detector.stream(source)] == expected
+    assert len(list(detector.stream(torch.rand(3, 3, 20, 20)))) == 3
+
+
 ONE_BOX = """
 [net]
 width=32

@@ -11,7 +11,7 @@ from webserver import CONTENT, DIGEST, Server, get, left_in, serve  # noqa: F401
 
 from darknet_torch.errors import DownloadError
 from darknet_torch.zoo.download import download
-from darknet_torch.zoo.http import _Redirects
+from darknet_torch.zoo.http import _Redirects, fetch_bytes
 
 
 @pytest.mark.parametrize("lengths", [True, False])
@@ -74,7 +74,7 @@ def test_only_https(server: Server, tmp_path: Path, address: str, redirected: bo
 def test_https_may_not_lead_to_this_machine() -> None:
     request = Request("https://a.test/x")
     with pytest.raises(DownloadError, match="only https"):
-        _Redirects().redirect_request(
+        _Redirects(plain=False).redirect_request(
             request, io.BytesIO(), 302, "", HTTPMessage(), "http://127.0.0.1/x"
         )
 
@@ -84,3 +84,15 @@ def test_follows_a_good_redirect(server: Server, tmp_path: Path) -> None:
     source = f"{server.url}/old"
     path = download([source], tmp_path / "x", size=len(CONTENT), digest=DIGEST)
     assert path.read_bytes() == CONTENT
+
+
+def test_images_may_come_over_plain_http(server: Server) -> None:
+    """But from the web only, whatever the server answers."""
+    server.redirects["/there"] = f"{server.url}/file"
+    assert fetch_bytes(f"{server.url}/there", len(CONTENT)) == CONTENT
+    with pytest.raises(DownloadError, match="larger than 1 MB"):
+        fetch_bytes(f"{server.url}/file", 1 << 20)
+    server.redirects["/file"] = "file:///etc/hostname"
+    for address in (f"{server.url}/there", "file:///etc/hostname", "ftp://a.test/x"):
+        with pytest.raises(DownloadError, match=r"only http and https|not allowed"):
+            fetch_bytes(address, 1 << 20)

@@ -1,0 +1,105 @@
+"""The files that detect writes for each image."""
+
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from darknet_torch.errors import UsageError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from darknet_torch.inference.detections import Detections
+
+__all__ = ["RESULT_KINDS", "ResultFolder", "kinds_of"]
+
+RESULT_KINDS = ("picture", "crops", "txt", "json", "voc", "none")
+ENDINGS = {"picture": ".jpg", "txt": ".txt", "json": ".json", "voc": ".xml"}
+FIRST_CROP = "000.jpg"
+
+
+def kinds_of(text: str) -> set[str]:
+    """Return the kinds in a list such as `picture,txt`."""
+    kinds = set(text.split(",")) - {""}
+    if wrong := kinds - set(RESULT_KINDS):
+        raise UsageError(f"--save {sorted(wrong)[0]}: must be among {', '.join(RESULT_KINDS)}")
+    return kinds - {"none"}
+
+
+class ResultFolder:
+    """The folder of results; images of one name in several folders get numbers.
+
+    Args:
+        path: the folder, made if it does not exist.
+        kinds: the files to write, of RESULT_KINDS.
+        scores: whether the lines of a .txt end with the score.
+
+    Raises:
+        UsageError: the folder cannot be made.
+    """
+
+    def __init__(self, path: Path, kinds: set[str], *, scores: bool = False) -> None:
+        self.path, self.kinds, self.scores, self.taken = path, kinds, scores, set[str]()
+        try:
+            if kinds:
+                path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--out {path}: {error.strerror}") from error
+
+    def stem(self, source: str) -> str:
+        """Return the name of an image's files, without ending: that of the image, or a number more.
+
+        It depends on the images before it, so that it is the same in a second run on them.
+        """
+        name = unquote(urlsplit(source).path) if source.startswith(("http:", "https:")) else source
+        stem = plain = Path(name).stem or "image"
+        number = 2
+        while stem in self.taken:
+            stem, number = f"{plain}-{number}", number + 1
+        self.taken.add(stem)
+        return stem
+
+    def has(self, stem: str) -> bool:
+        """Return whether all files of an image are there."""
+        paths = [self.path / f"{stem}{ENDINGS[kind]}" for kind in self.kinds & ENDINGS.keys()]
+        if self.kinds == {"crops"}:
+            paths = [self.path / f"{stem}-crops" / FIRST_CROP]  # written last
+        return bool(paths) and all(path.is_file() for path in paths)
+
+    def write(self, stem: str, source: str, detections: "Detections") -> list[Path]:
+        """Write the requested files of one image; return their paths."""
+        from darknet_torch.files import write_atomically
+
+        written = []
+        for path, content in self._contents(stem, source, detections):
+            if path.exists() and Path(source).exists() and path.samefile(source):
+                raise UsageError(f"--out {self.path}: would overwrite the image {source}")
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(path, content)
+            written.append(path)
+        return written
+
+    def _contents(
+        self, stem: str, source: str, detections: "Detections"
+    ) -> Iterator[tuple[Path, bytes | str]]:
+        """Yield the files; those that tell that an image is done come last."""
+        if "crops" in self.kinds:
+            numbered = list(enumerate(detections.crops(source)))
+            for number, crop in reversed(numbered):
+                yield self.path / f"{stem}-crops" / f"{number:03}.jpg", _jpeg(crop)
+        if "txt" in self.kinds:
+            yield self.path / f"{stem}.txt", detections.to_yolo(score=self.scores)
+        if "json" in self.kinds:
+            yield self.path / f"{stem}.json", detections.to_json()
+        if "voc" in self.kinds:
+            yield self.path / f"{stem}.xml", detections.to_voc()
+        if "picture" in self.kinds:
+            yield self.path / f"{stem}.jpg", _jpeg(detections.draw(source))
+
+
+def _jpeg(image: "Image.Image") -> bytes:
+    content = BytesIO()
+    image.save(content, "JPEG", quality=92)
+    return content.getvalue()
