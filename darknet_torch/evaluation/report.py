@@ -4,6 +4,7 @@ The figures of a detector are the dictionary of `DetectionResult.to_dict`.
 """
 
 import csv
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from typing import Any
@@ -13,11 +14,15 @@ from darknet_torch import text
 __all__ = ["classification_text", "detection_text", "to_csv", "to_json"]
 
 Figures = Mapping[str, Any]
+NONE = "-"
+"""Stands for a figure that there is not, such as the AP of small objects where none is small."""
 
 
 def detection_text(figures: Figures) -> str:
     """Return a table of the classes and the totals by every rule."""
-    return "\n".join((*_table(figures["classes"]), "", *_totals(figures)))
+    lines = [*_table(figures["classes"]), "", *_totals(figures)]
+    missing = any(re.search(rf" {NONE}(,| |$)", line) for line in lines)
+    return "\n".join([*lines, *([f"{NONE}: there is nothing to measure it on"] if missing else [])])
 
 
 def classification_text(images: int, top: Mapping[int, float]) -> str:
@@ -46,7 +51,7 @@ def _table(rows: Sequence[Figures]) -> Iterator[str]:
     for row in rows:
         if row["truths"] or row["tp"] or row["fp"]:
             counts = "  ".join(f"{row[name]:5}" for name in ("tp", "fp", "fn"))
-            shares = f"{row['precision']:9.2f}  {row['recall']:6.2f}"
+            shares = f"{_share(row['precision']):>9}  {_share(row['recall']):>6}"
             ap = f"{100 * row['ap']:6.2f}"
             yield f"{row['class']:{width}}  {row['truths']:6}  {ap}  {counts}  {shares}"
 
@@ -56,9 +61,9 @@ def _totals(figures: Figures) -> Iterator[str]:
     yield f"{figures['pictures']} pictures, {figures['truths']} truths, {len(classes)} classes"
     yield (
         f"above {darknet['confidence']:g}: {darknet['tp']} right, {darknet['fp']} wrong,"
-        f" {darknet['fn']} missed; precision {darknet['precision']:.2f},"
-        f" recall {darknet['recall']:.2f}, F1 {darknet['f1']:.2f},"
-        f" average IoU {100 * darknet['average_iou']:.2f} %"
+        f" {darknet['fn']} missed; precision {_share(darknet['precision'])},"
+        f" recall {_share(darknet['recall'])}, F1 {_share(darknet['f1'])},"
+        f" average IoU {_share(darknet['average_iou'], 100)} %"
     )
     yield from _darknet_lines(darknet)
     yield f"VOC      {_percent({'2007': voc['VOC07'], '2010': voc['VOC10']})}"
@@ -77,5 +82,10 @@ def _darknet_lines(darknet: Figures) -> Iterator[str]:
         yield f"         mAP@{iou}: {_percent(named)}"
 
 
-def _percent(figures: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {100 * value:.2f}" for name, value in figures.items()) + " %"
+def _percent(figures: Mapping[str, float | None]) -> str:
+    return ", ".join(f"{name} {_share(value, 100)}" for name, value in figures.items()) + " %"
+
+
+def _share(value: float | None, factor: int = 1) -> str:
+    """Return a figure with two decimals, or a dash where there is none."""
+    return NONE if value is None else f"{factor * value:.2f}"

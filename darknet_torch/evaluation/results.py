@@ -159,7 +159,7 @@ class DetectionResult(_Result):
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return every figure as plain Python values, shares in 0..1."""
+        """Return every figure as plain Python values, shares in 0..1, None where there is none."""
         figures = _coco_or_none(self)
         return {
             "network": self.network,
@@ -176,8 +176,14 @@ class DetectionResult(_Result):
                 "confidence": self.confidence,
                 **_counts(self.darknet.counts(self.confidence)),
             },
-            "voc": {"iou": self.iou, "VOC07": self.voc.map07, "VOC10": self.voc.map10},
-            "coco": None if figures is None else figures.figures,
+            "voc": {
+                "iou": self.iou,
+                "VOC07": _number_or_none(self.voc.map07),
+                "VOC10": _number_or_none(self.voc.map10),
+            },
+            "coco": None
+            if figures is None
+            else {name: _number_or_none(value) for name, value in figures.figures.items()},
             "classes": self.rows(),
         }
 
@@ -229,9 +235,11 @@ def _coco_or_none(result: DetectionResult) -> coco.CocoFigures | None:
     return result.coco if coco.installed() else None
 
 
-def _counts(counts: darknet.Counts) -> dict[str, float]:
-    names = ("tp", "fp", "fn", "precision", "recall", "f1")
-    return {name: getattr(counts, name) for name in names} | {"average_iou": counts.iou}
+def _counts(counts: darknet.Counts) -> dict[str, float | None]:
+    numbers = {name: getattr(counts, name) for name in ("tp", "fp", "fn")}
+    shares = {name: getattr(counts, name) for name in ("precision", "recall", "f1")}
+    shares |= {"average_iou": counts.iou}
+    return numbers | {name: _number_or_none(share) for name, share in shares.items()}
 
 
 def _number_or_none(value: float) -> float | None:

@@ -1,5 +1,6 @@
 """COCO's twelve figures and the AP of each class, computed by faster-coco-eval (extra `eval`)."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -25,7 +26,8 @@ class CocoFigures:
     """COCO's figures.
 
     Attributes:
-        figures: by name of `FIGURES`, 0..1; -1 where there is nothing to measure.
+        figures: by name of `FIGURES`, 0..1; NaN where there are no such ground truths (COCO's own
+            tool has -1).
         ap: (C,) AP of each class in 0..1, NaN for classes without ground truths.
         ap50: (C,) the same at IoU .5.
     """
@@ -70,7 +72,10 @@ def evaluate(
     run.summarize()
     precision = run.eval["precision"]  # IoU, recall, class, area, max_detections
     return CocoFigures(
-        dict(zip(FIGURES, map(float, run.stats), strict=False)),
+        {
+            name: math.nan if value < 0 else float(value)
+            for name, value in zip(FIGURES, run.stats, strict=False)
+        },
         _by_class(precision[:, :, :, 0, -1], classes),
         _by_class(precision[:1, :, :, 0, -1], classes),
     )

@@ -9,6 +9,7 @@ Difficult ground truths (the list `difficult=` in a .data file) are no false neg
 missed; detections matched to nothing else do not count.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,8 @@ class Counts:
     """True positives, false positives and false negatives above a score, of one class or of all.
 
     iou: mean IoU of the detections above the score, where a false positive counts as 0.
+
+    A share of nothing, such as the precision without detections, is NaN.
     """
 
     tp: int
@@ -185,4 +188,4 @@ def match(
 
 
 def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole else 0.0
+    return part / whole if whole else math.nan

@@ -6,6 +6,7 @@ and detections matched to them do not count. The mean is over the classes that h
 Source: VOCevaldet.m of the challenge's development kit.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +29,10 @@ ELEVEN = np.arange(0.0, 1.1, 0.1)
 
 @dataclass(frozen=True, eq=False)
 class VocFigures:
-    """AP of each class by both rules, (C,) in 0..1, NaN for classes without ground truths."""
+    """AP of each class by both rules, (C,) in 0..1, NaN for classes without ground truths.
+
+    The means are NaN where no class has any.
+    """
 
     ap07: Array
     ap10: Array
@@ -86,4 +90,4 @@ def evaluate(
 
 def _mean(ap: Array) -> float:
     known = ap[~np.isnan(ap)]
-    return float(known.mean()) if len(known) else 0.0
+    return float(known.mean()) if len(known) else math.nan

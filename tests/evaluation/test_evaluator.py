@@ -358,3 +358,22 @@ def test_the_commands_exit_status(folder: Path, capsys) -> None:
     assert main(["evaluate", "net.cfg", "net.weights", "nothing.yaml"]) == 2
     assert main(["evaluate", "net.cfg", "net.weights", "data.yaml", "more.yaml"]) == 2
     assert "must be one DATA, not 2" in capsys.readouterr().err
+
+
+def test_what_cannot_be_measured_is_none(folder: Path, network: dt.Network) -> None:
+    """No small objects; or no objects at all; or no detections."""
+    for path in Path("photos").glob("*.txt"):
+        path.write_text("0 .5 .5 .9 .9\n")
+    figures = json.loads(dt.evaluate(network, "data.yaml").to_json())
+    assert figures["coco"]["APsmall"] is figures["coco"]["ARlarge"] is None
+    assert figures["coco"]["APmedium"] is not None
+    sure = dt.evaluate(network, "data.yaml", threshold=1.0)
+    assert sure.to_dict()["darknet"]["precision"] is None
+    assert sure.to_dict()["darknet"]["recall"] == sure.to_dict()["darknet"]["f1"] == 0
+    for path in Path("photos").glob("*.txt"):
+        path.write_text("")
+    nothing = dt.evaluate(network, "data.yaml").to_dict()
+    assert set(nothing["coco"].values()) == {None}
+    assert nothing["voc"]["VOC07"] is nothing["darknet"]["recall"] is None
+    assert nothing["darknet"]["mAP"] == 0  # the mean that Darknet prints
+    assert "nan" not in str(dt.evaluate(network, "data.yaml")).lower()

@@ -67,3 +67,17 @@ def test_a_classifiers_accuracy_as_text() -> None:
 )
 def test_csv(rows: list, text: str) -> None:
     assert report.to_csv(rows) == text
+
+
+def test_a_figure_that_there_is_not_is_a_dash() -> None:
+    nothing = {"precision": None, "recall": None, "f1": None, "average_iou": None, "tp": 0}
+    row = {**FIGURES["classes"][0], "precision": None, "recall": None}  # type: ignore[index]
+    darknet = {**FIGURES["darknet"], **nothing}  # type: ignore[dict-item]
+    figures = {**FIGURES, "classes": [row], "darknet": darknet, "voc": {"VOC07": None, "VOC10": 0}}
+    coco = {**dict.fromkeys("abcdefghijk", 0.1), "l": None}
+    lines = report.detection_text({**figures, "coco": coco}).splitlines()
+    assert lines[1] == "ant         2   50.00      1      3      1          -       -"
+    assert "precision -, recall -, F1 -, average IoU - %" in lines[4]
+    assert "VOC      2007 -, 2010 0.00 %" in lines
+    assert lines[-2].endswith("k 10.00, l - %")
+    assert lines[-1] == "-: there is nothing to measure it on"
