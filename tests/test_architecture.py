@@ -39,7 +39,7 @@ LAYERS_SHARE |= {"layers.word_tree"}
 FOUNDATIONS = {
     "layers": {"layers.base", "layers.registry"},  # hands them on
     "layers.base": LAYERS_MAY | {"layers.word_tree"},
-    "layers.registry": LAYERS_MAY | {"layers.base"},
+    "layers.registry": LAYERS_MAY | {"layers.base", "parsing.hints"},
     "layers.word_tree": LAYERS_MAY | {"files"},
     "layers.activation": LAYERS_MAY | {"layers.base", "layers.registry"},
 }

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
-from typing import ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from darknet_torch.layers.base import Layer
 from darknet_torch.layers.word_tree import Tree, read_map, read_tree
 from darknet_torch.parsing.options import FileName, option
 
-__all__ = ["BoxCoder", "Cells", "Head", "anchor_pairs"]
+__all__ = ["ANCHORS_LACKING", "BoxCoder", "Cells", "Head", "anchor_numbers", "anchor_pairs"]
 
 
 class Cells(NamedTuple):
@@ -257,6 +257,14 @@ class Head(BoxCoder, ABC):
         scores = scores * self.keeps_score(scores, threshold, use_map=use_map)
         boxes = self.boxes(entries, cells)
         return Candidates(image, boxes, self.reported(objectness, threshold), scores)
+
+
+ANCHORS_LACKING = "two for each of num anchors; Darknet takes 0.5 for the others"
+
+
+def anchor_numbers(head: Any) -> int:
+    """Return how many numbers the list of anchors should have."""
+    return 2 * int(head.num)
 
 
 def anchor_pairs(anchors: tuple[float, ...], count: int) -> tuple[tuple[float, float], ...]:

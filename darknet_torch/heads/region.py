@@ -5,7 +5,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from darknet_torch.heads.base import Cells, Head, anchor_pairs
+from darknet_torch.heads.base import ANCHORS_LACKING, Cells, Head, anchor_numbers, anchor_pairs
 from darknet_torch.layers.base import Shape
 from darknet_torch.layers.registry import layer
 from darknet_torch.parsing.dialect import ALEXEYAB, PJREDDIE
@@ -23,7 +23,7 @@ class Region(Head):
     coords: int = option(4, check=lambda n: n >= 4, expected="at least 4")
     classes: int = option(20, check=lambda n: n > 0, expected="at least 1")
     num: int = option(1, check=lambda n: 0 < n <= 4096, expected="from 1 to 4096")
-    anchors: tuple[float, ...] = option(())
+    anchors: tuple[float, ...] = option((), count=anchor_numbers, lacking=ANCHORS_LACKING)
     softmax: bool = option(False)
     background: bool = option(False, only=PJREDDIE)
     tree: FileName | None = option(None)

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from darknet_torch.heads.base import Cells, Head, anchor_pairs
+from darknet_torch.heads.base import ANCHORS_LACKING, Cells, Head, anchor_numbers, anchor_pairs
 from darknet_torch.heads.nms import NmsKind
 from darknet_torch.layers.base import Shape
 from darknet_torch.layers.registry import layer
@@ -27,7 +27,9 @@ class AnchorHead(Head):
     classes: int = option(20, check=lambda n: n > 0, expected="at least 1")
     num: int = option(1, check=lambda n: 0 < n <= 4096, expected="from 1 to 4096")
     mask: tuple[int, ...] = option(lambda o: tuple(range(o.num)), comment_ends=True)
-    anchors: tuple[float, ...] = option((), comment_ends=True)
+    anchors: tuple[float, ...] = option(
+        (), comment_ends=True, count=anchor_numbers, lacking=ANCHORS_LACKING
+    )
     scale_x_y: float = option(1.0, only=ALEXEYAB)
     nms_kind: str = option("default", only=ALEXEYAB)
     beta_nms: float = option(0.6, only=ALEXEYAB)
@@ -164,7 +166,7 @@ class Yolo(AnchorHead):
 class GaussianYolo(AnchorHead):
     """[Gaussian_yolo]: x, sigma x, y, sigma y, w, sigma w, h, sigma h, objectness, classes."""
 
-    anchors: tuple[float, ...] = option(())
+    anchors: tuple[float, ...] = option((), count=anchor_numbers, lacking=ANCHORS_LACKING)
     yolo_point: Literal["center", "left_top", "right_bottom"] = option("center")
     uc_normalizer: float = option(1.0)
 

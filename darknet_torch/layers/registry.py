@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import NamedTuple, TypeVar, dataclass_transform
 
 from darknet_torch.errors import UsageError
 from darknet_torch.layers.base import Layer
 from darknet_torch.parsing.dialect import DIALECTS, Dialect
+from darknet_torch.parsing.hints import section_hint
 from darknet_torch.parsing.options import option
 from darknet_torch.parsing.parser import Section
 
@@ -76,5 +76,4 @@ def _unknown_section(name: str, entries: list[_Entry], dialect: Dialect) -> str:
     ]
     if forks:
         return f"{dialect.name} has no such section; dialect {' or '.join(forks)} takes it"
-    close = get_close_matches(name.strip("[]#").lower(), _registry, n=1, cutoff=0.5)
-    return "unknown section" + (f"; did you mean [{close[0]}]?" if close else "")
+    return f"unknown section{section_hint(name, _registry)}"

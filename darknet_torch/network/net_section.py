@@ -1,7 +1,7 @@
 """[net]: the size of the input, and the options of solver and data augmentation."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from darknet_torch.errors import ShapeError
 from darknet_torch.layers.base import Shape
@@ -12,6 +12,14 @@ from darknet_torch.parsing.parser import Section
 __all__ = ["NET_SECTIONS", "Net"]
 
 NET_SECTIONS = ("net", "network")
+
+
+def _steps(net: Any) -> int:
+    return 1 if net.policy == "steps" else 0
+
+
+def _scales(net: Any) -> int:
+    return len(net.steps) if net.policy == "steps" else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +54,10 @@ class Net:
     step: int = option(1)
     scale: float = option(1.0)
     gamma: float = option(1.0)
-    steps: tuple[int, ...] = option((), comment_ends=True)
-    scales: tuple[float, ...] = option(())
+    steps: tuple[int, ...] = option(
+        (), comment_ends=True, count=_steps, lacking="policy=steps needs one; Darknet stops there"
+    )
+    scales: tuple[float, ...] = option((), count=_scales, lacking="one for each of steps")
     seq_scales: tuple[float, ...] = option((), only=ALEXEYAB)
     sgdr_cycle: int = option(lambda o: o.max_batches, only=ALEXEYAB)
     sgdr_mult: int = option(2, only=ALEXEYAB)

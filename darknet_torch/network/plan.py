@@ -14,6 +14,7 @@ from darknet_torch.layers.registry import find
 from darknet_torch.network.net_section import NET_SECTIONS, Net
 from darknet_torch.network.node import Node
 from darknet_torch.parsing import parser
+from darknet_torch.parsing.doubts import Doubts
 from darknet_torch.parsing.options import Context, bind
 from darknet_torch.parsing.parser import Option, Section
 
@@ -175,10 +176,25 @@ def make_plan(
     Raises:
         CfgError: with file and line; ShapeError where layers do not fit.
     """
+    doubts = Doubts()
+    try:
+        return _make_plan(sections, context, replace(context, doubts=doubts), width, height)
+    finally:
+        doubts.emit()
+
+
+def _make_plan(
+    sections: Sequence[Section],
+    context: Context,
+    reading: Context,
+    width: int | None,
+    height: int | None,
+) -> Plan:
+    """Return the plan; `reading` is the context with a collection of doubts."""
     first = sections[0]
     if first.name not in NET_SECTIONS:
         raise first.error("the first section must be [net] or [network]")
-    net = bind(Net, first, context, section=first)
+    net = bind(Net, first, reading, section=first)
     for name, value in (("width", width), ("height", height)):
         if value is not None and value < 1:
             raise UsageError(f"{name}={value}: must be at least 1")
@@ -186,7 +202,7 @@ def make_plan(
     if len(sections) == 1:
         raise first.error("no layer behind it")
     layers = [
-        bind(find(each, context.dialect), each, context, section=each, dialect=context.dialect)
+        bind(find(each, context.dialect), each, reading, section=each, dialect=context.dialect)
         for each in sections[1:]
     ]
     return _connect(net, layers, context)

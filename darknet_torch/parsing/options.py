@@ -10,18 +10,18 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from difflib import get_close_matches
 from functools import cache
 from typing import Any, TypeVar, cast, get_type_hints
 
-from darknet_torch.errors import warn
 from darknet_torch.parsing.dialect import Dialect
+from darknet_torch.parsing.hints import option_hint
 from darknet_torch.parsing.parser import Option, Section
 from darknet_torch.parsing.values import Activation, Context, FileName, Mode, convert
 
 __all__ = ["Activation", "Context", "FileName", "Mode", "bind", "option", "option_names"]
 
 T = TypeVar("T")
+_LONGEST = 60
 
 
 def option(
@@ -34,6 +34,8 @@ def option(
     check: Callable[[Any], bool] | None = None,
     expected: str = "",
     comment_ends: bool = False,
+    count: Callable[[Any], int] | None = None,
+    lacking: str = "",
 ) -> Any:
     """Declare a dataclass field that is read from an option of a section.
 
@@ -46,6 +48,8 @@ def option(
         check: returns whether a value is legal.
         expected: what a legal value is, for the error: "must be {expected}".
         comment_ends: a `#` ends the list in dialects that have such lists.
+        count: of a list: returns from the other fields how many numbers it should have.
+        lacking: what Darknet does about numbers that the list lacks, for the warning.
     """
     metadata = {
         "key": key,
@@ -55,6 +59,8 @@ def option(
         "check": check,
         "expected": expected,
         "comment_ends": comment_ends,
+        "count": count,
+        "lacking": lacking,
         "default": default,
     }
     return field(default=None if callable(default) else default, metadata=metadata)
@@ -80,6 +86,8 @@ def bind(cls: type[T], section: Section, context: Context, /, **given: Any) -> T
     for spec in specs.values():
         if spec.name not in given:
             values[spec.name] = spec.read(section, context, values)
+    for spec in specs.values():
+        spec.check_count(section, context, values)
     return cls(**values)
 
 
@@ -119,6 +127,18 @@ class _Spec:
             raise section.error(f"{self.key}={option.value}: must be {expected}", line=option.line)
         return value
 
+    def check_count(self, section: Section, context: Context, values: _Values) -> None:
+        """Doubt a list that has fewer numbers than it should."""
+        count, found = self.metadata["count"], values[self.name]
+        if count is None or (expected := count(values)) <= len(found):
+            return
+        option = section.option(self.key)
+        given = "" if option is None or option.value is None else option.value
+        given = given if len(given) <= _LONGEST else f"{given[:_LONGEST]}..."
+        what = f"{self.key}={given}: {len(found)} numbers, {expected} expected"
+        line = None if option is None else option.line
+        context.doubt(section, f"{what}; {self.metadata['lacking']}", line)
+
     def _default(self, values: _Values, dialect: Dialect) -> Any:
         absent, default = self.metadata["absent"], self.metadata["default"]
         if absent is not MISSING and not dialect.knows(self.metadata["only"]):
@@ -152,17 +172,13 @@ def _check_keys(section: Section, context: Context, specs: Mapping[str, _Spec]) 
         if option.key in seen:
             _refuse_duplicate(section, context, option)
         elif problem := _unknown(option.key, context, specs):
-            error = section.error(f"{option.key}: {problem}", line=option.line)
-            if context.mode == "strict":
-                raise error
-            warn(str(error))
+            context.doubt(section, f"{option.key}: {problem}", option.line)
         seen.add(option.key)
 
 
 def _unknown(key: str, context: Context, specs: Mapping[str, _Spec]) -> str:
     if key not in specs:
-        close = get_close_matches(key, specs, n=1)
-        return "unknown option" + (f"; did you mean {close[0]}?" if close else "")
+        return f"unknown option{option_hint(key, specs)}"
     only = specs[key].metadata["only"]
     if not context.dialect.knows(only):
         return f"only {only.name} has this option, {context.dialect.name} ignores it"
@@ -172,7 +188,7 @@ def _unknown(key: str, context: Context, specs: Mapping[str, _Spec]) -> str:
 def _refuse_duplicate(section: Section, context: Context, option: Option) -> None:
     refused = not context.dialect.duplicate_keys
     rule = f"{context.dialect.name} refuses that" if refused else "the first one counts"
-    error = section.error(f"{option.key}: stands here twice, {rule}", line=option.line)
+    what = f"{option.key}: stands here twice, {rule}"
     if refused:
-        raise error
-    warn(str(error))
+        raise section.error(what, line=option.line)
+    context.doubt(section, what, option.line)

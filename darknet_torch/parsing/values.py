@@ -4,10 +4,10 @@ Numbers are read as C's atoi and atof read them: the digits at the start count, 
 and a text that does not start with a number is 0.
 """
 
+import re
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
-from difflib import get_close_matches
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -15,12 +15,15 @@ from darknet_torch.errors import CfgError, UsageError
 from darknet_torch.files import is_file
 from darknet_torch.parsing.c_numbers import atof, atoi
 from darknet_torch.parsing.dialect import DIALECTS, Dialect
+from darknet_torch.parsing.doubts import Doubts
+from darknet_torch.parsing.hints import activation_hint, word_hint
 from darknet_torch.parsing.parser import Option, Section
 
 __all__ = ["Activation", "Context", "FileName", "Mode", "convert"]
 
 Mode = Literal["strict", "normal", "darknet"]
 LARGEST_FLOAT = 3.4028235e38
+_DASHES = tuple("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe63\uff0d")
 
 
 class Activation(str):
@@ -79,15 +82,26 @@ class Context:
         mode: "strict" (unknown options are errors), "normal" (they are warnings) or "darknet"
             (an unknown activation or word is what Darknet takes it for).
         folders: extra search folders for the files that options name.
+        doubts: collects what is doubtful; None warns at once.
     """
 
     dialect: Dialect
     mode: Mode = "normal"
     folders: tuple[Path, ...] = ()
+    doubts: Doubts | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):
             raise UsageError(f"mode {self.mode!r}: must be one of {', '.join(get_args(Mode))}")
+
+    def doubt(self, section: Section, what: str, line: int | None = None) -> None:
+        """Note something doubtful, or raise CfgError in mode "strict"; see `Doubts.add`."""
+        if self.mode == "strict":
+            raise section.error(what, line=line)
+        doubts = self.doubts or Doubts()
+        doubts.add(section, what, line)
+        if doubts is not self.doubts:
+            doubts.emit()
 
 
 def convert(hint: Any, text: str, option: Option, section: Section, context: Context) -> Any:
@@ -122,6 +136,7 @@ def _without_none(hint: Any) -> Any:
 
 def _integer(text: str, option: Option, section: Section, context: Context) -> int:
     value = atoi(text)
+    _check_number(text, _ONLY_INTEGER, value, option, section, context)
     if not -(2**31) <= value < 2**31:
         raise _too_large(text, option, section)
     return value
@@ -129,9 +144,34 @@ def _integer(text: str, option: Option, section: Section, context: Context) -> i
 
 def _real(text: str, option: Option, section: Section, context: Context) -> float:
     value = atof(text)
+    _check_number(text, _ONLY_NUMBER, value, option, section, context)
     if abs(value) > LARGEST_FLOAT:
         raise _too_large(text, option, section)
     return value
+
+
+_ONLY_INTEGER = re.compile(r"\s*[+-]?\d+(\.0*)?(?![\d.,eE])")
+_ONLY_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(?![\d.,eE])")
+
+
+def _check_number(
+    text: str,
+    pattern: re.Pattern[str],
+    value: float,
+    option: Option,
+    section: Section,
+    context: Context,
+) -> None:
+    """Doubt a text that C reads as a number, and people do not."""
+    if pattern.match(text) or not text:  # behind the last comma of a list there may be nothing
+        return
+    if text.lstrip()[:1] in _DASHES:
+        what = "begins with a typographic dash, which is no minus"
+    elif text[0].isalpha():
+        what = "is a word, not a number"
+    else:
+        what = "is not a number of this kind"
+    context.doubt(section, f"{option.key}={option.value}: {what}; read as {value:g}", option.line)
 
 
 def _too_large(text: str, option: Option, section: Section) -> CfgError:
@@ -147,8 +187,7 @@ def _activation(text: str, option: Option, section: Section, context: Context) -
     if others:
         hint = f"dialect {' or '.join(others)} knows it, {context.dialect.name} does not"
     else:
-        close = get_close_matches(text.partition("#")[0], context.dialect.activations, n=1)
-        hint = "unknown" + (f"; did you mean {close[0]}?" if close else "")
+        hint = activation_hint(text, context.dialect.activations, DIALECTS)
     raise section.error(
         f'activation={text}: {hint} (Darknet computes relu then; mode="darknet" does too)',
         line=option.line,
@@ -162,10 +201,9 @@ def _word(kind: Any, text: str, option: Option, section: Section, context: Conte
         return text
     if context.mode == "darknet":
         return None
-    close = get_close_matches(text, words, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
     raise section.error(
-        f"{option.key}={text}: must be one of {', '.join(words)}{hint}", line=option.line
+        f"{option.key}={text}: must be one of {', '.join(words)}{word_hint(text, words)}",
+        line=option.line,
     )
 
 

@@ -92,7 +92,7 @@ def test_unknown_activation() -> None:
         read(Activation, "leeky")
     with pytest.raises(CfgError, match="dialect alexeyab or hank-ai knows it, pjreddie does not"):
         read(Activation, "mish", PJREDDIE)
-    with pytest.raises(CfgError, match=r"activation=qqqqqqq: unknown \("):
+    with pytest.raises(CfgError, match=r"activation=qqqqqqq: unknown; there are elu, gelu"):
         read(Activation, "qqqqqqq", mode="strict")
     assert read(Activation, "leeky", mode="darknet") == "relu"
     assert read(Activation, "mish", PJREDDIE, "darknet") == "relu"
