@@ -1,7 +1,6 @@
 """The weights file: header, then float32 values, layer after layer in the order of the cfg.
 
-    int32 major, minor, revision    little endian
-    int32 or int64 seen             64 bits from version 0.2 on (the dialect has the exceptions)
+    header                          16 or 20 bytes, see `weights_header`
     float32 ...                     the plan's segments in order, without gaps, to the file's end
 
 If major or minor is above 1000, the matrices of connected layers are stored transposed.
@@ -26,10 +25,10 @@ from darknet_torch.files import atomic
 from darknet_torch.layers.base import Segment
 from darknet_torch.network.network import Header, Network, tie_shared
 from darknet_torch.network.plan import Plan
+from darknet_torch.network.weights_header import header_bytes, read_header
 from darknet_torch.network.weights_layout import FileSlot, file_slots, layer_count, readable
-from darknet_torch.parsing.dialect import Dialect
 
-__all__ = ["initialize", "read", "read_header", "write"]
+__all__ = ["initialize", "read", "write"]
 
 
 def read(
@@ -60,10 +59,8 @@ def read(
         if not stat.S_ISREG(status.st_mode):
             raise WeightsError(f"{path}: is not a regular file")
         size = status.st_size
-        header, header_bytes = read_header(file, path, network.plan.context.dialect)
-        floats, layers = readable(
-            network.plan, path, size - header_bytes, cutoff=cutoff, partial=partial
-        )
+        header, length = read_header(file, path, network.plan, size, cutoff)
+        floats, layers = readable(network.plan, path, size - length, cutoff=cutoff, partial=partial)
         buffer = torch.from_numpy(np.empty(floats, dtype="<f4"))  # numpy requests huge pages
         _fill(file, buffer, path)
     slots = [
@@ -115,53 +112,6 @@ def initialize(network: Network, *, only_missing: bool = False) -> None:
     for module in network.layers.modules():
         if isinstance(module, nn.BatchNorm2d) and module.num_batches_tracked is not None:
             module.num_batches_tracked = torch.zeros((), dtype=torch.int64)
-
-
-def read_header(file: FileIO, path: Path, dialect: Dialect) -> tuple[Header, int]:
-    """Read the header of a weights file.
-
-    Args:
-        file: the open file, at its start; it is left at the first float.
-        path: of the file, for messages.
-        dialect: decides the width of `seen`.
-
-    Returns:
-        The header, and its length in bytes (16 or 20).
-
-    Raises:
-        WeightsError: the file is not a weights file.
-    """
-    start = file.read(20)
-    _check_header(start, path)
-    major, minor, revision = struct.unpack("<iii", start[:12])
-    wide = dialect.seen_is_wide(major, minor)
-    length = 20 if wide else 16
-    if len(start) < length:
-        raise _short_header(path, length, start)
-    (seen,) = struct.unpack("<Q" if wide else "<I", start[12:length])
-    file.seek(length)
-    return Header(major, minor, revision, seen), length
-
-
-def _check_header(start: bytes, path: Path) -> None:
-    if not start:
-        raise WeightsError(f"{path}: is empty")
-    if len(start) < 16:
-        raise _short_header(path, 16, start)
-    if all(32 <= byte < 127 or byte in b"\t\r\n" for byte in start):
-        kind = "a web page" if start.lstrip().startswith(b"<") else "a text"
-        raise WeightsError(f"{path}: is {kind}, not a weights file; download it again")
-    major, minor, revision = struct.unpack("<iii", start[:12])
-    if not all(0 <= number <= 10_000 for number in (major, minor, revision)):
-        raise WeightsError(
-            f"{path}: is no weights file: its version would be {major}.{minor}.{revision}"
-        )
-
-
-def _short_header(path: Path, length: int, start: bytes) -> WeightsError:
-    return WeightsError(
-        f"{path}: ends inside its header: {length} bytes expected, {len(start)} in the file"
-    )
 
 
 def _open(path: Path) -> FileIO:
@@ -232,7 +182,7 @@ def _set(owner: nn.Module, name: str, values: Tensor) -> None:
 
 
 def _write_all(network: Network, file: BinaryIO, layers: int) -> None:
-    file.write(_header_bytes(network.header, network.plan.context.dialect))
+    file.write(header_bytes(network.header, network.plan.context.dialect))
     for slot in _stored(network.plan):
         if slot.node.index < layers:
             owner, name = _owner(network, slot)
@@ -240,11 +190,6 @@ def _write_all(network: Network, file: BinaryIO, layers: int) -> None:
             if tensor.is_meta:
                 raise WeightsError(f"{slot}: has no values yet")
             file.write(_file_bytes(tensor, slot.segment, network.header))
-
-
-def _header_bytes(header: Header, dialect: Dialect) -> bytes:
-    wide = dialect.seen_is_wide(header.major, header.minor)
-    return struct.pack("<iiiQ" if wide else "<iiiI", *header)
 
 
 def _file_bytes(tensor: Tensor, segment: Segment, header: Header) -> memoryview:

@@ -11,6 +11,9 @@ from darknet_torch.network.plan import Node, Plan
 __all__ = ["FileSlot", "file_slots", "layer_count", "readable"]
 
 
+_FEW = 4
+
+
 @dataclass(frozen=True)
 class FileSlot:
     """A tensor of the network and where its values start among the file's floats."""
@@ -69,9 +72,12 @@ def readable(
         layers, expected = _layers_within(plan, path, available), available
     if cutoff is None and (available > expected or rest):
         more = f" and {rest} bytes" if rest else ""
+        hint = "it belongs to another cfg (or cutoff=N reads only the first N layers)"
+        if rest or available - expected <= _FEW:
+            hint = "so few more are no layer: its header is not Darknet's, or it is damaged"
         raise WeightsError(
             f"{path}: too long: the network has {expected} floats, the file {available}{more};"
-            f" it belongs to another cfg (or cutoff=N reads only the first N layers)"
+            f" {hint}"
         )
     return expected, layers
 

@@ -9,7 +9,7 @@ The weights of yolov4-tiny (24 MB) are fetched at the first run and kept. It pri
     person                 2    1.00       1.00    1.00
     cat                    2    1.00       1.00    1.00
     cup                    2    1.00       1.00    1.00
-    spoon                  2    0.12       0.00    0.00
+    spoon                  2    0.12       none    0.00
     diningtable            2    1.00       1.00    0.50
     mean over these classes 0.82 (VOC 2010), 0.83 (VOC 2007)
     at a score of 0.25: 7 true positives, 1 false positives, 3 false negatives
@@ -76,9 +76,11 @@ def main() -> None:
     print(f"{'class':16} objects      AP  precision  recall")
     for row in result.rows():
         if row["truths"]:
+            # without any detection there is no precision
+            precision = "none" if row["precision"] is None else f"{row['precision']:.2f}"
             print(
                 f"{row['class']:16} {row['truths']:7d} {row['ap']:7.2f}"
-                f" {row['precision']:10.2f} {row['recall']:7.2f}"
+                f" {precision:>10} {row['recall']:7.2f}"
             )
     print(
         f"mean over these classes {result.voc.map10:.2f} (VOC 2010),"
