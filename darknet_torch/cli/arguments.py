@@ -1,20 +1,21 @@
 """Arguments that several verbs share, and how they load the network of those arguments."""
 
 import argparse
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypedDict
 
+from darknet_torch.cli.output import inform
 from darknet_torch.cli.progress import download_bar
+from darknet_torch.cli.roles import check_cfg, check_weights, is_weights, names_beside
 from darknet_torch.errors import UsageError
 from darknet_torch.parsing.dialect import DIALECTS
 from darknet_torch.parsing.options import Mode
+from darknet_torch.parsing.parser import read_names
 
 if TYPE_CHECKING:
     from darknet_torch.inference.converted import Converted
     from darknet_torch.network import Network, Runnable
 
 __all__ = [
-    "WEIGHTS",
     "add_cfg",
     "add_engine",
     "add_trust",
@@ -26,10 +27,6 @@ __all__ = [
     "plan_options",
     "take_weights",
 ]
-
-
-WEIGHTS = (".weights", ".safetensors", ".pt", ".pth")
-"""Endings of files that hold a network's values."""
 
 
 def add_cfg(parser: argparse.ArgumentParser) -> None:
@@ -81,8 +78,10 @@ def load_any(options: argparse.Namespace, engine: str | None = None) -> "Network
     """Load the network or converted file that the arguments name; `engine` runs the latter."""
     from darknet_torch.loading import load
 
+    check_cfg(options.cfg, options.weights)
+    check_weights(options.cfg, options.weights)
     with download_bar(options.cfg) as progress:
-        return load(
+        network = load(
             options.cfg,
             options.weights,
             names=options.names,
@@ -91,18 +90,30 @@ def load_any(options: argparse.Namespace, engine: str | None = None) -> "Network
             progress=progress,
             **plan_options(options),
         )
+    if not network.names and network.plan.heads:
+        _take_names(network, options.cfg)
+    return network
+
+
+def _take_names(network: "Network | Converted", cfg: str) -> None:
+    """Take the class names of the one file in the cfg's folder that has as many."""
+    path = names_beside(cfg, network.plan.classes)
+    if path is not None:
+        inform(f"class names: {path}, which lies beside the cfg (--names names another)")
+        network.names = read_names(path)
 
 
 def take_weights(
-    options: argparse.Namespace, endings: Sequence[str] = WEIGHTS, among: str = "images"
+    options: argparse.Namespace, among: str = "images", *, converted: bool = True
 ) -> None:
     """Take the weights from the first of the other words: `VERB my.cfg my.weights ...`.
 
-    among: the argument that holds those words.
+    among: the argument that holds those words; converted: whether it may be a converted file.
     """
     words = getattr(options, among)
-    if options.weights is None and words and words[0].lower().endswith(tuple(endings)):
+    if options.weights is None and words and is_weights(options.cfg, words[0], converted=converted):
         options.weights = words.pop(0)
+    check_cfg(options.cfg, options.weights, words)
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:

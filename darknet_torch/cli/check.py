@@ -7,6 +7,7 @@ import argparse
 import warnings
 
 from darknet_torch.cli.arguments import add_cfg, plan_options
+from darknet_torch.cli.roles import check_cfg, check_weights
 from darknet_torch.errors import DarknetError
 from darknet_torch.text import printable
 
@@ -37,9 +38,11 @@ def _check(options: argparse.Namespace) -> str:
     from darknet_torch.loading import load, plan
     from darknet_torch.network import as_network
 
+    check_cfg(options.cfg, options.weights)
     if options.weights is None:
         layers = plan(options.cfg, **plan_options(options))
         return f"{options.cfg}: {len(layers)} layers, {layers.floats:,} weights wanted"
+    check_weights(options.cfg, options.weights)
     loaded = load(
         options.cfg,
         options.weights,

@@ -8,7 +8,6 @@ import argparse
 from typing import TYPE_CHECKING
 
 from darknet_torch.cli.arguments import (
-    WEIGHTS,
     add_cfg,
     add_trust,
     load_runnable,
@@ -50,9 +49,8 @@ def _options() -> list[str]:
 def run(options: argparse.Namespace) -> int:
     """Classify all images; report the broken ones at the end."""
     from darknet_torch.inference.classifier import Classifier
-    from darknet_torch.inference.engines import ENDINGS
 
-    take_weights(options, (*WEIGHTS, *ENDINGS))
+    take_weights(options)
     classifier = Classifier(load_runnable(options), **given(options, _options()))
     return show_all(batches(options.images), classifier.stream, _text, as_json=options.json)
 

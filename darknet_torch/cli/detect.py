@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darknet_torch.cli.arguments import (
-    WEIGHTS,
     add_cfg,
     add_engine,
     load_runnable,
@@ -62,13 +61,12 @@ def _options() -> list[str]:
 def run(options: argparse.Namespace) -> int:
     """Detect on all images; report the broken ones at the end."""
     from darknet_torch.inference.detector import Detector
-    from darknet_torch.inference.engines import ENDINGS
     from darknet_torch.loading import cfg_folder
 
     kinds = kinds_of(options.save)
     if options.skip_existing and not kinds:
         raise UsageError("--skip-existing: no files are looked for with --save none")
-    take_weights(options, (*WEIGHTS, *ENDINGS))
+    take_weights(options)
     detector = Detector(load_runnable(options), **given(options, _options()))
     folder = ResultFolder(Path(options.out), kinds, scores=options.scores)
     stems = deque[str]()

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darknet_torch.cli.arguments import (
-    WEIGHTS,
     add_cfg,
     add_engine,
     load_runnable,
@@ -69,11 +68,10 @@ def run(options: argparse.Namespace) -> int:
     """Evaluate; print and write the results; list the problems of the data."""
     from darknet_torch import distributed
     from darknet_torch.extras import require
-    from darknet_torch.inference.engines import ENDINGS
 
     if options.plots:
         require("matplotlib", "plot")  # before hours of work, not after
-    take_weights(options, (*WEIGHTS, *ENDINGS), among="data")
+    take_weights(options, among="data")
     if len(options.data) != 1:
         raise UsageError(f"must be one DATA, not {len(options.data)}: {' '.join(options.data)}")
     if options.device == "cuda":

@@ -7,6 +7,7 @@ import argparse
 
 from darknet_torch.cli.arguments import add_cfg, plan_options
 from darknet_torch.cli.output import print_json
+from darknet_torch.cli.roles import check_cfg
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +21,7 @@ def run(options: argparse.Namespace) -> int:
     from darknet_torch.loading import plan
     from darknet_torch.network.summary import summarize
 
+    check_cfg(options.cfg, None)
     summary = summarize(plan(options.cfg, **plan_options(options)))
     if options.json:
         print_json(summary.to_dict())

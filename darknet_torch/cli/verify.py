@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     from darknet_torch.errors import UsageError
     from darknet_torch.exporters.verification import verify
 
-    take_weights(options)
+    take_weights(options, converted=False)
     if not options.images:
         raise UsageError("verify: the converted file is missing")
     file, *images = options.images

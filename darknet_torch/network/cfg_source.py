@@ -66,6 +66,9 @@ class CfgSource:
             UsageError: the cfg has no zoo entry.
             DownloadError: the weights cannot be fetched.
         """
+        path = self._path_or_text()
+        if self.entry is None and not self.is_text and not is_file(path):
+            zoo.find_model(self.name)  # raises an error with the nearest name
         if self.entry is None:
             raise UsageError(
                 f"{'<cfg>' if self.is_text else self.name}: no weights given; load(cfg, weights)"
