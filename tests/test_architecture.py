@@ -35,13 +35,14 @@ BEHIND_HEADS = set(STAGES[STAGES.index("heads") + 1 :])
 """What asks layers and heads for facts, and knows none of them."""
 LAYERS_MAY = {"errors", "parsing.parser", "parsing.dialect", "parsing.options"}
 LAYERS_SHARE = {"layers.base", "layers.registry", "layers.blocks", "layers.activation"}
-LAYERS_SHARE |= {"layers.word_tree"}
+LAYERS_SHARE |= {"layers.traced", "layers.word_tree"}
 FOUNDATIONS = {
     "layers": {"layers.base", "layers.registry"},  # hands them on
     "layers.base": LAYERS_MAY | {"layers.word_tree"},
     "layers.registry": LAYERS_MAY | {"layers.base", "parsing.hints"},
     "layers.word_tree": LAYERS_MAY | {"files"},
-    "layers.activation": LAYERS_MAY | {"layers.base", "layers.registry"},
+    "layers.activation": LAYERS_MAY | {"layers.base", "layers.registry", "layers.traced"},
+    "layers.traced": set(),
 }
 
 
@@ -171,7 +172,7 @@ BEHIND = rf"({'|'.join(sorted(BEHIND_HEADS))})(\..+)?"
 def test_nothing_behind_the_heads_knows_a_layer_or_a_head(path: Path) -> None:
     """Only their bases, the registry, and the building blocks that have no section."""
     known = {"layers", "layers.base", "layers.registry", "layers.word_tree"}
-    known |= {"layers.activation", "layers.blocks"}
+    known |= {"layers.activation", "layers.blocks", "layers.traced"}
     known |= {"heads", "heads.base", "heads.boxes", "heads.nms"}
     for line, name in imports(path):
         assert name.partition(".")[0] not in ("layers", "heads") or name in known, (
@@ -411,8 +412,10 @@ STANDS_FOR = {
     "inference/test_detector": "inference.postprocess inference.streaming",
     "inference/test_generator": "cli.generate",
     "network/test_checkpoint_file": "network.key_matching",
-    "network/test_network": "network.node network.plan network.schedule",
+    "network/test_network": "network.node network.plan network.runnable network.schedule"
+    " network.state",
     "network/test_weights_file": "network.weights_layout",
+    "speed/test_dtypes": "inference.sample",
     "speed/test_onednn": "speed.inductor",
     "speed/test_optimized": "speed.packed_layers",
     "test_answer_keys": " ".join(

@@ -27,6 +27,7 @@ from darknet_torch.metrics import top_k
 from darknet_torch.metrics.curves import check_points
 from darknet_torch.metrics.tables import DetectionTable
 from darknet_torch.network import Runnable
+from darknet_torch.network.eval_mode import in_eval_mode
 from darknet_torch.progress import Progress
 from darknet_torch.text import printable
 
@@ -223,7 +224,7 @@ def _records(
 
     The others are among its problems.
     """
-    with distributed.process_group() as group:
+    with distributed.process_group() as group, in_eval_mode(task.network):
         records = collect_records(task, dataset, RunSettings(cache, progress, group))
     problems = tuple(
         Problem(

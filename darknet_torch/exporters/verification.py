@@ -18,17 +18,17 @@ from darknet_torch.errors import UsageError
 from darknet_torch.exporters.stored_weights import has_weights, relative_error, weight_errors
 from darknet_torch.exporters.tracing import prepared
 from darknet_torch.heads.boxes import iou
-from darknet_torch.images.reading import read
-from darknet_torch.images.resizing import resize
 from darknet_torch.inference import engines
 from darknet_torch.inference.converted import Converted
 from darknet_torch.inference.detections import Detections
 from darknet_torch.inference.detector import Detector
 from darknet_torch.inference.metadata import read_origin
+from darknet_torch.inference.sample import as_input, sample_image
 from darknet_torch.inference.streaming import run_batches
-from darknet_torch.loading import cfg_folder, load
+from darknet_torch.loading import load
 from darknet_torch.network import Network, Runnable, as_network
 from darknet_torch.network.checkpoint_file import ENDINGS, has_ending
+from darknet_torch.network.eval_mode import in_eval_mode
 from darknet_torch.network.folding import fold
 from darknet_torch.network.origin import Origin
 
@@ -108,8 +108,20 @@ def verify(
     Raises:
         UsageError: the file cannot be run, is not trusted, or is of another network.
     """
-    network, path = as_network(network), Path(path)
-    images = list(images) or [_sample(network)]
+    plain = as_network(network)
+    with in_eval_mode(plain):
+        return _report(plain, Path(path), images, engine, bound, trusted)
+
+
+def _report(
+    network: Network,
+    path: Path,
+    images: Sequence[Any],
+    engine: str | None,
+    bound: float | None,
+    trusted: bool,
+) -> Report:
+    images = list(images) or [sample_image(network)]
     if not engines.is_converted(path):
         if engine is not None:
             raise UsageError(f"{path}: no engine runs it; {engine} takes converted files")
@@ -129,14 +141,6 @@ def verify(
     if network.plan.heads:
         checks += _detections(network, converted, images, limit)
     return Report(tuple(checks))
-
-
-def _sample(network: Network) -> Any:
-    """Return the image for a comparison where none is given."""
-    shape = network.plan.input
-    if shape.is_vector or shape.c in (1, 3):
-        return cfg_folder() / "sample.jpg"
-    return torch.rand(tuple(shape), generator=torch.Generator().manual_seed(0))
 
 
 def _of_weights(network: Network, path: Path, images: Sequence[Any], bound: float) -> Report:
@@ -184,7 +188,7 @@ def _outputs(
     names: Sequence[str] = (),
 ) -> list[Check]:
     worst: dict[int, float] = {}
-    for x in (_input(network, image) for image in images):
+    for x in (as_input(network, image) for image in images):
         with torch.inference_mode():
             pairs = zip(_tuple(other(x)), _tuple(plain(x)), strict=True)
         for number, (actual, expected) in enumerate(pairs):
@@ -193,16 +197,6 @@ def _outputs(
         Check(names[number] if names else f"output {number}", error, bound)
         for number, error in worst.items()
     ]
-
-
-def _input(network: Network, image: Any) -> Tensor:
-    """Return the image as the network's input, (1, C, H, W) or (1, inputs)."""
-    shape = network.plan.input
-    if network.plan.heads:
-        return Detector(network).prepare(image).pixels[None]
-    if shape.is_vector:
-        return torch.rand(1, shape.c, generator=torch.Generator().manual_seed(0))
-    return resize(read(image, channels=shape.c), shape.w, shape.h)[None]
 
 
 def _tuple(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:

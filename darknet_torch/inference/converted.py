@@ -9,6 +9,7 @@ anything on this machine: they are loaded only where the caller says that they a
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from darknet_torch.errors import UsageError
 from darknet_torch.inference.engines import first_line, start
 from darknet_torch.network import Contents
+from darknet_torch.network.float32 import float32_products
 from darknet_torch.network.origin import Origin
 from darknet_torch.network.plan import Plan
 
@@ -49,10 +51,19 @@ class Converted(nn.Module):
     ) -> None:
         super().__init__()
         self.plan, self.names, self.engine, self.path = plan, tuple(names), engine, path
-        self.origin = origin
+        self.origin, self.trusted = origin, trusted
         self._must_suit_engine()
         self._must_suit_plan()
         self._run = start(path, engine, trusted=trusted)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copy and pickle it without the engine's session, which reads the file again."""
+        return self.__dict__ | {"_run": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore what `__getstate__` returned; UsageError where the file is gone."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._run = start(self.path, self.engine, trusted=self.trusted)
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -101,7 +112,8 @@ class Converted(nn.Module):
         """
         self._must_take(tuple(x.shape))
         x = x.float().cpu()
-        outputs = [self._outputs(part) for part in self._batches(x)]
+        with float32_products(x.device):  # of the engine torch; others have settings of their own
+            outputs = [self._outputs(part) for part in self._batches(x)]
         if self.contents == "detections":
             return torch.cat([_numbered(rows, i) for i, (rows,) in enumerate(outputs)])
         joined = tuple(torch.cat(parts) for parts in zip(*outputs, strict=True))

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from darknet_torch.errors import UsageError
 from darknet_torch.network import Network
+from darknet_torch.network.eval_mode import in_eval_mode
 
 __all__ = ["generate"]
 
@@ -45,12 +46,13 @@ def generate(
         raise UsageError("temperature, length: must not be negative")
     random = torch.Generator().manual_seed(random_seed) if random_seed is not None else None
     state = None
-    for byte in seed:
-        output, state = network.step(_one_hot(byte, size, network), state)
-    for _ in range(length):
-        byte = _choose(_probabilities(output), temperature, random)
-        yield byte
-        output, state = network.step(_one_hot(byte, size, network), state)
+    with in_eval_mode(network):
+        for byte in seed:
+            output, state = network.step(_one_hot(byte, size, network), state)
+        for _ in range(length):
+            byte = _choose(_probabilities(output), temperature, random)
+            yield byte
+            output, state = network.step(_one_hot(byte, size, network), state)
 
 
 def _one_hot(byte: int, size: int, network: Network) -> Tensor:

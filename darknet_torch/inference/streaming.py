@@ -14,6 +14,7 @@ from torch import Tensor
 from darknet_torch.errors import DarknetError, ImageError, UsageError, warn
 from darknet_torch.inference.sources import expand
 from darknet_torch.network import Runnable
+from darknet_torch.network.eval_mode import in_eval_mode
 
 __all__ = [
     "Errors",
@@ -108,10 +109,16 @@ def stream(task: Task[T, R], sources: Iterable[Any], batch_size: int, workers: i
 
     Images are prepared in threads, ahead of the batch that the network works on. Where that is
     `concurrent`, the workers share a long list: each takes some whole batches and its share of the
-    cores, so that none waits for another. A path stands for what it stands for in `detect`.
+    cores, so that none waits for another. A path stands for what it stands for in `detect`. A
+    network in training mode computes in eval mode, and is back in training mode at the end.
     """
     if isinstance(sources, str | PathLike | Tensor):
         sources, _ = expand(sources)
+    with in_eval_mode(task.network):
+        yield from _stream(task, sources, batch_size, workers)
+
+
+def _stream(task: Task[T, R], sources: Iterable[Any], batch_size: int, workers: int) -> Outcomes[R]:
     if workers > 1 and task.network.concurrent and isinstance(sources, Sequence):
         shares = _shares(sources, batch_size, workers)
         if len(shares) >= LONG * workers:

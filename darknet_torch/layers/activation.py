@@ -12,6 +12,7 @@ from torch import Tensor
 
 from darknet_torch.layers.base import Layer
 from darknet_torch.layers.registry import layer
+from darknet_torch.layers.traced import is_jit_traced
 from darknet_torch.parsing.dialect import PJREDDIE
 from darknet_torch.parsing.options import Activation, option
 
@@ -89,9 +90,10 @@ def activate(name: str, x: Tensor, *, in_place: bool = False) -> Tensor:
     Args:
         name: Darknet's name of it.
         x: (B, C, H, W) or (B, N).
-        in_place: overwrite x where that is possible; without effect where gradients are enabled.
+        in_place: overwrite x where that is possible; without effect where gradients are enabled,
+            and in traces, which would otherwise depend on that.
     """
-    if in_place and not torch.is_grad_enabled():
+    if in_place and not (torch.is_grad_enabled() or is_jit_traced()):
         return _IN_PLACE.get(name, _FUNCTIONS[name])(x)
     return _FUNCTIONS[name](x)
 

@@ -27,7 +27,7 @@ from darknet_torch.parsing.dialect import ALEXEYAB, PJREDDIE, Dialect
 from darknet_torch.parsing.options import option
 from darknet_torch.parsing.parser import Section
 
-__all__ = ["Function", "Layer", "Segment", "Shape", "absolute_index", "is_traced", "window_count"]
+__all__ = ["Function", "Layer", "Segment", "Shape", "absolute_index", "window_count"]
 
 
 class Shape(NamedTuple):
@@ -283,12 +283,3 @@ def absolute_index(number: int, index: int) -> int:
     if not 0 <= source < index:
         raise ValueError(f"layer {number} is not one of the {index} layers before it")
     return source
-
-
-def is_traced(x: object) -> bool:
-    """Return whether a compiler or tracer is running: sizes may be symbolic then.
-
-    Comparing symbolic sizes would tie the traced program to one size.
-    """
-    tracing = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    return tracing or isinstance(x, torch.fx.Proxy)

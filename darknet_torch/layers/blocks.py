@@ -34,7 +34,8 @@ class BatchNorm(nn.BatchNorm2d):
         """Normalise (B, C, H, W) per channel."""
         if self.training or self.running_var is None:
             return super().forward(x)
-        variance = self.running_var.float() if x.itemsize < 4 else self.running_var
+        variance = self.running_var
+        variance = variance.float() if variance.itemsize < 4 else variance
         variance = (variance.clamp_min(0).sqrt() + self.eps).square()  # would be 0 in float16
         others = (self.running_mean, self.weight, self.bias)
         mean, weight, bias = (cast(Tensor, each).to(variance.dtype) for each in others)

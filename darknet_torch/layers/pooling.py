@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from darknet_torch.layers.base import Layer, Shape, is_traced, window_count
+from darknet_torch.layers.base import Layer, Shape, window_count
 from darknet_torch.layers.blocks import Blur
 from darknet_torch.layers.registry import layer
+from darknet_torch.layers.traced import is_traced
 from darknet_torch.parsing.dialect import ALEXEYAB
 from darknet_torch.parsing.options import option
 

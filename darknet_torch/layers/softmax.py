@@ -29,9 +29,11 @@ class Softmax(Layer):
 
     def build(self, *shapes: Shape) -> nn.Module:
         """Return the module; it reads the word tree, so that a missing file is an error here."""
-        if (tree := self.word_tree) is not None and len(tree) != shapes[0].size:
+        if (tree := self.word_tree) is None:
+            return super().build(*shapes)
+        if len(tree) != shapes[0].size:
             raise self.section.error(f"tree= has {len(tree)} classes, not {shapes[0].size}")
-        return super().build(*shapes)
+        return _TreeSoftmax(tree, self.temperature)
 
     @property
     def class_file(self) -> str | None:
@@ -44,9 +46,18 @@ class Softmax(Layer):
         return None if self.tree is None else read_tree(self.tree.resolve())
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Compute the probabilities."""
-        x = inputs[0].flatten(1)
-        if (tree := self.word_tree) is not None:
-            return tree.softmax(x, self.temperature)
-        groups = torch.unflatten(x, 1, (self.groups, -1)) / self.temperature
+        """Compute the probabilities of equal groups."""
+        groups = torch.unflatten(inputs[0].flatten(1), 1, (self.groups, -1)) / self.temperature
         return torch.softmax(groups, dim=-1).flatten(1)
+
+
+class _TreeSoftmax(nn.Module):
+    """A softmax over the groups of a word tree, whose table moves with the network: -> (B, n)."""
+
+    def __init__(self, tree: Tree, temperature: float) -> None:
+        super().__init__()
+        self.tree, self.temperature = tree, temperature
+        self.register_buffer("group_of", tree.group_of.clone(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.tree.softmax(x.flatten(1), self.temperature, self.get_buffer("group_of"))

@@ -59,12 +59,17 @@ class Tree:
         depths = torch.tensor(depth, device="cpu")
         return tuple((depths == level).nonzero()[:, 0] for level in range(1, max(depth) + 1))
 
-    def softmax(self, x: Tensor, temperature: float = 1.0) -> Tensor:
-        """Compute the softmax of each group over the last axis: (..., C) -> (..., C)."""
+    def softmax(
+        self, x: Tensor, temperature: float = 1.0, group_of: Tensor | None = None
+    ) -> Tensor:
+        """Compute the softmax of each group over the last axis: (..., C) -> (..., C).
+
+        group_of: the tree's table where x is; None copies it there.
+        """
         rows = self._rows(x / temperature)
-        groups = self.group_of.to(x.device)
-        powers = (rows - self._over_groups("amax", rows.detach())[groups]).exp()
-        return self._back(powers / self._over_groups("sum", powers)[groups], x)
+        groups = self.group_of.to(x.device) if group_of is None else group_of
+        powers = (rows - self._over_groups("amax", rows.detach(), groups)[groups]).exp()
+        return self._back(powers / self._over_groups("sum", powers, groups)[groups], x)
 
     def absolute(self, p: Tensor) -> Tensor:
         """Multiply each conditional probability by those of all ancestors: (..., C) -> (..., C)."""
@@ -87,8 +92,9 @@ class Tree:
             (...) int64: the class index that the walk ends at.
         """
         rows = self._rows(p)
-        best = self._over_groups("amax", rows)
-        first = self._first_of_best(rows, best)
+        groups = self.group_of.to(p.device)
+        best = self._over_groups("amax", rows, groups)
+        first = self._first_of_best(rows, best, groups)
         column = torch.arange(rows.shape[1], device=p.device)
         child_group = self.child_group.to(p.device)
         group, reached = torch.zeros_like(column), first[0]
@@ -109,20 +115,21 @@ class Tree:
     def _back(self, rows: Tensor, like: Tensor) -> Tensor:
         return rows.t().reshape(like.shape)
 
-    def _over_groups(self, reduction: Literal["amax", "sum"], rows: Tensor) -> Tensor:
+    def _over_groups(
+        self, reduction: Literal["amax", "sum"], rows: Tensor, groups: Tensor
+    ) -> Tensor:
         """Maximum or sum of each group, (C, N) -> (C, N); rows after the last group are unused.
 
         They exist because OpenCV scatters into a tensor of the same shape only.
         """
-        groups = self.group_of.to(rows.device)[:, None].expand_as(rows)
         totals = torch.full_like(rows, -torch.inf if reduction == "amax" else 0.0)
-        return totals.scatter_reduce(0, groups, rows, reduction)
+        return totals.scatter_reduce(0, groups[:, None].expand_as(rows), rows, reduction)
 
-    def _first_of_best(self, rows: Tensor, best: Tensor) -> Tensor:
+    def _first_of_best(self, rows: Tensor, best: Tensor, groups: Tensor) -> Tensor:
         """The first class of each group that has the group's maximum, (C, N) int64."""
-        is_best = rows == best[self.group_of.to(rows.device)]
+        is_best = rows == best[groups]
         rank = torch.arange(len(self), 0, -1, device=rows.device, dtype=torch.float32)
-        return len(self) - self._over_groups("amax", is_best * rank[:, None]).long()
+        return len(self) - self._over_groups("amax", is_best * rank[:, None], groups).long()
 
 
 def read_tree(path: str | PathLike[str]) -> Tree:

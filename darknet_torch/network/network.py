@@ -1,36 +1,22 @@
 """Plan -> network: a plain nn.Module whose forward is one loop over a fixed schedule."""
 
 import math
-from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from darknet_torch.errors import UsageError
-from darknet_torch.layers.base import Shape, is_traced
+from darknet_torch.layers.base import Shape
+from darknet_torch.layers.traced import is_jit_traced, is_symbolic, is_traced
+from darknet_torch.network.float32 import float32_products
 from darknet_torch.network.plan import Plan
+from darknet_torch.network.runnable import Contents, Runnable
 from darknet_torch.network.schedule import Step, schedule
+from darknet_torch.network.state import State, state_of, state_shapes
 
-__all__ = [
-    "Contents",
-    "Header",
-    "Network",
-    "RawNetwork",
-    "Runnable",
-    "State",
-    "as_network",
-    "tie_shared",
-]
-
-State = dict[int, tuple[Tensor, ...]]
-Contents = Literal["raw", "boxes", "detections"]
-"""What a network or a converted file returns.
-
-raw: the maps before the heads, a tuple of (B, c, h, w), or the last layer's output (B, ...);
-boxes: (B, N, 4) xyxy in fractions of the input, and scores (B, N, classes);
-detections: (K, 7), after NMS: index of the image in the batch, box, score, class index.
-"""
+__all__ = ["Header", "Network", "RawNetwork", "as_network", "tie_shared"]
 
 
 class Header(NamedTuple):
@@ -40,45 +26,6 @@ class Header(NamedTuple):
     minor: int = 2
     revision: int = 5
     seen: int = 0
-
-
-class Runnable(Protocol):
-    """What computes the outputs of images: a Network, an optimized one, or a converted file."""
-
-    @property
-    def plan(self) -> Plan:
-        """Its layers and shapes."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of its classes; () where they are not known."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes; its input must be there."""
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The type that it computes in."""
-
-    @property
-    def input_dtype(self) -> torch.dtype:
-        """The type of the images that it takes."""
-
-    @property
-    def contents(self) -> Contents:
-        """What it returns: see `Contents`."""
-
-    @property
-    def letterbox(self) -> bool:
-        """Whether a detector's images keep their aspect ratio unless the caller decides."""
-
-    @property
-    def concurrent(self) -> bool:
-        """Whether several threads may call it at once, and gain."""
-
-    def __call__(self, x: Tensor, /) -> Any:
-        """Run a batch (B, C, H, W) in 0..1, or (B, inputs)."""
 
 
 class RawNetwork(nn.Module):
@@ -126,7 +73,7 @@ class Network(RawNetwork):
         self._state: State = {}
         self._steps = schedule(plan, plan.outputs)
         self._all_steps = schedule(plan, tuple(range(len(plan))))
-        self._state_shapes = {(plan.input.h, plan.input.w): _state_shapes(plan)}
+        self._state_shapes = {(plan.input.h, plan.input.w): state_shapes(plan)}
         self.eval()
 
     @property
@@ -175,6 +122,8 @@ class Network(RawNetwork):
         """
         if not self.stateful:
             return self._result(self._run(self._steps, x, {}))
+        if is_jit_traced():
+            raise UsageError("a trace would freeze the state that the network keeps")
         result, self._state = self.step(x, self._state)
         return result
 
@@ -221,21 +170,13 @@ class Network(RawNetwork):
 
     def _run(self, steps: Sequence[Step], x: Tensor, state: State) -> dict[int, Tensor]:
         """Run the layers; `state` is updated in place."""
-        size = (self.plan.input.h, self.plan.input.w)
-        if not is_traced(x):
-            x, size = self.check(x)
-        outputs, state_shapes = {-1: x}, self._state_shapes[size]
-        for step in steps:
-            module, inputs = self.layers[step.index], [outputs[index] for index in step.inputs]
-            if step.index in state_shapes:
-                before = _state_of(step.index, x, state_shapes[step.index], state)
-                outputs[step.index], *after = module(*inputs, *before)
-                state[step.index] = tuple(after)
-            else:
-                outputs[step.index] = module(*inputs)
-            for index in step.drop:
-                del outputs[index]
-        return outputs
+        if is_traced(x):
+            run = _explaining(_run_steps) if is_symbolic(x) else _run_steps
+            shapes = self._state_shapes[self.plan.input.h, self.plan.input.w]
+            return run(self.layers, steps, x, shapes, state)
+        x, size = self.check(x)
+        with float32_products(x.device):
+            return _run_steps(self.layers, steps, x, self._state_shapes[size], state)
 
     def check(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Return the input, and its height and width; UsageError if the shape is wrong."""
@@ -248,7 +189,7 @@ class Network(RawNetwork):
             raise UsageError(f"input {tuple(x.shape)}: must be (B, {expected.c}, H, W)")
         size = (x.shape[2], x.shape[3])
         if size not in self._state_shapes:
-            self._state_shapes[size] = _state_shapes(self.plan.resized(*size))
+            self._state_shapes[size] = state_shapes(self.plan.resized(*size))
         return x, size
 
 
@@ -271,21 +212,41 @@ def as_network(network: Runnable) -> Network:
     raise UsageError(f"a Network is needed, as load gives it for weights, not one of type {kind}")
 
 
-def _state_shapes(plan: Plan) -> dict[int, tuple[Shape, ...]]:
-    """Return the state's shapes of each recurrent layer."""
-    shapes = {node.index: node.layer.state(*node.input_shapes) for node in plan}
-    return {index: each for index, each in shapes.items() if each}
+def _run_steps(
+    layers: nn.ModuleList,
+    steps: Sequence[Step],
+    x: Tensor,
+    shapes: dict[int, tuple[Shape, ...]],
+    state: State,
+) -> dict[int, Tensor]:
+    """Return the outputs that no step drops; `state` is updated in place.
+
+    shapes: of the state of each recurrent layer.
+    """
+    outputs = {-1: x}
+    for step in steps:
+        module, inputs = layers[step.index], [outputs[index] for index in step.inputs]
+        if step.index in shapes:
+            before = state_of(step.index, x, shapes[step.index], state)
+            outputs[step.index], *after = module(*inputs, *before)
+            state[step.index] = tuple(after)
+        else:
+            outputs[step.index] = module(*inputs)
+        for index in step.drop:
+            del outputs[index]
+    return outputs
 
 
-def _state_of(index: int, x: Tensor, shapes: tuple[Shape, ...], state: State) -> tuple[Tensor, ...]:
-    """Return a layer's state, zeros where there is none yet."""
-    expected = [(len(x), *(shape[:1] if shape.is_vector else shape)) for shape in shapes]
-    if index not in state:
-        return tuple(x.new_zeros(shape) for shape in expected)
-    actual = [tuple(each.shape) for each in state[index]]
-    if actual != expected:
-        raise UsageError(
-            f"input {tuple(x.shape)}: the network's state is of another batch or size,"
-            f" {actual[0]}, not {expected[0]}; reset() forgets it"
-        )
-    return state[index]
+def _explaining(run: Callable[..., dict[int, Tensor]]) -> Callable[..., dict[int, Tensor]]:
+    """Let a function that torch.fx traces raise an error that says what to do instead."""
+
+    def call(*arguments: Any) -> dict[int, Tensor]:
+        try:
+            return run(*arguments)
+        except (TypeError, ValueError, RuntimeError) as error:  # of which torch.fx raises all
+            raise UsageError(
+                "torch.fx.symbolic_trace cannot follow this network, whose layers ask for sizes;"
+                " torch.export.export(network, (images,)) can"
+            ) from error
+
+    return call

@@ -24,8 +24,9 @@ from os import PathLike
 from typing import Any, Self, get_args
 
 from darknet_torch.errors import WeightsError
-from darknet_torch.network.network import Contents, Header, Network
+from darknet_torch.network.network import Header, Network
 from darknet_torch.network.plan import Plan
+from darknet_torch.network.runnable import Contents
 from darknet_torch.parsing.options import Mode
 from darknet_torch.text import printable
 from darknet_torch.version import __version__

@@ -9,7 +9,7 @@ import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, NewType, Union, get_args, get_origin
 
 from darknet_torch.errors import CfgError, UsageError
 from darknet_torch.files import is_file
@@ -26,8 +26,8 @@ LARGEST_FLOAT = 3.4028235e38
 _DASHES = tuple("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe63\uff0d")
 
 
-class Activation(str):
-    """The name of an activation that the dialect has."""
+Activation = NewType("Activation", str)
+"""The name of an activation that the dialect has."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ is defined here too: its schema, its output shape, and its lowering in Inductor.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from itertools import count
 from threading import Lock
@@ -109,9 +109,24 @@ class PackedConv:
         if bias is not None:
             bias = bias.detach().to(torch.float32 if self.dtype == torch.bfloat16 else self.dtype)
         self.bias = bias
-        self.activation = FUSED[activation]
+        self.activation = activation
         self.key, self.traced_shape = next(_KEYS), tuple(shape)
         PACKED_CONVS[self.key] = self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle it with plain weights; packed ones are memory of oneDNN."""
+        padding, stride, dilation, groups = self.arguments
+        make = partial(
+            PackedConv,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+            activation=self.activation,
+            layout=self.layout,
+        )
+        _, shape = next(iter(self._packed))
+        return make, (self._dense().clone(), self.bias, shape)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Convolve, add biases, activate."""
@@ -121,7 +136,7 @@ class PackedConv:
             y = torch.ops.darknet_torch.packed_conv(x, stand_ins[self.key], self.key)
         else:
             y = _onednn()._convolution_pointwise(
-                x, self.weight(x.shape), self.bias, *self.arguments, *self.activation, ""
+                x, self.weight(x.shape), self.bias, *self.arguments, *FUSED[self.activation], ""
             )
         return cast(Tensor, y)
 
@@ -130,9 +145,11 @@ class PackedConv:
         packed = self._packed.get((torch.get_num_threads(), tuple(shape)))
         if packed is None:
             with _PACKING:
-                dense = next(iter(self._packed.values())).to_dense()
-                packed = self._pack(dense.view(self.size), shape)
+                packed = self._pack(self._dense(), shape)
         return packed
+
+    def _dense(self) -> Tensor:
+        return next(iter(self._packed.values())).to_dense().view(self.size)
 
     def _pack(self, dense: Tensor, shape: Sequence[int]) -> Tensor:
         """Pack the weights for this shape; of equal layouts only one is kept."""
@@ -202,7 +219,7 @@ def register_lowering() -> None:
         conv, bias = PACKED_CONVS[key], PACKED_CONVS[key].bias
         if bias is not None:
             bias = virtualized.V.graph.add_tensor_constant(bias, f"packed_conv_{key}_bias")
-        arguments = (*conv.arguments, *conv.activation, "")
+        arguments = (*conv.arguments, *FUSED[conv.activation], "")
         return ir.TensorBox.create(mkldnn.ConvolutionUnary.create(x, weight, bias, *arguments))
 
 

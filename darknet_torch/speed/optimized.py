@@ -7,41 +7,40 @@ convolutions, for some seconds (per size of input) of compiling.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module, util
 from threading import Lock
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from darknet_torch.errors import UsageError, warn
-from darknet_torch.layers.blocks import ConvBlock
+from darknet_torch.layers.traced import is_jit_traced, is_symbolic
 from darknet_torch.network import Network, Runnable, as_network
+from darknet_torch.network.float32 import Products, float32_products
 from darknet_torch.network.folding import fold
 from darknet_torch.network.network import RawNetwork
+from darknet_torch.speed.dtypes import (
+    DTYPES,
+    Dtype,
+    computed_in,
+    layer_dtypes,
+    run_sample,
+    type_name,
+    warn_if_rough,
+)
 from darknet_torch.speed.inductor import Outputs, compiled_for
-from darknet_torch.speed.onednn import computes_natively
 from darknet_torch.speed.packed_layers import packed
 from darknet_torch.speed.winograd import WinogradConv
 
 __all__ = ["Optimized", "optimize"]
 
-Dtype = Literal["float32", "bfloat16", "float16"]
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 PATIENCE = 16
 """Number of calls after which a shape of input other than the first is compiled too."""
 MOST_SHAPES = 8
 """Most shapes that are compiled; others run without."""
-LONG_SUM = 288
-"""Products in a long sum: 32 channels of 3 x 3. bfloat16's errors of 0.4 % cancel in it."""
-MOSTLY_LONG = 0.9
-"""Share of long sums from which on a network is computed in bfloat16 throughout.
-
-In networks of fewer channels the short sums would move the boxes; in float32 they do not. Layers
-that read the image are always float32: the error of their few weights is the same everywhere."""
 
 
 def optimize(
@@ -61,7 +60,9 @@ def optimize(
         dtype: the type that it computes in. Where the processor does not multiply float16 or
             bfloat16 there is one DarknetWarning, and it is float32, which is faster there than an
             emulation. In networks of few channels, such as mobilenets, bfloat16 is for long sums
-            only.
+            only; layers whose values come near the end of float16 stay in float32. If the outputs
+            for the sample image are far from those in float32, a DarknetWarning names the layer.
+            "tf32" is float32 whose factors a graphics card may round to 10 bits of mantissa.
         compile: let Inductor compile, at the first call (5 to 50 s); where no C++ compiler is
             installed there is one DarknetWarning, and all is as with False. The first shape of
             input is compiled at once, another when it has come often, the rest runs as with False.
@@ -86,7 +87,15 @@ def optimize(
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=layout)
     compiled = compile and not folded.stateful and _can_compile(folded)
-    return Optimized(folded, layout, _computed_in(folded, DTYPES[dtype]), compiled=compiled)
+    products: Products = "tf32" if dtype == "tf32" and folded.device.type == "cuda" else "ieee"
+    kind = computed_in(folded, dtype)
+    sample = None if kind == torch.float32 else run_sample(folded)
+    dtypes = [kind] * len(folded.plan) if sample is None else layer_dtypes(folded, kind, sample)
+    optimized = Optimized(folded, layout, kind, dtypes, compiled=compiled, products=products)
+    if sample is not None:
+        rough = run_sample(optimized.network, optimized.input_dtype)
+        warn_if_rough(rough, sample, folded.plan, kind)
+    return optimized
 
 
 class Optimized(RawNetwork):
@@ -102,22 +111,49 @@ class Optimized(RawNetwork):
     """
 
     def __init__(
-        self, folded: Network, layout: torch.memory_format, dtype: torch.dtype, *, compiled: bool
+        self,
+        folded: Network,
+        layout: torch.memory_format,
+        dtype: torch.dtype,
+        dtypes: Sequence[torch.dtype],
+        *,
+        compiled: bool,
+        products: Products = "ieee",
     ) -> None:
         super().__init__()
         self.plan, self.names, self.layout, self.dtype = folded.plan, folded.names, layout, dtype
-        self.device = folded.device
+        self.device, self.products = folded.device, products
         self.compiles = compiled
         if folded.stateful:
             self.network = folded.to(dtype)
         else:
-            self.network = packed(folded, _dtypes(folded, dtype), layout, compiled=compiled)
+            self.network = packed(folded, dtypes, layout, compiled=compiled)
         self.one_by_one = any(isinstance(each, WinogradConv) for each in self.network.layers)
         self.input_dtype = dtype if folded.stateful else torch.float32
         self._runners: dict[tuple[int, ...], Callable[[Tensor], Outputs]] = {}
         self._calls: Counter[tuple[int, ...]] = Counter()
         self._lock = Lock()
         self.eval()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copy and pickle it without its programs, which are made again when they are needed."""
+        return self.__dict__ | {"_runners": {}, "_calls": Counter(), "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore what `__getstate__` returned."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._lock = Lock()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Optimized":
+        """Refuse to move: `to`, `half`, `cuda` and their kind all come here."""
+        here = torch.empty(0, dtype=self.dtype, device=self.device)
+        there = fn(here)
+        if (there.dtype, there.device) != (here.dtype, here.device):
+            raise UsageError(
+                f"an optimized network stays on {here.device} and in {type_name(here.dtype)}; for"
+                f" {there.device} and {type_name(there.dtype)}, optimize the Network again"
+            )
+        return self
 
     @property
     def concurrent(self) -> bool:
@@ -127,6 +163,8 @@ class Optimized(RawNetwork):
     @torch.inference_mode()
     def forward(self, x: Tensor) -> Outputs:
         """Compute what `Network.forward` does: (B, channels, H, W) in 0..1 -> float32 raw maps."""
+        if is_symbolic(x) or is_jit_traced():
+            raise UsageError("an optimized network cannot be traced; trace or export its Network")
         x, _ = self.network.check(x)
         x = x.to(self.device, self.input_dtype)
         if x.dim() == 4:
@@ -140,11 +178,16 @@ class Optimized(RawNetwork):
 
     def _outputs(self, x: Tensor) -> tuple[Tensor, ...]:
         run = self._runners.get(tuple(x.shape))
-        if run is None:
-            makes = not self.network.stateful and (self.compiles or self.device.type == "cuda")
-            run = self._run_locked if makes else self.network
-        outputs = run(x)
+        if isinstance(run, _CudaGraph):  # which has recorded how it multiplies
+            outputs = run(x)
+        else:
+            with float32_products(self.device, self.products):
+                outputs = (run or self._without_runner())(x)
         return tuple(y.float() for y in ((outputs,) if isinstance(outputs, Tensor) else outputs))
+
+    def _without_runner(self) -> Callable[[Tensor], Outputs]:
+        makes = not self.network.stateful and (self.compiles or self.device.type == "cuda")
+        return self._run_locked if makes else self.network
 
     def reset(self) -> None:
         """Forget the state of recurrent layers."""
@@ -199,33 +242,6 @@ class _CudaGraph:
         self.x.copy_(x)
         self.graph.replay()
         return self.y.clone() if isinstance(self.y, Tensor) else tuple(y.clone() for y in self.y)
-
-
-def _dtypes(folded: Network, dtype: torch.dtype) -> list[torch.dtype]:
-    """Return the type that each layer computes in."""
-    if dtype != torch.bfloat16:
-        return [dtype] * len(folded.plan)
-    long = [_is_long(layer) for layer in folded.layers]
-    flops = [
-        node.layer.flops(*node.input_shapes) if isinstance(layer, ConvBlock) else 0
-        for node, layer in zip(folded.plan, folded.layers, strict=True)
-    ]
-    if sum(n for n, each in zip(flops, long, strict=True) if each) >= MOSTLY_LONG * sum(flops):
-        long = [-1 not in node.inputs for node in folded.plan]
-    return [torch.bfloat16 if each else torch.float32 for each in long]
-
-
-def _is_long(layer: nn.Module) -> bool:
-    return isinstance(layer, ConvBlock) and layer.conv.weight[0].numel() >= LONG_SUM
-
-
-def _computed_in(network: Network, dtype: torch.dtype) -> torch.dtype:
-    """Return the requested type, or float32 with a DarknetWarning if the processor lacks it."""
-    if computes_natively(network.device, dtype):
-        return dtype
-    name = str(dtype).removeprefix("torch.")
-    warn(f"{name}: this processor does not multiply it; computing in float32")
-    return torch.float32
 
 
 def _can_compile(network: Network) -> bool:

@@ -1,5 +1,8 @@
 """Converted files as networks."""
 
+import copy
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,16 @@ def test_a_file_tells_its_network(small_network: Network) -> None:
     Path("other.names").write_text("cat\ndog\n")
     assert dt.load("net.onnx", names="other.names").names == ("cat", "dog")
     assert dt.load("net.onnx", width=96, height=128).input_size == (96, 128)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda file: pickle.loads(pickle.dumps(file))])
+def test_copies(small_network: Network, copied: Callable[[Converted], Converted]) -> None:
+    """The engine reads the file again."""
+    dt.export(small_network, "net.onnx")
+    file, x = dt.load("net.onnx"), torch.rand(1, 3, 64, 64)
+    assert isinstance(file, Converted)
+    for one, two in zip(file(x), copied(file)(x), strict=True):
+        assert torch.equal(one, two)
 
 
 def test_files_of_others(small_network: Network) -> None:

@@ -5,9 +5,11 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import keys
 import pytest
 import torch
 import torch.nn.functional as F
+from constants import strange_constants
 from torch import Tensor, nn
 
 import darknet_torch as dt
@@ -452,6 +454,47 @@ def test_fx() -> None:
     with torch.no_grad():
         for one, other in zip(traced(image(2)), network(image(2)), strict=True):
             assert torch.equal(one, other)
+
+
+def test_fx_says_what_it_cannot_follow() -> None:
+    network = dt.build("yolov3-tiny", width=64, height=64)  # its pooling asks for sizes
+    with pytest.raises(UsageError, match=r"symbolic_trace cannot follow .* torch\.export"):
+        torch.fx.symbolic_trace(network)
+
+
+def test_jit_traces_are_checked() -> None:
+    """The second trace, without gradients, is the same."""
+    network, x = small(), image()
+    traced = torch.jit.trace(network, x)  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        for one, other in zip(traced(x), network(x), strict=True):
+            assert torch.equal(one, other)
+    recurrent = dt.build("[net]\ninputs=4\n[gru]\noutput=5\n")
+    with pytest.raises(UsageError, match="a trace would freeze the state"):
+        torch.jit.trace(recurrent, torch.rand(1, 4))  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("name", [name for name in keys.mini_names() if "/" not in name][::3])
+def test_constants_are_buffers(name: str, tmp_path: Path) -> None:
+    """Else they would not move to a card, or would be copied there at each pass."""
+    key = keys.mini(name)
+    key.write_weights(tmp_path / "w")
+    network = key.load(tmp_path / "w")
+    shape = network.plan.input
+    x = torch.rand(2, shape.c) if shape.is_vector else torch.rand(2, *shape)
+    assert not strange_constants(network, network, x)
+
+
+def test_tables_of_word_trees_are_buffers(tmp_path: Path) -> None:
+    (tmp_path / "t.tree").write_text("a -1\nb -1\nc 0\nd 0\n")
+    (tmp_path / "t.cfg").write_text("[net]\ninputs=4\n[softmax]\ntree=t.tree\n")
+    network, x = dt.build(tmp_path / "t.cfg"), torch.rand(2, 4)
+    assert not strange_constants(network, network, x)
+    tree = network.plan[0].layer.word_tree
+    assert tree is not None
+    with torch.no_grad():
+        assert torch.equal(network(x), tree.softmax(x))
+    assert strange_constants(network, tree.softmax, x)  # which takes its own table
 
 
 NAMES = ["yolov2-tiny", "yolov3-tiny", "yolov4-tiny"]

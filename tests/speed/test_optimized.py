@@ -1,7 +1,10 @@
 """Optimised networks: the same numbers from faster programs."""
 
+import copy
+import pickle
 import time
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from darknet_torch.network import Network
 from darknet_torch.speed.onednn import is_supported
 from darknet_torch.speed.optimized import PATIENCE, Optimized, optimize
 from darknet_torch.speed.packed_layers import PackedConvBlock
+from darknet_torch.speed.winograd import WinogradConv
 
 MODELS = keys.SHARED / "models"
 PHOTOS = sorted((keys.SHARED / "photos").glob("*.jpg"))
@@ -79,6 +83,44 @@ def test_real_models(name: str) -> None:
     fast = optimize(network, compile=False)
     assert worst(fast, network, images(network)) < 1e-5
     assert worst(fast, network, images(network, 1, more=1)) < 1e-5
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda fast: pickle.loads(pickle.dumps(fast))])
+@pytest.mark.parametrize("compiles", [False, True])
+def test_copies(small: Network, compiles: bool, copied: Callable[[Optimized], Optimized]) -> None:
+    """Packed weights and compiled programs are made anew."""
+    fast, x = optimize(small, compile=compiles), images(small)
+    expected = fast(x)
+    other = copied(fast)
+    for one, two in zip(expected, other(x), strict=True):
+        assert torch.equal(one, two)
+    assert other.compiles == compiles
+
+
+def test_copies_of_winograd_convolutions() -> None:
+    conv = "[convolutional]\nfilters=128\nsize=3\npad=1\nactivation=leaky\n"
+    network = dt.build(f"[net]\nwidth=64\nheight=64\nchannels=3\n{3 * conv}")
+    fast = optimize(network, compile=False)
+    assert any(isinstance(each, WinogradConv) for each in fast.network.layers)
+    x = images(network)
+    assert torch.equal(fast(x), pickle.loads(pickle.dumps(fast))(x))
+
+
+def test_stays_where_it_is(small: Network) -> None:
+    fast = optimize(small, compile=False)
+    assert fast.to("cpu") is fast and fast.float() is fast
+    for move in (fast.double, fast.half, lambda: fast.to("meta")):
+        with pytest.raises(UsageError, match=r"stays on cpu and in float32; for .* optimize the N"):
+            move()
+    assert worst(fast, small, images(small)) < 2e-6
+
+
+def test_is_not_traced(small: Network) -> None:
+    fast = optimize(small, compile=False)
+    with pytest.raises(UsageError, match="an optimized network cannot be traced"):
+        torch.jit.trace(fast, images(small))  # type: ignore[no-untyped-call]
+    with pytest.raises(UsageError, match="an optimized network cannot be traced"):
+        torch.fx.symbolic_trace(fast)
 
 
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
