@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from darknet_torch.errors import UsageError
+from darknet_torch.inference.converted_outputs import check_outputs
 from darknet_torch.inference.engines import first_line, start
 from darknet_torch.network import Contents
 from darknet_torch.network.float32 import float32_products
@@ -52,6 +53,7 @@ class Converted(nn.Module):
         super().__init__()
         self.plan, self.names, self.engine, self.path = plan, tuple(names), engine, path
         self.origin, self.trusted = origin, trusted
+        self._sized = plan
         self._must_suit_engine()
         self._must_suit_plan()
         self._run = start(path, engine, trusted=trusted)
@@ -127,8 +129,17 @@ class Converted(nn.Module):
             outputs = self._run(x.contiguous().numpy())
         except Exception as error:  # engines have errors of their own
             raise UsageError(f"{self.path}: {self.engine}: {first_line(error)}") from error
-        # OpenCV gives None for a tensor without values
-        return [torch.zeros(0, 7) if y is None else torch.as_tensor(y) for y in outputs]
+        plan = self.plan if self.plan.input.is_vector else self._plan_of_size(*x.shape[2:])
+        try:
+            return check_outputs(outputs, plan, self.contents, len(x))
+        except UsageError as error:
+            raise UsageError(f"{self.path}: {error}") from None
+
+    def _plan_of_size(self, height: int, width: int) -> Plan:
+        """Return the plan for a size of input; the last one is kept."""
+        if (self._sized.input.h, self._sized.input.w) != (height, width):
+            self._sized = self.plan.resized(height, width)
+        return self._sized
 
     def _must_take(self, shape: tuple[int, ...]) -> None:
         expected = self.plan.input
@@ -147,6 +158,8 @@ class Converted(nn.Module):
             )
 
     def _must_suit_plan(self) -> None:
+        if self.contents != "raw" and not self.plan.heads:
+            raise UsageError(f"{self.path}: contents {self.contents}: its cfg has no head")
         exported, size = self.origin.input, str(self.plan.input)
         if not self.origin.dynamic_size and exported and exported != size:
             raise UsageError(

@@ -82,7 +82,7 @@ def _try_all(
     for source in sources:
         try:
             return _fetch(source, path, sizes, digest, progress)
-        except (DownloadError, OSError) as error:
+        except (DownloadError, OSError, ValueError) as error:
             _log.info("%s: %s: %s", path.name, source, error)
             failures.append(f"{source}: {error}")
     address = next((source for source in sources if isinstance(source, str)), sources[0])

@@ -26,6 +26,8 @@ TIMEOUT = 30.0
 """Seconds without a single byte after which a connection counts as dead."""
 CHUNK = 1 << 18
 """Bytes per read."""
+LENGTH = re.compile("[0-9]{1,18}")
+"""A number of bytes that there can be; of longer ones Python makes no number."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _AGENT = "darknet-torch"  # pjreddie.com answers 403 to urllib's own
 
@@ -158,7 +160,8 @@ class _Redirects(HTTPRedirectHandler):
 
     def check(self, url: str, before: str = "") -> None:
         """Allow https, http if `plain`, and http to this machine but by a redirect from https."""
-        parts = urlsplit(url)
+        with _errors():
+            parts = urlsplit(url)
         local = parts.hostname in _LOOPBACK and not before.startswith("https:")
         if parts.scheme == "https" or (parts.scheme == "http" and (self.plain or local)):
             return
@@ -183,7 +186,7 @@ def _receive(
     response: HTTPResponse, part: Path, start: int, sizes: Sequence[int], progress: Progress | None
 ) -> None:
     length = response.headers.get("Content-Length", "")
-    total = start + int(length) if length.isdecimal() else None
+    total = start + int(length) if LENGTH.fullmatch(length) else None
     if total is not None and total not in sizes:
         raise DownloadError(f"has {total} bytes, not {' or '.join(map(str, sizes[-2:]))}")
     copy_stream(response.read1, part, start, sizes, progress, total)
@@ -193,7 +196,7 @@ def _receive(
 def _errors() -> Iterator[None]:
     try:
         yield
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: of a malformed address
         reason = getattr(error, "reason", None) or str(error) or type(error).__name__
         code = f"{error.code} " if isinstance(error, HTTPError) else ""
         raise DownloadError(f"{code}{reason}") from error

@@ -7,13 +7,13 @@ archive pip cannot be used: whatever its flags, `pip download` runs the archive'
 configured with (the simple repository API, PEP 503), and the archive is only read.
 """
 
+import gzip
 import hashlib
 import os
 import re
 import sys
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,7 +34,12 @@ MAX_ARCHIVE = 1 << 30
 """Largest size of a source archive in bytes."""
 MAX_PAGE = 1 << 24
 """Bytes that are read of a page of the index."""
-_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError)
+MAX_UNPACKED = 4 << 30
+"""Largest size of a source archive when it is unpacked, in bytes."""
+MAX_READ = 1 << 26
+"""Bytes that a header in a source archive may ask for."""
+PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""How wheels are packed; other ways take as much memory as the archive says."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +78,11 @@ def extract(
                 if size not in sizes:
                     raise DownloadError(f"{source.member} has {size} bytes, not {sizes[-1]}")
                 copy_stream(stream.read, part, 0, sizes, progress, size)
-    except _BROKEN as error:
-        raise DownloadError(str(error)) from error
+    except DownloadError:
+        raise
+    except Exception as error:  # a damaged archive makes its reader raise nearly anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DownloadError(f"{source.package}: damaged: {reason:.200}") from error
 
 
 @contextmanager
@@ -84,10 +92,12 @@ def _open_member(archive: Path, member: str) -> Iterator[tuple[int, IO[bytes]]]:
         with zipfile.ZipFile(archive) as wheel:
             if member not in wheel.namelist():
                 raise DownloadError(f"{archive.name} has no file {member}")
+            if wheel.getinfo(member).compress_type not in PLAIN:
+                raise DownloadError(f"{archive.name} is packed in a way that wheels are not")
             with wheel.open(member) as stream:
                 yield wheel.getinfo(member).file_size, stream
         return
-    with tarfile.open(archive, "r:gz") as sdist:
+    with _Unpacked(archive) as unpacked, tarfile.open(fileobj=unpacked, mode="r:") as sdist:
         # the first match ends the iteration: the rest of the archive need not be decompressed
         info = next((entry for entry in sdist if entry.name == member and entry.isreg()), None)
         content = sdist.extractfile(info) if info else None
@@ -97,9 +107,30 @@ def _open_member(archive: Path, member: str) -> Iterator[tuple[int, IO[bytes]]]:
             yield info.size, content
 
 
+class _Unpacked(gzip.GzipFile):
+    """A packed archive of which a bounded part is unpacked: a few bytes may stand for terabytes."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= MAX_READ:
+            raise DownloadError("its headers are larger than those of a source archive")
+        self._must_be_inside(self.tell())
+        return super().read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._must_be_inside(offset)
+        return super().seek(offset, whence)
+
+    def _must_be_inside(self, place: int) -> None:
+        if place > MAX_UNPACKED:
+            raise DownloadError(f"is larger than {MAX_UNPACKED >> 30} GB when it is unpacked")
+
+
 def _fetch_wheel(package: str, folder: Path) -> Path:
     _pip("download", "--quiet", "--no-deps", "--only-binary=:all:", "-d", str(folder), package)
-    return next(folder.glob("*.whl"))
+    wheel = next(folder.glob("*.whl"), None)
+    if wheel is None:
+        raise DownloadError(f"pip has brought no wheel of {package}")
+    return wheel
 
 
 def _fetch_sdist(package: str, folder: Path) -> Path:
@@ -119,7 +150,10 @@ def _find_archive(name: str, archive: str) -> tuple[str, str]:
         links = _Links()
         links.feed(response.read(MAX_PAGE).decode("utf-8", "replace"))
     for link in links.addresses:
-        address, fragment = urldefrag(urljoin(page, link))
+        try:
+            address, fragment = urldefrag(urljoin(page, link))
+        except ValueError:  # no address, but another link may be one
+            continue
         if unquote(urlsplit(address).path).endswith(f"/{archive}"):
             return address, fragment.removeprefix("sha256=") if "sha256=" in fragment else ""
     raise DownloadError(f"the package index has no {archive}")

@@ -26,6 +26,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.requests: list[tuple[str, str | None]] = []
         self.ranges = True
         self.lengths = True
+        self.length: str | None = None  # a Content-Length that is wrong
         self.shift = 0  # a server whose 206 begins elsewhere than requested
         self.cut = len(CONTENT)  # it hangs up after so many bytes
         self.pause = 0.0
@@ -56,7 +57,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if requested and self.server.ranges:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         if self.server.lengths:
-            self.send_header("Content-Length", str(len(content) - start))
+            length = self.server.length
+            self.send_header(
+                "Content-Length", str(len(content) - start) if length is None else length
+            )
         self.end_headers()
         return self.send(content[start : self.server.cut])
 

@@ -11,7 +11,7 @@ from webserver import CONTENT, DIGEST, Server, get, left_in, serve  # noqa: F401
 
 from darknet_torch.errors import DownloadError
 from darknet_torch.zoo.download import download
-from darknet_torch.zoo.http import _Redirects, fetch_bytes
+from darknet_torch.zoo.http import _Redirects, fetch_bytes, open_url
 
 
 @pytest.mark.parametrize("lengths", [True, False])
@@ -96,3 +96,44 @@ def test_images_may_come_over_plain_http(server: Server) -> None:
     for address in (f"{server.url}/there", "file:///etc/hostname", "ftp://a.test/x"):
         with pytest.raises(DownloadError, match=r"only http and https|not allowed"):
             fetch_bytes(address, 1 << 20)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        *("http://[", "//[::1", "https://[x]/", "http://127.0.0.1:x/", "http://127.0.0.1:99999/"),
+        *(
+            "\x00",
+            "https://" + "a" * 300 + "/",
+            "http://\xff\xfe/",
+            "https://xn--\xfc/",
+            "?" * 9000,
+        ),
+    ],
+)
+def test_malformed_redirects_and_then_the_next_source(
+    location: str, server: Server, tmp_path: Path
+) -> None:
+    server.redirects["/elsewhere"] = location
+    with pytest.raises(DownloadError) as error:
+        open_url(f"{server.url}/elsewhere")
+    assert "\n" not in str(error.value)
+    sources = [f"{server.url}/elsewhere", f"{server.url}/file"]
+    path = download(sources, tmp_path / "x", size=len(CONTENT), digest=DIGEST)
+    assert path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("url", ["http://[", "https://[::1", "", "https://", "file:///etc/passwd"])
+def test_malformed_addresses(url: str) -> None:
+    with pytest.raises(DownloadError):
+        open_url(url)
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "9" * 19, "-1", "1e3", "\u0663", ""])
+def test_lengths_that_are_none(length: str, server: Server, tmp_path: Path) -> None:
+    """They are done without, as where a server sends none: the bytes are counted anyway."""
+    server.length = length
+    try:
+        assert get(server, tmp_path / "x").read_bytes() == CONTENT
+    except DownloadError as error:  # what Python's own client does not take
+        assert "\n" not in str(error)

