@@ -5,12 +5,15 @@ from os import PathLike
 from pathlib import Path
 from typing import overload
 
+import torch
+
 from darknet_torch.errors import UsageError
 from darknet_torch.files import cfg_folder
 from darknet_torch.inference import engines, metadata
 from darknet_torch.inference.converted import Converted
 from darknet_torch.network import Network, Runnable, as_network, checkpoint_file, weights_file
 from darknet_torch.network.cfg_source import CfgSource, PathOrText, Settings, search_folders
+from darknet_torch.network.device import as_device
 from darknet_torch.network.origin import Origin
 from darknet_torch.network.plan import Plan, make_plan
 from darknet_torch.parsing import dialect as dialects
@@ -118,6 +121,7 @@ def load(
     partial: bool = False,
     cutoff: int | None = None,
     mode: Mode = "normal",
+    device: str | torch.device = "cpu",
     engine: str,
     trusted: bool = False,
     progress: Progress | None = None,
@@ -136,6 +140,7 @@ def load(
     partial: bool = False,
     cutoff: int | None = None,
     mode: Mode = "normal",
+    device: str | torch.device = "cpu",
     engine: str | None = None,
     trusted: bool = False,
     progress: Progress | None = None,
@@ -153,6 +158,7 @@ def load(
     partial: bool = False,
     cutoff: int | None = None,
     mode: Mode = "normal",
+    device: str | torch.device = "cpu",
     engine: str | None = None,
     trusted: bool = False,
     progress: Progress | None = None,
@@ -173,6 +179,8 @@ def load(
         partial: the file may end after any layer.
         cutoff: only the first layers are read, as many as given.
         mode: "strict", "normal" or "darknet", see `plan`.
+        device: where it computes: "auto" (a graphics card if torch can use one, else the
+            processor), "cpu", "cuda", "cuda:1", "mps" ...; a converted file takes "cpu" and "auto".
         engine: what runs a converted file: "onnxruntime", "openvino", "opencv" or "torch"; None
             is the first of them that is installed and takes it.
         trusted: load a .pt2 or TorchScript file, a program that can do anything on this machine.
@@ -192,15 +200,18 @@ def load(
     source = CfgSource(cfg)
     path = _weights_path(source, progress) if weights is None else Path(weights)
     if engines.is_converted(path):
+        if str(device) not in ("cpu", "auto"):
+            raise UsageError(f"{path}: device={device}: engines read from the processor's memory")
         _must_be_plain(path, partial=partial, cutoff=cutoff is not None)
         return _converted(None if weights is None else source, path, engine, settings, trusted)
     _must_be_plain(path, engine=engine is not None)
+    place = as_device(device)
     if checkpoint_file.has_ending(path):
         _must_be_plain(path, partial=partial, cutoff=cutoff is not None)
-        return _from_checkpoint(None if weights is None else source, path, settings)
+        return _from_checkpoint(None if weights is None else source, path, settings).to(place)
     network = _skeleton(source, settings)
     weights_file.read(network, path, cutoff=cutoff, partial=partial)
-    return network
+    return network.to(place)
 
 
 def save(network: Runnable, path: str | PathLike[str], *, cutoff: int | None = None) -> None:

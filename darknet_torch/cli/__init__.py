@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.simplefilter("always", DarknetWarning)
             warnings.showwarning = _show_warning
             warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # the error says more
+            if sys.platform == "darwin":  # before torch is imported; it warns of each operator
+                os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
             before, words = _imports().parse_known_args(arguments)
             for path in before.imports:
                 _import(path)  # first, as it may add to the verbs' options

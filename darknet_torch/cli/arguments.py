@@ -1,6 +1,7 @@
 """Arguments that several verbs share, and how they load the network of those arguments."""
 
 import argparse
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypedDict
 
 from darknet_torch.cli.output import inform
@@ -12,18 +13,21 @@ from darknet_torch.parsing.options import Mode
 from darknet_torch.parsing.parser import read_names
 
 if TYPE_CHECKING:
+    import torch
+
     from darknet_torch.inference.converted import Converted
     from darknet_torch.network import Network, Runnable
+    from darknet_torch.speed.optimized import Optimized
 
 __all__ = [
     "add_cfg",
+    "add_device",
     "add_engine",
     "add_trust",
     "add_weights",
     "load_any",
     "load_network",
     "load_runnable",
-    "move",
     "plan_options",
     "take_weights",
 ]
@@ -67,14 +71,21 @@ def plan_options(options: argparse.Namespace) -> PlanOptions:
     }
 
 
-def load_network(options: argparse.Namespace) -> "Network":
+def load_network(options: argparse.Namespace, device: str = "cpu") -> "Network":
     """Load the network that the arguments name, with a bar while weights are fetched."""
     from darknet_torch.network import as_network
+    from darknet_torch.network.device import as_device
 
-    return as_network(load_any(options))
+    try:
+        place = as_device(device)
+    except UsageError as error:
+        raise UsageError(f"--device {str(error).removeprefix('device=')}") from error
+    return as_network(load_any(options, device=str(place)))
 
 
-def load_any(options: argparse.Namespace, engine: str | None = None) -> "Network | Converted":
+def load_any(
+    options: argparse.Namespace, engine: str | None = None, device: str = "cpu"
+) -> "Network | Converted":
     """Load the network or converted file that the arguments name; `engine` runs the latter."""
     from darknet_torch.loading import load
 
@@ -85,6 +96,7 @@ def load_any(options: argparse.Namespace, engine: str | None = None) -> "Network
             options.cfg,
             options.weights,
             names=options.names,
+            device=device,
             engine=engine,
             trusted=options.trust,
             progress=progress,
@@ -116,13 +128,22 @@ def take_weights(
     check_cfg(options.cfg, options.weights, words)
 
 
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add the options for device and precision."""
+    parser.add_argument(
+        "--device",
+        default="auto",
+        help="cpu, cuda, cuda:1, mps; or auto: a graphics card if there is one (%(default)s)",
+    )
+    parser.add_argument("--half", action="store_true", help="compute in float16")
+
+
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    """Add the options for device, engine and precision."""
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (%(default)s)")
+    """Add the options for device, precision and engine."""
+    add_device(parser)
     parser.add_argument(
         "--engine", help="torch, onnxruntime, openvino, opencv, or auto: the fastest here"
     )
-    parser.add_argument("--half", action="store_true", help="compute in float16")
     add_trust(parser)
 
 
@@ -140,22 +161,39 @@ def load_runnable(options: argparse.Namespace) -> "Runnable":
     from darknet_torch.inference.engines import is_converted
 
     if is_converted(options.weights or options.cfg):
-        if options.half or options.device != "cpu":
+        if options.half or options.device not in ("auto", "cpu"):
             raise UsageError("--half, --device: a converted file computes as it was written")
         return load_any(options, options.engine)
-    network = move(load_network(options), options)
     if options.engine is None:
-        return network
+        network = load_network(options, options.device)
+        runnable = _halved(network) if options.half else network
+        _say_device(runnable, network.device)
+        return runnable
+    if options.half or options.device not in ("auto", "cpu"):
+        raise UsageError("--half, --device: an engine computes in float32, on the processor")
     from darknet_torch.speed.engine_choice import with_engine
 
-    return with_engine(network, options.engine, options.batch_size)
+    return with_engine(load_network(options), options.engine, options.batch_size)
 
 
-def move(network: "Network", options: argparse.Namespace) -> "Network":
-    """Move the network to the device and the precision that the arguments name."""
+def _halved(network: "Network") -> "Optimized":
+    """Return a network in float16 but for the layers that would overflow."""
+    from darknet_torch.speed.optimized import optimize
+
+    return optimize(network, dtype="float16", compile=False)
+
+
+def _say_device(network: "Network | Optimized", device: "torch.device") -> None:
+    """Print where the network computes, when it begins to: not before an argument is wrong."""
     import torch
 
-    try:
-        return network.to(options.device, torch.float16 if options.half else torch.float32)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--device {options.device}: {str(error).splitlines()[0]}") from error
+    card = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    where = "the processor" if device.type == "cpu" else f"{device} {card}".strip()
+    unsaid = [f"computing on {where}"]
+
+    def say(*_: object) -> None:
+        hook.remove()
+        with suppress(IndexError):  # another thread was first
+            inform(unsaid.pop())
+
+    hook = network.register_forward_pre_hook(say)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from darknet_torch.cli.arguments import (
     add_cfg,
+    add_device,
     add_trust,
     load_runnable,
     take_weights,
@@ -35,8 +36,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", help="weights file (default: the named model's)")
     parser.add_argument("--names", help="file of class names, labels or short names, one a line")
     add_parameters(parser, parameters_of(*SIGNATURE), _options(), negative=NEGATIVE)
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (%(default)s)")
-    parser.add_argument("--half", action="store_true", help="compute in float16")
+    add_device(parser)
     add_trust(parser)
     parser.set_defaults(engine=None)
 

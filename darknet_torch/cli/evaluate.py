@@ -66,6 +66,8 @@ def _options() -> list[str]:
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate; print and write the results; list the problems of the data."""
+    import torch
+
     from darknet_torch import distributed
     from darknet_torch.extras import require
 
@@ -74,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     take_weights(options, among="data")
     if len(options.data) != 1:
         raise UsageError(f"must be one DATA, not {len(options.data)}: {' '.join(options.data)}")
-    if options.device == "cuda":
+    if options.device in ("auto", "cuda") and torch.cuda.is_available():
         options.device = f"cuda:{distributed.local_rank()}"
     with distributed.process_group() as group:
         result = _evaluate(options)

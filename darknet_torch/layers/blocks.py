@@ -54,19 +54,20 @@ def fold_norm(
 ) -> tuple[Tensor, Tensor]:
     """Return weight and bias of a module with the batch norm after it folded in.
 
-    They are computed in float64 and returned in the type of the module's weight.
+    They are computed in float64, on the processor as not every device has it, and returned in the
+    type of the module's weight, where that is.
     """
-    mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var).double()
+    tensors = (module.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var)
+    matrix, factor, shift, mean, variance = (cast(Tensor, each).cpu().double() for each in tensors)
     if isinstance(norm, BatchNorm):
         deviation = variance.clamp_min(0).sqrt() + norm.eps
     else:
         deviation = (variance + norm.eps).sqrt()
-    scale = norm.weight.double() / deviation
+    scale = factor / deviation
     axis = 1 if isinstance(module, nn.ConvTranspose2d) else 0
     shape = [-1 if dim == axis else 1 for dim in range(module.weight.dim())]
-    weight = module.weight.double() * scale.view(shape)
-    bias = norm.bias.double() - mean.double() * scale
-    return weight.to(module.weight.dtype), bias.to(module.weight.dtype)
+    weight, bias = matrix * scale.view(shape), shift - mean * scale
+    return weight.to(module.weight), bias.to(module.weight)
 
 
 def norm_segments(count: int, name: str, fan_in: int, *, stored: bool = True) -> Iterator[Segment]:
