@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from darknet_torch.evaluation.evaluator import evaluate
     from darknet_torch.exporters.export import export
     from darknet_torch.exporters.verification import verify
+    from darknet_torch.files import SAMPLE
     from darknet_torch.inference.classifier import classify
     from darknet_torch.inference.detections import Detections
     from darknet_torch.inference.detector import detect
@@ -54,6 +55,7 @@ _HOMES = {
     "HANK_AI": "parsing.dialect",
     "Network": "network",
     "PJREDDIE": "parsing.dialect",
+    "SAMPLE": "files",
     "build": "loading",
     "classify": "inference.classifier",
     "detect": "inference.detector",
@@ -73,6 +75,7 @@ __all__ = [
     "ALEXEYAB",
     "HANK_AI",
     "PJREDDIE",
+    "SAMPLE",
     "DarknetError",
     "Detections",
     "Network",

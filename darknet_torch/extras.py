@@ -1,6 +1,6 @@
 """Packages that only some users need: the extras of the package."""
 
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import Any
 
 from darknet_torch.errors import UsageError
@@ -25,5 +25,21 @@ def require(module: str, extra: str) -> Any:
 
 
 def not_installed(package: str, extra: str) -> str:
-    """Return the message for a package of an extra that is not installed."""
-    return f'{package} is not installed: pip install "darknet_torch[{extra}]"'
+    """Return the message for a package of an extra that is not installed, and how it is."""
+    wanted = " ".join(f'"{each}"' for each in _requirements(extra)) or package
+    return f"{package} is not installed: pip install {wanted}"
+
+
+def _requirements(extra: str) -> list[str]:
+    """Return what an extra consists of, from the metadata of this package."""
+    try:
+        lines = metadata.requires("darknet_torch") or []
+    except metadata.PackageNotFoundError:  # run from a folder of sources
+        lines = []
+    parts = [line.partition(";") for line in lines]
+    mine = [name for name, _, marker in parts if f"extra=='{extra}'" in _plain(marker)]
+    return [name.replace(" ", "") for name in mine]
+
+
+def _plain(marker: str) -> str:
+    return marker.replace(" ", "").replace('"', "'")

@@ -43,6 +43,10 @@ def cfg_folder() -> Path:
     return inside if inside.is_dir() else package.parent / "cfg"
 
 
+SAMPLE = cfg_folder() / "sample.jpg"
+"""The path of the sample image, a collage of five objects that many networks know."""
+
+
 def read_bytes(path: Path, most: int, kind: type[DarknetError], what: str) -> bytes:
     """Return the content of a file.
 

@@ -412,8 +412,8 @@ STANDS_FOR = {
     "inference/test_detector": "inference.postprocess inference.streaming",
     "inference/test_generator": "cli.generate",
     "network/test_checkpoint_file": "network.key_matching",
-    "network/test_network": "network.node network.plan network.runnable network.schedule"
-    " network.state",
+    "network/test_network": "network.input_size network.node network.plan network.runnable"
+    " network.schedule network.state",
     "network/test_weights_file": "network.weights_layout",
     "speed/test_dtypes": "inference.sample",
     "speed/test_onednn": "speed.inductor",

@@ -16,5 +16,16 @@ def test_an_installed_module() -> None:
 def test_a_missing_package(module: str) -> None:
     with pytest.raises(UsageError) as caught:
         require(module, "some")
-    message = 'no_such_package is not installed: pip install "darknet_torch[some]"'
+    message = "no_such_package is not installed: pip install no_such_package"
+    assert str(caught.value) == message
+
+
+def test_the_command_installs_all_that_the_extra_needs(monkeypatch) -> None:
+    """By the packages' own names, wherever this package came from."""
+    lines = ["torch>=2", 'onnx >= 1.19 ; extra == "onnx"', "shtab>=1; extra == 'completion'"]
+    lines += ["onnxruntime>=1.23; extra == 'onnx'"]
+    monkeypatch.setattr("darknet_torch.extras.metadata.requires", lambda name: lines)
+    with pytest.raises(UsageError) as caught:
+        require("no_such_package", "onnx")
+    message = 'no_such_package is not installed: pip install "onnx>=1.19" "onnxruntime>=1.23"'
     assert str(caught.value) == message

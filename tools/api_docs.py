@@ -54,6 +54,10 @@ THEMES = (
 )
 
 
+SHOWN_FIRST = ("SAMPLE",)
+"""Public constants that stand among the functions, as they belong to no other theme."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """A documented object, and the name by which a program imports it."""
@@ -107,8 +111,8 @@ def themed_entries(package: Module) -> Iterator[tuple[Theme, list[Entry]]]:
     for theme in THEMES:
         entries = []
         for path, item in theme_objects(package, theme):
-            front = theme.modules == ("",) and not item.is_function
-            if not front and item.canonical_path not in seen:
+            elsewhere = not item.is_function and item.name not in SHOWN_FIRST
+            if not (theme.modules == ("",) and elsewhere) and item.canonical_path not in seen:
                 seen.add(item.canonical_path)
                 entries.append(Entry(public.get(item.canonical_path, path), item))
         yield theme, entries

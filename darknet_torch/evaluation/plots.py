@@ -2,7 +2,7 @@
 
     precision_recall({"dog": (recall, precision, 0.71), ...}, "runs/precision-recall.png")
 
-Needs matplotlib (pip install "darknet_torch[plot]"), which is imported when something is drawn;
+Needs matplotlib (the extra `plot`), which is imported when something is drawn;
 no window is opened and no global state of matplotlib is changed. Colours are those of Okabe and
 Ito, which colour-blind people can distinguish; the classes of one plot differ in dashes, too.
 """

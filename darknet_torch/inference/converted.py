@@ -21,6 +21,7 @@ from darknet_torch.network import Contents
 from darknet_torch.network.float32 import float32_products
 from darknet_torch.network.origin import Origin
 from darknet_torch.network.plan import Plan
+from darknet_torch.network.summary import one_line
 
 __all__ = ["Converted"]
 
@@ -66,6 +67,10 @@ class Converted(nn.Module):
         """Restore what `__getstate__` returned; UsageError where the file is gone."""
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._run = start(self.path, self.engine, trusted=self.trusted)
+
+    def __repr__(self) -> str:
+        kind = f"Converted by {self.engine}"
+        return f"{one_line(kind, self.plan)[:-1]}, {self.path})"
 
     @property
     def input_size(self) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from darknet_torch.network.plan import Plan
 from darknet_torch.network.runnable import Contents, Runnable
 from darknet_torch.network.schedule import Step, schedule
 from darknet_torch.network.state import State, state_of, state_shapes
+from darknet_torch.network.summary import one_line, summarize
 
 __all__ = ["Header", "Network", "RawNetwork", "as_network", "tie_shared"]
 
@@ -47,6 +48,12 @@ class RawNetwork(nn.Module):
     def letterbox(self) -> bool:
         """Whether a detector's images keep their aspect ratio: as the plan has it."""
         return self.plan.letterbox
+
+    def __repr__(self) -> str:
+        return one_line(type(self).__name__, self.plan)
+
+    def __str__(self) -> str:
+        return f"{self!r}\n{summarize(self.plan)}"
 
 
 class Network(RawNetwork):
@@ -209,7 +216,8 @@ def as_network(network: Runnable) -> Network:
     if isinstance(network, Network):
         return network
     kind = type(network).__name__
-    raise UsageError(f"a Network is needed, as load gives it for weights, not one of type {kind}")
+    which = "a Network is needed, as load gives it for weights (the one that optimize was given)"
+    raise UsageError(f"{which}, not one of type {kind}")
 
 
 def _run_steps(

@@ -11,6 +11,7 @@ from darknet_torch.heads.base import Head
 from darknet_torch.heads.nms import NmsKind
 from darknet_torch.layers.base import Layer, Shape
 from darknet_torch.layers.registry import find
+from darknet_torch.network.input_size import raise_with_stride
 from darknet_torch.network.net_section import NET_SECTIONS, Net
 from darknet_torch.network.node import Node
 from darknet_torch.parsing import parser
@@ -209,6 +210,13 @@ def _make_plan(
 
 
 def _connect(net: Net, layers: Sequence[Layer], context: Context) -> Plan:
+    try:
+        return _plan(net, layers, context)
+    except ShapeError as error:
+        raise_with_stride(error, net, lambda other: _plan(other, layers, context))
+
+
+def _plan(net: Net, layers: Sequence[Layer], context: Context) -> Plan:
     wiring = [_inputs(layer, index) for index, layer in enumerate(layers)]
     layers = _adapted(layers, wiring)
     shapes = [_input_shape(net)]  # shapes[i + 1] is layer i's, shapes[0] the image's

@@ -1,13 +1,14 @@
 """The table of layers that Darknet prints, with parameters, operations and memory."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from darknet_torch.layers.base import Shape
 from darknet_torch.network.plan import Node, Plan
 from darknet_torch.network.schedule import schedule
 
-__all__ = ["Row", "Summary", "summarize"]
+__all__ = ["Row", "Summary", "one_line", "summarize"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,14 @@ def summarize(plan: Plan) -> Summary:
     rows = tuple(_row(node) for node in plan)
     flops = sum(row.flops for row in rows)
     return Summary(rows, plan.floats, flops, _memory(plan))
+
+
+def one_line(kind: str, plan: Plan) -> str:
+    """Return what stands for a network of some kind where little room is."""
+    heads = f", {plan.classes} classes" if plan.heads else ""
+    name = Path(plan.net.section.file).name
+    sizes = f"{len(plan)} layers, {plan.floats:,} parameters, input {plan.input}"
+    return f"{kind}({name}: {sizes}{heads})"
 
 
 def _row(node: Node) -> Row:

@@ -2,7 +2,7 @@
 
     python docs/examples/convert_for_opencv5.py
 
-It needs `pip install "darknet_torch[onnx,opencv]"`; the weights of yolov4-tiny (24 MB) are fetched
+It needs `pip install ".[onnx,opencv]"`; the weights of yolov4-tiny (24 MB) are fetched
 at the first run and kept. It prints:
 
     yolov4-tiny.onnx: boxes (1, 2535, 4), scores (1, 2535, 80)
@@ -56,14 +56,14 @@ def main() -> None:
     """Export, run in OpenCV, compare with PyTorch."""
     model = dt.load("yolov4-tiny")
     dt.export(model, "yolov4-tiny.onnx", contents="boxes")
-    image = cv2.imread("cfg/sample.jpg")
+    image = cv2.imread(str(dt.SAMPLE))
     for class_id, score, box in run("yolov4-tiny.onnx", image, model.input_size):
         sides = ", ".join(f"{side:.0f}" for side in box)
         print(f"{model.names[class_id]}: {score:.2f} at {sides}")
 
-    print("in PyTorch:", dt.detect(model, "cfg/sample.jpg"))
+    print("in PyTorch:", dt.detect(model, dt.SAMPLE))
     converted = dt.load("yolov4-tiny.onnx", engine="opencv")  # the same file, all done for you
-    print("in OpenCV: ", dt.detect(converted, "cfg/sample.jpg"))
+    print("in OpenCV: ", dt.detect(converted, dt.SAMPLE))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import darknet_torch as dt
 from darknet_torch import data
 from darknet_torch.evaluation import DetectionResult
 
-# What a person would mark in cfg/sample.jpg: class, and left, top, right, bottom in pixels.
+# What a person would mark in the sample image: class, and left, top, right, bottom in pixels.
 OBJECTS = {
     "person": (0, 15, 300, 512),
     "cup": (478, 13, 672, 237),
@@ -38,7 +38,7 @@ OBJECTS = {
 def write_dataset(folder: Path, names: tuple[str, ...]) -> Path:
     """Write the sample image and its mirror image, a label file for each, and data.yaml."""
     folder.mkdir(exist_ok=True)
-    image = Image.open("cfg/sample.jpg")
+    image = Image.open(dt.SAMPLE)
     for name, each, mirrored in (
         ("sample", image, False),
         ("mirror", ImageOps.mirror(image), True),

@@ -20,7 +20,7 @@ from pathlib import Path
 import darknet_torch as dt
 
 model = dt.load("yolov4-tiny")  # a torch.nn.Module; dt.load("my.cfg", "my.weights") for files
-detections = dt.detect(model, "cfg/sample.jpg")  # of one image; a list of images gives a list
+detections = dt.detect(model, dt.SAMPLE)  # of one image; a list of images gives a list
 assert isinstance(detections, dt.Detections)
 print(detections)
 

@@ -572,3 +572,37 @@ def test_maxpool_keeps_the_layout(side: int) -> None:
         assert isinstance(got, torch.Tensor)
         assert torch.equal(got, want)
         assert got.stride() == want.stride()
+
+
+def test_a_network_prints_as_its_table(small_network) -> None:
+    line = "Network(net.cfg: 3 layers, 1,822 parameters, input 64 x 64 x 3, 2 classes)"
+    assert repr(small_network) == line.replace("1,822", f"{small_network.plan.floats:,}")
+    table = str(small_network).splitlines()
+    assert table[0] == repr(small_network)
+    assert [row.split()[1] for row in table[2:-1]] == ["convolutional", "convolutional", "yolo"]
+    optimized = dt.optimize(small_network, compile=False)
+    assert repr(optimized).startswith("Optimized(net.cfg: 3 layers, ")
+    with pytest.raises(UsageError, match=r"the one that optimize was given.*Optimized"):
+        dt.save(optimized, "x.weights")
+
+
+@pytest.mark.parametrize(
+    ("sides", "message"),
+    [
+        ({"width": 400}, "width=400 must be a multiple of 32, the network's stride"),
+        ({"height": 330}, "height=330 must be a multiple of 32, the network's stride"),
+        ({"width": 8, "height": 8}, "width=8 must be a multiple of 32 and height=8 must be a mul"),
+    ],
+)
+def test_a_size_off_the_stride(sides: dict[str, int], message: str) -> None:
+    with pytest.raises(ShapeError, match=r"yolov4-tiny\.cfg:\d+: \[net\]: ") as caught:
+        dt.plan("yolov4-tiny", **sides)
+    assert message in str(caught.value)
+    assert len(dt.plan("yolov4-tiny", width=416, height=32)) == 38
+
+
+def test_another_error_of_shapes_does_not_speak_of_the_stride() -> None:
+    cfg = "[net]\nwidth=100\nheight=100\nchannels=3\n[avgpool]\n[convolutional]\nsize=3\n"
+    with pytest.raises(ShapeError) as caught:
+        dt.plan(cfg)
+    assert "stride" not in str(caught.value)
