@@ -14,6 +14,7 @@ from darknet_torch.errors import UsageError
 from darknet_torch.exporters.tracing import prepared, program, varying
 from darknet_torch.files import write_atomically
 from darknet_torch.network import Network
+from darknet_torch.network.float32 import float32_products
 from darknet_torch.network.origin import Origin
 from darknet_torch.subprocesses import without_current_folder
 
@@ -60,7 +61,9 @@ def write(
     exported = prepared(network, contents, dtype)
     traced = program(exported, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size)
     origin = Origin.of(network, contents=contents, dtype=dtype, **varying(traced))
-    write_atomically(path, _compiled(move_to_device_pass(traced, device), origin))
+    with float32_products(torch.device(device)):
+        content = _compiled(move_to_device_pass(traced, device), origin)
+    write_atomically(path, content)
 
 
 def _compiled(traced: torch.export.ExportedProgram, origin: Origin) -> bytes:

@@ -114,7 +114,7 @@ def program(
     for scale in (1, 2):
         try:
             return _traced(exported, dynamic_batch, size=True, scale=scale)
-        except torch._dynamo.exc.UserError as error:
+        except RuntimeError as error:  # of which torch.export's are
             reason = str(error).splitlines()[0]
     if dynamic_size:
         raise UsageError(f"dynamic_size: torch cannot export this network so: {reason}")

@@ -30,6 +30,12 @@ __all__ = [
     "tracing",
 ]
 
+OPERATORS = (
+    "_convolution_pointwise",
+    "_reorder_convolution_weight",
+    "_get_mkldnn_serialized_md",
+)
+"""oneDNN's operators of packed weights, which have no public names. Without, nothing is packed."""
 FUSED: dict[str, tuple[str, list[float]]] = {
     "linear": ("none", []),
     "logistic": ("sigmoid", []),
@@ -48,10 +54,10 @@ def is_supported(device: torch.device, dtype: torch.dtype) -> bool:
     if device.type != "cpu" or not _has_onednn():
         return False
     checks = {
-        torch.bfloat16: _onednn()._is_mkldnn_bf16_supported,
-        torch.float16: _onednn()._is_mkldnn_fp16_supported,
+        torch.bfloat16: "_is_mkldnn_bf16_supported",
+        torch.float16: "_is_mkldnn_fp16_supported",
     }
-    return bool(checks.get(dtype, lambda: True)())
+    return dtype not in checks or bool(getattr(_onednn(), checks[dtype], lambda: False)())
 
 
 def computes_natively(device: torch.device, dtype: torch.dtype) -> bool:
@@ -228,8 +234,12 @@ def _layout(packed: Tensor) -> bytes:
     return bytes(_onednn()._get_mkldnn_serialized_md(packed).tolist())
 
 
+@cache
 def _has_onednn() -> bool:
-    return bool(torch.backends.mkldnn.is_available())
+    """Return whether torch was built with oneDNN, and has the operators that are used here."""
+    return torch.backends.mkldnn.is_available() and all(
+        hasattr(_onednn(), name) for name in OPERATORS
+    )
 
 
 def _onednn() -> Any:

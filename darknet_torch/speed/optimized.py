@@ -39,6 +39,8 @@ __all__ = ["Optimized", "optimize"]
 MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 PATIENCE = 16
 """Number of calls after which a shape of input other than the first is compiled too."""
+UNCOMPILED = (RuntimeError, ImportError, AttributeError, TypeError)
+"""Errors of the compiler, and of parts that have no public names and that a version of torch lacks."""
 MOST_SHAPES = 8
 """Most shapes that are compiled; others run without."""
 
@@ -214,7 +216,7 @@ class Optimized(RawNetwork):
         if self.compiles:
             try:
                 run = compiled_for(self.network, x)
-            except RuntimeError as error:  # of which all of the compiler's are
+            except UNCOMPILED as error:
                 first = (str(error).strip() or type(error).__name__).splitlines()[0]
                 warn(f"not compiled: {first}")
                 self.compiles = False
@@ -256,8 +258,14 @@ def _can_compile(network: Network) -> bool:
 
 
 def _has_cpp_compiler() -> bool:
-    builder, errors = (import_module(f"torch._inductor.{name}") for name in ("cpp_builder", "exc"))
+    try:
+        builder, errors = (
+            import_module(f"torch._inductor.{name}") for name in ("cpp_builder", "exc")
+        )
+        missing = errors.InvalidCxxCompiler
+    except (ImportError, AttributeError):  # another torch: compiling itself will tell
+        return True
     try:
         return bool(builder.get_cpp_compiler())
-    except errors.InvalidCxxCompiler:
+    except missing:
         return False
