@@ -40,7 +40,7 @@ MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.cont
 PATIENCE = 16
 """Number of calls after which a shape of input other than the first is compiled too."""
 UNCOMPILED = (RuntimeError, ImportError, AttributeError, TypeError)
-"""Errors of the compiler, and of parts that have no public names and that a version of torch lacks."""
+"""Errors of the compiler, and of parts without public names, which torch may lack."""
 MOST_SHAPES = 8
 """Most shapes that are compiled; others run without."""
 
