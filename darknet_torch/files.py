@@ -1,8 +1,10 @@
 """Reading whole files, writing them atomically, and the folder of the cfgs."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from glob import iglob
 from os import PathLike
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -15,6 +17,7 @@ __all__ = [
     "any_case",
     "atomic",
     "cfg_folder",
+    "glob_files",
     "is_file",
     "read_bytes",
     "write_atomically",
@@ -22,6 +25,9 @@ __all__ = [
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".npy", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """Suffixes of the files in a folder that are taken for images."""
+MOST_DEEP = 2
+"""How often `**` may stand in a pattern: with each one the search takes as many times longer as
+folders lie in one another."""
 
 
 def any_case(pattern: str) -> str:
@@ -34,6 +40,23 @@ def any_case(pattern: str) -> str:
     if f".{ending.lower()}" not in IMAGE_SUFFIXES:
         return pattern
     return f"{stem}{dot}" + "".join(f"[{c.lower()}{c.upper()}]" for c in ending)
+
+
+def glob_files(pattern: str) -> list[str]:
+    """Return what a pattern matches, once each and sorted; of images in any case of the ending.
+
+    Raises:
+        UsageError: `**` stands for folders at more than two places, so that the search would take
+            hours in a deep folder, or it is no pattern.
+    """
+    parts = re.sub(r"\*\*([/\\]\*\*)+(?=[/\\]|$)", "**", pattern)
+    if len(re.findall(r"(?:^|[/\\])\*\*(?=[/\\]|$)", parts)) > MOST_DEEP:
+        raise UsageError(f"{pattern:.200}: ** at more than {MOST_DEEP} places")
+    try:
+        # Path.glob refuses absolute patterns
+        return sorted(set(iglob(any_case(parts), recursive=True)))  # noqa: PTH207
+    except (OSError, ValueError, re.error) as error:
+        raise UsageError(f"{pattern:.200}: no pattern: {error}") from error
 
 
 def cfg_folder() -> Path:

@@ -8,7 +8,14 @@ import pytest
 from full_disk import limited_files
 
 from darknet_torch.errors import CfgError, UsageError, WeightsError
-from darknet_torch.files import atomic, cfg_folder, is_file, read_bytes, write_atomically
+from darknet_torch.files import (
+    atomic,
+    cfg_folder,
+    glob_files,
+    is_file,
+    read_bytes,
+    write_atomically,
+)
 
 
 def test_a_file_has_its_whole_content_at_once(tmp_path: Path) -> None:
@@ -96,3 +103,15 @@ def test_pipes_are_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x")
     with pytest.raises(CfgError, match="x: is no plain file"):
         read_bytes(tmp_path / "x", 4, CfgError, "a text")
+
+
+def test_patterns_are_linear_or_refused(tmp_path: Path) -> None:
+    deep = tmp_path.joinpath(*"abcdefgh")
+    deep.mkdir(parents=True)
+    (deep / "x.JPG").touch()
+    assert glob_files(f"{tmp_path}/**/**/**/**/**/**/**/**/**/**/*.jpg") == [str(deep / "x.JPG")]
+    assert glob_files(f"{tmp_path}/**/d/**/*.jpg") == [str(deep / "x.JPG")]
+    for pattern in (f"{tmp_path}/**/a/**/b/**/*.jpg", "**/x/**/y/**"):
+        with pytest.raises(UsageError, match=r"\*\* at more than 2 places"):
+            glob_files(pattern)
+    assert glob_files(f"{tmp_path}/[") == []

@@ -11,6 +11,7 @@ examples: darknet-torch data check my.data
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 READ = ("darknet_torch.data.reading", "read")
 # A copy of data.reading's, whose import brings numpy, while help has to be fast.
 DATASET_FORMATS = ("darknet", "voc", "coco", "folders", "paths", "classification")
+SHOWN = 20
+"""Problems of a kind that are printed one by one."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -112,8 +115,14 @@ def _check(dataset: "Dataset", options: argparse.Namespace) -> int:
         counted["guesses"] = list(dataset.guesses)
         print_json({"source": dataset.source, **counted, "problems": problems})
         return int(bool(dataset.faults))
+    shown: Counter[str] = Counter()
     for problem in dataset.problems:
-        print(problem)
+        shown[problem.kind] += 1
+        if shown[problem.kind] <= SHOWN:
+            print(problem)
+    for kind, count in shown.items():
+        if count > SHOWN:
+            print(f"{count - SHOWN} more of the kind: {kind} (--json has all)")
     classes = f"{len(dataset.names)} classes"
     print(f"{dataset.source}: {len(dataset)} pictures, {boxes} boxes, {classes}")
     for guess in dataset.guesses:

@@ -22,6 +22,9 @@ HELP = (
     " standard input; before them the .weights file, if CFG is a file"
 )
 
+SHOWN = 20
+"""Errors of images that are printed one by one; --json has all."""
+
 
 def add_images(parser: argparse.ArgumentParser, *, sample: bool = False) -> None:
     """Add the images, and how their results are printed.
@@ -105,8 +108,10 @@ def show_all(
                 elif outcome.result is not None and not is_quiet():
                     print(text + "\n", end="", flush=True)  # in one piece, whoever reads it
     finally:
-        for error in broken:
+        for error in broken[:SHOWN]:
             note(f"darknet-torch: {error}")
+        if broken[SHOWN:]:
+            note(f"darknet-torch: {len(broken) - SHOWN} more images cannot be read")
     return int(bool(broken))
 
 

@@ -41,7 +41,7 @@ class ResultFolder:
     """
 
     def __init__(self, path: Path, kinds: set[str], *, scores: bool = False) -> None:
-        self.path, self.kinds, self.scores, self.taken = path, kinds, scores, set[str]()
+        self.path, self.kinds, self.scores, self.taken = path, kinds, scores, dict[str, int]()
         try:
             if kinds:
                 path.mkdir(parents=True, exist_ok=True)
@@ -55,10 +55,12 @@ class ResultFolder:
         """
         name = unquote(urlsplit(source).path) if source.startswith(("http:", "https:")) else source
         stem = plain = Path(name).stem or "image"
-        number = 2
+        number = self.taken.get(plain, 1)  # where the search for it ended before
         while stem in self.taken:
-            stem, number = f"{plain}-{number}", number + 1
-        self.taken.add(stem)
+            number += 1
+            stem = f"{plain}-{number}"
+        self.taken[stem] = 1
+        self.taken[plain] = number
         return stem
 
     def has(self, stem: str) -> bool:

@@ -1,16 +1,15 @@
 """Where files lie that other files name: a few search folders, tried in order."""
 
-import re
-from collections.abc import Callable, Iterator, Sequence
-from glob import has_magic, iglob
+from collections.abc import Callable, Sequence
+from glob import has_magic
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from darknet_torch.data.messages import shown
 from darknet_torch.data.moved_paths import MovedPaths, shortened
 from darknet_torch.data.problems import ProblemList
-from darknet_torch.errors import DataError, warn
-from darknet_torch.files import IMAGE_SUFFIXES, any_case, is_file
+from darknet_torch.errors import DataError, UsageError, warn
+from darknet_torch.files import IMAGE_SUFFIXES, glob_files, is_file
 from darknet_torch.parsing.parser import read_text
 from darknet_torch.text import printable
 
@@ -132,7 +131,7 @@ def images_in_folder(folder: Path) -> list[ListedImage]:
 def _matches(name: str, search_folders: Sequence[Path], where: str) -> list[ListedImage]:
     for pattern in (name, *shortened(name)):
         for folder in search_folders:
-            paths = sorted(path for path in _glob(str(folder / pattern)) if is_image(path))
+            paths = _images(str(folder / pattern), where)
             if paths:
                 if pattern not in (name, name.replace("\\", "/")):
                     warn(f"{where}: {shown(name)}: nothing there; {folder / pattern} is taken")
@@ -140,13 +139,12 @@ def _matches(name: str, search_folders: Sequence[Path], where: str) -> list[List
     raise DataError(f"{where}: {shown(name)}: no image matches")
 
 
-def _glob(pattern: str) -> Iterator[Path]:
+def _images(pattern: str, where: str) -> list[Path]:
     try:
-        # Path.glob refuses absolute patterns
-        for each in iglob(any_case(pattern), recursive=True):  # noqa: PTH207
-            yield Path(each)
-    except (OSError, ValueError, re.error) as error:
-        raise DataError(f"{shown(pattern)}: no pattern: {error}") from error
+        paths = [Path(each) for each in glob_files(pattern)]
+    except UsageError as error:
+        raise DataError(f"{where}: {printable(str(error))}") from error
+    return [path for path in paths if is_image(path)]
 
 
 def read_list(path: Path) -> list[tuple[int, str]]:

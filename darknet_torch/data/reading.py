@@ -1,5 +1,6 @@
 """`read`: from a source to a Dataset: its images, their sizes and annotations, and all problems."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -72,7 +73,7 @@ def read(
     _check_arguments(format, label_rule, workers)
     state = _start(source, split, format, names, label_rule)
     try:
-        unread = [each for part in state.description.parts for each in unread_samples(part, state)]
+        unread = [each for part in _once(state) for each in unread_samples(part, state)]
     except OSError as error:  # a folder without permission
         where = f"{printable(str(error.filename))}: cannot be read"
         raise DataError(f"{state.description.source}: {where}: {error.strerror}") from error
@@ -96,6 +97,16 @@ def _warn_of_a_wrong_guess(dataset: Dataset) -> None:
     if dataset.guesses and dataset.samples and not labelled:
         guess = f"no box in {len(dataset)} images; it is a guess that {dataset.guesses[0]}"
         warn(f"{dataset.source}: {guess}; format= (--format) says what they are")
+
+
+def _once(state: ReadingState) -> list[str]:
+    """Return the parts of the split; those that are named again are a problem, and left out."""
+    counts = Counter(state.description.parts)
+    for part, count in counts.items():
+        if count > 1:
+            what = f"{shown(part)}: named {count} times, read once"
+            state.problems.add("duplicate picture", state.description.source, what)
+    return list(counts)
 
 
 def _start(

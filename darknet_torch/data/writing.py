@@ -127,7 +127,7 @@ def _check_classes(dataset: Dataset, unique: bool) -> None:
 
 def _outputs(dataset: Dataset, images: Path, folder: Path, copy: str) -> list[OutputSample]:
     here = Path(os.path.abspath(images))  # noqa: PTH100 (`resolve` would follow links)
-    taken: set[str] = set()
+    taken: dict[str, int] = {}
     outputs = []
     for sample in dataset.samples:
         path = Path(os.path.abspath(sample.path))  # noqa: PTH100
@@ -152,13 +152,17 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else "_" for c in text).strip()
 
 
-def _free(stem: str, taken: set[str]) -> str:
-    """a, a-2, a-3 ...; names that differ in capitals only are equal, as on many disks."""
-    name, number = stem, 1
+def _free(stem: str, taken: dict[str, int]) -> str:
+    """a, a-2, a-3 ...; names that differ in capitals only are equal, as on many disks.
+
+    taken: name -> the number that was reached for it, so that the next search begins there.
+    """
+    name, number = stem, taken.get(stem.lower(), 1)
     while name.lower() in taken:
         number += 1
         name = f"{stem}-{number}"
-    taken.add(name.lower())
+    taken[name.lower()] = 1
+    taken[stem.lower()] = number
     return name
 
 

@@ -1,6 +1,8 @@
 """Image files: opened, their size without decoding, and their EXIF orientation."""
 
+import errno
 import os
+import stat
 from collections.abc import Callable
 from functools import partial
 from io import BytesIO
@@ -62,6 +64,7 @@ def use_image(source: FileOrPath, use: Callable[[Image.Image], T], limit: int) -
         ImageError: too many pixels.
         Exception: whatever Pillow raises for a damaged file.
     """
+    _must_be_plain(source)
     with pillow_takes(limit):
         try:
             with open_image(source, limit) as image:
@@ -95,12 +98,26 @@ def open_image(source: FileOrPath, limit: int) -> Image.Image:
 
 
 def first_bytes(source: FileOrPath) -> bytes:
-    """Return the first bytes of a file, by which Pillow knows its format."""
+    """Return the first bytes of a file, by which Pillow knows its format.
+
+    Raises:
+        OSError: it cannot be read, or is a pipe or a device.
+    """
+    _must_be_plain(source)
     if isinstance(source, str | os.PathLike):
         with Path(source).open("rb") as file:
             return file.read(16)
     source.seek(0)
     return source.read(16)
+
+
+def _must_be_plain(source: FileOrPath) -> None:
+    """Refuse what may never end, or never begin: a pipe that nobody writes to is waited for."""
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise OSError(errno.EINVAL, "is no plain file", str(path))
 
 
 def _pixel_chunks(source: FileOrPath) -> BytesIO | None:

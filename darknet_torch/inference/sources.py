@@ -3,7 +3,7 @@
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from glob import has_magic, iglob
+from glob import has_magic
 from io import BytesIO
 from os import PathLike, fspath
 from pathlib import Path
@@ -15,7 +15,7 @@ from torch import Tensor
 from darknet_torch.data.description import describe
 from darknet_torch.data.paths import folder_and_parents, list_images, read_list
 from darknet_torch.errors import DownloadError, ImageError
-from darknet_torch.files import IMAGE_SUFFIXES, any_case, is_file
+from darknet_torch.files import IMAGE_SUFFIXES, glob_files, is_file
 from darknet_torch.text import printable
 from darknet_torch.zoo.http import fetch_bytes
 
@@ -56,9 +56,7 @@ def _expand_path(path: str) -> tuple[list[str], bool]:
             raise ImageError(f"{path}: no images in this folder ({' '.join(IMAGE_SUFFIXES)})")
         return inside, True
     if has_magic(path) and not Path(path).exists():
-        # Path.glob refuses absolute patterns
-        every = iglob(any_case(path), recursive=True)  # noqa: PTH207
-        matches = sorted(each for each in every if Path(each).is_file())
+        matches = [each for each in glob_files(path) if Path(each).is_file()]
         if not matches:
             raise ImageError(f"{path}: no file matches")
         return matches, True

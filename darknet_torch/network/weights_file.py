@@ -118,6 +118,8 @@ def _open(path: Path) -> FileIO:
     try:
         if path.is_dir():
             raise WeightsError(f"{path}: is a folder, not a file")
+        if path.exists() and not path.is_file():  # a pipe may never end, or never begin
+            raise WeightsError(f"{path}: is no plain file")
         return path.open("rb", buffering=0)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
