@@ -3,12 +3,14 @@
 `tools/check --variants` does the same with every official cfg and real model.
 """
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import card
 import pytest
 import torch
 from subjects import Subject, files, fixes_size, key_of, make, names, randomized, stride
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 from variants import VARIANTS, run
 
 import darknet_torch as dt
+from darknet_torch.network import Network
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -204,6 +207,26 @@ def counted(calls: list[str], state: str = "ok") -> Callable[[str, int], Results
         return [base | {"variant": v, "state": state} for v in ("one", "two")]
 
     return measure
+
+
+@pytest.mark.parametrize("name", ["yolo.alexeyab", "lstm_pass1.alexeyab", "conv_xnor_c32.alexeyab"])
+def test_on_a_device(name: str) -> None:
+    """The sweep of `tools/check --device`, on the processor."""
+    plain, optimized = card.measure(name)
+    assert (plain.variant, plain.state) == ("plain", "ok") and plain.error < 1e-6
+    assert optimized.state in ("ok", "exempt"), optimized.failures
+
+
+def test_a_device_that_computes_otherwise_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rounded(subject: Subject) -> Network:
+        network = copy.deepcopy(subject.network)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter *= 1.001
+        return network
+
+    monkeypatch.setattr(card, "_moved", rounded)
+    assert [each.state for each in card.measure("yolo.alexeyab")] == ["FAILED", "FAILED"]
 
 
 def test_sweep_goes_on(tmp_path: Path) -> None:

@@ -45,6 +45,9 @@ OFFICIAL = SHARED / "oracle" / "golden"
 OFFICIAL_CFG = SHARED / "oracle" / "official_cfg"
 NAMES = SHARED / "names"
 
+DEVICE = os.environ.get("DARKNET_TORCH_CHECK_DEVICE", "cpu")
+"""What answer keys are computed on; `tools/check --device` sets the variable."""
+
 LIMIT = 1e-4
 """Largest error that passes, relative to the layer's largest magnitude."""
 
@@ -257,11 +260,11 @@ class Key:
 
     def compute(self, network: Network) -> list[Array]:
         """Return every layer's output after as many forward passes as the key has."""
-        x = self.input()
+        x = self.input().to(network.device)
         with torch.inference_mode():
             for _ in range(self.content["forward_passes"]):
                 outputs = network.activations(x)
-        return [output[0].detach().numpy() for output in outputs]
+        return [output[0].detach().cpu().numpy() for output in outputs]
 
 
 @dataclass
@@ -331,7 +334,7 @@ def compare(key: Key, folder: Path) -> Comparison:
     try:
         if key.write_weights(weights) != key.content["weights_sha256"]:
             result.problems.append("the weights made are not those of the key")
-        network = key.load(weights)
+        network = key.load(weights).to(DEVICE)
         result.problems += structure_problems(key, network.plan)
         dt.save(network, copy)
         if not filecmp.cmp(weights, copy, shallow=False):

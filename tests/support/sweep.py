@@ -15,6 +15,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import card
 import conversions
 import keys
 import subjects
@@ -110,7 +111,7 @@ class Sweep:
 def answer_keys() -> Sweep:
     """Return the comparison with every answer key at hand."""
     names = keys.mini_names() + keys.official_names()
-    return Sweep(FOLDER / "answer_keys.json", names, _measure_key, _key_files, ("keys",))
+    return Sweep(_results("answer_keys"), names, _measure_key, _key_files, ("keys",))
 
 
 def all_variants() -> Sweep:
@@ -128,6 +129,19 @@ def all_conversions() -> Sweep:
     return Sweep(path, names, _measure_conversions, _variant_files, modules)
 
 
+def on_device() -> Sweep:
+    """Return all these networks, plain and optimized, on the device of `keys.DEVICE`."""
+    names = keys.mini_names() + subjects.names()
+    modules = ("keys", "subjects", "variants", "card")
+    return Sweep(_results("on"), names, _measure_on_device, _variant_files, modules)
+
+
+def _results(name: str) -> Path:
+    """Return the file of a sweep's results; another one for each device."""
+    device = "" if keys.DEVICE == "cpu" else f"-{keys.DEVICE.replace(':', '-')}"
+    return FOLDER / f"{name}{device}.json"
+
+
 def _measure_key(name: str, threads: int) -> Results:
     return [asdict(keys.measure(name, threads))]
 
@@ -138,6 +152,10 @@ def _measure_variants(name: str, threads: int) -> Results:
 
 def _measure_conversions(name: str, threads: int) -> Results:
     return [asdict(result) for result in conversions.measure(name, threads)]
+
+
+def _measure_on_device(name: str, threads: int) -> Results:
+    return [asdict(result) for result in card.measure(name, threads)]
 
 
 def _key_files(name: str) -> Sequence[Path]:
