@@ -45,6 +45,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save", default="picture", help=f"list of {', '.join(RESULT_KINDS)} (%(default)s)"
     )
+    parser.add_argument("--font", metavar="FILE", help="a font for the labels")
     parser.add_argument("--scores", action="store_true", help="write scores to .txt files, too")
     parser.add_argument(
         "--skip-existing",
@@ -68,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("--skip-existing: no files are looked for with --save none")
     take_weights(options)
     detector = Detector(load_runnable(options), **given(options, _options()))
-    folder = ResultFolder(Path(options.out), kinds, scores=options.scores)
+    folder = ResultFolder(Path(options.out), kinds, scores=options.scores, font=options.font)
     stems = deque[str]()
     sample = [str(cfg_folder() / "sample.jpg")]
 

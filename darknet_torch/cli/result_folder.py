@@ -35,12 +35,20 @@ class ResultFolder:
         path: the folder, made if it does not exist.
         kinds: the files to write, of RESULT_KINDS.
         scores: whether the lines of a .txt end with the score.
+        font: a file of a font for labels, see `Detections.draw`.
 
     Raises:
-        UsageError: the folder cannot be made.
+        UsageError: the folder cannot be made, or the font cannot be read.
     """
 
-    def __init__(self, path: Path, kinds: set[str], *, scores: bool = False) -> None:
+    def __init__(
+        self, path: Path, kinds: set[str], *, scores: bool = False, font: str | None = None
+    ) -> None:
+        from darknet_torch.images.fonts import load_font
+
+        self.font = font
+        if font is not None:
+            load_font(font)  # before the work, not after
         self.path, self.kinds, self.scores, self.taken = path, kinds, scores, dict[str, int]()
         try:
             if kinds:
@@ -98,7 +106,7 @@ class ResultFolder:
         if "voc" in self.kinds:
             yield self.path / f"{stem}.xml", detections.to_voc()
         if "picture" in self.kinds:
-            yield self.path / f"{stem}.jpg", _jpeg(detections.draw(source))
+            yield self.path / f"{stem}.jpg", _jpeg(detections.draw(source, font=self.font))
 
 
 def _jpeg(image: "Image.Image") -> bytes:

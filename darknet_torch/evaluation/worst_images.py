@@ -52,7 +52,8 @@ def _side_by_side(sample: Sample, detections: Detections, errors: int) -> Image.
         detections.width,
         detections.height,
     )
-    left, right = (_smaller(each.draw(sample.path)) for each in (ground_truth, detections))
+    left = _smaller(ground_truth.draw(sample.path, scores=False))
+    right = _smaller(detections.draw(sample.path))
     font = ImageFont.load_default(size=16)
     head = 28
     width = max(2 * left.width + _GAP, 2 * 260)

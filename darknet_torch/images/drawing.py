@@ -3,10 +3,14 @@
 import colorsys
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, cast
+from os import PathLike
+from typing import Any, cast
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from darknet_torch.images.fonts import font_for
 from darknet_torch.images.reading import ImageSource, read
 
 __all__ = ["class_color", "crop_boxes", "draw_boxes", "open_image"]
@@ -19,6 +23,10 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 # Saturation and value in turn: the golden hues nearly come round again after 13, 21, 34, 55.
 _SHADES = (0.85, 0.95), (0.6, 1.0), (0.95, 0.7), (0.5, 0.8)
 _SMALLEST_FONT = 6
+_SMALL = 4
+"""A box of less than so many areas of a label is small: the label could hide it."""
+_MOST_HIDDEN = 0.35
+"""Share of a label on other labels and small boxes from which on it is left out."""
 
 
 def open_image(source: ImageSource, max_pixels: int | None = None) -> Image.Image:
@@ -46,34 +54,43 @@ def draw_boxes(
     boxes: Sequence[Box],
     labels: Sequence[str],
     colors: Sequence[Rgb],
+    *,
+    substitutes: Sequence[str] | None = None,
+    font: str | PathLike[str] | None = None,
 ) -> Image.Image:
     """Return a copy of an image with a rectangle and a label for each box.
 
-    Line width and font size grow with the image. The first boxes are drawn on top. Labels are
-    placed in the order of the boxes: above their box or else near it, inside the image, and where
-    they overlap the earlier labels least.
+    Lines and letters grow with the image, and are thinner and smaller for small boxes. The first
+    boxes are drawn on top. Labels are placed in the order of the boxes: near their box, inside the
+    image, where they cover earlier labels and small boxes least. A label that would hide others
+    even there is left out, so that crowds stay visible.
 
     Args:
         image: an RGB image, see `open_image`.
         boxes: (left, top, right, bottom) in pixels of the image; those without area are left out.
         labels: a text for each box.
         colors: RGB in 0..255 for each box, such as `class_color` of its class.
+        substitutes: a text in plain letters for each box, where no font has those of the label.
+        font: a file of a font for the labels; None is one that has their letters, see `fonts`.
 
     Returns:
         A new image of the same size.
+
+    Raises:
+        UsageError: `font` is no font.
     """
     image = image.copy()
     draw = ImageDraw.Draw(image)
     scale = math.sqrt(image.width * image.height)
-    font = cast(ImageFont.FreeTypeFont, ImageFont.load_default(size=max(10, round(scale / 42))))
     visible = [number for number, box in enumerate(boxes) if _area(box) > 0]
     for number in reversed(visible):
-        width = max(1, round(scale / 220))
-        draw.rectangle(boxes[number], outline=colors[number], width=width)
-    taken: list[Box] = []
+        width = round(min(scale / 220, _side(boxes[number]) / 10))
+        draw.rectangle(boxes[number], outline=colors[number], width=max(1, width))
+    labelling = _Labelling(draw, image.size, np.array([boxes[n] for n in visible]).reshape(-1, 4))
     for number in visible:
-        label = _Label(boxes[number], labels[number], colors[number])
-        taken.append(_draw_label(draw, label, font, image.size, taken))
+        size = _font_size(scale, boxes[number])
+        texts = labels[number], (substitutes or labels)[number]
+        labelling.add(boxes[number], _in_font(texts, size, font), colors[number])
     return image
 
 
@@ -99,30 +116,60 @@ def class_color(class_id: int) -> Rgb:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-class _Label(NamedTuple):
-    box: Box
-    text: str
-    color: Rgb
+def _side(box: Box) -> float:
+    return min(box[2] - box[0], box[3] - box[1])
 
 
-def _draw_label(
-    draw: ImageDraw.ImageDraw,
-    label: _Label,
-    font: ImageFont.FreeTypeFont,
-    image_size: tuple[int, int],
-    taken: list[Box],
-) -> Box:
-    """Draw a label and return the box that it covers."""
-    font = _fitting(font, label.text, image_size[0])
-    margin = max(1, round(font.size / 5))
-    width = math.ceil(font.getlength(label.text)) + 2 * margin
-    size = width, sum(font.getmetrics()) + margin
-    positions = _label_positions(label.box, size, image_size)
-    position = min(positions, key=lambda box: sum(_overlap(box, other) for other in taken))
-    draw.rectangle(position, fill=label.color)
-    corner = (position[0] + margin, position[1] + margin // 2)
-    draw.text(corner, label.text, fill=_readable_on(label.color), font=font)
-    return position
+def _font_size(scale: float, box: Box) -> int:
+    """Return the size of a label's letters in pixels: smaller ones for small boxes."""
+    largest = max(10.0, scale / 42)
+    return round(min(largest, max(10.0, largest / 2, _side(box) / 3)))
+
+
+def _in_font(
+    texts: tuple[str, str], size: int, path: str | PathLike[str] | None
+) -> tuple[str, ImageFont.FreeTypeFont]:
+    """Return the first of the texts that a font can show, and that font."""
+    for text in texts:
+        font = font_for(text, size, path)
+        if font is not None:
+            return text, font
+    return texts[1], cast(ImageFont.FreeTypeFont, ImageFont.load_default(size=size))
+
+
+class _Labelling:
+    """Places labels on an image, one after the other."""
+
+    def __init__(
+        self, draw: ImageDraw.ImageDraw, image_size: tuple[int, int], boxes: npt.NDArray[Any]
+    ) -> None:
+        self.draw, self.image_size, self.boxes = draw, image_size, boxes
+        self.taken: list[Box] = []
+
+    def add(self, box: Box, label: tuple[str, ImageFont.FreeTypeFont], color: Rgb) -> None:
+        """Draw the label of a box where it hides least; leave it out where it hides too much."""
+        text, font = label[0], _fitting(label[1], label[0], self.image_size[0])
+        margin = max(1, round(font.size / 5))
+        width = math.ceil(font.getlength(text)) + 2 * margin
+        size = width, sum(font.getmetrics()) + margin
+        positions = list(_label_positions(box, size, self.image_size))
+        hidden = [self._hidden(position) for position in positions]
+        best = min(range(len(positions)), key=hidden.__getitem__)
+        if hidden[best] > _MOST_HIDDEN and self.taken:
+            return
+        position = positions[best]
+        self.taken.append(position)
+        self.draw.rectangle(position, fill=color)
+        corner = (position[0] + margin, position[1] + margin // 2)
+        self.draw.text(corner, text, fill=_readable_on(color), font=font)
+
+    def _hidden(self, position: Box) -> float:
+        """Return what share of a label would lie on other labels and on small boxes."""
+        area = _area(position)
+        labels = np.array(self.taken).reshape(-1, 4)
+        sides = self.boxes[:, 2:] - self.boxes[:, :2]
+        small = self.boxes[sides.prod(axis=1) < _SMALL * area]
+        return float(sum(_overlaps(position, each).sum() for each in (labels, small)) / area)
 
 
 def _fitting(font: ImageFont.FreeTypeFont, text: str, width: int) -> ImageFont.FreeTypeFont:
@@ -145,9 +192,11 @@ def _label_positions(box: Box, size: tuple[int, int], image_size: tuple[int, int
             yield x, y, x + w, y + h
 
 
-def _overlap(a: Box, b: Box) -> float:
-    corner = max(a[0], b[0]), max(a[1], b[1])
-    return _area((*corner, min(a[2], b[2]), min(a[3], b[3])))
+def _overlaps(box: Box, others: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the areas (N,) that a box shares with others (N, 4)."""
+    corners = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
+    shared: npt.NDArray[Any] = (corners[1] - corners[0]).clip(min=0).prod(axis=1)
+    return shared
 
 
 def _area(box: Box) -> float:

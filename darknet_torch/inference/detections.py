@@ -8,6 +8,7 @@ sure.draw("dog.jpg").save("out.jpg")
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from typing import Any
 
 import torch
@@ -164,16 +165,25 @@ class Detections:
         names = [d.name for d in self]
         return detection_formats.to_supervision(self.xyxy, self.score, self.class_id, names)
 
-    def draw(self, image: ImageSource | None = None) -> Image.Image:
+    def draw(
+        self,
+        image: ImageSource | None = None,
+        *,
+        scores: bool = True,
+        font: str | PathLike[str] | None = None,
+    ) -> Image.Image:
         """Return the image with the boxes, their classes and scores on it.
 
         Args:
             image: the image that the boxes are of; None is the file `path`.
+            scores: write the scores, too; ground truths have none.
+            font: a file of a font for the labels; None is one that has the letters of the names,
+                else the class's index is written.
 
         Raises:
-            UsageError: no path is known, or the image has another size.
+            UsageError: no path is known, the image has another size, or `font` is no font.
         """
-        return _drawn(_open(image, self), self.clip().sort())
+        return _drawn(_open(image, self), self.clip().sort(), scores, font)
 
     def crops(self, image: ImageSource | None = None) -> list[Image.Image]:
         """Return what is inside each box; a box without a whole pixel is skipped. See `draw`."""
@@ -217,10 +227,17 @@ def _open(source: ImageSource | None, d: Detections) -> Image.Image:
     return image
 
 
-def _drawn(image: Image.Image, detections: Detections) -> Image.Image:
+def _drawn(
+    image: Image.Image, detections: Detections, scores: bool, font: str | PathLike[str] | None
+) -> Image.Image:
+    shares = [f" {d.score:.2f}" if scores else "" for d in detections]
     return draw_boxes(
         image,
         [d.box for d in detections],
-        [f"{printable(d.name)} {d.score:.2f}" for d in detections],
+        [f"{printable(d.name)}{share}" for d, share in zip(detections, shares, strict=True)],
         [class_color(d.class_id) for d in detections],
+        substitutes=[
+            f"class {d.class_id}{share}" for d, share in zip(detections, shares, strict=True)
+        ],
+        font=font,
     )

@@ -2,13 +2,16 @@
 
 import itertools
 import math
+from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from darknet_torch.errors import UsageError
+from darknet_torch.images import fonts
 from darknet_torch.images.drawing import class_color as color
 from darknet_torch.inference.detections import Detections
 
@@ -112,3 +115,51 @@ def test_crops():
     expected = image[:, 20:60, 10:40].permute(1, 2, 0).numpy()
     np.testing.assert_array_equal(np.asarray(first), expected)
     assert second.size == (10, 10)
+
+
+def test_a_name_without_a_font_is_the_number_of_its_class(monkeypatch):
+    monkeypatch.setattr(fonts, "SYSTEM_FONTS", ())
+    box = [[100, 100, 300, 250]]
+    drawn = detections(box, [1], names=("a", "汽车")).draw(grey())
+    number = detections(box, [1], names=("a", "class 1")).draw(grey())
+    assert drawn.tobytes() == number.tobytes()
+    cyrillic = detections(box, [1], names=("a", "собака")).draw(grey())
+    assert cyrillic.tobytes() != number.tobytes()
+
+
+def test_a_font_can_be_chosen():
+    d = detections([[100, 100, 300, 250]])
+    serif = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSerif.ttf"
+    assert d.draw(grey(), font=serif).tobytes() != d.draw(grey()).tobytes()
+    with pytest.raises(UsageError, match="no font"):
+        d.draw(grey(), font="nowhere.ttf")
+
+
+def test_ground_truths_have_no_scores():
+    box = [[100, 100, 300, 250]]
+    d = detections(box, [0])
+    label = mask(d.draw(grey(), scores=False), color(0))[:100]
+    assert 0 < label.sum() < mask(d.draw(grey()), color(0))[:100].sum()
+
+
+def test_small_objects_stay_visible():
+    """The line is thin, and no label lies on a small box, its own or another."""
+    small, other = [100, 100, 112, 112], [100, 70, 112, 82]
+    drawn = detections([small, other], [0, 1], width=1600, height=1200).draw(grey(1600, 1200))
+    pixels = np.asarray(drawn)
+    for left, top, right, bottom in (small, other):
+        assert (pixels[top + 2 : bottom - 1, left + 2 : right - 1] == GREY).all()
+
+
+def test_crowds_stay_visible():
+    """Labels give way: most of what is inside the boxes is not under them."""
+    rng = np.random.default_rng(3)
+    corner = rng.uniform(0, 1, (200, 2)) * (380, 280)
+    boxes = np.concatenate((corner, corner + 12), axis=1).round()
+    d = detections(boxes.tolist(), [0] * 200)
+    pixels = mask(d.draw(grey()), GREY)
+    inner = boxes.astype(int) + (2, 2, -1, -1)
+    insides = [pixels[top:bottom, left:right].mean() for left, top, right, bottom in inner]
+    assert np.mean(insides) > 0.65
+    alone = mask(detections(boxes[:1].tolist(), [0]).draw(grey()), GREY)
+    assert (~alone).sum() * 200 > 400 * 300  # all labels would fill the image
