@@ -102,7 +102,7 @@ def build(
 
     Raises:
         CfgError: with file and line; ShapeError where layers do not fit.
-        UsageError: there are fewer names than classes.
+        UsageError: an argument is wrong.
     """
     network = _skeleton(CfgSource(cfg), Settings(dialect, width, height, names, mode))
     weights_file.initialize(network)

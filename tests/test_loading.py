@@ -7,7 +7,7 @@ import torch
 from small_network import CFG
 
 import darknet_torch as dt
-from darknet_torch.errors import CfgError, UsageError
+from darknet_torch.errors import CfgError, DarknetWarning, UsageError
 from darknet_torch.inference.converted import Converted
 from darknet_torch.network import Network
 
@@ -50,10 +50,17 @@ def test_class_names() -> None:
     assert dt.build("net.cfg").names == ("ant", "bee")  # those beside the cfg
     assert dt.build(CFG).names == ()
     Path("other.names").write_text("cat\ndog\ncow\n")
-    assert dt.load("net.cfg", "net.weights", names="other.names").names == ("cat", "dog", "cow")
+    with pytest.warns(DarknetWarning, match=r"other.names: 3 names for 2 classes; the last are of"):
+        network = dt.load("net.cfg", "net.weights", names="other.names")
+    assert network.names == ("cat", "dog", "cow")
     Path("few.names").write_text("cat\n")
-    with pytest.raises(UsageError, match=r"few.names: 1 names for 2 classes"):
-        dt.build("net.cfg", names="few.names")
+    with pytest.warns(DarknetWarning, match=r"few.names: 1 names for 2 classes; the others are sh"):
+        network = dt.build("net.cfg", names="few.names")
+    detections = dt.detect(network, torch.rand(3, 64, 64), threshold=0.2)
+    assert {each.name for each in detections} == {"cat", "1"}
+    classifier = CFG[: CFG.index("[yolo]")] + "[avgpool]\n[softmax]\n"
+    with pytest.warns(DarknetWarning, match="few.names: 1 names for 14 classes"):
+        dt.build(classifier, names="few.names")
     with pytest.raises(CfgError, match=r"names=none.names: no such file; looked for .*none.names"):
         dt.build("net.cfg", names="none.names")
 

@@ -52,9 +52,9 @@ def match_classes(detector: Detector, dataset: Dataset, *, shared: bool = False)
     dataset = _with_names(detector, dataset)
     if shared:
         return _by_name(detector, _only_shared(detector, dataset))
-    ours, theirs = detector.names, dataset.names
-    if detector.class_count == len(theirs):
-        if ours == theirs or not ours:
+    ours, theirs = _names(detector), dataset.names
+    if len(ours) == len(theirs):
+        if ours == theirs or not detector.names:
             return MatchedClasses(dataset, None)
         if set(ours) == set(theirs) and len(set(ours)) == len(ours):
             return _by_name(detector, dataset)
@@ -68,8 +68,7 @@ def _with_names(detector: Detector, dataset: Dataset) -> Dataset:
     count, known = detector.class_count, len(dataset.names)
     if dataset.names != tuple(map(str, range(known))):
         return dataset
-    ours = (detector.names or tuple(map(str, range(count))))[:count]
-    return replace(dataset, names=(*ours, *dataset.names[count:]))
+    return replace(dataset, names=(*_names(detector), *dataset.names[count:]))
 
 
 def _by_name(detector: Detector, dataset: Dataset) -> MatchedClasses:
@@ -77,8 +76,10 @@ def _by_name(detector: Detector, dataset: Dataset) -> MatchedClasses:
     return MatchedClasses(dataset, np.array([numbers.get(name, -1) for name in _names(detector)]))
 
 
-def _names(detector: Detector) -> Sequence[str]:
-    return detector.names or tuple(map(str, range(detector.class_count)))
+def _names(detector: Detector) -> tuple[str, ...]:
+    """Return a name for each class of the network; its number where there are fewer names."""
+    names, count = detector.names[: detector.class_count], detector.class_count
+    return (*names, *map(str, range(len(names), count)))
 
 
 def _without_unknown(detector: Detector, dataset: Dataset) -> Dataset:

@@ -180,7 +180,9 @@ class Detector:
     def names(self) -> tuple[str, ...]:
         """Names of the classes that are scored."""
         names, classes = self.network.names, self.class_map
-        return names if classes is None or not names else tuple(names[n] for n in classes)
+        if classes is None or not names:
+            return names
+        return tuple(names[n] if n < len(names) else str(n) for n in classes)
 
     @property
     def nms_kind(self) -> str:

@@ -1,11 +1,12 @@
 """A cfg given by name, path or text: its plan, its entry in the zoo, its class names."""
 
+from collections.abc import Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from typing import NamedTuple
 
 from darknet_torch import zoo
-from darknet_torch.errors import UsageError
+from darknet_torch.errors import UsageError, warn
 from darknet_torch.files import cfg_folder, is_file
 from darknet_torch.network.plan import Plan, make_plan
 from darknet_torch.parsing import dialect as dialects
@@ -80,17 +81,21 @@ class CfgSource:
     def names(self, plan: Plan, settings: Settings) -> tuple[str, ...]:
         """Return the class names, or () where no file has them.
 
+        Warns where there are more or fewer names than classes.
+
         Raises:
-            UsageError: the file that the caller names has fewer names than there are classes.
+            CfgError: no such file as the caller names.
         """
         section, folders = plan.net.section, plan.context.folders
         if settings.names is None:
             path = self._names_path(section)
-            return () if path is None else parser.read_names(path)
-        path = FileName(fspath(settings.names), "names", section, folders).resolve()
+        else:
+            path = FileName(fspath(settings.names), "names", section, folders).resolve()
+        if path is None:
+            return ()
         names = parser.read_names(path)
-        if plan.classes > len(names):
-            raise UsageError(f"{path}: {len(names)} names for {plan.classes} classes")
+        if self.entry is None or settings.names is not None:
+            _warn_of_count(path, names, plan)
         return names
 
     def _names_path(self, section: Section) -> Path | None:
@@ -102,6 +107,18 @@ class CfgSource:
         else:
             paths = []
         return next((path for path in paths if is_file(path)), None)
+
+
+def _warn_of_count(path: Path, names: Sequence[str], plan: Plan) -> None:
+    """Warn of names that are not one for each class of a head, or each output of a classifier."""
+    classes = plan.classes
+    if not plan.heads and plan.final >= 0:
+        shape = plan[plan.final].shape
+        classes = shape.c if shape.is_vector or shape.h == shape.w == 1 else len(names)
+    if len(names) < classes:
+        warn(f"{path}: {len(names)} names for {classes} classes; the others are shown as numbers")
+    elif len(names) > classes:
+        warn(f"{path}: {len(names)} names for {classes} classes; the last are of no class")
 
 
 def search_folders() -> tuple[Path, ...]:

@@ -190,6 +190,17 @@ def test_shared_classes_in_the_command(folder: Path, capsys: pytest.CaptureFixtu
     assert "a guess: the labels are Darknet's text files; --format, --data-names say" in said
 
 
+def test_fewer_and_more_names_than_classes(folder: Path) -> None:
+    """Classes without a name have their number, and names without a class are none."""
+    plain = dt.evaluate(dt.load("net.cfg", "net.weights"), "data.yaml").mean_average_precision
+    for names, data_names in ((("ant",), "[ant, '1']"), (("ant", "bee", "fly"), "[ant, bee]")):
+        network = dt.load("net.cfg", "net.weights")
+        network.names = names
+        Path("data.yaml").write_text(f"val: photos\nnames: {data_names}\n")
+        assert dt.evaluate(network, "data.yaml").mean_average_precision == plain
+        assert dt.evaluate(network, "data.yaml", classes="shared").mean_average_precision == plain
+
+
 def test_labels_beyond_a_networks_numbers(folder: Path) -> None:
     network = dt.load("net.cfg", "net.weights")
     network.names = ()
