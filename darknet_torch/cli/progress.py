@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from darknet_torch.cli.output import is_quiet
 from darknet_torch.progress import Progress
+from darknet_torch.text import printable
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -40,7 +41,7 @@ def download_bar(name: str) -> Iterator[Progress]:
     """Yield a progress function that draws a bar on a terminal, and nothing elsewhere."""
     from tqdm import tqdm
 
-    bar = tqdm(desc=name, unit="B", unit_scale=True, disable=_is_hidden(), leave=False)
+    bar = tqdm(desc=printable(name), unit="B", unit_scale=True, disable=_is_hidden(), leave=False)
 
     with bar:
         yield lambda done, total: _advance(bar, done, total)

@@ -52,7 +52,13 @@ class AnchorHead(Head):
     label_smooth_eps: float = option(0.0, only=ALEXEYAB)
     objectness_smooth: bool = option(False, only=ALEXEYAB)
     max_delta: float = option(3.4e38, only=ALEXEYAB)
-    counters_per_class: tuple[int, ...] = option((), only=ALEXEYAB, comment_ends=True)
+    counters_per_class: tuple[int, ...] = option(
+        (),
+        only=ALEXEYAB,
+        comment_ends=True,
+        count=lambda o: o.classes if o.counters_per_class else 0,
+        lacking="one for each class",
+    )
 
     ENTRIES: ClassVar[int] = 5
     """Number of entries of an anchor besides the classes."""

@@ -98,3 +98,10 @@ def test_strict_mode_and_the_command(tmp_path, capsys) -> None:
         dt.plan(path, mode="strict")
     assert main(["check", str(path)]) == 1
     assert "batch_normalize=true: is a word" in capsys.readouterr().out
+
+
+def test_counters_per_class() -> None:
+    head = f"{NET}{HEAD}num=2\nanchors=1,2,3,4\n"
+    (said,) = doubts(f"{head}counters_per_class=5\n")
+    assert said.endswith("counters_per_class=5: 1 numbers, 2 expected; one for each class")
+    assert not doubts(f"{head}counters_per_class=5,6\n")
