@@ -33,6 +33,10 @@ from darknet_torch.text import printable
 
 __all__ = ["ReadingState", "UnreadSample", "unread_samples"]
 
+LABELS = {"darknet": "Darknet's text files", "voc": "VOC's XML files"}
+"""Guessed format -> its label files in words."""
+NAMES_BESIDE = ("classes.txt", "obj.names", "_darknet.labels")
+"""Names that labelImg, CVAT and Roboflow write beside images or labels."""
 ReadBoxes = Callable[[tuple[int, int], ProblemList], Sequence[AnnotatedBox]]
 """(width, height) of the image, list for problems -> its boxes in pixels."""
 
@@ -79,6 +83,8 @@ def unread_samples(part: str, state: ReadingState) -> Iterable[UnreadSample]:
         state.guesses[f"the labels are COCO's, in {printable(annotations.name)}"] = None
         return _from_coco(annotations, state)
     if _has_class_folders(folder, form):
+        if form is None:
+            state.guesses["each folder of images is a class"] = None
         return _from_class_folders(folder, state)
     return _from_images(images_in_folder(folder), state)
 
@@ -132,12 +138,6 @@ def _has_class_folders(folder: Path, form: str | None) -> bool:
     if form is None:
         return class_folders.has_class_folders(folder)
     return form in ("folders", "classification")
-
-
-LABELS = {"darknet": "Darknet's text files", "voc": "VOC's XML files"}
-"""Guessed format -> its label files in words."""
-NAMES_BESIDE = ("classes.txt", "obj.names", "_darknet.labels")
-"""Names that labelImg, CVAT and Roboflow write beside images or labels."""
 
 
 def _guess_format(images: Sequence[ListedImage], state: ReadingState) -> str:

@@ -78,13 +78,19 @@ def find_path(name: str, search_folders: Sequence[Path], where: str) -> Path:
     candidates = list(dict.fromkeys(folder / name for folder in search_folders))
     path = next((path for path in candidates if exists(path)), None)
     if path is None:
-        moved = MovedPaths(where, search_folders, exists)
+        moved = MovedPaths(where, _own_folder_first(search_folders), exists)
         path = moved.find(name)
         moved.warn()
     if path is None:
         tried = ", ".join(printable(str(each)) for each in candidates[:5])
         raise DataError(f"{where}: {shown(name)}: no such file or folder; looked for {tried}")
     return path
+
+
+def _own_folder_first(search_folders: Sequence[Path]) -> Sequence[Path]:
+    """Return the folders with that of the description before the current one."""
+    current, *others = search_folders
+    return [others[0], current, *others[1:]] if current == Path() and others else search_folders
 
 
 def list_images(

@@ -95,6 +95,17 @@ def test_cvat_writes_a_folder_that_is_not_in_the_archive(tmp_path: Path) -> None
     assert len(read(tmp_path).samples) == 2
 
 
+def test_the_folder_of_the_description_comes_before_the_current_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay(tmp_path, {"own/val.txt": "a.png", "own/a.png": "", "here/val.txt": "b.png"})
+    lay(tmp_path, {"own/obj.data": "valid = /gone/val.txt\nclasses = 1\n", "here/b.png": ""})
+    monkeypatch.chdir(tmp_path / "here")
+    assert [each.path.name for each in read("../own/obj.data").samples] == ["a.png"]
+    monkeypatch.chdir(tmp_path / "own")
+    assert [each.path.name for each in read("obj.data").samples] == ["a.png"]
+
+
 def test_a_list_of_windows(tmp_path: Path) -> None:
     lay(tmp_path, {"img/a.png": "", "img/a.txt": ROW, "img/B.JPG": b"", "img/b.txt": ""})
     lay(tmp_path, {"list.txt": "img\\a.png\r\nC:\\Users\\me\\img\\a.png\r\n".encode("utf-16")})
@@ -158,6 +169,13 @@ def test_a_guess_without_any_box_is_a_warning(tmp_path: Path) -> None:
     dataset, said = quietly(tmp_path)
     assert dataset.guesses == ("the labels are VOC's XML files",) and not said
     assert boxes(dataset, 149) == [(11, [10, 5, 30, 15])]
+
+
+def test_a_folder_for_each_class_is_a_guess(tmp_path: Path) -> None:
+    lay(tmp_path, {"ant/a.png": "", "bee/b.png": ""})
+    dataset, said = quietly(tmp_path)
+    assert dataset.guesses == ("each folder of images is a class",) and not said
+    assert not read(tmp_path, format="folders").guesses
 
 
 def coco(categories: list[dict[str, object]], file_name: str = "a.png") -> str:
