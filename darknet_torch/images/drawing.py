@@ -23,8 +23,12 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 # Saturation and value in turn: the golden hues nearly come round again after 13, 21, 34, 55.
 _SHADES = (0.85, 0.95), (0.6, 1.0), (0.95, 0.7), (0.5, 0.8)
 _SMALLEST_FONT = 6
-_SMALL = 4
-"""A box of less than so many areas of a label is small: the label could hide it."""
+_SMALL = 2
+"""A box whose shorter side is less than so many heights of a label is small: it could be hidden."""
+_CROWD = 50
+"""Boxes from which on lines become thinner, and letters smaller."""
+_MOST_COVERED = 0.3
+"""Share of the image under labels from which on there are no more."""
 _MOST_HIDDEN = 0.35
 """Share of a label on other labels and small boxes from which on it is left out."""
 
@@ -60,10 +64,10 @@ def draw_boxes(
 ) -> Image.Image:
     """Return a copy of an image with a rectangle and a label for each box.
 
-    Lines and letters grow with the image, and are thinner and smaller for small boxes. The first
+    Lines and letters grow with the image, and are smaller for small boxes and crowds. The first
     boxes are drawn on top. Labels are placed in the order of the boxes: near their box, inside the
     image, where they cover earlier labels and small boxes least. A label that would hide others
-    even there is left out, so that crowds stay visible.
+    even there is left out, and so are those behind that have no room, so that crowds stay visible.
 
     Args:
         image: an RGB image, see `open_image`.
@@ -83,12 +87,13 @@ def draw_boxes(
     draw = ImageDraw.Draw(image)
     scale = math.sqrt(image.width * image.height)
     visible = [number for number, box in enumerate(boxes) if _area(box) > 0]
+    crowd = max(1.0, len(visible) / _CROWD)
     for number in reversed(visible):
-        width = round(min(scale / 220, _side(boxes[number]) / 10))
+        width = round(min(scale / 220, _side(boxes[number]) / 10) / crowd)
         draw.rectangle(boxes[number], outline=colors[number], width=max(1, width))
     labelling = _Labelling(draw, image.size, np.array([boxes[n] for n in visible]).reshape(-1, 4))
     for number in visible:
-        size = _font_size(scale, boxes[number])
+        size = _font_size(scale, boxes[number], crowd)
         texts = labels[number], (substitutes or labels)[number]
         labelling.add(boxes[number], _in_font(texts, size, font), colors[number])
     return image
@@ -120,10 +125,10 @@ def _side(box: Box) -> float:
     return min(box[2] - box[0], box[3] - box[1])
 
 
-def _font_size(scale: float, box: Box) -> int:
-    """Return the size of a label's letters in pixels: smaller ones for small boxes."""
+def _font_size(scale: float, box: Box, crowd: float) -> int:
+    """Return the size of a label's letters in pixels: smaller ones for small boxes and crowds."""
     largest = max(10.0, scale / 42)
-    return round(min(largest, max(10.0, largest / 2, _side(box) / 3)))
+    return round(min(largest, max(10.0, largest / 2, _side(box) / 3 / crowd)))
 
 
 def _in_font(
@@ -155,7 +160,8 @@ class _Labelling:
         positions = list(_label_positions(box, size, self.image_size))
         hidden = [self._hidden(position) for position in positions]
         best = min(range(len(positions)), key=hidden.__getitem__)
-        if hidden[best] > _MOST_HIDDEN and self.taken:
+        covered = sum(map(_area, self.taken)) / math.prod(self.image_size)
+        if self.taken and (hidden[best] > _MOST_HIDDEN or covered > _MOST_COVERED):
             return
         position = positions[best]
         self.taken.append(position)
@@ -168,7 +174,7 @@ class _Labelling:
         area = _area(position)
         labels = np.array(self.taken).reshape(-1, 4)
         sides = self.boxes[:, 2:] - self.boxes[:, :2]
-        small = self.boxes[sides.prod(axis=1) < _SMALL * area]
+        small = self.boxes[sides.min(axis=1) < _SMALL * (position[3] - position[1])]
         return float(sum(_overlaps(position, each).sum() for each in (labels, small)) / area)
 
 
