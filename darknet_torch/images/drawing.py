@@ -13,10 +13,12 @@ from PIL import Image, ImageDraw, ImageFont
 from darknet_torch.images.fonts import font_for
 from darknet_torch.images.reading import ImageSource, read
 
-__all__ = ["class_color", "crop_boxes", "draw_boxes", "open_image"]
+__all__ = ["FontFile", "class_color", "crop_boxes", "draw_boxes", "open_image"]
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
+FontFile = str | PathLike[str] | None
+"""A file of a font; None is one that has the letters."""
 Rgb = tuple[int, int, int]
 """Red, green, blue in 0..255."""
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -60,7 +62,7 @@ def draw_boxes(
     colors: Sequence[Rgb],
     *,
     substitutes: Sequence[str] | None = None,
-    font: str | PathLike[str] | None = None,
+    font: FontFile = None,
 ) -> Image.Image:
     """Return a copy of an image with a rectangle and a label for each box.
 
@@ -132,7 +134,7 @@ def _font_size(scale: float, box: Box, crowd: float) -> int:
 
 
 def _in_font(
-    texts: tuple[str, str], size: int, path: str | PathLike[str] | None
+    texts: tuple[str, str], size: int, path: FontFile
 ) -> tuple[str, ImageFont.FreeTypeFont]:
     """Return the first of the texts that a font can show, and that font."""
     for text in texts:

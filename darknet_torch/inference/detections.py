@@ -8,14 +8,13 @@ sure.draw("dog.jpg").save("out.jpg")
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from os import PathLike
 from typing import Any
 
 import torch
 from PIL import Image
 
 from darknet_torch.errors import UsageError
-from darknet_torch.images.drawing import class_color, crop_boxes, draw_boxes, open_image
+from darknet_torch.images.drawing import FontFile, class_color, crop_boxes, draw_boxes, open_image
 from darknet_torch.images.limits import pixel_limit
 from darknet_torch.images.reading import ImageSource
 from darknet_torch.inference import detection_formats
@@ -112,11 +111,7 @@ class Detections:
             UsageError: there is no class of such a name.
         """
         keep = self.score > (float("-inf") if threshold is None else threshold)
-        if classes is not None:
-            several = [classes] if isinstance(classes, str | int) else list(classes)
-            ids = self.class_id.new_tensor([_class_id(c, self.names) for c in several])
-            keep &= torch.isin(self.class_id, ids)
-        return self[keep]
+        return self[keep if classes is None else keep & _are_of(self, classes)]
 
     def sort(self) -> "Detections":
         """Return them by falling score; equal scores keep their order."""
@@ -166,19 +161,14 @@ class Detections:
         return detection_formats.to_supervision(self.xyxy, self.score, self.class_id, names)
 
     def draw(
-        self,
-        image: ImageSource | None = None,
-        *,
-        scores: bool = True,
-        font: str | PathLike[str] | None = None,
+        self, image: ImageSource | None = None, *, scores: bool = True, font: FontFile = None
     ) -> Image.Image:
         """Return the image with the boxes, their classes and scores on it.
 
         Args:
             image: the image that the boxes are of; None is the file `path`.
             scores: write the scores, too; ground truths have none.
-            font: a file of a font for the labels; None is one that has the letters of the names,
-                else the class's index is written.
+            font: a font file; None is one that has the letters, else the class's index is written.
 
         Raises:
             UsageError: no path is known, the image has another size, or `font` is no font.
@@ -205,6 +195,12 @@ def _check(d: Detections) -> None:
         raise UsageError(f"an image of {d.width}x{d.height} pixels has no inside")
 
 
+def _are_of(d: Detections, classes: str | int | Iterable[str | int]) -> torch.Tensor:
+    """Return a mask (N,) of the detections of some classes."""
+    several = [classes] if isinstance(classes, str | int) else list(classes)
+    return torch.isin(d.class_id, d.class_id.new_tensor([_class_id(c, d.names) for c in several]))
+
+
 def _class_id(name: str | int, names: Sequence[str]) -> int:
     if isinstance(name, int):
         return name
@@ -227,9 +223,7 @@ def _open(source: ImageSource | None, d: Detections) -> Image.Image:
     return image
 
 
-def _drawn(
-    image: Image.Image, detections: Detections, scores: bool, font: str | PathLike[str] | None
-) -> Image.Image:
+def _drawn(image: Image.Image, detections: Detections, scores: bool, font: FontFile) -> Image.Image:
     shares = [f" {d.score:.2f}" if scores else "" for d in detections]
     return draw_boxes(
         image,

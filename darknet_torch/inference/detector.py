@@ -180,9 +180,7 @@ class Detector:
     def names(self) -> tuple[str, ...]:
         """Names of the classes that are scored."""
         names, classes = self.network.names, self.class_map
-        if classes is None or not names:
-            return names
-        return tuple(names[n] if n < len(names) else str(n) for n in classes)
+        return names if classes is None or not names else _names_of(classes, names)
 
     @property
     def nms_kind(self) -> str:
@@ -256,6 +254,11 @@ class _Prepared(NamedTuple):
     pixels: Tensor
     placement: resizing.Placement
     path: str | None
+
+
+def _names_of(classes: Sequence[int], names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of some classes; the index of a class without one."""
+    return tuple(names[n] if n < len(names) else str(n) for n in classes)
 
 
 def _mapped(network: Runnable, use_map: bool | str | PathLike[str]) -> tuple[Head, ...]:
