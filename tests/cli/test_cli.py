@@ -180,3 +180,17 @@ def test_names_are_looked_for(files, capsys) -> None:
     error = capsys.readouterr().err
     assert "names=no.names: no such file; looked for no.names, " in error
     assert "cfg/no.names" in error
+
+
+def test_interrupted_while_it_is_imported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupt:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "darknet_torch.cli.command":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "darknet_torch.cli.command")
+    monkeypatch.setattr(sys, "meta_path", [Interrupt(), *sys.meta_path])
+    assert main(["models"]) == 130
+    assert capsys.readouterr() == ("", "")
