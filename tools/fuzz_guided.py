@@ -48,11 +48,12 @@ def guided(targets: Sequence[str], seconds: float, jobs: int, out: Path) -> int:
     Returns:
         1 if there was a failure.
     """
+    results = []
     with ThreadPoolExecutor(jobs) as pool:
-        results = list(pool.map(lambda target: _fuzz(target, seconds, out), targets))
-    for result in results:
-        print(f"{result.runs:9} {result.target}, {len(result.failures)} failures", flush=True)
-        print(*result.failures, sep="\n", end="\n" if result.failures else "")
+        for result in pool.map(lambda target: _fuzz(target, seconds, out), targets):
+            results.append(result)
+            print(f"{result.runs:9} {result.target}, {len(result.failures)} failures", flush=True)
+            print(*result.failures, sep="\n", end="\n" if result.failures else "", flush=True)
     print(f"{sum(result.runs for result in results):9} runs in all")
     return int(any(result.failures for result in results))
 
