@@ -390,8 +390,8 @@ EXPORTERS = (
     " torch_export torchscript tracing"
 )
 STANDS_FOR = {
-    "cli/test_cli": "cli.command cli.arguments cli.check cli.detect cli.models cli.progress"
-    " cli.summary network.summary",
+    "cli/test_cli": "cli.command cli.arguments cli.check cli.detect cli.models cli.summary"
+    " network.summary",
     "cli/test_convert": "cli.verify",
     "cli/test_images": "cli.result_folder inference.sources",
     "data/test_anchors": "cli.anchors",

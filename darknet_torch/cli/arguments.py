@@ -2,10 +2,12 @@
 
 import argparse
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict
 
 from darknet_torch.cli.output import inform
-from darknet_torch.cli.progress import download_bar
+from darknet_torch.cli.parameters import add_parameters, parameters_of
+from darknet_torch.cli.progress import doing, download_bar
 from darknet_torch.cli.roles import check_cfg, check_weights, is_weights, names_beside
 from darknet_torch.errors import UsageError
 from darknet_torch.parsing.dialect import DIALECTS
@@ -17,12 +19,13 @@ if TYPE_CHECKING:
 
     from darknet_torch.inference.converted import Converted
     from darknet_torch.network import Network, Runnable
-    from darknet_torch.speed.optimized import Optimized
+    from darknet_torch.speed.optimized import Dtype, Optimized
 
 __all__ = [
     "add_cfg",
     "add_device",
     "add_engine",
+    "add_speed",
     "add_trust",
     "add_weights",
     "load_any",
@@ -156,8 +159,11 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_runnable(options: argparse.Namespace) -> "Runnable":
-    """Return a network, or a converted file: the one given, or one made for `--engine`."""
+def load_runnable(options: argparse.Namespace, *, many: bool = False) -> "Runnable":
+    """Return a network, or a converted file: the one given, or one made for `--engine`.
+
+    many: whether there are so many images that making the network faster is worth its time.
+    """
     from darknet_torch.inference.engines import is_converted
 
     if is_converted(options.weights or options.cfg):
@@ -166,21 +172,46 @@ def load_runnable(options: argparse.Namespace) -> "Runnable":
         return load_any(options, options.engine)
     if options.engine is None:
         network = load_network(options, options.device)
-        runnable = _halved(network) if options.half else network
+        runnable = _fastest(network, options, many=many)
         _say_device(runnable, network.device)
         return runnable
     if options.half or options.device not in ("auto", "cpu"):
         raise UsageError("--half, --device: an engine computes in float32, on the processor")
+    return _with_engine(options)
+
+
+def _with_engine(options: argparse.Namespace) -> "Network | Converted":
     from darknet_torch.speed.engine_choice import with_engine
 
-    return with_engine(load_network(options), options.engine, options.batch_size)
+    network = load_network(options)
+    doing("measure the engines" if options.engine == "auto" else f"convert for {options.engine}")
+    runnable = with_engine(network, options.engine, options.batch_size)
+    inform(f"engine: {'torch' if runnable is network else getattr(runnable, 'engine', '')}")
+    return runnable
 
 
-def _halved(network: "Network") -> "Optimized":
-    """Return a network in float16 but for the layers that would overflow."""
+def add_speed(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `optimize`; without them many images are computed by an optimized copy."""
+    known = parameters_of("darknet_torch.speed.optimized", "optimize")
+    names = {"dtype": None, "compile": False}
+    add_parameters(parser, {name: replace(known[name], default=names[name]) for name in names})
+
+
+def _fastest(
+    network: "Network", options: argparse.Namespace, *, many: bool
+) -> "Network | Optimized":
+    """Return a network as it computes fastest: packed for many images, else as it is.
+
+    --half is float16 but for the layers that would overflow.
+    """
     from darknet_torch.speed.optimized import optimize
 
-    return optimize(network, dtype="float16", compile=False)
+    dtype: Dtype | None = "float16" if options.half else getattr(options, "dtype", None)
+    compiles = getattr(options, "compile", False)
+    if not (many or dtype or compiles):
+        return network
+    doing("optimize")
+    return optimize(network, dtype=dtype or "float32", compile=compiles)
 
 
 def _say_device(network: "Network | Optimized", device: "torch.device") -> None:

@@ -5,7 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 from darknet_torch.cli.completion import PrintCompletion
 from darknet_torch.cli.output import drop_output, escaped_output, note, verbosity
+from darknet_torch.cli.progress import activity
 from darknet_torch.cli.verb_parser import VerbParser
 from darknet_torch.errors import DarknetError, DarknetWarning, UsageError
 from darknet_torch.version import __version__
@@ -24,6 +25,9 @@ VERBS = (
     *("detect", "classify", "generate", "evaluate", "data", "anchors"),
     *("summary", "check", "convert", "verify", "models"),
 )
+
+PRINTS_ITSELF = ("generate",)
+"""Verbs whose output comes byte by byte, where no other line may stand between."""
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -40,8 +44,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
                 _import(path)  # first, as it may add to the verbs' options
             options = _parser().parse_args(words)
             with verbosity(quiet=options.quiet, verbose=options.verbose), _offline(options.offline):
-                status: int = options.run(options)
-            return status
+                return _run_verb(options)
     except DarknetError as error:
         note(f"darknet-torch: {error}")
         return 2
@@ -53,6 +56,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
         where = "the output" if error.filename is None else error.filename
         note(f"darknet-torch: {where}: {error.strerror or error}")
         return 2
+
+
+def _run_verb(options: argparse.Namespace) -> int:
+    """Run a verb, with a line on a terminal that says so while it is silent."""
+    prints_itself = options.verb in PRINTS_ITSELF
+    with nullcontext() if prints_itself else activity(options.verb):
+        status: int = options.run(options)
+        return status
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 from darknet_torch.cli.arguments import add_cfg, add_weights, load_network
 from darknet_torch.cli.output import note
 from darknet_torch.cli.parameters import Parameter, add_parameters, given, parameters_of
+from darknet_torch.cli.progress import doing
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters.formats import FORMATS
 from darknet_torch.text import printable
@@ -49,6 +50,7 @@ def run(options: argparse.Namespace) -> int:
     from darknet_torch.exporters.export import write_as
 
     network = load_network(options)
+    doing(f"convert to {options.out}")
     write_as(network, options.out, options.to, given(options, options_of_formats()))
     print(f"wrote {printable(options.out)}")
     changed = options.cutoff is not None or options.classes is not None
@@ -61,6 +63,7 @@ def _verified(network: Any, path: str) -> int:
     if not path.lower().endswith(COMPARED):
         return 0
 
+    doing(f"verify {path}")
     try:
         report = verify(network, path, trusted=True)  # it was written a moment ago
     except UsageError as error:

@@ -8,18 +8,21 @@ examples: darknet-torch detect yolov4-tiny
 import argparse
 from collections import deque
 from collections.abc import Iterator
+from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darknet_torch.cli.arguments import (
     add_cfg,
     add_engine,
+    add_speed,
     load_runnable,
     take_weights,
 )
-from darknet_torch.cli.images import add_images, batches, show_all
+from darknet_torch.cli.images import STANDARD_INPUT, add_images, batches, show_all
 from darknet_torch.cli.output import inform
 from darknet_torch.cli.parameters import add_parameters, given, parameters_of
+from darknet_torch.cli.progress import doing
 from darknet_torch.cli.result_folder import RESULT_KINDS, ResultFolder, kinds_of
 from darknet_torch.errors import UsageError
 from darknet_torch.text import printable
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from darknet_torch.inference.streaming import Outcome
 
 SIGNATURE = ("darknet_torch.inference.detector", "detect")
+MANY = 8
+"""Images from which on optimizing a network takes less time than it saves."""
 NEGATIVE = {"letterbox": ("--stretch", "fill the input")}
 
 
@@ -41,6 +46,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parameters, flags = parameters_of(*SIGNATURE), {"use_map": "--map"}
     add_parameters(parser, parameters, _options(), flags=flags, negative=NEGATIVE)
     add_engine(parser)
+    add_speed(parser)
     parser.add_argument("--out", default="detections", help="folder to write to (%(default)s)")
     parser.add_argument(
         "--save", default="picture", help=f"list of {', '.join(RESULT_KINDS)} (%(default)s)"
@@ -68,10 +74,18 @@ def run(options: argparse.Namespace) -> int:
     if options.skip_existing and not kinds:
         raise UsageError("--skip-existing: no files are looked for with --save none")
     take_weights(options)
-    detector = Detector(load_runnable(options), **given(options, _options()))
+    images = options.images or [str(cfg_folder() / "sample.jpg")]
+    sources = batches(images)
+    if STANDARD_INPUT in images:
+        many = True
+    else:
+        sources, known = tee(sources)
+        many = sum(map(len, known)) >= MANY
+    network = load_runnable(options, many=many)
+    doing("detect")
+    detector = Detector(network, **given(options, _options()))
     folder = ResultFolder(Path(options.out), kinds, scores=options.scores, font=options.font)
     stems = deque[str]()
-    sample = [str(cfg_folder() / "sample.jpg")]
 
     def show(outcome: "Outcome[Detections]") -> str:
         stem, detections = stems.popleft(), outcome.result
@@ -80,8 +94,8 @@ def run(options: argparse.Namespace) -> int:
         written = folder.write(stem, outcome.source, detections)
         return _text(outcome.source, detections, written)
 
-    sources = _named(batches(options.images or sample), folder, stems, skip=options.skip_existing)
-    return show_all(sources, detector.stream, show, as_json=options.json)
+    named = _named(sources, folder, stems, skip=options.skip_existing)
+    return show_all(named, detector.stream, show, as_json=options.json)
 
 
 def _named(

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from typing import Any, TextIO, cast
 
@@ -80,7 +80,7 @@ def drop_output() -> None:
 
 def note(text: str) -> None:
     """Print a line to standard error, with escapes in place of what is no plain text."""
-    with suppress(OSError):  # there is nowhere else to say it
+    with suppress(OSError), _above_bars():  # there is nowhere else to say it
         print(_encodable(printable(text), sys.stderr), file=sys.stderr)
 
 
@@ -101,7 +101,17 @@ class _EscapedStream:
 
     def write(self, text: str) -> int:
         """Write text, with its newlines and tabs."""
-        return self._stream.write(_encodable(printable(text, keep="\n\t"), self._stream))
+        with _above_bars():
+            return self._stream.write(_encodable(printable(text, keep="\n\t"), self._stream))
+
+
+def _above_bars() -> AbstractContextManager[object]:
+    """Take the progress bars off the terminal until the end of the context."""
+    bars = sys.modules.get("tqdm")
+    if bars is None or not sys.stderr.isatty():
+        return nullcontext()
+    mode: AbstractContextManager[object] = bars.tqdm.external_write_mode(file=sys.stderr)
+    return mode
 
 
 def _encodable(text: str, stream: TextIO) -> str:

@@ -1,8 +1,11 @@
-"""Progress bars of the command."""
+"""Progress of the command on a terminal: bars, and a line that says what takes so long."""
 
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from threading import Event, Thread
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from darknet_torch.cli.output import is_quiet
@@ -13,9 +16,59 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 
-__all__ = ["download_bar", "with_bar", "working_bar"]
+__all__ = ["activity", "doing", "download_bar", "with_bar", "working_bar"]
 
 T = TypeVar("T")
+FIRST, EVERY = 1.0, 0.5
+"""Seconds until the line of `activity` is shown, and between its changes."""
+
+
+@contextmanager
+def activity(text: str) -> Iterator[None]:
+    """Show on a terminal what is being done, and since when, if it takes longer than a second."""
+    if _is_hidden():
+        yield
+        return
+    line = _Line(text)
+    token = _line.set(line)
+    ticker = Thread(target=line.tick, daemon=True)
+    ticker.start()
+    try:
+        yield
+    finally:
+        _line.reset(token)
+        line.ended.set()
+        ticker.join()
+
+
+def doing(text: str) -> None:
+    """Change what the line of `activity` says."""
+    line = _line.get()
+    if line is not None:
+        line.text = text
+
+
+class _Line:
+    """The line of an activity; a thread draws it."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.begun, self.ended = text, time.time(), Event()
+
+    def tick(self) -> None:
+        """Draw the line again and again, from a second on, and take it away at the end."""
+        from tqdm import tqdm
+
+        if self.ended.wait(FIRST):
+            return
+        with tqdm(bar_format="{desc} {elapsed}", leave=False, file=sys.stderr) as bar:
+            bar.start_t = self.begun
+            while True:
+                bar.set_description_str(self.text)
+                if self.ended.wait(EVERY):
+                    return
+
+
+_line: ContextVar[_Line | None] = ContextVar("_line", default=None)
 
 
 def with_bar(outcomes: Iterable[T], count: int) -> Iterator[T]:

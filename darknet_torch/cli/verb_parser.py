@@ -52,7 +52,7 @@ class VerbParser(argparse.ArgumentParser):
         self._is_complete = True
         if self.module is not None:
             self.module.add(self)
-            self.set_defaults(run=self.module.run)
+            self.set_defaults(run=self.module.run, verb=self.prog.partition(" ")[2])
         if self._verbs is None:
             _add_common(self)
 

@@ -34,7 +34,7 @@ from darknet_torch.speed.inductor import Outputs, compiled_for
 from darknet_torch.speed.packed_layers import packed
 from darknet_torch.speed.winograd import WinogradConv
 
-__all__ = ["Optimized", "optimize"]
+__all__ = ["Dtype", "Optimized", "optimize"]
 
 MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 PATIENCE = 16
