@@ -53,4 +53,4 @@ def test_other_shells(shell: str, capsys) -> None:
 def test_without_the_package(monkeypatch, capsys) -> None:
     monkeypatch.setitem(sys.modules, "shtab", None)
     assert main(["--completion", "bash"]) == 2
-    assert 'shtab is not installed: pip install "shtab' in capsys.readouterr().err
+    assert "shtab is not installed: pip install" in capsys.readouterr().err

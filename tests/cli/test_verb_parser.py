@@ -59,6 +59,7 @@ def test_what_is_not_given_has_its_default() -> None:
         "weights": "none",
         "images": [],
         "run": "its function",
+        "verb": "run",
     }
     assert parse("run", "--need", "x", "a.cfg")["need"] == "x"
 

@@ -358,7 +358,7 @@ def test_the_command_draws(folder: Path, capsys) -> None:
 def test_plots_without_matplotlib_fail_first(folder: Path, capsys, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["evaluate", "nothing.cfg", "net.weights", "data.yaml", "--plots"]) == 2
-    assert 'matplotlib is not installed: pip install "matplotlib' in capsys.readouterr().err
+    assert "matplotlib is not installed: pip install " in capsys.readouterr().err
 
 
 def test_the_commands_exit_status(folder: Path, capsys) -> None:
