@@ -52,7 +52,7 @@ def files() -> set[Path]:
 def test_files(words: str, size: int, capsys: pytest.CaptureFixture[str]) -> None:
     before = files()
     with limited_files(size):
-        status = main(words.split())
+        status = main([*words.split(), "-q"])
     printed = capsys.readouterr().err
     assert status == 2, printed
     assert "cannot be" in printed
@@ -82,5 +82,5 @@ def test_a_folder_without_permission(
         raise PermissionError(13, os.strerror(13), str(path))
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    assert main("evaluate net.cfg net.weights data.yaml --out results".split()) == 2
+    assert main("evaluate net.cfg net.weights data.yaml --out results -q".split()) == 2
     assert capsys.readouterr().err == "darknet-torch: results: Permission denied\n"
