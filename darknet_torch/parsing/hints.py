@@ -61,7 +61,6 @@ SECTIONS = {
     **dict.fromkeys(("deconvolution", "convtranspose2d"), "deconvolutional"),
     **dict.fromkeys(("upsampling", "upsampling2d", "resize", "interpolate"), "upsample"),
     **dict.fromkeys(("dropout2d",), "dropout"),
-    **dict.fromkeys(("spacetodepth",), "reorg3d"),
 }
 """Layers of other frameworks -> Darknet's section."""
 
@@ -108,7 +107,10 @@ def section_hint(name: str, known: Iterable[str]) -> str:
 
 def word_hint(text: str, known: Iterable[str]) -> str:
     """Return `; did you mean WORD?` if the text is a misspelling of one word alone, or nothing."""
-    close = _close(text.partition("#")[0], list(known), _SHORTEST)
+    word = text.partition("#")[0]
+    digits = [c for c in word if c.isdigit()]  # relu20 is no misspelling of relu
+    alike = [each for each in known if [c for c in each if c.isdigit()] == digits]
+    close = _close(word, alike, _SHORTEST)
     return f"; did you mean {close}?" if close else ""
 
 
@@ -119,14 +121,12 @@ def _plain(text: str) -> str:
 
 
 def _close(text: str, words: list[str], shortest: int = 3) -> str:
-    """Return the word that is clearly the closest; its digits must be the same."""
+    """Return the word that is clearly the closest."""
     plain = {_plain(word): word for word in words}
     same = plain.get(_plain(text))
     if same is not None:
         return same
-    digits = [c for c in text if c.isdigit()]
-    alike = [each for each in plain if [c for c in each if c.isdigit()] == digits]
-    ratios = sorted((SequenceMatcher(None, _plain(text), each).ratio(), each) for each in alike)
+    ratios = sorted((SequenceMatcher(None, _plain(text), each).ratio(), each) for each in plain)
     second, (best, word) = [(0.0, ""), (0.0, ""), *ratios][-2:]
     clear = len(text) >= shortest and best >= 0.75 and best - second[0] >= 0.04
     return plain[word] if clear else ""

@@ -91,6 +91,7 @@ def test_options(key: str, meant: str) -> None:
     assert option_hint(key, keys) == f"; did you mean {meant}?"
     assert option_hint(key, ["stride"]) == ""
     assert option_hint("strides", keys) == option_hint("stirde", keys) == "; did you mean stride?"
+    assert option_hint("stride1", keys) == "; did you mean stride?"  # a line without its =
     assert option_hint("qqqq", keys) == ""
 
 
