@@ -8,7 +8,7 @@ import torch
 
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters.other_python import run, suitable_python
-from darknet_torch.exporters.staging import staging_folder
+from darknet_torch.exporters.staging import must_not_replace, staging_folder
 from darknet_torch.exporters.torchscript import save, traced_at_one_size
 from darknet_torch.exporters.tracing import Exported, example, prepared
 from darknet_torch.network import Network
@@ -40,9 +40,10 @@ def write(
             DARKNET_TORCH_CONVERTER_PYTHON, or this one.
 
     Raises:
-        UsageError: the network cannot be exported, NCNN lacks a layer or computes other numbers, or
-            a package is not installed.
+        UsageError: the network cannot be exported, X.bin belongs to OpenVINO's X.xml, NCNN lacks a
+            layer or computes other numbers, or a package is not installed.
     """
+    must_not_replace(path, ".bin", ".xml")
     python = suitable_python("pnnx", "ncnn", python)
     if dtype not in TOLERANCE:
         raise UsageError(f"dtype={dtype}: must be float32 or float16")

@@ -6,7 +6,7 @@ from typing import Literal
 
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters import onnx
-from darknet_torch.exporters.staging import staging_folder
+from darknet_torch.exporters.staging import must_not_replace, staging_folder
 from darknet_torch.extras import require
 from darknet_torch.network import Network
 from darknet_torch.network.origin import Origin
@@ -39,9 +39,10 @@ def write(
             layer fixes them.
 
     Raises:
-        UsageError: the network cannot be exported so, or openvino, onnx or onnxscript is not
-            installed.
+        UsageError: the network cannot be exported so, X.bin belongs to NCNN's X.param, or openvino,
+            onnx or onnxscript is not installed.
     """
+    must_not_replace(path, ".bin", ".param")
     openvino = require("openvino", "openvino")
     source = onnx.model(
         network, contents=contents, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size

@@ -7,7 +7,25 @@ from pathlib import Path
 from darknet_torch.errors import UsageError
 from darknet_torch.temporary import temporary_folder
 
-__all__ = ["staging_folder"]
+__all__ = ["must_not_replace", "staging_folder"]
+
+
+def must_not_replace(path: Path, ending: str, owner: str) -> None:
+    """Refuse to write a file beside `path` that belongs to a file of another format.
+
+    Args:
+        path: the file to write, such as my.xml.
+        ending: of the file beside it, such as .bin.
+        owner: ending of the other format's file, such as .param.
+
+    Raises:
+        UsageError: both the file and its other owner exist.
+    """
+    theirs, beside = path.with_suffix(owner), path.with_suffix(ending)
+    if theirs.exists() and beside.exists():
+        raise UsageError(
+            f"{path}: would replace {beside}, which belongs to {theirs}; choose another name"
+        )
 
 
 @contextmanager

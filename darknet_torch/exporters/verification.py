@@ -39,25 +39,38 @@ BOUNDS = {"float32": 5e-5, "float16": 2e-2}
 COMPARED = tuple(dict.fromkeys((*engines.ENDINGS, *ENDINGS, ".weights")))
 """Endings of the files that can be compared."""
 Runs = Callable[[Tensor], Tensor | tuple[Tensor, ...]]
+LOWER_THRESHOLDS = (0.1, 0.01, 0.001)
 SCORE = 1e-3
 """Detections whose score is this near to the threshold are not compared."""
 
 
 class Check(NamedTuple):
-    """One comparison: a name, the largest difference, and the largest that is allowed."""
+    """One comparison: a name, the largest difference, and the largest that is allowed.
+
+    Attributes:
+        what: the name.
+        difference: the largest difference.
+        bound: the largest that is allowed.
+        compared: number of detections that were compared; None for other comparisons, 0 where there
+            was nothing to compare.
+    """
 
     what: str
     difference: float
     bound: float
+    compared: int | None = None
 
     @property
     def good(self) -> bool:
-        """Whether it is within the bound; a NaN is not."""
-        return self.difference <= self.bound
+        """Whether something was compared and is within the bound; a NaN is not."""
+        return self.compared != 0 and self.difference <= self.bound
 
     def __str__(self) -> str:
+        if self.compared == 0:
+            return f"none {self.what}: there was nothing to compare"
         state = "ok  " if self.good else "FAIL"
-        return f"{state} {self.what}: {self.difference:.2e} (bound {self.bound:.0e})"
+        of = "" if self.compared is None else f" of {self.compared}"
+        return f"{state} {self.what}{of}: {self.difference:.2e} (bound {self.bound:.0e})"
 
 
 @dataclass(frozen=True)
@@ -68,7 +81,7 @@ class Report:
 
     @property
     def good(self) -> bool:
-        """Whether all are within their bounds."""
+        """Whether all compared something, and are within their bounds."""
         return all(check.good for check in self.checks)
 
     def __str__(self) -> str:
@@ -88,7 +101,8 @@ def verify(
 
     The weights are compared, where they can be read from the file, the outputs and the detections.
     Where NMS in the file is of another kind than the cfg's, the difference is reported without a
-    bound.
+    bound. Where there is no detection the threshold is lowered; a file with NMS inside has its own,
+    and needs images with detections.
 
     Args:
         network: what the file was converted from.
@@ -103,7 +117,7 @@ def verify(
         trusted: run the file although it is a program that can do anything: .pt2, TorchScript.
 
     Returns:
-        All comparisons; `report.good` where all are within their bounds.
+        All comparisons; `report.good` where all compared something and are within their bounds.
 
     Raises:
         UsageError: the file cannot be run, is not trusted, or is of another network.
@@ -157,7 +171,7 @@ def _of_weights(network: Network, path: Path, images: Sequence[Any], bound: floa
     mine, their = (_without_memory(each) for each in (network, other))
     checks += _outputs(network, mine, their, images, bound)
     if network.plan.heads:
-        checks += _comparison(Detector(network), Detector(other), images, max(1e-4, bound))
+        checks += _any_detections(network, other, images, max(1e-4, bound))
     return Report(tuple(checks))
 
 
@@ -176,7 +190,8 @@ def _without_memory(network: Network) -> Runs:
 
 
 def _weights(errors: Sequence[float], count: int) -> Check:
-    return Check(f"weights, {len(errors)} of {count} tensors", max(errors, default=0.0), 0.0)
+    what = f"weights, {len(errors)} of {count} tensors"
+    return Check(what, max(errors, default=0.0), 0.0, None if errors or not count else 0)
 
 
 def _outputs(
@@ -209,13 +224,26 @@ def _detections(
     """Compare the detections of network and file, box by box, class by class."""
     origin, limit, own = converted.origin, max(1e-4, bound), Detector(network).nms_kind
     if converted.contents != "detections":
-        return _comparison(Detector(network), Detector(converted), images, limit)
+        return _any_detections(network, converted, images, limit)
     theirs = Detector(converted, threshold=origin.threshold)
     mine = _with_nms_of(origin, network, origin.nms_kind)
     checks = _comparison(mine, theirs, images, limit)
     if origin.nms_kind not in (None, own):
         exact = _with_nms_of(origin, network, own)
         checks += _comparison(exact, theirs, images, float("inf"), f"beside nms_kind={own}")
+    return checks
+
+
+def _any_detections(
+    network: Network, other: Runnable, images: Sequence[Any], bound: float
+) -> list[Check]:
+    """Compare the detections above the usual threshold; above a lower one, if there are none."""
+    usual = Detector(network).threshold
+    for threshold in (usual, *(each for each in LOWER_THRESHOLDS if each < usual)):
+        pair = [Detector(each, threshold=threshold) for each in (network, other)]
+        checks = _comparison(pair[0], pair[1], images, bound)
+        if checks[0].compared:
+            break
     return checks
 
 
@@ -228,25 +256,21 @@ def _with_nms_of(origin: Origin, network: Network, nms_kind: str | None) -> Dete
 def _comparison(
     mine: Detector, theirs: Detector, images: Sequence[Any], bound: float, what: str = "detections"
 ) -> list[Check]:
+    """Compare the detections of two detectors; the count is that of the first or of the second."""
     scores = boxes = 0.0
+    count = 0
+    least = mine.threshold + min(SCORE, mine.threshold / 10)
     for image in images:
         (a,), (b,) = (run_batches(each, [each.prepare(image)]) for each in (mine, theirs))
-        score, box = _differences(a, b, mine.threshold + SCORE)
-        scores, boxes = max(scores, score), max(boxes, box)
+        for these, those in ((a, b), (b, a)):
+            numbers = (these.score > least).nonzero()[:, 0].tolist()
+            for score, box in (_nearest(these, number, those) for number in numbers):
+                scores, boxes = max(scores, score), max(boxes, box)
+        count += max(int((each.score > least).sum()) for each in (a, b))
     return [
-        Check(f"{what}, probability", scores, bound),
-        Check(f"{what}, 1 - IoU", boxes, 10 * bound),
+        Check(f"{what}, probability", scores, bound, count),
+        Check(f"{what}, 1 - IoU", boxes, 10 * bound, count),
     ]
-
-
-def _differences(a: Detections, b: Detections, threshold: float) -> tuple[float, float]:
-    """Return the largest differences of score and of box (1 - IoU) of any detection."""
-    differences = [(0.0, 0.0)]
-    for these, those in ((a, b), (b, a)):
-        for number in (these.score > threshold).nonzero()[:, 0].tolist():
-            differences.append(_nearest(these, number, those))
-    scores, boxes = zip(*differences, strict=True)
-    return max(scores), max(boxes)
 
 
 def _nearest(these: Detections, number: int, those: Detections) -> tuple[float, float]:

@@ -85,6 +85,41 @@ def test_files_of_weights_are_compared(small_network: Network) -> None:
             )
 
 
+def test_detections_are_counted(small_network: Network) -> None:
+    """Where none passes the usual threshold a lower one is taken."""
+    with torch.no_grad():
+        small_network.layers[1].conv.bias.view(2, 7)[:, 4] -= 4  # objectness below .02
+    assert not len(dt.detect(small_network, dt.SAMPLE))  # type: ignore[arg-type]
+    dt.export(small_network, "net.onnx")
+    report = verify(small_network, "net.onnx")
+    assert report.good, str(report)
+    found = [check for check in report.checks if "detections" in check.what]
+    assert [check.what for check in found] == ["detections, probability", "detections, 1 - IoU"]
+    assert all(check.compared and f" of {check.compared}: " in str(check) for check in found)
+
+
+def test_nothing_compared_is_not_good(small_network: Network) -> None:
+    """A file with NMS inside has a threshold of its own."""
+    dt.export(small_network, "net.onnx", contents="detections", threshold=0.99)
+    report = verify(small_network, "net.onnx")
+    assert not report.good
+    assert "none detections, probability: there was nothing to compare" in str(report)
+    assert not Check("weights, 0 of 4 tensors", 0.0, 0.0, 0).good
+
+
+@pytest.mark.parametrize(("path", "owner"), [("net.xml", "net.param"), ("net.param", "net.xml")])
+def test_another_formats_file_is_not_replaced(
+    path: str, owner: str, small_network: Network
+) -> None:
+    Path(owner).write_text("x")
+    Path("net.bin").write_bytes(b"theirs")
+    with pytest.raises(
+        UsageError, match=rf"{path}: would replace net.bin, which belongs to {owner}"
+    ):
+        dt.export(small_network, path)
+    assert Path("net.bin").read_bytes() == b"theirs"
+
+
 def test_files_that_cannot_be_compared(small_network: Network) -> None:
     dt.export(small_network, "cut.weights", cutoff=1)
     with pytest.raises(UsageError, match=r"cut.weights: is of another network, of 1 layers"):
