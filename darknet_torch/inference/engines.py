@@ -1,5 +1,6 @@
 """The programs that run converted files: their packages, the files that they take, their start."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module, util
@@ -144,7 +145,9 @@ def read_openvino(path: Path) -> Any:
 
 def read_exported(path: Path) -> torch.export.ExportedProgram:
     """Return torch's program of a .pt2 file that is trusted: reading it runs what it contains."""
-    with path.open("rb") as file:  # torch warns of a name that ends in capitals
+    # torch warns of a name that ends in capitals; torch 2.9 also of a buffer of its own
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given buffer is not writable")
         return torch.export.load(file)
 
 

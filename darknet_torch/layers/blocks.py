@@ -24,6 +24,10 @@ __all__ = [
 ]
 
 
+NO_EPSILON = 1e-30
+"""Adds nothing to a variance, whose least is 1e-12; some versions of torch refuse 0."""
+
+
 class BatchNorm(nn.BatchNorm2d):
     """Batch norm that divides by sqrt(var) + eps at inference, as pjreddie's CPU code does.
 
@@ -39,7 +43,7 @@ class BatchNorm(nn.BatchNorm2d):
         variance = (variance.clamp_min(0).sqrt() + self.eps).square()  # would be 0 in float16
         others = (self.running_mean, self.weight, self.bias)
         mean, weight, bias = (cast(Tensor, each).to(variance.dtype) for each in others)
-        return F.batch_norm(x, mean, variance, weight, bias, eps=0.0)
+        return F.batch_norm(x, mean, variance, weight, bias, eps=NO_EPSILON)
 
 
 def batch_norm(channels: int, dialect: Dialect) -> nn.BatchNorm2d:
