@@ -719,7 +719,7 @@ def test_safetensors_is_not_installed(
         lambda: dt.load(tmp_path / "x.safetensors"),
         lambda: dt.export(network, tmp_path / "y.safetensors"),
     ):
-        with pytest.raises(UsageError, match=r'pip install "darknet_torch\[safetensors\]"'):
+        with pytest.raises(UsageError, match=r'pip install "safetensors>=0\.6"'):
             use()
     dt.export(network, tmp_path / "y.pt")
 
