@@ -226,8 +226,11 @@ def _torch(path: Path) -> Runner:
 
 
 def _program(path: Path) -> Any:
-    is_exported = path.suffix.lower() == ".pt2"
-    return read_exported(path).module() if is_exported else torch.jit.load(str(path))
+    if path.suffix.lower() == ".pt2":
+        return read_exported(path).module()
+    with warnings.catch_warnings():  # torch calls TorchScript deprecated, which the user knows
+        warnings.filterwarnings("ignore", ".torch.jit.load. is deprecated")
+        return torch.jit.load(str(path))
 
 
 ENGINES = {
