@@ -3,10 +3,10 @@
 The map, in the order in which the data flows. A folder is a stage of the flow; a file imports only
 from its own folder and from what stands before it here:
 
-    text                            other people's text, shown safely
+    safety                          other people's text, temporary files, other programs: what these
+                                    cannot do here
     errors, version                 the tree of errors; the version
-    temporary, files, extras        temporary files; atomic writes; packages of extras
-    subprocesses                    other programs, which the current folder cannot reach
+    files, extras                   atomic writes; packages of extras
     distributed, progress           several processes; what callers are told of long tasks
     parsing                         text <-> sections -> typed options; the forks as data
     images                          reading, Darknet's resizing and the way back, drawing

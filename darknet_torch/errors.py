@@ -11,7 +11,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from darknet_torch.text import printable
+from darknet_torch.safety.text import printable
 
 __all__ = [
     "CfgError",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from darknet_torch.errors import DarknetError, UsageError
-from darknet_torch.temporary import temporary_file
+from darknet_torch.safety.temporary import temporary_file
 
 __all__ = [
     "IMAGE_SUFFIXES",

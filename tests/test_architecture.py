@@ -24,13 +24,13 @@ PACKAGE = Path(darknet_torch.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A folder is a stage of the flow: a file imports only from its own folder, and from what stands
-# before it here. The files at the root come first; loading.py, the front door, is one too.
-ROOT_FILES = "text errors version temporary files extras subprocesses distributed progress".split()
+# before it here. safety/ comes first, then the files at the root; loading.py is one of them too.
+ROOT_FILES = "errors version files extras distributed progress".split()
 STAGES = (
     "parsing images zoo data layers heads metrics network inference loading evaluation exporters"
     " speed cli"
 ).split()
-ORDER = [*ROOT_FILES, *STAGES]
+ORDER = ["safety", *ROOT_FILES, *STAGES]
 BEHIND_HEADS = set(STAGES[STAGES.index("heads") + 1 :])
 """What asks layers and heads for facts, and knows none of them."""
 LAYERS_MAY = {"errors", "parsing.parser", "parsing.dialect", "parsing.options"}
@@ -97,7 +97,7 @@ def test_the_root_has_no_other_files() -> None:
     at_root = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
     assert at_root == {*ROOT_FILES, "loading"}
     folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
-    assert folders == set(STAGES) - {"loading"}
+    assert folders == {"safety", *STAGES} - {"loading"}
     assert not list(PACKAGE.glob("*/*/*.py")), "one level deep, no deeper"
 
 

@@ -9,7 +9,7 @@ import warnings
 from darknet_torch.cli.arguments import add_cfg, plan_options
 from darknet_torch.cli.roles import check_cfg, check_weights
 from darknet_torch.errors import DarknetError
-from darknet_torch.text import printable
+from darknet_torch.safety.text import printable
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ from darknet_torch.cli.arguments import (
 )
 from darknet_torch.cli.images import add_images, batches, show_all
 from darknet_torch.cli.parameters import add_parameters, given, parameters_of
-from darknet_torch.text import printable
+from darknet_torch.safety.text import printable
 
 if TYPE_CHECKING:
     from darknet_torch.inference.classifier import Classification

@@ -15,7 +15,7 @@ from darknet_torch.cli.parameters import Parameter, add_parameters, given, param
 from darknet_torch.cli.progress import doing
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters.formats import FORMATS
-from darknet_torch.text import printable
+from darknet_torch.safety.text import printable
 
 NEGATIVE = {
     "dynamic_batch": ("--fixed-batch", "batches of 1 only"),

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from darknet_torch.cli.images import STANDARD_INPUT
 from darknet_torch.cli.output import print_json
 from darknet_torch.cli.parameters import add_parameters, parameters_of
-from darknet_torch.text import printable
+from darknet_torch.safety.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

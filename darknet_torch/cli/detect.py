@@ -25,7 +25,7 @@ from darknet_torch.cli.parameters import add_parameters, given, parameters_of
 from darknet_torch.cli.progress import doing
 from darknet_torch.cli.result_folder import RESULT_KINDS, ResultFolder, kinds_of
 from darknet_torch.errors import UsageError
-from darknet_torch.text import printable
+from darknet_torch.safety.text import printable
 
 if TYPE_CHECKING:
     from darknet_torch.inference.detections import Detections

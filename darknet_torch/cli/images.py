@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from darknet_torch.cli.output import inform, is_quiet, note, print_json
 from darknet_torch.cli.progress import with_bar
-from darknet_torch.text import printable
+from darknet_torch.safety.text import printable
 
 if TYPE_CHECKING:
     from darknet_torch.inference.streaming import Outcome

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from contextvars import ContextVar
 from typing import Any, TextIO, cast
 
-from darknet_torch.text import printable, to_json
+from darknet_torch.safety.text import printable, to_json
 
 __all__ = ["drop_output", "escaped_output", "inform", "is_quiet", "note", "print_json", "verbosity"]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from darknet_torch.cli.output import is_quiet
 from darknet_torch.progress import Progress
-from darknet_torch.text import printable
+from darknet_torch.safety.text import printable
 
 if TYPE_CHECKING:
     from tqdm import tqdm

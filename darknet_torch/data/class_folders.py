@@ -12,7 +12,7 @@ from darknet_torch.data.messages import shown
 from darknet_torch.data.paths import ListedImage, is_image
 from darknet_torch.data.problems import ProblemList
 from darknet_torch.errors import DataError
-from darknet_torch.text import printable
+from darknet_torch.safety.text import printable
 
 __all__ = ["class_from_path", "has_class_folders", "images_in_class_folders"]
 

@@ -11,7 +11,7 @@ from darknet_torch.data.messages import shown
 from darknet_torch.errors import DataError
 from darknet_torch.files import cfg_folder
 from darknet_torch.parsing.parser import read_names
-from darknet_torch.text import printable
+from darknet_torch.safety.text import printable
 
 __all__ = ["MAX_CLASSES", "Classes", "numbered"]
 

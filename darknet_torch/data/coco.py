@@ -20,7 +20,7 @@ from darknet_torch.data.paths import exists
 from darknet_torch.data.problems import AnnotatedBox, ProblemList
 from darknet_torch.errors import DataError
 from darknet_torch.files import read_bytes
-from darknet_torch.text import printable
+from darknet_torch.safety.text import printable
 
 __all__ = ["LISTS", "CocoFile", "CocoImage", "image_folder", "read_json"]
 

@@ -24,7 +24,7 @@ from darknet_torch.data.safe_yaml import load_yaml
 from darknet_torch.errors import DataError, warn
 from darknet_torch.files import cfg_folder, is_file
 from darknet_torch.parsing.parser import read_data
-from darknet_torch.text import printable
+from darknet_torch.safety.text import printable
 
 __all__ = ["LABEL_FORMATS", "Description", "describe", "split_names"]
 

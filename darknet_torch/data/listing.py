@@ -29,7 +29,7 @@ from darknet_torch.data.problems import AnnotatedBox, ProblemList
 from darknet_torch.errors import DataError
 from darknet_torch.files import is_file
 from darknet_torch.parsing.parser import read_names
-from darknet_torch.text import printable
+from darknet_torch.safety.text import printable
 
 __all__ = ["ReadingState", "UnreadSample", "unread_samples"]
 

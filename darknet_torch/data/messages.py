@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from darknet_torch.errors import DataError
-from darknet_torch.text import printable
+from darknet_torch.safety.text import printable
 
 __all__ = ["finite_number", "shorten", "shown"]
 

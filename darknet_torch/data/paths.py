@@ -11,7 +11,7 @@ from darknet_torch.data.problems import ProblemList
 from darknet_torch.errors import DataError, UsageError, warn
 from darknet_torch.files import IMAGE_SUFFIXES, glob_files, is_file
 from darknet_torch.parsing.parser import read_text
-from darknet_torch.text import printable
+from darknet_torch.safety.text import printable
 
 __all__ = [
     "ListedImage",

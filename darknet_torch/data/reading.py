@@ -22,7 +22,7 @@ from darknet_torch.errors import DataError, UsageError, warn
 from darknet_torch.images.limits import pixel_limit
 from darknet_torch.images.size import ABSENT, image_size
 from darknet_torch.progress import Progress
-from darknet_torch.text import printable
+from darknet_torch.safety.text import printable
 
 __all__ = ["read"]
 

@@ -15,7 +15,7 @@ from xml.parsers import expat
 from darknet_torch.data.messages import shown
 from darknet_torch.errors import DataError
 from darknet_torch.files import read_bytes
-from darknet_torch.text import printable
+from darknet_torch.safety.text import printable
 
 __all__ = ["Element", "read_xml"]
 

@@ -8,7 +8,7 @@ import yaml
 from darknet_torch.data.messages import shown
 from darknet_torch.errors import DataError
 from darknet_torch.parsing.parser import read_text
-from darknet_torch.text import printable
+from darknet_torch.safety.text import printable
 
 __all__ = ["load_yaml"]
 

@@ -27,7 +27,7 @@ from darknet_torch.data.paths import (
 from darknet_torch.data.problems import AnnotatedBox, ProblemList
 from darknet_torch.data.safe_xml import Element, read_xml
 from darknet_torch.errors import DataError
-from darknet_torch.text import printable
+from darknet_torch.safety.text import printable
 
 __all__ = [
     "annotation_paths",

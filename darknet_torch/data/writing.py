@@ -26,7 +26,7 @@ from darknet_torch.data.messages import shown
 from darknet_torch.data.safe_yaml import load_yaml
 from darknet_torch.errors import DataError, UsageError
 from darknet_torch.files import atomic, write_atomically
-from darknet_torch.text import printable
+from darknet_torch.safety.text import printable
 
 __all__ = ["COPY_MODES", "TARGET_FORMATS", "convert"]
 

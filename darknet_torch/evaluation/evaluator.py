@@ -29,7 +29,7 @@ from darknet_torch.metrics.tables import DetectionTable
 from darknet_torch.network import Runnable
 from darknet_torch.network.eval_mode import in_eval_mode
 from darknet_torch.progress import Progress
-from darknet_torch.text import printable
+from darknet_torch.safety.text import printable
 
 __all__ = ["evaluate"]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from typing import Any
 
-from darknet_torch import text
+from darknet_torch.safety import text
 
 __all__ = ["classification_text", "detection_text", "to_csv", "to_json"]
 

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from darknet_torch import text
 from darknet_torch.data import Sample
 from darknet_torch.data.coco_classes import COCO_CATEGORY_IDS, are_coco
 from darknet_torch.errors import UsageError
@@ -26,6 +25,7 @@ from darknet_torch.evaluation.worst_images import write_worst_images
 from darknet_torch.files import write_atomically
 from darknet_torch.inference.detections import Detections
 from darknet_torch.metrics.tables import DetectionTable
+from darknet_torch.safety import text
 
 __all__ = ["coco_results", "write"]
 

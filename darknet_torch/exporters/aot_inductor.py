@@ -16,7 +16,7 @@ from darknet_torch.files import write_atomically
 from darknet_torch.network import Network
 from darknet_torch.network.float32 import float32_products
 from darknet_torch.network.origin import Origin
-from darknet_torch.subprocesses import without_current_folder
+from darknet_torch.safety.subprocesses import without_current_folder
 
 __all__ = ["write"]
 

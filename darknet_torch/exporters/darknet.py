@@ -9,7 +9,7 @@ from darknet_torch.network.editing import cut, with_classes
 from darknet_torch.network.folding import fold
 from darknet_torch.network.plan import Plan
 from darknet_torch.parsing import parser
-from darknet_torch.text import printable
+from darknet_torch.safety.text import printable
 
 __all__ = ["write"]
 

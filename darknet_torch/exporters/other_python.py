@@ -11,7 +11,7 @@ from typing import Any
 
 from darknet_torch.errors import UsageError
 from darknet_torch.extras import not_installed
-from darknet_torch.subprocesses import run_python
+from darknet_torch.safety.subprocesses import run_python
 
 __all__ = ["PYTHON", "run", "suitable_python"]
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from darknet_torch.errors import UsageError
-from darknet_torch.temporary import temporary_folder
+from darknet_torch.safety.temporary import temporary_folder
 
 __all__ = ["must_not_replace", "staging_folder"]
 

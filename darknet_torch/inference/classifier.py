@@ -14,7 +14,7 @@ from darknet_torch.images.reading import ImageSource, read
 from darknet_torch.inference.sources import fetched, path_of
 from darknet_torch.inference.streaming import Errors, Outcomes, collect, stream
 from darknet_torch.network import Runnable
-from darknet_torch.text import printable
+from darknet_torch.safety.text import printable
 
 __all__ = ["Classification", "Classifier", "classify"]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from darknet_torch.data.coco_classes import COCO_CATEGORY_IDS, are_coco
 from darknet_torch.errors import UsageError
-from darknet_torch.text import printable
+from darknet_torch.safety.text import printable
 
 __all__ = ["Detection", "to_coco", "to_dicts", "to_supervision", "to_table", "to_voc", "to_yolo"]
 

@@ -20,7 +20,7 @@ from darknet_torch.images.reading import ImageSource
 from darknet_torch.inference import detection_formats
 from darknet_torch.inference.detection_formats import Detection
 from darknet_torch.inference.sources import fetched
-from darknet_torch.text import printable, to_json
+from darknet_torch.safety.text import printable, to_json
 
 __all__ = ["Detection", "Detections"]
 

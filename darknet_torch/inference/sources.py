@@ -16,7 +16,7 @@ from darknet_torch.data.description import describe
 from darknet_torch.data.paths import folder_and_parents, list_images, read_list
 from darknet_torch.errors import DownloadError, ImageError
 from darknet_torch.files import IMAGE_SUFFIXES, glob_files, is_file
-from darknet_torch.text import printable
+from darknet_torch.safety.text import printable
 from darknet_torch.zoo.http import fetch_bytes
 
 __all__ = ["expand", "fetched", "is_address", "path_of"]

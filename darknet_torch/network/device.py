@@ -29,7 +29,7 @@ def as_device(device: str | torch.device) -> torch.device:
     try:
         found = torch.device(name)
         torch.zeros(1, device=found)  # an index too high, a driver too old: known only now
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:
         raise UsageError(f"device={device}: {_reason(str(device), error)}") from error
     if found.type == "mps" and os.environ.get(MPS_FALLBACK) != "1":
         warn(f"mps lacks some operators: set {MPS_FALLBACK}=1 before torch is imported")

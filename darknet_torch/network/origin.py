@@ -28,7 +28,7 @@ from darknet_torch.network.network import Header, Network
 from darknet_torch.network.plan import Plan
 from darknet_torch.network.runnable import Contents
 from darknet_torch.parsing.options import Mode
-from darknet_torch.text import printable
+from darknet_torch.safety.text import printable
 from darknet_torch.version import __version__
 
 __all__ = ["KEYS", "Origin"]

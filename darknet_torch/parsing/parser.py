@@ -22,7 +22,7 @@ from pathlib import Path
 
 from darknet_torch.errors import CfgError, DarknetError
 from darknet_torch.files import read_bytes
-from darknet_torch.text import printable
+from darknet_torch.safety.text import printable
 
 __all__ = [
     "Option",

@@ -25,7 +25,7 @@ from darknet_torch.inference.converted import Converted
 from darknet_torch.inference.engines import ENGINES
 from darknet_torch.inference.metadata import read_origin
 from darknet_torch.network import Network
-from darknet_torch.temporary import temporary_file, temporary_folder
+from darknet_torch.safety.temporary import temporary_file, temporary_folder
 
 __all__ = ["choose", "with_engine"]
 

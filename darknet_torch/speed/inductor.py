@@ -6,8 +6,8 @@ from importlib import import_module
 import torch
 from torch import Tensor, nn
 
+from darknet_torch.safety.subprocesses import without_current_folder
 from darknet_torch.speed.onednn import PackedConv, register_lowering, tracing
-from darknet_torch.subprocesses import without_current_folder
 
 __all__ = ["Outputs", "compiled_for", "trace"]
 

@@ -24,8 +24,8 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 from darknet_torch.errors import DownloadError
 from darknet_torch.progress import Progress
-from darknet_torch.subprocesses import run
-from darknet_torch.temporary import temporary_folder
+from darknet_torch.safety.subprocesses import run
+from darknet_torch.safety.temporary import temporary_folder
 from darknet_torch.zoo.http import copy_stream, fetch_url, must_be_online, open_url
 
 __all__ = ["PackageFile", "extract", "unpack"]

@@ -15,7 +15,7 @@ from PIL import Image
 from darknet_torch.errors import DarknetError, DarknetWarning, warn
 from darknet_torch.evaluation.report import to_csv
 from darknet_torch.inference.detections import Detections
-from darknet_torch.text import csv_cell, printable, to_json
+from darknet_torch.safety.text import csv_cell, printable, to_json
 
 NASTY = {
     "\udcc6\udcfb\udcb3\udcb5": r"\xc6\xfb\xb3\xb5",  # a Chinese word in GBK

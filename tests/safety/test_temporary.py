@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from darknet_torch import temporary
 from darknet_torch.errors import UsageError
 from darknet_torch.files import write_atomically
-from darknet_torch.temporary import temporary_file, temporary_folder
+from darknet_torch.safety import temporary
+from darknet_torch.safety.temporary import temporary_file, temporary_folder
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def test_a_folder_in_the_systems_folder(tmp_path: Path, monkeypatch: pytest.Monk
 HOLD = """
 import sys, time
 from pathlib import Path
-from darknet_torch.temporary import temporary_file, temporary_folder
+from darknet_torch.safety.temporary import temporary_file, temporary_folder
 here = Path(sys.argv[1])
 with temporary_file(here / "a.onnx"), temporary_folder(here / "b.xml") as folder:
     (folder / "b.bin").write_bytes(b"half")

@@ -12,7 +12,7 @@ import torch
 from darknet_torch.errors import DownloadError
 from darknet_torch.exporters.other_python import run as convert
 from darknet_torch.network import Network
-from darknet_torch.subprocesses import run_python, without_current_folder
+from darknet_torch.safety.subprocesses import run_python, without_current_folder
 from darknet_torch.zoo.package_index import PackageFile, extract
 
 SAFE_PATH = "PYTHONSAFEPATH"
@@ -47,7 +47,7 @@ def test_older_versions_of_python_know_no_variable(
     trap: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The script itself takes the current folder off the path."""
-    monkeypatch.setattr("darknet_torch.subprocesses.SAFE_PATH", "UNKNOWN")
+    monkeypatch.setattr("darknet_torch.safety.subprocesses.SAFE_PATH", "UNKNOWN")
     assert run_python(sys.executable, "import ctypes, json, re").returncode == 0
     assert not trap.exists()
 

@@ -1,0 +1,1 @@
+"""What other people's texts, files and folders cannot do here: it stands below all the rest."""
