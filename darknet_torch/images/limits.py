@@ -1,13 +1,12 @@
 """How many pixels an image file may have."""
 
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from threading import Lock
+from contextlib import AbstractContextManager, nullcontext
 
 from PIL import Image
 
 from darknet_torch.errors import ImageError, UsageError
+from darknet_torch.safety.process_setting import ProcessSetting
 
 __all__ = ["check_pixels", "pillow_takes", "pixel_limit", "too_many"]
 
@@ -33,7 +32,7 @@ def pixel_limit(max_pixels: int | None = None) -> int:
         return max_pixels
     text = os.environ.get(VARIABLE)
     if text is None:
-        return _pillow.value
+        return _pillow.value or 0
     if not (text.isascii() and text.isdecimal() and len(text) < 19):
         raise UsageError(f"{VARIABLE}={text}: must be a whole number; 0 is no limit")
     return int(text)
@@ -51,40 +50,16 @@ def too_many(what: str, limit: int) -> str:
     return f"{what} are more than {limit}; {how}"
 
 
-class _PillowLimit:
-    """Pillow's limit, one for the process, which is lifted while some thread reads a larger image.
-
-    `Image.open` and some decoders raise an error for twice that limit, whatever their caller says.
-    """
-
-    def __init__(self) -> None:
-        self.lock, self.readers, self.before = Lock(), 0, Image.MAX_IMAGE_PIXELS
-
-    @property
-    def value(self) -> int:
-        """What Pillow's users have set; 0 is no limit."""
-        with self.lock:
-            return (self.before if self.readers else Image.MAX_IMAGE_PIXELS) or 0
-
-    @contextmanager
-    def lifted(self) -> Iterator[None]:
-        """Set no limit until the block ends."""
-        with self.lock:
-            if not self.readers:
-                self.before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-            self.readers += 1
-        try:
-            yield
-        finally:
-            with self.lock:
-                self.readers -= 1
-                if not self.readers:
-                    Image.MAX_IMAGE_PIXELS = self.before
+def _set_pillows(pixels: int | None) -> None:
+    Image.MAX_IMAGE_PIXELS = pixels
 
 
-_pillow = _PillowLimit()
+_pillow = ProcessSetting(lambda: Image.MAX_IMAGE_PIXELS, _set_pillows)
+"""Pillow's limit, which is lifted while some thread reads a larger image.
+
+`Image.open` and some decoders raise an error for twice that limit, whatever their caller says."""
 
 
 def pillow_takes(limit: int) -> AbstractContextManager[None]:
     """Let Pillow read images of `limit` pixels, 0 is no limit, until the block ends."""
-    return nullcontext() if 0 < limit <= _pillow.value else _pillow.lifted()
+    return nullcontext() if 0 < limit <= (_pillow.value or 0) else _pillow.replaced(None)

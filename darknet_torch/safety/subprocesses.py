@@ -6,10 +6,10 @@ among somebody's photos would run there, with all rights of the user.
 
 import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from threading import Lock
+
+from darknet_torch.safety.process_setting import ProcessSetting
 
 __all__ = ["run", "run_python", "without_current_folder"]
 
@@ -17,10 +17,6 @@ SAFE_PATH = "PYTHONSAFEPATH"
 """Variable that keeps the current folder off the path of Python 3.11 and newer."""
 PREAMBLE = 'import sys\nsys.path[:] = [each for each in sys.path if each not in ("", ".")]\n'
 """The same for older versions: `sys` is part of the interpreter, so that no file replaces it."""
-
-_lock = Lock()
-_callers = 0
-_before: str | None = None
 
 
 def run_python(python: str, script: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -59,29 +55,19 @@ def _environment() -> dict[str, str]:
     return os.environ | {SAFE_PATH: "1", "PYTHONPATH": kept}
 
 
-@contextmanager
-def without_current_folder() -> Iterator[None]:
-    """Keep the current folder off the path of what other packages start meanwhile.
+def without_current_folder() -> AbstractContextManager[None]:
+    """Keep the current folder off the path of what other packages start, until the block ends.
 
-    torch's compiler asks another Python which instructions this processor has. The variable of the
-    environment is put back when the last thread leaves.
+    torch's compiler asks another Python which instructions this processor has.
     """
-    global _callers, _before
-    with _lock:
-        if not _callers:
-            _before, os.environ[SAFE_PATH] = os.environ.get(SAFE_PATH), "1"
-        _callers += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _callers -= 1
-            if not _callers:
-                _restore(_before)
+    return _safe_path.replaced("1")
 
 
-def _restore(value: str | None) -> None:
+def _set_safe_path(value: str | None) -> None:
     if value is None:
         os.environ.pop(SAFE_PATH, None)
     else:
         os.environ[SAFE_PATH] = value
+
+
+_safe_path = ProcessSetting(lambda: os.environ.get(SAFE_PATH), _set_safe_path)

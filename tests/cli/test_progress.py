@@ -102,6 +102,7 @@ def photos(small_network, tmp_path: Path) -> list[str]:
         ("", detect.MANY, (torch.float32, False)),
         ("--dtype float32", 1, (torch.float32, False)),
         ("--half", 1, (torch.float16, False)),
+        ("--compile", 1, (torch.float32, True)),
         ("--engine torch", detect.MANY, None),
     ],
 )

@@ -6,6 +6,9 @@ from pathlib import Path
 import fuzz_data as fuzz
 import pytest
 
+from darknet_torch.data import read
+from darknet_torch.errors import DataError
+
 
 def test_only_errors_and_reports_come_out(tmp_path: Path) -> None:
     stages = []
@@ -49,3 +52,13 @@ def test_all_damages_change_something() -> None:
     for damage in fuzz.DAMAGES:
         made = {damage(fuzz.XML.encode(), random.Random(number)) for number in range(40)}
         assert len(made) > 10
+
+
+def test_a_number_of_5000_digits(tmp_path: Path) -> None:
+    """Python refuses to read it as an integer."""
+    path = tmp_path / "my.yaml"
+    path.write_text(f"path: .\nval: a.jpg\nnc: {'9' * 5000}\n")
+    with pytest.raises(DataError) as error:
+        read(path)
+    assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
+    assert len(str(error.value)) < len(str(path)) + 300
