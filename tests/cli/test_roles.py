@@ -8,8 +8,10 @@ from PIL import Image
 
 import darknet_torch as dt
 from darknet_torch.cli import main
-from darknet_torch.cli.roles import names_beside, role_of
+from darknet_torch.cli.roles import CONVERTED, WEIGHTS, names_beside, role_of
 from darknet_torch.errors import UsageError
+from darknet_torch.inference import engines
+from darknet_torch.network import checkpoint_file
 
 
 @pytest.fixture(autouse=True)
@@ -123,3 +125,9 @@ def test_names_beside_the_cfg(name: str, capsys) -> None:
 def test_a_misspelt_model_in_python() -> None:
     with pytest.raises(UsageError, match="no such model; did you mean yolov4-tiny"):
         dt.load("yolov4-tny")
+
+
+def test_endings_are_those_of_the_readers() -> None:
+    """The command has them a second time, as the readers would import torch for every error."""
+    assert set(CONVERTED) == set(engines.ENDINGS)
+    assert set(checkpoint_file.ENDINGS) < set(WEIGHTS)
