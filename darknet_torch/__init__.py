@@ -21,6 +21,7 @@ from its own folder and from what stands before it here:
     evaluation                      networks measured on data sets
     exporters                       files of other programs, verified
     speed                           faster forward passes
+    training                        losses of all layers, solver, augmentation, the loop
     cli                             the command, one file a verb
 
 Names are loaded when they are first used, so that importing this package does not import torch.

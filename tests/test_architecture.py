@@ -28,21 +28,22 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROOT_FILES = "errors version files extras distributed progress".split()
 STAGES = (
     "parsing images zoo data layers heads metrics network inference loading evaluation exporters"
-    " speed cli"
+    " speed training cli"
 ).split()
 ORDER = ["safety", *ROOT_FILES, *STAGES]
 BEHIND_HEADS = set(STAGES[STAGES.index("heads") + 1 :])
 """What asks layers and heads for facts, and knows none of them."""
 LAYERS_MAY = {"errors", "parsing.parser", "parsing.dialect", "parsing.options"}
 LAYERS_SHARE = {"layers.base", "layers.registry", "layers.blocks", "layers.activation"}
-LAYERS_SHARE |= {"layers.traced", "layers.word_tree"}
+LAYERS_SHARE |= {"layers.traced", "layers.truth", "layers.word_tree"}
 FOUNDATIONS = {
     "layers": {"layers.base", "layers.registry"},  # hands them on
-    "layers.base": LAYERS_MAY | {"layers.word_tree"},
+    "layers.base": LAYERS_MAY | {"layers.truth", "layers.word_tree"},
     "layers.registry": LAYERS_MAY | {"layers.base", "parsing.hints"},
     "layers.word_tree": LAYERS_MAY | {"files"},
     "layers.activation": LAYERS_MAY | {"layers.base", "layers.registry", "layers.traced"},
     "layers.traced": set(),
+    "layers.truth": set(),
 }
 
 

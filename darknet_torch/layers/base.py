@@ -22,6 +22,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from darknet_torch.layers.truth import Loss, LossContext, Truth
 from darknet_torch.layers.word_tree import Tree
 from darknet_torch.parsing.dialect import ALEXEYAB, PJREDDIE, Dialect
 from darknet_torch.parsing.options import option
@@ -185,6 +186,16 @@ class Layer:
     def build(self, *shapes: Shape) -> nn.Module:
         """Return the module; it is built on the meta device, where only constants own memory."""
         return Function(self)
+
+    def loss(self, raw: Tensor, truth: Truth, context: LossContext) -> Loss | None:
+        """Return the loss of the layer in training; None for layers that have none.
+
+        Args:
+            raw: the layer's input, (B, c, h, w) or (B, n), with gradient.
+            truth: ground truth of the B images.
+            context: size of the images, number of images seen.
+        """
+        return None
 
     def weights(self, *shapes: Shape) -> Iterable[Segment]:
         """Yield the module's tensors in the order of the weights file.

@@ -1,0 +1,93 @@
+"""Ground truth of a batch, and what a loss returns: the two ends of every `Layer.loss`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+__all__ = ["NO_LABEL", "Loss", "LossContext", "Truth"]
+
+NO_LABEL = -1234.0
+"""The value in `Truth.values` that Darknet reads as "not labelled": no loss, no gradient."""
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """The ground truth of B images, padded to M objects each.
+
+    Attributes:
+        boxes: (B, M, 4) float32, cxcywh in fractions of the network's input.
+        class_id: (B, M) int64.
+        valid: (B, M) bool, which rows are objects; the others are padding, behind the objects.
+        has_box: (B, M) bool, False where an image of that class has no box: YOLO9000's images for
+            classification; the row's box means nothing then.
+        values: (B, n) float32, the vector that [softmax], [cost] and [logistic] compare with, such
+            as one-hot classes; NO_LABEL where nothing is known; None in data sets of boxes.
+        masks: (B, M, H, W) bool, the pixels of each object on the grid of [iseg]; None without.
+    """
+
+    boxes: Tensor
+    class_id: Tensor
+    valid: Tensor
+    has_box: Tensor
+    values: Tensor | None = None
+    masks: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, images: slice) -> Self:
+        """Return the ground truth of some images of the batch."""
+        return self._with(lambda each: each[images])
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return a copy on another device."""
+        return self._with(lambda each: each.to(device, non_blocking=True))
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> Self:
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed = {name: change(each) for name, each in tensors.items() if each is not None}
+        return replace(self, **changed)
+
+    @classmethod
+    def empty(cls, images: int, objects: int = 0) -> Self:
+        """Return the ground truth of images without any object."""
+        none = torch.zeros(images, objects, dtype=torch.bool)
+        return cls(
+            torch.zeros(images, objects, 4), none.to(torch.int64), none, torch.ones_like(none)
+        )
+
+
+class LossContext(NamedTuple):
+    """What a loss depends on besides the output and the ground truth.
+
+    Attributes:
+        image_shape: (height, width) of the network's input in pixels.
+        seen: images that the network was trained with, this batch included, as Darknet counts.
+        generator: of the random numbers that a loss may need; None is torch's own.
+    """
+
+    image_shape: tuple[int, int]
+    seen: int = 0
+    generator: torch.Generator | None = None
+
+
+class Loss(NamedTuple):
+    """The loss of one layer for a batch, summed over its images.
+
+    Attributes:
+        parts: named scalars such as box, objectness, class. The gradient of their sum with respect
+            to the layer's input is minus the delta that Darknet computes.
+        cost: () without gradient: the number that Darknet prints for this layer, mostly the sum of
+            the squared deltas.
+    """
+
+    parts: Mapping[str, Tensor]
+    cost: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """The sum of all parts, which is what training minimises."""
+        return torch.stack(tuple(self.parts.values())).sum()

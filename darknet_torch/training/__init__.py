@@ -1,0 +1,1 @@
+"""Training: losses of all layers, solver, augmentation, the loop."""
