@@ -422,7 +422,7 @@ STANDS_FOR = {
     "test_answer_keys": " ".join(
         f"layers.{path.stem}"
         for path in sorted((PACKAGE / "layers").glob("[!_]*.py"))
-        if path.stem not in ("registry", "word_tree")
+        if path.stem not in ("registry", "truth", "word_tree")
     ),
     "test_docs": "version",
     "test_loading": "network.cfg_source",

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
-__all__ = ["NO_LABEL", "Loss", "LossContext", "Truth"]
+__all__ = ["NO_LABEL", "Loss", "LossContext", "Truth", "given_gradient"]
 
 NO_LABEL = -1234.0
 """The value in `Truth.values` that Darknet reads as "not labelled": no loss, no gradient."""
@@ -91,3 +91,32 @@ class Loss(NamedTuple):
     def total(self) -> Tensor:
         """The sum of all parts, which is what training minimises."""
         return torch.stack(tuple(self.parts.values())).sum()
+
+
+def given_gradient(raw: Tensor, gradient: Tensor, value: Tensor) -> Tensor:
+    """Return a loss whose gradient is given: Darknet's delta is not always a derivative.
+
+    Args:
+        raw: what the loss is computed from, of any shape, with gradient.
+        gradient: of the loss with respect to `raw`, of its shape: minus Darknet's delta.
+        value: () the number that the loss has.
+
+    Returns:
+        () `value`, with `gradient` as its derivative with respect to `raw`.
+    """
+    loss: Tensor = _GivenGradient.apply(raw, gradient, value)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _GivenGradient(torch.autograd.Function):
+    """Its forward pass is a constant, its backward pass another."""
+
+    @staticmethod
+    def forward(ctx: Any, _raw: Tensor, gradient: Tensor, value: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient)
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return outer[0] * gradient, None, None
