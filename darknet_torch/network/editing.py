@@ -1,21 +1,23 @@
-"""Network -> another network: only its first layers, or heads for other classes.
+"""Network -> another network: only its first layers, heads for other classes, other options.
 
 The results are independent of the original, with a plan and a cfg of their own, so that they can be
 trained, saved and converted like any network.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from darknet_torch.errors import UsageError
 from darknet_torch.network.network import Network, tie_shared
-from darknet_torch.network.plan import Node, Plan
+from darknet_torch.network.plan import Node, Plan, make_plan
 from darknet_torch.parsing.parser import Option, Section
 
-__all__ = ["cut", "with_classes"]
+__all__ = ["cut", "with_classes", "with_options"]
 
 STALE = {"counters_per_class", "numload"}
 """Options about the old classes, or about the old file."""
@@ -80,6 +82,47 @@ def with_classes(network: Network, classes: int, names: Sequence[str] = ()) -> N
     result = _rebuilt(network, network.plan.with_layers(sections), changes)
     result.names, result.loaded = tuple(names), network.loaded
     return result
+
+
+def with_options(network: Network, options: Mapping[str, object]) -> Network:
+    """Return a copy whose cfg has other values for some options.
+
+    Args:
+        network: a network with values.
+        options: key -> value. `KEY` is an option of [net], `SECTION.KEY` one of all sections of
+            that name; lists are texts with commas, as in a cfg.
+
+    Raises:
+        UsageError: no such option or section.
+        CfgError: a value that the option cannot have; ShapeError if tensors would not fit.
+    """
+    sections, owners = list(network.plan.sections), [network.plan.net, *map(_layer, network.plan)]
+    for name, value in options.items():
+        first, dot, key = name.rpartition(".")
+        places = [n for n, each in enumerate(sections) if each.name == first] if dot else [0]
+        if not places:
+            raise UsageError(f"{name}: the cfg has no section [{first}]")
+        _must_be_option(name, key, owners[places[0]])
+        text = str(int(value)) if isinstance(value, bool) else str(value)
+        for place in places:
+            sections[place] = _with(sections[place], key, text)
+    now = {"width": network.plan.input.w or None, "height": network.plan.input.h or None}
+    sides = {side: None if side in options else pixels for side, pixels in now.items()}
+    result = _rebuilt(network, make_plan(sections, network.plan.context, **sides), {})
+    result.names, result.loaded = network.names, network.loaded
+    return result
+
+
+def _layer(node: Node) -> object:
+    return node.layer
+
+
+def _must_be_option(name: str, key: str, owner: Any) -> None:
+    known = [field.name for field in fields(owner) if field.name not in ("section", "dialect")]
+    if key not in known:
+        near = get_close_matches(key, known, 1)
+        hint = f"; did you mean {name.removesuffix(key)}{near[0]}?" if near else ""
+        raise UsageError(f"{name}: no such option of the cfg{hint}")
 
 
 def _rebuilt(network: Network, plan: Plan, changes: Mapping[int, _Change]) -> Network:
@@ -181,13 +224,17 @@ def _outputs_without_class(plan: Plan, index: int) -> tuple[int, ...]:
 def _section(node: Node, changes: dict[int, _Change], heads: set[int], classes: int) -> Section:
     section, option = node.layer.section, node.layer.outputs_option
     if node.index in changes and option is not None:
-        return _with(section, option, changes[node.index].outputs)
-    return _with(section, "classes", classes) if node.index in heads else section
+        return _with(_without_stale(section), option, changes[node.index].outputs)
+    return _with(_without_stale(section), "classes", classes) if node.index in heads else section
 
 
-def _with(section: Section, key: str, value: int) -> Section:
+def _without_stale(section: Section) -> Section:
+    return replace(section, options=tuple(o for o in section.options if o.key not in STALE))
+
+
+def _with(section: Section, key: str, value: object) -> Section:
     """Set an option in its place, or behind the others."""
     first, new = section.option(key), Option(key, str(value))
-    options = [o for o in section.options if o.key not in STALE and (o.key != key or o is first)]
+    options = [o for o in section.options if o.key != key or o is first]
     changed = tuple(new if o is first else o for o in options)
     return replace(section, options=changed if first is not None else (*changed, new))

@@ -13,7 +13,7 @@ import darknet_torch as dt
 from darknet_torch.errors import UsageError
 from darknet_torch.heads.base import Head
 from darknet_torch.network import Header, Network
-from darknet_torch.network.editing import cut, with_classes
+from darknet_torch.network.editing import cut, with_classes, with_options
 
 NET = "[net]\nwidth=32\nheight=32\nchannels=3\n"
 CONV = "[convolutional]\nfilters={}\nsize=1\nactivation=linear\n"
@@ -395,3 +395,33 @@ def test_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "x.cfg").mkdir()
     with pytest.raises(UsageError, match=r"x.cfg: cannot be written"):
         dt.export(built(REGION), tmp_path / "x.weights")
+
+
+def test_options_of_a_section_and_of_net_are_changed() -> None:
+    network = dt.build("yolov3-tiny", width=64, height=96)
+    options = {"learning_rate": 0.02, "mosaic": True, "yolo.ignore_thresh": 0.25}
+    changed = with_options(network, options)
+    assert (changed.plan.net.learning_rate, changed.plan.net.mosaic) == (0.02, True)
+    assert {head.ignore_thresh for head in changed.plan.head_layers} == {0.25}  # type: ignore[attr-defined]
+    assert changed.plan.input == network.plan.input
+    x = torch.rand(1, 3, 96, 64)
+    for a, b in zip(network(x), changed(x), strict=True):
+        assert torch.equal(a, b)
+    larger = with_options(network, {"width": 128, "height": 128})
+    assert (larger.plan.input.w, larger.plan.input.h) == (128, 128)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"learning_rat": 1},
+            "learning_rat: no such option of the cfg; did you mean learning_rate",
+        ),
+        ({"yolo.ignore_tresh": 1}, "did you mean yolo.ignore_thresh?"),
+        ({"regio.thresh": 1}, r"regio.thresh: the cfg has no section \[regio\]"),
+    ],
+)
+def test_options_that_there_are_not(options: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        with_options(dt.build("yolov3-tiny", width=32, height=32), options)
