@@ -22,7 +22,11 @@ from darknet_torch.layers.base import Layer
 from darknet_torch.layers.word_tree import Tree, read_map, read_tree
 from darknet_torch.parsing.options import FileName, option
 
-__all__ = ["ANCHORS_LACKING", "BoxCoder", "Cells", "Head", "anchor_numbers", "anchor_pairs"]
+__all__ = ["ANCHORS_LACKING", "BoxCoder", "Cells", "Head", "Sizes", "anchor_numbers", "anchor_pairs"]
+
+
+Sizes = tuple[tuple[float, float], ...]
+"""Width and height of some anchors."""
 
 
 class Cells(NamedTuple):
@@ -161,6 +165,15 @@ class Head(BoxCoder, ABC):
     def nms(self) -> tuple[NmsKind, float]:
         """Return the kind of NMS that the section requests, and the exponent of `diounms`."""
         return "default", 0.6
+
+    def anchor_sizes(self, grid: tuple[int, int], image: tuple[int, int]) -> Sizes:
+        """Return (width, height) of all anchors that ground truth is matched with, in pixels.
+
+        Args:
+            grid: number of cells (vertical, horizontal).
+            image: network input (height, width), in pixels.
+        """
+        return ()
 
     @property
     def class_file(self) -> str | None:

@@ -5,7 +5,14 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from darknet_torch.heads.base import ANCHORS_LACKING, Cells, Head, anchor_numbers, anchor_pairs
+from darknet_torch.heads.base import (
+    ANCHORS_LACKING,
+    Cells,
+    Head,
+    Sizes,
+    anchor_numbers,
+    anchor_pairs,
+)
 from darknet_torch.layers.base import Shape
 from darknet_torch.layers.registry import layer
 from darknet_torch.parsing.dialect import ALEXEYAB, PJREDDIE
@@ -83,6 +90,11 @@ class Region(Head):
         if (tree := self.word_tree) is not None and len(tree) != self.classes:
             raise self.section.error(f"tree= has {len(tree)} classes, not classes={self.classes}")
         return super().build(*shapes)
+
+    def anchor_sizes(self, grid: tuple[int, int], image: tuple[int, int]) -> Sizes:
+        """Return (width, height) of the anchors in pixels."""
+        x, y = image[1] / grid[1], image[0] / grid[0]
+        return tuple((w * x, h * y) for w, h in anchor_pairs(self.anchors, self.num))
 
     def maps(self, raw: Tensor) -> Tensor:
         """View the raw map as (B, A, E, H, W)."""

@@ -7,7 +7,14 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from darknet_torch.heads.base import ANCHORS_LACKING, Cells, Head, anchor_numbers, anchor_pairs
+from darknet_torch.heads.base import (
+    ANCHORS_LACKING,
+    Cells,
+    Head,
+    Sizes,
+    anchor_numbers,
+    anchor_pairs,
+)
 from darknet_torch.heads.nms import NmsKind
 from darknet_torch.layers.base import Shape
 from darknet_torch.layers.registry import layer
@@ -67,6 +74,10 @@ class AnchorHead(Head):
         """Return (width, height) of this head's anchors, in pixels of the network's input."""
         every = anchor_pairs(self.anchors, self._anchor_count)
         return tuple(every[number] for number in self.mask)
+
+    def anchor_sizes(self, grid: tuple[int, int], image: tuple[int, int]) -> Sizes:
+        """Return (width, height) of all anchors, those of other heads too, in pixels."""
+        return anchor_pairs(self.anchors, self._anchor_count)
 
     @property
     def _anchor_count(self) -> int:
