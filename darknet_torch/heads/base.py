@@ -22,7 +22,15 @@ from darknet_torch.layers.base import Layer
 from darknet_torch.layers.word_tree import Tree, read_map, read_tree
 from darknet_torch.parsing.options import FileName, option
 
-__all__ = ["ANCHORS_LACKING", "BoxCoder", "Cells", "Head", "Sizes", "anchor_numbers", "anchor_pairs"]
+__all__ = [
+    "ANCHORS_LACKING",
+    "BoxCoder",
+    "Cells",
+    "Head",
+    "Sizes",
+    "anchor_numbers",
+    "anchor_pairs",
+]
 
 
 Sizes = tuple[tuple[float, float], ...]

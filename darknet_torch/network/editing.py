@@ -5,9 +5,8 @@ trained, saved and converted like any network.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +14,8 @@ from torch import Tensor
 from darknet_torch.errors import UsageError
 from darknet_torch.network.network import Network, tie_shared
 from darknet_torch.network.plan import Node, Plan, make_plan
+from darknet_torch.parsing.dialect import Dialect
+from darknet_torch.parsing.options import option_names
 from darknet_torch.parsing.parser import Option, Section
 
 __all__ = ["cut", "with_classes", "with_options"]
@@ -96,13 +97,14 @@ def with_options(network: Network, options: Mapping[str, object]) -> Network:
         UsageError: no such option or section.
         CfgError: a value that the option cannot have; ShapeError if tensors would not fit.
     """
-    sections, owners = list(network.plan.sections), [network.plan.net, *map(_layer, network.plan)]
+    sections = list(network.plan.sections)
+    owners = [type(network.plan.net), *(type(node.layer) for node in network.plan)]
     for name, value in options.items():
         first, dot, key = name.rpartition(".")
         places = [n for n, each in enumerate(sections) if each.name == first] if dot else [0]
         if not places:
             raise UsageError(f"{name}: the cfg has no section [{first}]")
-        _must_be_option(name, key, owners[places[0]])
+        _must_be_option(name, key, owners[places[0]], network.plan.context.dialect)
         text = str(int(value)) if isinstance(value, bool) else str(value)
         for place in places:
             sections[place] = _with(sections[place], key, text)
@@ -113,16 +115,14 @@ def with_options(network: Network, options: Mapping[str, object]) -> Network:
     return result
 
 
-def _layer(node: Node) -> object:
-    return node.layer
-
-
-def _must_be_option(name: str, key: str, owner: Any) -> None:
-    known = [field.name for field in fields(owner) if field.name not in ("section", "dialect")]
+def _must_be_option(name: str, key: str, owner: type, dialect: Dialect) -> None:
+    known = option_names(owner)
     if key not in known:
         near = get_close_matches(key, known, 1)
         hint = f"; did you mean {name.removesuffix(key)}{near[0]}?" if near else ""
         raise UsageError(f"{name}: no such option of the cfg{hint}")
+    if not dialect.knows(known[key]):
+        raise UsageError(f"{name}: the {dialect.name} fork has no such option; dialect= is another")
 
 
 def _rebuilt(network: Network, plan: Plan, changes: Mapping[int, _Change]) -> Network:

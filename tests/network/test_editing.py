@@ -398,7 +398,7 @@ def test_where_nothing_can_be_written(tmp_path: Path) -> None:
 
 
 def test_options_of_a_section_and_of_net_are_changed() -> None:
-    network = dt.build("yolov3-tiny", width=64, height=96)
+    network = dt.build("yolov3-tiny", width=64, height=96, dialect="alexeyab")
     options = {"learning_rate": 0.02, "mosaic": True, "yolo.ignore_thresh": 0.25}
     changed = with_options(network, options)
     assert (changed.plan.net.learning_rate, changed.plan.net.mosaic) == (0.02, True)
@@ -419,6 +419,7 @@ def test_options_of_a_section_and_of_net_are_changed() -> None:
             "learning_rat: no such option of the cfg; did you mean learning_rate",
         ),
         ({"yolo.ignore_tresh": 1}, "did you mean yolo.ignore_thresh?"),
+        ({"mosaic": 1}, "mosaic: the pjreddie fork has no such option"),
         ({"regio.thresh": 1}, r"regio.thresh: the cfg has no section \[regio\]"),
     ],
 )
