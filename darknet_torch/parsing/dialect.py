@@ -59,6 +59,19 @@ class Dialect:
     letterbox: bool = False
     """Whether the detector letterboxes images by default."""
 
+    # training
+    lacks_policies: frozenset[str] = frozenset()
+    """Policies of the learning rate that the fork does not know; it keeps the rate constant."""
+    unsigned_batch_number: bool = False
+    """policy=sigmoid subtracts `step` from an unsigned number: before it the difference is huge."""
+
+    timed_stopbackward: bool = True
+    """`stopbackward` above 1 ends with that batch; otherwise any value but 0 is for ever."""
+    adam_counts_batches: bool = True
+    """Adam's bias correction counts batches since `seen` was 0; otherwise its own steps."""
+    updated: frozenset[str] | None = None
+    """Sections that the fork's training updates, if it forgets some; None: all."""
+
     def knows(self, only: "Dialect | None") -> bool:
         """Return whether this fork has what only the family of `only` has (None: all have it)."""
         return only is None or only.family == self.family
@@ -95,12 +108,17 @@ PJREDDIE = Dialect(
     region_tree_walk=True,
     threshold=0.5,
     letterbox=True,
+    lacks_policies=frozenset({"sgdr"}),
+    unsigned_batch_number=True,
+    timed_stopbackward=False,
+    adam_counts_batches=False,
 )
 ALEXEYAB = Dialect(
     name="alexeyab",
     family="alexeyab",
     activations=_words(_COMMON, _ALEXEYAB),
     comment_ends_list=True,
+    updated=_words("convolutional conv shortcut batchnorm crnn conv_lstm"),
 )
 HANK_AI = replace(
     ALEXEYAB,
