@@ -5,6 +5,7 @@ The formulas are those of both forks' activation tables. All are elementwise exc
 """
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from torch import Tensor
 from darknet_torch.layers.base import Layer
 from darknet_torch.layers.registry import layer
 from darknet_torch.layers.traced import is_jit_traced
+from darknet_torch.layers.truth import Loss, LossContext, Truth, compared
 from darknet_torch.parsing.dialect import PJREDDIE
 from darknet_torch.parsing.options import Activation, option
 
@@ -111,8 +113,25 @@ class ActivationLayer(Layer):
 
 @layer("logistic", only=PJREDDIE)
 class Logistic(Layer):
-    """[logistic]: the logistic function as a layer; the shape stays."""
+    """[logistic]: the logistic function as a layer, and its cross-entropy; the shape stays."""
+
+    passes_gradient: ClassVar[bool] = True
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Apply the logistic function."""
         return torch.sigmoid(inputs[0])
+
+    def loss(self, raw: Tensor, truth: Truth, context: LossContext) -> Loss | None:
+        """Return the binary cross-entropy, summed; its gradient is probability - truth.
+
+        Args:
+            raw: (B, ...) the layer's input.
+            truth: `values` (B, n): probabilities.
+            context: not used.
+
+        Raises:
+            UsageError: the ground truth has not as many values.
+        """
+        scores, values = compared(raw, truth)
+        loss = F.binary_cross_entropy_with_logits(scores, values, reduction="sum")
+        return Loss({"class": loss}, loss.detach())

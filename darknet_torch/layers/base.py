@@ -138,6 +138,8 @@ class Layer:
     """Whether the output can be the network's; that of a loss, such as [cost], cannot."""
     takes_smaller_images: ClassVar[bool] = True
     """Whether images smaller than the cfg's can pass; a [crop] needs whole ones."""
+    passes_gradient: ClassVar[bool] = False
+    """Whether training hands the gradient of the output on to the input as it is."""
     outputs_option: ClassVar[str | None] = None
     """The option with the number of outputs, if each has its own row in all tensors."""
 

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
-__all__ = ["NO_LABEL", "Loss", "LossContext", "Truth", "given_gradient"]
+from darknet_torch.errors import UsageError
+
+__all__ = ["NO_LABEL", "Loss", "LossContext", "Truth", "compared", "given_gradient"]
 
 NO_LABEL = -1234.0
 """The value in `Truth.values` that Darknet reads as "not labelled": no loss, no gradient."""
@@ -89,8 +91,35 @@ class Loss(NamedTuple):
 
     @property
     def total(self) -> Tensor:
-        """The sum of all parts, which is what training minimises."""
+        """The sum of all parts, which is what training minimises; at least one must be there."""
         return torch.stack(tuple(self.parts.values())).sum()
+
+
+def compared(raw: Tensor, truth: Truth) -> tuple[Tensor, Tensor]:
+    """Return the values that a layer compares with ground truth, and that, both (B, n).
+
+    They have at least the precision of float32.
+
+    Args:
+        raw: (B, ...) n values for each image.
+        truth: ground truth of the B images.
+
+    Raises:
+        UsageError: it has no values, or not n for each image.
+    """
+    rows = raw.flatten(1)
+    rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
+    if truth.values is None:
+        raise UsageError(
+            f"ground truth: the network's loss compares {rows.shape[1]} values for each image (as"
+            " for classification), and this has boxes only"
+        )
+    if truth.values.shape != rows.shape:
+        raise UsageError(
+            f"ground truth: {tuple(truth.values.shape)} values; the network's loss needs"
+            f" {tuple(rows.shape)}"
+        )
+    return rows, truth.values.to(rows)
 
 
 def given_gradient(raw: Tensor, gradient: Tensor, value: Tensor) -> Tensor:

@@ -128,7 +128,7 @@ class Network(RawNetwork):
             UsageError: x has another shape.
         """
         if not self.stateful:
-            return self._result(self._run(self._steps, x, {}))
+            return self._result(self.run(self._steps, x, {}))
         if is_jit_traced():
             raise UsageError("a trace would freeze the state that the network keeps")
         result, self._state = self.step(x, self._state)
@@ -144,7 +144,7 @@ class Network(RawNetwork):
             state: layer index -> its tensors, the batch first; None is all zeros.
         """
         state = dict(state or {})
-        return self._result(self._run(self._steps, x, state)), state
+        return self._result(self.run(self._steps, x, state)), state
 
     def unroll(
         self, x: Tensor, state: State | None = None
@@ -168,15 +168,15 @@ class Network(RawNetwork):
 
     def activations(self, x: Tensor) -> list[Tensor]:
         """Return every layer's output as Darknet computes it: heads after their activation."""
-        outputs = self._run(self._all_steps, x, self._state)
+        outputs = self.run(self._all_steps, x, self._state)
         return [outputs[index] for index in range(len(self.plan))]
 
     def _result(self, outputs: dict[int, Tensor]) -> Tensor | tuple[Tensor, ...]:
         results = tuple(outputs[index] for index in self.plan.outputs)
         return results if self.plan.heads else results[0]
 
-    def _run(self, steps: Sequence[Step], x: Tensor, state: State) -> dict[int, Tensor]:
-        """Run the layers; `state` is updated in place."""
+    def run(self, steps: Sequence[Step], x: Tensor, state: State) -> dict[int, Tensor]:
+        """Return the outputs that no step drops, by layer; `state` is updated in place."""
         if is_traced(x):
             run = _explaining(_run_steps) if is_symbolic(x) else _run_steps
             shapes = self._state_shapes[self.plan.input.h, self.plan.input.w]

@@ -65,6 +65,8 @@ class Dialect:
     unsigned_batch_number: bool = False
     """policy=sigmoid subtracts `step` from an unsigned number: before it the difference is huge."""
 
+    smooth_cost_reversed: bool = False
+    """[cost] type=smooth has the gradient of differences above 1 with the wrong sign."""
     timed_stopbackward: bool = True
     """`stopbackward` above 1 ends with that batch; otherwise any value but 0 is for ever."""
     adam_counts_batches: bool = True
@@ -110,6 +112,7 @@ PJREDDIE = Dialect(
     letterbox=True,
     lacks_policies=frozenset({"sgdr"}),
     unsigned_batch_number=True,
+    smooth_cost_reversed=True,
     timed_stopbackward=False,
     adam_counts_batches=False,
 )
