@@ -420,6 +420,10 @@ STANDS_FOR = {
     "speed/test_dtypes": "inference.sample",
     "speed/test_onednn": "speed.inductor",
     "speed/test_optimized": "speed.packed_layers",
+    "training/test_augment": "training.objects",
+    "training/test_batches": "training.augment_options training.class_examples"
+    " training.detection_examples training.examples training.image_cache"
+    " training.mosaic training.multiscale training.random_transforms training.sampler",
     "test_answer_keys": " ".join(
         f"layers.{path.stem}"
         for path in sorted((PACKAGE / "layers").glob("[!_]*.py"))

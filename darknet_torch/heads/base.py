@@ -164,6 +164,12 @@ class Head(BoxCoder, ABC):
     A subclass defines `maps`, `boxes` and `scores`, and overrides what else differs.
     """
 
+    # training: most objects of an image, and the augmentation
+    max: int = 90
+    jitter: float = 0.2
+    resize: float = 1.0
+    random: float = 0.0
+
     # facts, see `Layer`
     anchor_major: ClassVar[bool] = False
     """Boxes are listed anchor by anchor, not cell by cell."""

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from darknet_torch.errors import UsageError
 
-__all__ = ["Placement", "center_crop", "fit", "letterbox", "resize", "resize_min"]
+__all__ = ["Placement", "center_crop", "fit", "last_row", "letterbox", "resize", "resize_min"]
 
 
 def resize(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
@@ -38,7 +38,7 @@ def resize(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
     """
     _check_size(width, height)
     out = _stretch(image, width, height)
-    row, weight = _last_row(image.shape[1], height)
+    row, weight = last_row(image.shape[1], height)
     out[:, -1:] = weight * _stretch(image[:, row : row + 1], width, 1)
     return out
 
@@ -138,8 +138,8 @@ def _mix_rows(image: torch.Tensor, height: int) -> torch.Tensor:
     return mixed.movedim(0, 1)
 
 
-def _last_row(old: int, new: int) -> tuple[int, float]:
-    """The row of `old` that becomes the last of `new` rows, and its factor."""
+def last_row(old: int, new: int) -> tuple[int, float]:
+    """Return the row of `old` that becomes the last of `new` rows, and its factor; see `resize`."""
     if new == 1:
         return old - 1, 1.0
     position = np.float32(new - 1) * (np.float32(old - 1) / np.float32(new - 1))

@@ -73,6 +73,12 @@ class Dialect:
     """Adam's bias correction counts batches since `seen` was 0; otherwise its own steps."""
     updated: frozenset[str] | None = None
     """Sections that the fork's training updates, if it forgets some; None: all."""
+    trains_on_canvas: bool = False
+    """Images are resized and pasted onto a grey canvas, where other forks resize a crop."""
+    smallest_object: float | None = None
+    """Side below which an object is left out, as a fraction; None is one pixel of the input."""
+    labels_without_box: bool = False
+    """A label with its centre at 0, 0 is a class without a box; other forks leave it out."""
 
     def knows(self, only: "Dialect | None") -> bool:
         """Return whether this fork has what only the family of `only` has (None: all have it)."""
@@ -115,6 +121,9 @@ PJREDDIE = Dialect(
     smooth_cost_reversed=True,
     timed_stopbackward=False,
     adam_counts_batches=False,
+    trains_on_canvas=True,
+    smallest_object=0.001,
+    labels_without_box=True,
 )
 ALEXEYAB = Dialect(
     name="alexeyab",

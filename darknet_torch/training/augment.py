@@ -1,0 +1,281 @@
+"""Darknet's operations of data augmentation on one image, without randomness.
+
+Every operation takes an image (C, H, W). A float image in 0..1 gives what Darknet computes, as
+float32; a uint8 image, which is many times faster, gives uint8 that differ by one level at most.
+
+Source: Darknet's image.c (crop_image, place_image, rotate_crop_image, distort_image, flip_image).
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from darknet_torch.images.resizing import last_row, resize
+
+__all__ = [
+    "Colour",
+    "Geometry",
+    "blur",
+    "distort",
+    "flip",
+    "place",
+    "rotate_crop",
+    "stretch",
+    "window",
+]
+
+GREY = 0.5
+"""Value of what no pixel of the image covers."""
+BLOCK = 1 << 15
+"""Pixels whose colours are changed at a time."""
+
+
+class Colour(NamedTuple):
+    """A change of colour.
+
+    Attributes:
+        hue: added to the hue, which is 0..1.
+        saturation: factor.
+        exposure: factor of the brightness.
+    """
+
+    hue: float = 0.0
+    saturation: float = 1.0
+    exposure: float = 1.0
+
+
+class Geometry(NamedTuple):
+    """Which part of an image lies where in the network's input.
+
+    Attributes:
+        window: (left, top, width, height) of the part, in pixels of the image; it may reach beyond.
+        target: (left, top, width, height) of its place, in pixels of the input; around it is grey.
+        flip: whether the input is mirrored afterwards.
+        aligned: as in `resize`, corners lie on corners; else as in `place`.
+    """
+
+    window: tuple[int, int, int, int]
+    target: tuple[float, float, float, float]
+    flip: bool = False
+    aligned: bool = True
+
+    def apply(self, image: Tensor, height: int, width: int) -> Tensor:
+        """Return the network's input (C, height, width) of an image (C, H, W)."""
+        left, top, across, down = (int(each) for each in self.target)
+        part = window(image, *self.window)
+        scaled = (stretch if self.aligned else place)(part, max(across, 1), max(down, 1))
+        if (left, top, *scaled.shape[1:]) != (0, 0, height, width):
+            scaled = _on_canvas(scaled, left, top, height, width)
+        return flip(scaled) if self.flip else scaled
+
+    def affine(
+        self, image_w: int, image_h: int, net_w: int, net_h: int
+    ) -> tuple[float, float, float, float]:
+        """Return (sx, ox, sy, oy) before the flip: x' = x * sx + ox, w' = w * sx, y and h alike.
+
+        From fractions of the image to fractions of the network's input.
+        """
+        left, top, across, down = self.window
+        to_left, to_top, to_across, to_down = self.target
+        sx, sy = to_across / across / net_w, to_down / down / net_h
+        return sx * image_w, to_left / net_w - left * sx, sy * image_h, to_top / net_h - top * sy
+
+    def fill(self, image_w: int, image_h: int, net_w: int, net_h: int) -> tuple[int, int, int, int]:
+        """Return the pixels at the (left, top, right, bottom) that the image does not cover."""
+        sx, ox, sy, oy = self.affine(image_w, image_h, net_w, net_h)
+        left, right = int(max(ox, 0) * net_w), int(max(1 - ox - sx, 0) * net_w)
+        top, bottom = int(max(oy, 0) * net_h), int(max(1 - oy - sy, 0) * net_h)
+        return (right, top, left, bottom) if self.flip else (left, top, right, bottom)
+
+
+def window(image: Tensor, left: int, top: int, width: int, height: int) -> Tensor:
+    """Return a part of an image, (C, height, width); beyond the edges the last pixels repeat."""
+    rows, before_y, after_y = _span(top, height, image.shape[1])
+    columns, before_x, after_x = _span(left, width, image.shape[2])
+    part = image[:, rows, columns]
+    if not (before_x or after_x or before_y or after_y):
+        return part
+    margins = ((before_y, after_y), (before_x, after_x), (0, 0))
+    return _by_channel(np.pad(_by_pixel(part), margins, mode="edge"))
+
+
+def stretch(image: Tensor, width: int, height: int) -> Tensor:
+    """Resize an image as `images.resizing.resize` does, but keep uint8 as uint8."""
+    if image.dtype != torch.uint8:
+        return resize(image, width, height)
+    scaled = _interpolated(image, width, height)
+    _, weight = last_row(image.shape[1], height)
+    if weight < 1:
+        scaled[:, -1] = (scaled[:, -1] * weight).to(torch.uint8)
+    return scaled
+
+
+def place(image: Tensor, width: int, height: int) -> Tensor:
+    """Resize an image as `place_image` of pjreddie's fork does.
+
+    Pixel x comes from position `x / width * W`, where what lies behind the last pixel is black.
+    """
+    padded = F.pad(image, (0, 1, 0, 1))
+    if image.dtype == torch.uint8:
+        # the same positions, with the black row and column as the aligned corner
+        pixels = _by_channel(np.pad(_by_pixel(image), ((0, 1), (0, 1), (0, 0))))
+        return _interpolated(pixels, width + 1, height + 1)[:, :-1, :-1]
+    x, across = _positions(width, image.shape[2], image.device)
+    y, down = _positions(height, image.shape[1], image.device)
+    left = torch.lerp(padded[:, y][:, :, x], padded[:, y + 1][:, :, x], down[:, None])
+    right = torch.lerp(padded[:, y][:, :, x + 1], padded[:, y + 1][:, :, x + 1], down[:, None])
+    return torch.lerp(left, right, across)
+
+
+def rotate_crop(
+    image: Tensor,
+    radians: float,
+    scale: float,
+    width: int,
+    height: int,
+    dx: float = 0.0,
+    dy: float = 0.0,
+    aspect: float = 1.0,
+) -> Tensor:
+    """Return a turned and scaled part of an image; outside of the image it is black.
+
+    Args:
+        image: (C, H, W).
+        radians: angle.
+        scale: pixels of the result for one of the image.
+        width: of the result.
+        height: of the result.
+        dx: how far the part lies right of the middle, in pixels of the result.
+        dy: how far below.
+        aspect: how many times more the image is compressed across.
+    """
+    exact = image.dtype != torch.uint8
+    c_scale, c_aspect, c_dx, c_dy = (np.float32(each) for each in (scale, aspect, dx, dy))
+    scale, aspect = float(c_scale), float(c_aspect)
+    kind = torch.float64 if exact else torch.float32
+    x = (torch.arange(width, dtype=kind) - width / 2) / scale * aspect
+    y = ((torch.arange(height, dtype=kind) - height / 2) / scale)[:, None]
+    x, y = x + float(c_dx / c_scale * c_aspect), y + float(c_dy / c_scale)
+    cos, sin = math.cos(np.float32(radians)), math.sin(np.float32(radians))
+    across = cos * x - sin * y + image.shape[2] // 2
+    down = sin * x + cos * y + image.shape[1] // 2
+    if exact:  # Darknet's positions are float32
+        across, down = across.float().to(kind), down.float().to(kind)
+    sizes = (max(image.shape[2] - 1, 1), max(image.shape[1] - 1, 1))
+    grid = torch.stack((2 * across / sizes[0] - 1, 2 * down / sizes[1] - 1), dim=-1)
+    turned = F.grid_sample(image[None].to(kind), grid[None], align_corners=True)[0]
+    return turned.float() if exact else turned.add_(0.5).to(torch.uint8)
+
+
+def flip(image: Tensor) -> Tensor:
+    """Mirror images (..., H, W) left to right."""
+    return image.flip(-1)
+
+
+def distort(
+    image: Tensor,
+    hue: float | Tensor,
+    saturation: float | Tensor,
+    exposure: float | Tensor,
+) -> Tensor:
+    """Change the colours of RGB images, (..., 3, H, W) on any device, as Darknet does in HSV.
+
+    Args:
+        image: uint8, or float in 0..1.
+        hue: see `Colour`; a tensor (..., 1, 1) has one for each image.
+        saturation: the same.
+        exposure: the same.
+    """
+    if image.dtype != torch.uint8:
+        return _distorted(image, hue, saturation, exposure)
+    out = torch.empty_like(image, memory_format=torch.contiguous_format)
+    # of a few rows, so that what is computed in between stays in the processor's cache
+    rows = max(1, BLOCK // image.shape[-1]) if image.device.type == "cpu" else image.shape[-2]
+    for first in range(0, image.shape[-2], rows):
+        part = image[..., first : first + rows, :].float().mul_(1 / 255)
+        changed = _distorted(part, hue, saturation, exposure)
+        out[..., first : first + rows, :] = changed.mul_(255).add_(0.5)
+    return out
+
+
+def _distorted(
+    image: Tensor, hue: float | Tensor, saturation: float | Tensor, exposure: float | Tensor
+) -> Tensor:
+    red, green, blue = image.unbind(-3)
+    value = torch.maximum(torch.maximum(red, green), blue)
+    span = value - torch.minimum(torch.minimum(red, green), blue)
+    # masks are multiplied: torch.where is ten times slower
+    is_red = (red == value).to(image.dtype)
+    is_green = (green == value).to(image.dtype).mul_(1 - is_red)
+    is_blue = 1 - is_red - is_green
+    turn = (green - blue) * is_red + (blue - red) * is_green + (red - green) * is_blue
+    turn = turn.div_(span.clamp(min=1e-12)).add_(is_green, alpha=2).add_(is_blue, alpha=4)
+    turn = turn.div_(6).sub_(turn.floor()).add_(hue)
+    sixths = (turn - turn.floor()).mul_(6)
+    shares = (
+        2 - (sixths - 3).abs_(),
+        (sixths - 2).abs_().sub_(1),
+        (sixths - 4).abs_().sub_(1).mul_(turn != 1),  # what Darknet takes for magenta
+    )
+    value, span = value * exposure, span * (saturation * exposure)
+    out = torch.empty_like(image)
+    for channel, share in enumerate(shares):
+        torch.addcmul(value, span, share.clamp_(0, 1), value=-1, out=out.select(-3, channel))
+    return out.clamp_(0, 1)
+
+
+def blur(image: Tensor, size: int) -> Tensor:
+    """Blur an image with a Gaussian window of `size` pixels, odd, as OpenCV's GaussianBlur does."""
+    sigma = 0.3 * ((size - 1) * 0.5 - 1) + 0.8
+    steps = torch.arange(size, dtype=torch.float32) - size // 2
+    kernel = (-steps.square() / (2 * sigma * sigma)).exp()
+    kernel = (kernel / kernel.sum())[None, None]
+    rows = image[:, None].float()
+    edge = min(size // 2, *(side - 1 for side in image.shape[1:]))
+    rows = F.pad(rows, (edge,) * 4, mode="reflect")
+    rest = size // 2 - edge
+    rows = F.pad(rows, (rest,) * 4, mode="replicate") if rest else rows
+    smooth = F.conv2d(F.conv2d(rows, kernel[:, :, None]), kernel[..., None])[:, 0]
+    return smooth.add_(0.5).to(torch.uint8) if image.dtype == torch.uint8 else smooth
+
+
+def _span(start: int, length: int, size: int) -> tuple[slice, int, int]:
+    """The pixels of 0..size that a span covers, and how often the first and the last repeat."""
+    first = min(max(start, 0), size - 1)
+    end = max(min(start + length, size), first + 1)
+    before = min(max(-start, 0), length - 1)
+    return slice(first, end), before, length - before - (end - first)
+
+
+def _positions(new: int, old: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    position = torch.arange(new, dtype=torch.float32, device=device) / new * old
+    pixel = position.long()
+    return pixel, position - pixel
+
+
+def _interpolated(image: Tensor, width: int, height: int) -> Tensor:
+    size = (height, width)
+    return F.interpolate(image[None], size, mode="bilinear", align_corners=True)[0]
+
+
+def _on_canvas(image: Tensor, left: int, top: int, height: int, width: int) -> Tensor:
+    fill = round(GREY * 255 + 0.1) if image.dtype == torch.uint8 else GREY
+    canvas = torch.full((image.shape[0], height, width), fill, dtype=image.dtype)
+    rows = slice(max(top, 0), max(min(top + image.shape[1], height), 0))
+    columns = slice(max(left, 0), max(min(left + image.shape[2], width), 0))
+    canvas[:, rows, columns] = image[
+        :, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
+    ]
+    return canvas
+
+
+def _by_pixel(image: Tensor) -> np.ndarray:
+    return image.permute(1, 2, 0).numpy()
+
+
+def _by_channel(pixels: np.ndarray) -> Tensor:
+    return torch.from_numpy(pixels).permute(2, 0, 1)

@@ -1,0 +1,97 @@
+"""What every training example is, and what is done to its pixels in their place."""
+
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from darknet_torch.data.dataset import Array
+from darknet_torch.training.augment import Colour, blur, distort
+from darknet_torch.training.augment_options import AugmentOptions
+from darknet_torch.training.objects import Objects
+from darknet_torch.training.random_transforms import random_blur, random_colour
+
+__all__ = ["Example", "MakeExample", "change_pixels", "other_indices", "rows_of"]
+
+BACKGROUND_WINDOW = 17
+"""Pixels of the window that blurs what is not in a box."""
+
+
+class Example(NamedTuple):
+    """One image of a batch.
+
+    Attributes:
+        image: (C, H, W) uint8.
+        objects: in fractions of it; none for classifiers.
+        values: (n,) float32, see `Truth.values`; None for detectors.
+        path: the file of the image, or of the first of several.
+    """
+
+    image: Tensor
+    objects: Objects
+    values: Tensor | None
+    path: Path
+
+
+class MakeExample(Protocol):
+    """An index of a data set -> a training example."""
+
+    def __call__(self, rng: np.random.Generator, index: int, height: int, width: int, /) -> Example:
+        """Return the example of an image.
+
+        Args:
+            rng: of all randomness.
+            index: of the image.
+            height: of the network's input in pixels.
+            width: of the network's input in pixels.
+
+        Raises:
+            DataError: an image cannot be read.
+        """
+
+
+def change_pixels(
+    rng: np.random.Generator, options: AugmentOptions, image: Tensor, objects: Objects
+) -> Tensor:
+    """Change the colours of an image at random, blur it, and add noise.
+
+    Args:
+        rng: of all randomness.
+        options: of the augmentation.
+        image: (C, H, W) uint8.
+        objects: in fractions of it.
+    """
+    colour = random_colour(rng, options)
+    if options.channels == 3 and colour != Colour():
+        image = distort(image, *colour)
+    window = random_blur(rng, options)
+    if window == 1:
+        image = _blurred_around(image, objects)
+    elif window:
+        image = blur(image, window // 2 * 2 + 1)
+    if options.gaussian_noise and rng.random() < 0.5:
+        deviation = min(max(options.gaussian_noise, 0), 127)
+        noise = torch.from_numpy(rng.normal(0, deviation, tuple(image.shape)))
+        image = (image + noise).round_().clamp_(0, 255).to(torch.uint8)
+    return image
+
+
+def other_indices(rng: np.random.Generator, images: int, count: int) -> list[int]:
+    """Return the indices of `count` images, of any of the data set, to compose one with."""
+    return [int(each) for each in rng.integers(images, size=count)]
+
+
+def rows_of(objects: Objects) -> Array:
+    """Return the boxes (N, 4) float32, cxcywh; zeros for objects without one."""
+    return (objects.cxcywh * objects.has_box[:, None]).astype(np.float32)
+
+
+def _blurred_around(image: Tensor, objects: Objects) -> Tensor:
+    out = blur(image, BACKGROUND_WINDOW)
+    height, width = image.shape[1:]
+    boxes = objects.xyxy[objects.has_box] * (width, height, width, height)
+    for left, top, right, bottom in boxes.round().astype(int).tolist():
+        out[:, top:bottom, left:right] = image[:, top:bottom, left:right]
+    return out

@@ -1,0 +1,143 @@
+"""The random parameters of Darknet's data augmentation: drawn from a generator, not applied.
+
+Source: Darknet's data.c (load_data_detection, load_data_region, random_augment_image).
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from darknet_torch.images.resizing import fit
+from darknet_torch.training.augment import Colour, Geometry
+from darknet_torch.training.augment_options import AugmentOptions
+
+__all__ = [
+    "Rotation",
+    "plain_geometry",
+    "random_blur",
+    "random_colour",
+    "random_geometry",
+    "random_rotation",
+    "random_scale",
+]
+
+
+class Rotation(NamedTuple):
+    """Arguments of `augment.rotate_crop`, and whether the result is mirrored."""
+
+    radians: float
+    scale: float
+    dx: float
+    dy: float
+    aspect: float
+    flip: bool
+
+
+def random_scale(rng: np.random.Generator, most: float) -> float:
+    """Return a factor from 1 to `most`, or the inverse of one."""
+    factor = rng.uniform(1, most)
+    return float(factor if rng.random() < 0.5 else 1 / factor)
+
+
+def random_colour(rng: np.random.Generator, options: AugmentOptions) -> Colour:
+    """Return a change of colour."""
+    return Colour(
+        float(rng.uniform(-options.hue, options.hue)),
+        random_scale(rng, options.saturation),
+        random_scale(rng, options.exposure),
+    )
+
+
+def random_geometry(
+    rng: np.random.Generator, options: AugmentOptions, image: tuple[int, int], net: tuple[int, int]
+) -> Geometry:
+    """Return where an image lies in the network's input.
+
+    Args:
+        rng: the generator.
+        options: of the augmentation.
+        image: (width, height) in pixels.
+        net: (width, height) of the network's input in pixels.
+    """
+    choose = _on_canvas if options.canvas else _cropped
+    return choose(rng, options, image, net)
+
+
+def plain_geometry(letterbox: bool, image: tuple[int, int], net: tuple[int, int]) -> Geometry:
+    """Return where an image lies in a detector's input: letterboxed, or all over it."""
+    if not letterbox:
+        return Geometry((0, 0, *image), (0, 0, *net))
+    width, height = fit(*image, *net)
+    left, top = (net[0] - width) // 2, (net[1] - height) // 2
+    return Geometry((0, 0, *image), (left, top, width, height))
+
+
+def _on_canvas(
+    rng: np.random.Generator, options: AugmentOptions, image: tuple[int, int], net: tuple[int, int]
+) -> Geometry:
+    (w, h), (across, down) = image, net
+    dw, dh = options.jitter * w, options.jitter * h
+    ratio = _positive(w + rng.uniform(-dw, dw)) / _positive(h + rng.uniform(-dh, dh))
+    width, height = (down * ratio, float(down)) if ratio < 1 else (float(across), across / ratio)
+    left, top = rng.uniform(0, across - width), rng.uniform(0, down - height)
+    return Geometry(
+        (0, 0, w, h), (left, top, width, height), flip=_flip(rng, options), aligned=False
+    )
+
+
+def _cropped(
+    rng: np.random.Generator, options: AugmentOptions, image: tuple[int, int], net: tuple[int, int]
+) -> Geometry:
+    w, h = image
+    jitter = rng.uniform(-options.jitter, options.jitter, 4) * (w, w, h, h)
+    left, right, top, bottom = (int(each) for each in jitter)
+    if options.resize != 1:
+        smaller = min(options.resize, 1 / options.resize)
+        lowest = (1 - 1 / smaller) / 2
+        highest = (1 - smaller) / 2 if options.resize > 1 else 0.0
+        first, second = rng.uniform(lowest, highest, 2)
+        left, right = left + int(w * first), right + int(w * second)
+        top, bottom = top + int(h * first), bottom + int(h * second)
+    if options.keep_aspect:
+        more_x, more_y = _lacking(image, net)
+        left, right, top, bottom = left - more_x, right - more_x, top - more_y, bottom - more_y
+    window = (left, top, max(w - left - right, 1), max(h - top - bottom, 1))
+    return Geometry(window, (0, 0, *net), flip=_flip(rng, options))
+
+
+def _lacking(image: tuple[int, int], net: tuple[int, int]) -> tuple[int, int]:
+    """Pixels at each side of an image to the aspect ratio of the network's input."""
+    ratio = net[0] / net[1]
+    if image[0] / image[1] > ratio:
+        return 0, int((image[0] / ratio - image[1]) / 2)
+    return int((image[1] * ratio - image[0]) / 2), 0
+
+
+def random_rotation(
+    rng: np.random.Generator, options: AugmentOptions, image: tuple[int, int], net: tuple[int, int]
+) -> Rotation:
+    """Return a part of an image for a classifier; arguments as in `random_geometry`."""
+    (w, h), (across, down) = image, net
+    aspect = random_scale(rng, options.aspect)
+    lowest, highest = int(options.min_crop * across), int(options.max_crop * across)
+    side = max(int(rng.uniform(lowest, highest + 1)), 1)
+    scale = side / min(h, w * aspect)
+    radians = math.radians(rng.uniform(-options.angle, options.angle))
+    spare_x = max((w * scale / aspect - across) / 2, 0)
+    spare_y = max((h * scale - down) / 2, 0)
+    dx, dy = rng.uniform(-spare_x, spare_x), rng.uniform(-spare_y, spare_y)
+    return Rotation(radians, scale, dx, dy, aspect, _flip(rng, options))
+
+
+def random_blur(rng: np.random.Generator, options: AugmentOptions) -> int:
+    """Return 0 for none, 1 to blur what is not in a box, or the window for the whole image."""
+    return (0, 1, options.blur)[rng.integers(3)] if options.blur else 0
+
+
+def _flip(rng: np.random.Generator, options: AugmentOptions) -> bool:
+    return bool(rng.random() < 0.5) and options.flip
+
+
+def _positive(side: float) -> float:
+    return max(float(side), 1.0)

@@ -1,0 +1,72 @@
+"""The operations of the augmentation: Darknet's recorded results, and uint8 beside float."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from darknet_torch.images.resizing import letterbox
+from darknet_torch.training import augment
+from darknet_torch.training.augment import Geometry
+from darknet_torch.training.objects import Objects
+
+PATH = Path(__file__).parents[1] / "golden" / "train" / "augment_ops.npz"
+KEY = dict(np.load(PATH))
+IMAGE = torch.from_numpy(KEY["image_u8"])
+NAMES = [name for name in KEY if name.count("/") and "boxes" not in name]
+BOXES = [name for name in KEY if "boxes/dx" in name]
+
+
+def numbers(name: str) -> dict[str, float]:
+    """`place/canvas32_nw28` -> {"canvas": 32.0, "nw": 28.0}."""
+    words = name.split("/")[-1].split("_")
+    found = [re.fullmatch(r"([a-z]+)(-?[\d.]+)", word) for word in words]
+    return {each[1]: float(each[2]) for each in found if each}
+
+
+def computed(name: str, image: torch.Tensor) -> torch.Tensor:
+    n, operation = numbers(name), name.split("/")[1]
+    if operation == "distort":
+        return augment.distort(image, n["hue"], n["sat"], n["exp"])
+    if operation == "flip":
+        return augment.flip(image)
+    if operation == "place":
+        target = (n["dx"], n["dy"], n["nw"], n["nh"])
+        return Geometry((0, 0, 40, 30), target, aligned=False).apply(image, 32, 32)
+    width, height = int(n["w"]), int(n["h"])
+    if operation == "crop":
+        return augment.window(image, int(n["x"]), int(n["y"]), width, height)
+    if operation == "resize":
+        return augment.stretch(image, width, height)
+    if operation == "letterbox":
+        return letterbox(image, width, height)
+    assert operation == "rotate_crop"
+    place = (n["dx"], n["dy"], n["aspect"])
+    return augment.rotate_crop(image, n["rad"], n["s"], width, height, *place)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_operations_are_darknets(name: str) -> None:
+    recorded = torch.from_numpy(KEY[name])[0]
+    exact = computed(name, IMAGE.float() / 255)
+    # a change of colour is a chain of ten roundings, of values up to 2.25
+    bound = 2e-6 if "distort" in name else 1e-6
+    torch.testing.assert_close(exact, recorded, rtol=0, atol=bound)
+    fast = computed(name, IMAGE)
+    if fast.dtype == torch.uint8:
+        assert (fast.float() - 255 * recorded).abs().max() <= 1.001
+
+
+@pytest.mark.parametrize("name", BOXES)
+def test_boxes_are_darknets(name: str) -> None:
+    n = numbers(name)
+    cxcywh = KEY[f"{name.split('/')[0]}/correct_boxes/input"].astype(np.float64)
+    centre, half = cxcywh[:, :2], cxcywh[:, 2:] / 2
+    corners = np.concatenate((centre - half, centre + half), axis=1)
+    with_box = cxcywh[:, :2].any(axis=1)
+    objects = Objects(corners, np.arange(6), with_box)
+    moved = objects.moved(n["sx"], -n["dx"], n["sy"], -n["dy"], bool(n["flip"]))
+    assert (KEY[name][~with_box] == 999999).all()
+    np.testing.assert_allclose(moved.cxcywh[with_box], KEY[name][with_box], atol=1e-6)
