@@ -70,9 +70,7 @@ class ClassExamples:
             mixed = sum(share * each for share, (_, each) in zip(shares, every, strict=True))
             return mosaic(quarters, cut)[0], torch.as_tensor(mixed)
         (partner,) = other_indices(rng, len(self.samples), 1)
-        other, other_values = self._classified(
-            rng, other_indices(rng, len(self.samples), 1)[0], net
-        )
+        other, other_values = self._classified(rng, partner, net)
         if compose == "mixup":
             return blend(image, other), (values + other_values) / 2
         rows, columns = cut_box(rng, width, height)
