@@ -36,6 +36,10 @@ BEHIND_HEADS = set(STAGES[STAGES.index("heads") + 1 :])
 LAYERS_MAY = {"errors", "parsing.parser", "parsing.dialect", "parsing.options"}
 LAYERS_SHARE = {"layers.base", "layers.registry", "layers.blocks", "layers.activation"}
 LAYERS_SHARE |= {"layers.traced", "layers.truth", "layers.word_tree"}
+HEADS_SHARE = {f"heads.{name}" for name in "base boxes nms targets loss_terms box_gradient".split()}
+HEADS_SHARE |= {f"heads.{name}" for name in "anchor_head anchor_targets".split()}
+HEADS_SHARE |= {f"heads.{name}" for name in "region_decoder region_targets".split()}
+"""What has no section: the heads of [yolo] and [Gaussian_yolo] share two of them."""
 FOUNDATIONS = {
     "layers": {"layers.base", "layers.registry"},  # hands them on
     "layers.base": LAYERS_MAY | {"layers.truth", "layers.word_tree"},
@@ -160,9 +164,7 @@ def test_layer_types_do_not_know_one_another(path: Path) -> None:
 
 @each(r"heads\..+")
 def test_heads_know_layers_by_their_base(path: Path) -> None:
-    allowed = (LAYERS_MAY | LAYERS_SHARE | {"heads.boxes", "heads.nms", "heads.base"}) - {
-        module_name(path)
-    }
+    allowed = (LAYERS_MAY | LAYERS_SHARE | HEADS_SHARE) - {module_name(path)}
     for line, name in imports(path):
         assert name in allowed, f"{path}:{line}: {name}"
 
@@ -408,7 +410,10 @@ STANDS_FOR = {
     "exporters/test_export": " ".join(f"exporters.{name}" for name in EXPORTERS.split()),
     "exporters/test_onnx": "exporters.onnx_nms",
     "exporters/test_verification": "exporters.stored_weights",
-    "heads/test_heads": "heads.base heads.boxes heads.detection heads.region heads.yolo",
+    "heads/test_heads": "heads.anchor_head heads.base heads.boxes heads.region_decoder",
+    "heads/test_losses": "heads.anchor_targets heads.box_gradient heads.detection"
+    " heads.gaussian_yolo heads.loss_terms heads.region heads.region_targets heads.targets"
+    " heads.yolo",
     "inference/test_classifier": "cli.classify",
     "inference/test_detections": "inference.detection_formats",
     "inference/test_detector": "inference.postprocess inference.streaming",

@@ -3,12 +3,22 @@
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_torch.heads.base import Cells, Head
+from darknet_torch.heads.boxes import cxcywh_to_xyxy, iou
+from darknet_torch.heads.loss_terms import half_squared, working_dtype
+from darknet_torch.heads.targets import cell_of, first_row, objects_of
 from darknet_torch.layers.base import Shape
 from darknet_torch.layers.registry import layer
+from darknet_torch.layers.truth import Loss, LossContext, Truth
 from darknet_torch.parsing.options import option
+
+_RANDOM_IMAGES = 64_000
+"""Images during which `random` chooses the box that learns an object."""
+_SMALL_AREA = 0.1
+"""Area below which `forced` chooses the second box."""
 
 
 @layer("detection")
@@ -93,3 +103,89 @@ class DetectionHead(Head):
     def scores(self, entries: Tensor, objectness: Tensor) -> Tensor:
         """Return confidence times class, (..., C)."""
         return objectness[..., None] * entries[..., 5:]
+
+    def loss(self, raw: Tensor, truth: Truth, context: LossContext) -> Loss:
+        """Return box, objectness and class loss of a raw output (B, n).
+
+        A cell learns the first of the objects whose centre it contains, with one of its boxes. All
+        is half the squared error, but the classes of `softmax` have the cross-entropy.
+        """
+        x = working_dtype(raw).flatten(1)
+        side, n, cells = self.side, self.num, self.side**2
+        scores = torch.unflatten(x[:, : cells * self.classes], 1, (cells, self.classes))
+        rest = x[:, cells * self.classes :]
+        confidence = torch.unflatten(rest[:, : cells * n], 1, (cells, n))
+        boxes = torch.unflatten(rest[:, cells * n :], 1, (cells, n, 4))
+        with torch.no_grad():
+            objects = objects_of(truth, self.classes, truth.valid.shape[1])
+            column, row = cell_of(objects.boxes[:, :2], (side, side))
+            places, group = ((objects.image * side + row) * side + column).unique(
+                return_inverse=True
+            )
+            first = first_row(group, len(places))
+            image, cell = places // cells, places % cells
+            true = objects.boxes[first].to(x.dtype)
+            corner = torch.stack((cell % side, cell // side), dim=1)
+            found = boxes[image, cell]
+            sizes = found[..., 2:].square() if self.sqrt else found[..., 2:]
+            predicted = torch.cat((found[..., :2], sizes), dim=-1)
+            overlap, error = _fit(predicted, true, corner, side)
+            best = self._responsible(overlap, error, true, context)
+            target, weight = torch.zeros_like(confidence), torch.empty_like(confidence)
+            weight.fill_(self.noobject_scale)
+            score = overlap.gather(1, best[:, None])[:, 0]
+            target[image, cell, best] = score if self.rescore else torch.ones_like(score)
+            weight[image, cell, best] = self.object_scale
+            wh = true[:, 2:].sqrt() if self.sqrt else true[:, 2:]
+            wanted = torch.cat((true[:, :2] * side - corner, wh), dim=1)
+            onehot = F.one_hot(objects.class_id[first], self.classes).to(x.dtype)
+        mine, learned = boxes[image, cell, best], scores[image, cell]
+        value = torch.softmax(learned, dim=-1) if self.softmax else learned
+        if self.softmax:
+            entropy = -(onehot * F.log_softmax(learned, dim=-1)).sum() * self.class_scale
+        else:
+            entropy = half_squared(learned, onehot, self.class_scale)
+        parts = {
+            "box": half_squared(mine, wanted, self.coord_scale),
+            "objectness": half_squared(confidence, target, weight),
+            "class": entropy,
+        }
+        with torch.no_grad():
+            deltas = (
+                self.coord_scale * (wanted - mine),
+                weight * (target - confidence),
+                self.class_scale * (onehot - value),
+            )
+            return Loss(parts, torch.stack([each.square().sum() for each in deltas]).sum())
+
+    def _responsible(
+        self, overlap: Tensor, error: Tensor, true: Tensor, context: LossContext
+    ) -> Tensor:
+        """Return which of its boxes (K,) learns the object of each cell."""
+        if self.random and context.seen < _RANDOM_IMAGES:
+            generator = context.generator
+            device = "cpu" if generator is None else generator.device
+            drawn = torch.randint(self.num, (len(true),), generator=generator, device=device)
+            return drawn.to(true.device)
+        if self.forced:
+            small = true[:, 2] * true[:, 3] < _SMALL_AREA
+            return small.to(torch.int64).clamp_max(self.num - 1)
+        meets = (overlap > 0).any(dim=1)
+        return torch.where(meets, overlap.argmax(dim=1), error.argmin(dim=1))
+
+
+def _fit(boxes: Tensor, true: Tensor, corner: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Return IoU and root mean squared error (K, num) of the boxes of some cells.
+
+    Positions are compared inside the cell, whose corner Darknet leaves out of both boxes.
+
+    Args:
+        boxes: predictions (K, num, 4): x, y in cells from the corner, w, h in images.
+        true: ground truth (K, 4), cxcywh in fractions of the image.
+        corner: column and row (K, 2) of each cell.
+        side: number of cells along a side.
+    """
+    wanted = torch.cat((true[:, :2] - corner / side, true[:, 2:]), dim=1)[:, None]
+    predicted = torch.cat((boxes[..., :2] / side, boxes[..., 2:]), dim=-1)
+    error = (predicted - wanted).square().sum(dim=-1).sqrt()
+    return iou(cxcywh_to_xyxy(predicted), cxcywh_to_xyxy(wanted)), error

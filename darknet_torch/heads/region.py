@@ -1,185 +1,137 @@
 """[region]: the head of YOLOv2 and YOLO9000."""
 
-from functools import cached_property
-
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
-from darknet_torch.heads.base import (
-    ANCHORS_LACKING,
-    Cells,
-    Head,
-    Sizes,
-    anchor_numbers,
-    anchor_pairs,
+from darknet_torch.heads.base import anchor_pairs
+from darknet_torch.heads.loss_terms import (
+    Targets,
+    binary_cross_entropy,
+    half_squared,
+    rows_at,
+    working_dtype,
 )
-from darknet_torch.layers.base import Shape
+from darknet_torch.heads.region_decoder import RegionDecoder
+from darknet_torch.heads.region_targets import (
+    RegionAssignment,
+    assign,
+    class_targets,
+    objectness_targets,
+)
 from darknet_torch.layers.registry import layer
-from darknet_torch.parsing.dialect import ALEXEYAB, PJREDDIE
-from darknet_torch.parsing.options import FileName, option
+from darknet_torch.layers.truth import Loss, LossContext, Truth, given_gradient
+
+_WARM_UP = 12_800
+"""Images during which all boxes learn the shapes of their anchors, too."""
+_WARM_UP_WEIGHT = 0.01
 
 
 @layer("region")
-class Region(Head):
+class Region(RegionDecoder):
     """[region]: entries x, y, w, h (more with `coords`), objectness, classes for each anchor.
 
     Anchors are in cells. With a `tree` the classes are nodes of a word tree and their
     probabilities are multiplied down from its root.
     """
 
-    coords: int = option(4, check=lambda n: n >= 4, expected="at least 4")
-    classes: int = option(20, check=lambda n: n > 0, expected="at least 1")
-    num: int = option(1, check=lambda n: 0 < n <= 4096, expected="from 1 to 4096")
-    anchors: tuple[float, ...] = option((), count=anchor_numbers, lacking=ANCHORS_LACKING)
-    softmax: bool = option(False)
-    background: bool = option(False, only=PJREDDIE)
-    tree: FileName | None = option(None)
-    map: FileName | None = option(None)
+    def loss(self, raw: Tensor, truth: Truth, context: LossContext) -> Loss:
+        """Return box, objectness and class loss of a raw output (B, c, H, W).
 
-    # training
-    log: bool = option(False)
-    sqrt: bool = option(False)
-    max: int = option(30, in_fork={ALEXEYAB: 200})
-    jitter: float = option(0.2)
-    resize: float = option(1.0, only=ALEXEYAB)
-    rescore: bool = option(False)
-    thresh: float = option(0.5)
-    classfix: int = option(0)
-    absolute: bool = option(False)
-    random: float = option(0.0)
-    focal_loss: bool = option(False, only=ALEXEYAB)
-    coord_scale: float = option(1.0)
-    object_scale: float = option(1.0)
-    noobject_scale: float = option(1.0)
-    mask_scale: float = option(1.0)
-    class_scale: float = option(1.0)
-    bias_match: bool = option(False)
+        Boxes and objectness have half the squared error, classes the cross-entropy of their kind:
+        softmax, word tree, or independent.
+        """
+        maps = self.maps(working_dtype(raw))
+        raw_objectness = maps[:, :, self.objectness_entry()]
+        with torch.no_grad():
+            value = self._objectness_value(maps)
+            a = assign(self, maps.detach(), value, truth, context)
+            objectness = objectness_targets(self, a)
+            delta = objectness.delta(value)
+        box, box_cost = self._box_loss(maps, a, context)
+        classes, class_cost = self._class_loss(maps, a)
+        if self._background_in_softmax:
+            term = given_gradient(raw_objectness, -delta, delta.square().sum() / 2)
+        elif self.background:
+            term = half_squared(raw_objectness, *objectness)
+        else:
+            term = half_squared(torch.sigmoid(raw_objectness), *objectness)
+            delta = self._printed(delta, value)
+        cost = box_cost + delta.square().sum() + class_cost
+        return Loss({"box": box, "objectness": term, "class": classes}, cost)
 
     @property
-    def anchor_major(self) -> bool:  # type: ignore[override]
-        """Boxes are listed anchor by anchor where the output is kept by anchor."""
-        return not self.dialect.region_by_cell
+    def _background_in_softmax(self) -> bool:
+        return self.background and self.softmax and self.tree is None
 
-    @property
-    def entries(self) -> int:
-        """Number of entries of an anchor."""
-        return self.coords + 1 + self.classes
+    def _objectness_value(self, maps: Tensor) -> Tensor:
+        """Return the objectness (B, A, H, W) as Darknet's output has it."""
+        if self._background_in_softmax:
+            return torch.softmax(maps[:, :, self.class_entries()], dim=2)[:, :, 0]
+        raw = maps[:, :, self.objectness_entry()]
+        return raw if self.background else torch.sigmoid(raw)
 
-    @cached_property
-    def bounded(self) -> bool:
-        """Whether class scores are probabilities, so that no product exceeds the objectness."""
-        return self.softmax or self.tree is not None or self.dialect.region_logistic_classes
+    def _printed(self, delta: Tensor, value: Tensor) -> Tensor:
+        """Return the delta that is in the printed cost, of a value behind a sigmoid."""
+        return delta * value * (1 - value) if self.dialect.region_cost_after_sigmoid else delta
 
-    def objectness_entry(self) -> int:
-        """Return the index of the objectness: always 4 in forks that ignore `coords`."""
-        return 4 if self.dialect.region_by_cell else self.coords
+    def _box_loss(
+        self, maps: Tensor, a: RegionAssignment, context: LossContext
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss of the boxes, and its part of the printed cost."""
+        entries = rows_at(maps, a.places)
+        _, truth = a.boxes()
+        height, width = maps.shape[3:]
+        size = truth.new_tensor((width, height))
+        anchor = a.places // (height * width) % self.num
+        pairs = truth.new_tensor(anchor_pairs(self.anchors, self.num))[anchor]
+        cell = torch.stack((a.places % width, a.places // width % height), dim=1)
+        xy = truth[:, :2] * size - cell
+        wh = (truth[:, 2:] * size / pairs).log()
+        weight = truth.new_full((len(truth), 1), self.coord_scale)
+        if self.dialect.region_small_boxes:
+            weight = weight * (2 - truth[:, 2:3] * truth[:, 3:4])
+        loss, cost = self._squared(entries[:, :2], entries[:, 2:4], xy, wh, weight)
+        if context.seen >= _WARM_UP:
+            return loss, cost
+        warm = torch.full_like(a.overlap.iou, _WARM_UP_WEIGHT)
+        warm[a.class_only] = 0.0
+        warm.view(-1)[a.places] = 0.0
+        half, zero = warm.new_full((), 0.5), warm.new_zeros(())
+        more, more_cost = self._squared(
+            maps[:, :, :2], maps[:, :, 2:4], half, zero, warm[:, :, None]
+        )
+        return loss + more, cost + more_cost
 
-    def shape(self, *inputs: Shape) -> Shape:
-        """Return the map's shape; ValueError if its channels do not fit anchors and classes."""
-        c, _, _ = inputs[0].map()
-        expected = self.num * self.entries
-        if c != expected:
-            raise ValueError(
-                f"{self.num} anchors, {self.coords} coordinates and {self.classes} classes need"
-                f" {expected} filters before them, not {c}"
-            )
-        return inputs[0]
+    def _squared(
+        self, raw_xy: Tensor, raw_wh: Tensor, xy: Tensor, wh: Tensor, weight: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss of some boxes, and its part of the printed cost."""
+        value = torch.sigmoid(raw_xy)
+        loss = half_squared(value, xy, weight) + half_squared(raw_wh, wh, weight)
+        with torch.no_grad():
+            deltas = self._printed(weight * (xy - value), value), weight * (wh - raw_wh)
+            return loss, deltas[0].square().sum() + deltas[1].square().sum()
 
-    def build(self, *shapes: Shape) -> nn.Module:
-        """Return the function; the tree is read now, so that a missing file is an error now."""
-        if (tree := self.word_tree) is not None and len(tree) != self.classes:
-            raise self.section.error(f"tree= has {len(tree)} classes, not classes={self.classes}")
-        return super().build(*shapes)
+    def _class_loss(self, maps: Tensor, a: RegionAssignment) -> tuple[Tensor, Tensor]:
+        """Return the loss of the classes, and its part of the printed cost."""
+        places, group = a.labels.place.unique(return_inverse=True)
+        entries = rows_at(maps, places)[:, self.class_entries()]
+        with torch.no_grad():
+            value = self.probabilities(entries)[:, -self.classes :]
+            targets = class_targets(self, a, group, value)
+            delta = targets.delta(value)
+        loss = self._cross_entropy(entries, targets, delta)
+        return loss, delta.square().sum()
 
-    def anchor_sizes(self, grid: tuple[int, int], image: tuple[int, int]) -> Sizes:
-        """Return (width, height) of the anchors in pixels."""
-        x, y = image[1] / grid[1], image[0] / grid[0]
-        return tuple((w * x, h * y) for w, h in anchor_pairs(self.anchors, self.num))
-
-    def maps(self, raw: Tensor) -> Tensor:
-        """View the raw map as (B, A, E, H, W)."""
-        return torch.unflatten(raw, 1, (self.num, self.entries))
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Return Darknet's output: (B, c, h, w), or the same floats by cell, anchor and entry."""
-        maps = self.maps(inputs[0]).movedim(2, -1)  # (B, A, H, W, E)
-        number, classes = self.objectness_entry(), self._class_entries()
-        by_cell = self.dialect.region_by_cell
-        xy = maps[..., :2] if by_cell else torch.sigmoid(maps[..., :2])
-        parts = [xy, maps[..., 2:number]]
-        if classes.start > number:
-            objectness = maps[..., number : number + 1]
-            parts.append(objectness if self.background else torch.sigmoid(objectness))
-        parts += [self._probabilities(maps[..., classes]), maps[..., classes.stop :]]
-        out = torch.cat(parts, dim=-1)
-        out = out.permute(0, 2, 3, 1, 4) if by_cell else out.movedim(-1, 2)
-        return out.reshape(inputs[0].shape)
-
-    def _class_entries(self) -> slice:
-        """Return the entries of the classes; softmax over a background has one more."""
-        first = self.objectness_entry() + 1
-        with_background = self.background and self.softmax and self.tree is None
-        return slice(first - with_background, first + self.classes)
-
-    def _probabilities(self, scores: Tensor) -> Tensor:
-        """Return probabilities from raw class scores (..., n)."""
-        if (tree := self.word_tree) is not None:
-            return tree.softmax(scores)
-        if self.softmax:
-            return torch.softmax(scores, dim=-1)
-        return torch.sigmoid(scores) if self.dialect.region_logistic_classes else scores
-
-    def boxes(self, entries: Tensor, cells: Cells) -> Tensor:
-        """Return cxcywh (..., 4) in fractions of the network input from raw entries (..., E)."""
-        height, width = cells.grid
-        xy, wh = torch.sigmoid(entries[..., :2]), entries[..., 2:4].exp()
-        pairs = torch.tensor(anchor_pairs(self.anchors, self.num), device=wh.device)
-        anchor = pairs.to(wh.dtype)[cells.anchor]
-        x, y = (xy[..., 0] + cells.x) / width, (xy[..., 1] + cells.y) / height
-        w, h = wh[..., 0] * anchor[..., 0] / width, wh[..., 1] * anchor[..., 1] / height
-        return torch.stack((x, y, w, h), dim=-1)
-
-    def objectness(self, entry: Tensor) -> Tensor:
-        """Return the objectness; a head with background classes has none, it counts as 1."""
-        return torch.ones_like(entry) if self.background else torch.sigmoid(entry)
-
-    def reported(self, objectness: Tensor, threshold: float) -> Tensor:
-        """Return the objectness that detections carry: 1 in forks that report no other."""
-        return torch.ones_like(objectness) if self.dialect.region_by_cell else objectness
-
-    def may_count(self, objectness: Tensor, threshold: float) -> Tensor:
-        """Return which boxes can have a score that counts: all, where classes may exceed 1."""
-        return objectness > threshold if self.bounded else objectness > -1
-
-    def scores(self, entries: Tensor, objectness: Tensor) -> Tensor:
-        """Return objectness times class, (..., C)."""
-        classes = self._probabilities(entries[..., self._class_entries()])
-        return objectness[..., None] * classes[..., -self.classes :]
-
-    def tree_scores(
-        self, entries: Tensor, objectness: Tensor, hier_threshold: float, *, use_map: bool = False
-    ) -> Tensor:
-        """Return the score of the one class that the word tree yields, or of mapped classes."""
-        if (tree := self.word_tree) is None:
-            return self.scores(entries, objectness)
-        classes = tree.absolute(self._probabilities(entries[..., self._class_entries()]))
-        if use_map and self.class_map is not None:
-            return objectness[..., None] * classes[..., list(self.class_map)]
-        if not self.dialect.region_tree_walk:
-            return _last_above_half(classes)
-        reached = tree.walk(classes, hier_threshold)[..., None]
-        numbers = torch.arange(classes.shape[-1], device=classes.device)
-        return (numbers == reached) * objectness[..., None]
-
-    def keeps_score(self, scores: Tensor, threshold: float, *, use_map: bool = False) -> Tensor:
-        """Return which scores count; the one class of a word tree needs no threshold."""
-        one_class = self.tree is not None and not (use_map and self.map is not None)
-        return scores > (0.0 if one_class else threshold)
-
-
-def _last_above_half(p: Tensor) -> Tensor:
-    """Keep, of the probabilities (..., C), the last that is above one half."""
-    above = p > 0.5
-    number = torch.arange(1, p.shape[-1] + 1, device=p.device)
-    last = (above * number).amax(dim=-1, keepdim=True)
-    return torch.where(above & (number == last), p, torch.zeros_like(p))
+    def _cross_entropy(self, entries: Tensor, targets: Targets, delta: Tensor) -> Tensor:
+        """Return the loss of raw class entries (Q, C), with a background (Q, 1 + C)."""
+        if self.tree is None and not self.softmax:
+            logistic = self.dialect.region_logistic_classes
+            return (binary_cross_entropy if logistic else half_squared)(entries, *targets)
+        tree = self.word_tree
+        logs = F.log_softmax(entries, dim=-1) if tree is None else tree.log_softmax(entries)
+        losses = -targets.weight * targets.target * logs[:, -self.classes :]
+        if self._background_in_softmax:  # its delta has another weight than those of the classes
+            return given_gradient(entries[:, 1:], -delta, losses.detach().sum())
+        return losses.sum()

@@ -59,6 +59,23 @@ class Tree:
         depths = torch.tensor(depth, device="cpu")
         return tuple((depths == level).nonzero()[:, 0] for level in range(1, max(depth) + 1))
 
+    @cached_property
+    def paths(self) -> Tensor:
+        """Each class and its ancestors up to the root, -1 behind it, (C, depth) int64."""
+        parent = torch.tensor((*self.parent, -1), dtype=torch.int64, device="cpu")
+        columns = [torch.arange(len(self), device="cpu")]
+        for _ in self.levels:
+            columns.append(parent[columns[-1]])
+        return torch.stack(columns, dim=1)
+
+    def log_softmax(self, x: Tensor) -> Tensor:
+        """Compute the logarithm of the softmax of each group: (..., C) -> (..., C)."""
+        rows, groups = self._rows(x), self.group_of.to(x.device)
+        shifted = rows - self._over_groups("amax", rows.detach(), groups)[groups]
+        return self._back(
+            shifted - self._over_groups("sum", shifted.exp(), groups).log()[groups], x
+        )
+
     def softmax(
         self, x: Tensor, temperature: float = 1.0, group_of: Tensor | None = None
     ) -> Tensor:

@@ -79,6 +79,20 @@ class Dialect:
     """Side below which an object is left out, as a fraction; None is one pixel of the input."""
     labels_without_box: bool = False
     """A label with its centre at 0, 0 is a class without a box; other forks leave it out."""
+    yolo_boxes_accumulate: bool = True
+    """[yolo] adds up the box gradients of several objects at one anchor; else the last one wins."""
+    yolo_ignores_by_class: bool = True
+    """`ignore_thresh` acts only where some class has a probability above one quarter."""
+    region_rows: int | None = None
+    """Objects of an image that [region] reads, whatever `max` says."""
+    region_small_boxes: bool = False
+    """[region] weighs boxes by 2 - w * h."""
+    region_cost_after_sigmoid: bool = True
+    """The printed cost of [region] contains the sigmoid's derivative."""
+    region_classfix: bool = True
+    """[region] obeys `classfix`."""
+    region_class_only_objectness: bool = False
+    """An image with a class but no box teaches [region] that there is no object elsewhere."""
 
     def knows(self, only: "Dialect | None") -> bool:
         """Return whether this fork has what only the family of `only` has (None: all have it)."""
@@ -114,6 +128,13 @@ PJREDDIE = Dialect(
     region_by_cell=False,
     region_logistic_classes=True,
     region_tree_walk=True,
+    yolo_boxes_accumulate=False,
+    yolo_ignores_by_class=False,
+    region_rows=30,
+    region_small_boxes=True,
+    region_cost_after_sigmoid=False,
+    region_classfix=False,
+    region_class_only_objectness=True,
     threshold=0.5,
     letterbox=True,
     lacks_policies=frozenset({"sgdr"}),

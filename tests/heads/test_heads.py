@@ -17,10 +17,10 @@ from torch import Tensor
 
 import darknet_torch as dt
 from darknet_torch.errors import CfgError, ShapeError
+from darknet_torch.heads.anchor_head import AnchorHead
 from darknet_torch.heads.base import Head
 from darknet_torch.heads.boxes import Candidates, cxcywh_to_xyxy
 from darknet_torch.heads.nms import non_maximum_suppression as nms
-from darknet_torch.heads.yolo import AnchorHead
 from darknet_torch.network import Network
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "decode"
