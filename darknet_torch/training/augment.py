@@ -191,20 +191,21 @@ def distort(
         exposure: the same.
     """
     if image.dtype != torch.uint8:
-        return _distorted(image, hue, saturation, exposure)
+        return _distorted(image, hue, saturation, exposure).clamp_(0, 1)
     out = torch.empty_like(image, memory_format=torch.contiguous_format)
     # of a few rows, so that what is computed in between stays in the processor's cache
     rows = max(1, BLOCK // image.shape[-1]) if image.device.type == "cpu" else image.shape[-2]
     for first in range(0, image.shape[-2], rows):
-        part = image[..., first : first + rows, :].float().mul_(1 / 255)
+        part = image[..., first : first + rows, :].float()
         changed = _distorted(part, hue, saturation, exposure)
-        out[..., first : first + rows, :] = changed.mul_(255).add_(0.5)
+        out[..., first : first + rows, :] = changed.add_(0.5).clamp_(0, 255)
     return out
 
 
 def _distorted(
     image: Tensor, hue: float | Tensor, saturation: float | Tensor, exposure: float | Tensor
 ) -> Tensor:
+    """Change the colours of values from 0 to any maximum, which the result may exceed."""
     red, green, blue = image.unbind(-3)
     value = torch.maximum(torch.maximum(red, green), blue)
     span = value - torch.minimum(torch.minimum(red, green), blue)
@@ -214,18 +215,21 @@ def _distorted(
     is_blue = 1 - is_red - is_green
     turn = (green - blue) * is_red + (blue - red) * is_green + (red - green) * is_blue
     turn = turn.div_(span.clamp(min=1e-12)).add_(is_green, alpha=2).add_(is_blue, alpha=4)
-    turn = turn.div_(6).sub_(turn.floor()).add_(hue)
-    sixths = (turn - turn.floor()).mul_(6)
+    turn = turn.add_((turn < 0).to(image.dtype), alpha=6).div_(6).add_(hue)
+    above, below = (turn > 1).to(image.dtype), (turn < 0).to(image.dtype)
+    sixths = (turn - above).add_(below).mul_(6)
     shares = (
         2 - (sixths - 3).abs_(),
         (sixths - 2).abs_().sub_(1),
         (sixths - 4).abs_().sub_(1).mul_(turn != 1),  # what Darknet takes for magenta
     )
-    value, span = value * exposure, span * (saturation * exposure)
+    strength = span.div_(value.clamp(min=1e-12)).mul_(saturation)
+    value = value * exposure
+    strength *= value
     out = torch.empty_like(image)
     for channel, share in enumerate(shares):
-        torch.addcmul(value, span, share.clamp_(0, 1), value=-1, out=out.select(-3, channel))
-    return out.clamp_(0, 1)
+        torch.addcmul(value, strength, share.clamp_(0, 1), value=-1, out=out.select(-3, channel))
+    return out
 
 
 def blur(image: Tensor, size: int) -> Tensor:

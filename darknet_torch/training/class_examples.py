@@ -13,15 +13,15 @@ from darknet_torch.layers.truth import NO_LABEL
 from darknet_torch.layers.word_tree import Tree
 from darknet_torch.training.augment import flip, rotate_crop
 from darknet_torch.training.augment_options import AugmentOptions
-from darknet_torch.training.examples import Example, change_pixels, other_indices
+from darknet_torch.training.examples import Example, blur_and_noise, other_indices
 from darknet_torch.training.image_cache import ReadImage
-from darknet_torch.training.mosaic import Quarter, blend, cut_box, cut_point, mosaic
+from darknet_torch.training.mosaic import Placed, blend, cut_box, cut_point, mosaic
 from darknet_torch.training.objects import Objects
-from darknet_torch.training.random_transforms import random_rotation
+from darknet_torch.training.random_transforms import random_colour, random_rotation
 
 __all__ = ["ClassExamples", "class_values"]
 
-_NO_OBJECTS = Objects(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, bool))
+NO_OBJECTS = Objects(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, bool))
 
 
 @dataclass(frozen=True)
@@ -41,65 +41,79 @@ class ClassExamples:
     def __call__(self, rng: np.random.Generator, index: int, height: int, width: int) -> Example:
         """Return the example of an image; see `MakeExample`."""
         image, values = self._composed(rng, index, (width, height))
-        return Example(image, _NO_OBJECTS, values, self.samples[index].path)
+        return Example(image, NO_OBJECTS, values, self.samples[index].path)
 
     def _composed(
         self, rng: np.random.Generator, index: int, net: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
         options = self.options
-        image, values = self._classified(rng, index, net)
-        if not options.augment or not (options.mixup or options.cutmix or options.mosaic):
-            return image, values
-        if rng.random() < 0.5:
-            return image, values
-        (width, height), compose = net, "mixup"
-        if options.cutmix or options.mosaic:
-            both = options.cutmix and options.mosaic
-            pasted = rng.random() < 0.5 if both else options.cutmix
-            compose = "cutmix" if pasted else "mosaic"
-        if compose == "mosaic":
-            cut = cut_point(rng, width, height)
-            every = [(image, values)]
-            every += [
-                self._classified(rng, each, net)
-                for each in other_indices(rng, len(self.samples), 3)
-            ]
-            quarters = [Quarter(each, _NO_OBJECTS, (0, 0, 0, 0)) for each, _ in every]
-            x, y = cut[0] / width, cut[1] / height
-            shares = (x * y, (1 - x) * y, x * (1 - y), (1 - x) * (1 - y))
-            mixed = sum(share * each for share, (_, each) in zip(shares, every, strict=True))
-            return mosaic(quarters, cut)[0], torch.as_tensor(mixed)
-        (partner,) = other_indices(rng, len(self.samples), 1)
-        other, other_values = self._classified(rng, partner, net)
-        if compose == "mixup":
-            return blend(image, other), (values + other_values) / 2
-        rows, columns = cut_box(rng, width, height)
-        image = image.clone()
-        image[:, rows, columns] = other[:, rows, columns]
-        area = (rows.stop - rows.start) * (columns.stop - columns.start) / (width * height)
-        return image, (1 - area) * values + area * other_values
-
-    def _classified(
-        self, rng: np.random.Generator, index: int, net: tuple[int, int]
-    ) -> tuple[Tensor, Tensor]:
-        options, sample = self.options, self.samples[index]
-        image = self.read_image(index)
-        values = class_values(
-            sample.label or 0, options.classes, options.label_smoothing, options.tree
-        )
-        if not options.augment or options.center:
-            part = center_crop(resize_min(image, net[0]), *net)
-            image = part.mul(255).round_().to(torch.uint8)
-            if not options.augment:
-                return image, values
-            image = flip(image) if rng.random() < 0.5 and options.flip else image
+        placed, values = self._placed(rng, index, net)
+        if not options.augment:
+            return placed.image, values
+        ways = [way for way in (_mosaic, _cut_mix) if getattr(options, WAYS[way])]
+        ways = ways or [_mix_up] * options.mixup
+        if not ways or rng.random() < 0.5:
+            image = placed.pixels()
         else:
-            rotation = random_rotation(rng, options, (sample.width, sample.height), net)
-            *angle, mirrored = rotation
-            radians, scale, dx, dy, aspect = angle
+            way = ways[rng.integers(len(ways))]
+            others = other_indices(rng, len(self.samples), 3 if way is _mosaic else 1)
+            more = [self._placed(rng, each, net) for each in others]
+            image, values = way(rng, [(placed, values), *more])
+        return blur_and_noise(rng, options, image, NO_OBJECTS), values
+
+    def _placed(
+        self, rng: np.random.Generator, index: int, net: tuple[int, int]
+    ) -> tuple[Placed, Tensor]:
+        options, sample = self.options, self.samples[index]
+        image, label = self.read_image(index), sample.label or 0
+        values = class_values(label, options.classes, options.label_smoothing, options.tree)
+        if not options.augment:
+            return Placed(_middle(image, net), NO_OBJECTS), values
+        *place, mirrored = random_rotation(rng, options, (sample.width, sample.height), net)
+        radians, scale, dx, dy, aspect = place
+        if options.center:
+            image = _middle(image, net)
+        else:
             image = rotate_crop(image, radians, scale, *net, dx, dy, aspect)
-            image = flip(image) if mirrored else image
-        return change_pixels(rng, options, image, _NO_OBJECTS), values
+        image = flip(image) if mirrored else image
+        return Placed(image, NO_OBJECTS, colour=random_colour(rng, options)), values
+
+
+Classed = tuple[Placed, Tensor]
+"""An image and its vector of classes."""
+
+
+def _mix_up(rng: np.random.Generator, images: Sequence[Classed]) -> tuple[Tensor, Tensor]:
+    (first, values), (second, other_values) = images
+    return blend(first.pixels(), second.pixels()), (values + other_values) / 2
+
+
+def _cut_mix(rng: np.random.Generator, images: Sequence[Classed]) -> tuple[Tensor, Tensor]:
+    (first, values), (second, other_values) = images
+    image = first.pixels().clone()
+    height, width = image.shape[1:]
+    rows, columns = cut_box(rng, width, height)
+    image[:, rows, columns] = second.pixels(rows, columns)
+    area = (rows.stop - rows.start) * (columns.stop - columns.start) / (width * height)
+    return image, (1 - area) * values + area * other_values
+
+
+def _mosaic(rng: np.random.Generator, images: Sequence[Classed]) -> tuple[Tensor, Tensor]:
+    height, width = images[0][0].image.shape[1:]
+    cut = cut_point(rng, width, height)
+    x, y = cut[0] / width, cut[1] / height
+    shares = torch.tensor((x * y, (1 - x) * y, x * (1 - y), (1 - x) * (1 - y)))
+    values = torch.stack([each for _, each in images])
+    return mosaic([placed for placed, _ in images], cut)[0], shares @ values
+
+
+WAYS = {_mosaic: "mosaic", _cut_mix: "cutmix"}
+"""How images are composed -> the option."""
+
+
+def _middle(image: Tensor, net: tuple[int, int]) -> Tensor:
+    part = center_crop(resize_min(image, net[0]), *net)
+    return part.mul(255).round_().to(torch.uint8)
 
 
 def class_values(label: int, classes: int, smoothing: float, tree: Tree | None) -> Tensor:

@@ -7,13 +7,17 @@ import numpy as np
 from torch import Tensor
 
 from darknet_torch.data.dataset import Sample
-from darknet_torch.training.augment import Geometry
+from darknet_torch.training.augment import Colour, Geometry
 from darknet_torch.training.augment_options import AugmentOptions
-from darknet_torch.training.examples import Example, change_pixels, other_indices
+from darknet_torch.training.examples import Example, blur_and_noise, other_indices
 from darknet_torch.training.image_cache import ReadImage
-from darknet_torch.training.mosaic import Quarter, blend, cut_point, mosaic, to_corner
+from darknet_torch.training.mosaic import Placed, blend, cut_point, mosaic, to_corner
 from darknet_torch.training.objects import Objects
-from darknet_torch.training.random_transforms import plain_geometry, random_geometry
+from darknet_torch.training.random_transforms import (
+    plain_geometry,
+    random_colour,
+    random_geometry,
+)
 
 __all__ = ["DetectionExamples"]
 
@@ -40,46 +44,43 @@ class DetectionExamples:
     def _composed(
         self, rng: np.random.Generator, index: int, net: tuple[int, int]
     ) -> tuple[Tensor, Objects]:
-        options = self.options
-        composed = options.augment and (options.mosaic or options.mixup) and rng.random() < 0.5
-        if not composed:
-            image, objects, _ = self._detection(rng, index, net)
-            return image, objects
-        if options.mosaic:
-            cut = cut_point(rng, *net)
-            quarters = [
-                self._detection(rng, each, net, number)
-                for number, each in enumerate((index, *other_indices(rng, len(self.samples), 3)))
-            ]
-            image, objects = mosaic(quarters, cut, bound=options.mosaic_bound)
+        options, alone = self.options, rng.random() >= 0.5
+        if not options.augment:
+            placed = self._placed(rng, index, net)
+            return placed.image, placed.objects
+        if alone or not (options.mosaic or options.mixup):
+            placed = self._placed(rng, index, net)
+            image, objects = placed.pixels(), placed.objects
+        elif options.mosaic:
+            indices = (index, *other_indices(rng, len(self.samples), 3))
+            quarters = [self._placed(rng, each, net, i) for i, each in enumerate(indices)]
+            image, objects = mosaic(quarters, cut_point(rng, *net), bound=options.mosaic_bound)
         else:
-            first, second = (
-                self._detection(rng, each, net)
-                for each in (index, *other_indices(rng, len(self.samples), 1))
-            )
-            image, objects = blend(first.image, second.image), first.objects + second.objects
-        return image, objects[: options.max_objects]
+            (partner,) = other_indices(rng, len(self.samples), 1)
+            first, second = (self._placed(rng, each, net) for each in (index, partner))
+            image = blend(first.pixels(), second.pixels())
+            objects = first.objects + second.objects
+        return blur_and_noise(rng, options, image, objects), objects[: options.max_objects]
 
-    def _detection(
+    def _placed(
         self,
         rng: np.random.Generator,
         index: int,
         net: tuple[int, int],
         quarter: int | None = None,
-    ) -> Quarter:
+    ) -> Placed:
         sample, options = self.samples[index], self.options
-        size = (sample.width, sample.height)
+        size, colour = (sample.width, sample.height), Colour()
         if not options.augment:
             geometry = plain_geometry(options.letterbox, size, net)
         else:
             geometry = random_geometry(rng, options, size, net)
             if quarter is not None and rng.random() < 0.5:
                 geometry = to_corner(geometry, quarter, size)
+            colour = random_colour(rng, options)
         objects = self._objects(rng, sample, geometry, net)
         image = geometry.apply(self.read_image(index), net[1], net[0])
-        if options.augment:
-            image = change_pixels(rng, options, image, objects)
-        return Quarter(image, objects, geometry.fill(*size, *net))
+        return Placed(image, objects, geometry.fill(*size, *net), colour)
 
     def _objects(
         self, rng: np.random.Generator, sample: Sample, geometry: Geometry, net: tuple[int, int]

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from darknet_torch.data.dataset import Array
-from darknet_torch.training.augment import Colour, blur, distort
+from darknet_torch.training.augment import blur
 from darknet_torch.training.augment_options import AugmentOptions
 from darknet_torch.training.objects import Objects
-from darknet_torch.training.random_transforms import random_blur, random_colour
+from darknet_torch.training.random_transforms import random_blur
 
-__all__ = ["Example", "MakeExample", "change_pixels", "other_indices", "rows_of"]
+__all__ = ["Example", "MakeExample", "blur_and_noise", "other_indices", "rows_of"]
 
 BACKGROUND_WINDOW = 17
 """Pixels of the window that blurs what is not in a box."""
@@ -52,10 +52,10 @@ class MakeExample(Protocol):
         """
 
 
-def change_pixels(
+def blur_and_noise(
     rng: np.random.Generator, options: AugmentOptions, image: Tensor, objects: Objects
 ) -> Tensor:
-    """Change the colours of an image at random, blur it, and add noise.
+    """Blur an image at random and add noise.
 
     Args:
         rng: of all randomness.
@@ -63,9 +63,6 @@ def change_pixels(
         image: (C, H, W) uint8.
         objects: in fractions of it.
     """
-    colour = random_colour(rng, options)
-    if options.channels == 3 and colour != Colour():
-        image = distort(image, *colour)
     window = random_blur(rng, options)
     if window == 1:
         image = _blurred_around(image, objects)

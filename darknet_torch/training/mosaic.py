@@ -10,29 +10,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from darknet_torch.training.augment import Geometry
+from darknet_torch.training.augment import Colour, Geometry, distort
 from darknet_torch.training.objects import Objects
 
-__all__ = ["Quarter", "blend", "cut_box", "cut_point", "mosaic", "to_corner"]
+__all__ = ["Placed", "blend", "cut_box", "cut_point", "mosaic", "to_corner"]
 
 FROM, TO = 0.2, 0.8
 """Where the cut point lies, as fractions of the input."""
+EVERY = slice(None)
 CUT_FROM, CUT_TO = 0.3, 0.8
 """Sides of the part that `cutmix` pastes, as fractions of the input."""
 
 
-class Quarter(NamedTuple):
-    """One of the four images of a mosaic.
+class Placed(NamedTuple):
+    """An image in its place in the network's input, with its colours yet to be changed.
 
     Attributes:
         image: (C, H, W), as large as the input.
         objects: in fractions of it.
         fill: pixels (left, top, right, bottom) at its sides that the original image does not cover.
+        colour: the change of its colours.
     """
 
     image: Tensor
     objects: Objects
-    fill: tuple[int, int, int, int]
+    fill: tuple[int, int, int, int] = (0, 0, 0, 0)
+    colour: Colour = Colour()
+
+    def pixels(self, rows: slice = EVERY, columns: slice = EVERY) -> Tensor:
+        """Return a part of the image with its colours changed."""
+        part = self.image[:, rows, columns]
+        return part if self.colour == Colour() else distort(part, *self.colour)
 
 
 def cut_point(rng: np.random.Generator, width: int, height: int) -> tuple[int, int]:
@@ -57,7 +65,7 @@ def to_corner(geometry: Geometry, number: int, image: tuple[int, int]) -> Geomet
 
 
 def mosaic(
-    quarters: Sequence[Quarter], cut: tuple[int, int], *, bound: bool = False
+    quarters: Sequence[Placed], cut: tuple[int, int], *, bound: bool = False
 ) -> tuple[Tensor, Objects]:
     """Compose four images around a point, each with its side next to that point.
 
@@ -76,7 +84,8 @@ def mosaic(
         left, top, right, bottom = quarter.fill
         x0, x1, dx = _side(bool(number % 2), cut[0], width, left, right)
         y0, y1, dy = _side(number >= 2, cut[1], height, top, bottom)
-        out[:, y0:y1, x0:x1] = quarter.image[:, y0 - dy : y1 - dy, x0 - dx : x1 - dx]
+        rows, columns = slice(y0 - dy, y1 - dy), slice(x0 - dx, x1 - dx)
+        out[:, y0:y1, x0:x1] = quarter.pixels(rows, columns)
         part = np.array((x0, y0, x1, y1)) if bound else np.array((0, 0, width, height))
         objects = _inside(quarter.objects, (dx, dy), part, (width, height))
         every = objects if every is None else every + objects

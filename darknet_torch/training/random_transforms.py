@@ -41,7 +41,9 @@ def random_scale(rng: np.random.Generator, most: float) -> float:
 
 
 def random_colour(rng: np.random.Generator, options: AugmentOptions) -> Colour:
-    """Return a change of colour."""
+    """Return a change of colour; none where there is no colour."""
+    if options.channels != 3:
+        return Colour()
     return Colour(
         float(rng.uniform(-options.hue, options.hue)),
         random_scale(rng, options.saturation),

@@ -51,9 +51,7 @@ def computed(name: str, image: torch.Tensor) -> torch.Tensor:
 def test_operations_are_darknets(name: str) -> None:
     recorded = torch.from_numpy(KEY[name])[0]
     exact = computed(name, IMAGE.float() / 255)
-    # a change of colour is a chain of ten roundings, of values up to 2.25
-    bound = 2e-6 if "distort" in name else 1e-6
-    torch.testing.assert_close(exact, recorded, rtol=0, atol=bound)
+    torch.testing.assert_close(exact, recorded, rtol=0, atol=2e-7)
     fast = computed(name, IMAGE)
     if fast.dtype == torch.uint8:
         assert (fast.float() - 255 * recorded).abs().max() <= 1.001
