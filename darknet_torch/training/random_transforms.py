@@ -36,7 +36,7 @@ class Rotation(NamedTuple):
 
 def random_scale(rng: np.random.Generator, most: float) -> float:
     """Return a factor from 1 to `most`, or the inverse of one."""
-    factor = rng.uniform(1, most)
+    factor = _between(rng, 1, most)
     return float(factor if rng.random() < 0.5 else 1 / factor)
 
 
@@ -45,7 +45,7 @@ def random_colour(rng: np.random.Generator, options: AugmentOptions) -> Colour:
     if options.channels != 3:
         return Colour()
     return Colour(
-        float(rng.uniform(-options.hue, options.hue)),
+        _between(rng, -options.hue, options.hue),
         random_scale(rng, options.saturation),
         random_scale(rng, options.exposure),
     )
@@ -80,9 +80,9 @@ def _on_canvas(
 ) -> Geometry:
     (w, h), (across, down) = image, net
     dw, dh = options.jitter * w, options.jitter * h
-    ratio = _positive(w + rng.uniform(-dw, dw)) / _positive(h + rng.uniform(-dh, dh))
+    ratio = _positive(w + _between(rng, -dw, dw)) / _positive(h + _between(rng, -dh, dh))
     width, height = (down * ratio, float(down)) if ratio < 1 else (float(across), across / ratio)
-    left, top = rng.uniform(0, across - width), rng.uniform(0, down - height)
+    left, top = _between(rng, 0, across - width), _between(rng, 0, down - height)
     return Geometry(
         (0, 0, w, h), (left, top, width, height), flip=_flip(rng, options), aligned=False
     )
@@ -92,13 +92,18 @@ def _cropped(
     rng: np.random.Generator, options: AugmentOptions, image: tuple[int, int], net: tuple[int, int]
 ) -> Geometry:
     w, h = image
-    jitter = rng.uniform(-options.jitter, options.jitter, 4) * (w, w, h, h)
+    jitter = np.array([_between(rng, -options.jitter, options.jitter) for _ in range(4)]) * (
+        w,
+        w,
+        h,
+        h,
+    )
     left, right, top, bottom = (int(each) for each in jitter)
     if options.resize != 1:
         smaller = min(options.resize, 1 / options.resize)
         lowest = (1 - 1 / smaller) / 2
         highest = (1 - smaller) / 2 if options.resize > 1 else 0.0
-        first, second = rng.uniform(lowest, highest, 2)
+        first, second = (_between(rng, lowest, highest) for _ in range(2))
         left, right = left + int(w * first), right + int(w * second)
         top, bottom = top + int(h * first), bottom + int(h * second)
     if options.keep_aspect:
@@ -123,18 +128,23 @@ def random_rotation(
     (w, h), (across, down) = image, net
     aspect = random_scale(rng, options.aspect)
     lowest, highest = int(options.min_crop * across), int(options.max_crop * across)
-    side = max(int(rng.uniform(lowest, highest + 1)), 1)
+    side = max(int(_between(rng, lowest, highest + 1)), 1)
     scale = side / min(h, w * aspect)
-    radians = math.radians(rng.uniform(-options.angle, options.angle))
+    radians = math.radians(_between(rng, -options.angle, options.angle))
     spare_x = max((w * scale / aspect - across) / 2, 0)
     spare_y = max((h * scale - down) / 2, 0)
-    dx, dy = rng.uniform(-spare_x, spare_x), rng.uniform(-spare_y, spare_y)
+    dx, dy = _between(rng, -spare_x, spare_x), _between(rng, -spare_y, spare_y)
     return Rotation(radians, scale, dx, dy, aspect, _flip(rng, options))
 
 
 def random_blur(rng: np.random.Generator, options: AugmentOptions) -> int:
     """Return 0 for none, 1 to blur what is not in a box, or the window for the whole image."""
     return (0, 1, options.blur)[rng.integers(3)] if options.blur else 0
+
+
+def _between(rng: np.random.Generator, one: float, other: float) -> float:
+    """Return a number between two, whichever is the larger (`rand_uniform`)."""
+    return float(rng.uniform(min(one, other), max(one, other)))
 
 
 def _flip(rng: np.random.Generator, options: AugmentOptions) -> bool:
