@@ -35,6 +35,7 @@ class AugmentOptions:
         hue: largest change of the hue, of 0..1.
         saturation: largest factor of the saturation; its inverse is the smallest.
         exposure: largest factor of the brightness; its inverse is the smallest.
+        colour_later: leave changes of colour to `Batch.on`, which makes them on a card.
         flip: mirror every second image.
         blur: 1 blurs what is not in a box, more is the size of a window for the whole image.
         gaussian_noise: standard deviation of the noise, of 255.
@@ -71,6 +72,7 @@ class AugmentOptions:
     hue: float = 0.0
     saturation: float = 1.0
     exposure: float = 1.0
+    colour_later: bool = False
     flip: bool = True
     blur: int = 0
     gaussian_noise: int = 0
@@ -92,6 +94,11 @@ class AugmentOptions:
             raise UsageError("letter_box=1 with mosaic=1: Darknet has no such mosaic; turn one off")
         if self.cutmix and self.detector:
             raise UsageError("cutmix=1: is for classifiers; a detector has mosaic=1 or mixup=1")
+
+    @property
+    def leaves_colour(self) -> bool:
+        """Whether images come with a change of colour yet to be made; blur and noise follow it."""
+        return self.colour_later and self.augment and not (self.blur or self.gaussian_noise)
 
     @classmethod
     def of(cls, plan: Plan, **changes: Any) -> Self:

@@ -21,6 +21,7 @@ from darknet_torch.data.dataset import Dataset
 from darknet_torch.errors import DarknetError, DataError, UsageError
 from darknet_torch.layers.truth import Truth
 from darknet_torch.network.plan import Plan
+from darknet_torch.training.augment import Colour, distort
 from darknet_torch.training.augment_options import AugmentOptions
 from darknet_torch.training.class_examples import ClassExamples
 from darknet_torch.training.detection_examples import DetectionExamples
@@ -42,14 +43,25 @@ class Batch:
         images: (B, C, H, W) uint8.
         truth: of the images.
         paths: of the image files; of images made of several the first.
+        colours: (B, 3) float32, hue, saturation and exposure of changes of colour yet to be made;
+            None where there are none.
     """
 
     images: Tensor
     truth: Truth
     paths: tuple[Path, ...]
+    colours: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def on(self, device: torch.device | str) -> "Batch":
+        """Return the batch on another device, with the changes of colour made there."""
+        images = self.images.to(device, non_blocking=True)
+        if self.colours is not None:
+            colours = self.colours.to(device, non_blocking=True)[:, :, None, None]
+            images = distort(images, *colours.unbind(1))
+        return Batch(images, self.truth.to(device), self.paths)
 
 
 def batches(
@@ -196,7 +208,9 @@ def _collate(examples: Sequence[Example | DarknetError]) -> Batch | DarknetError
     if len(made) < len(examples):
         return next(each for each in examples if isinstance(each, DarknetError))
     images = torch.stack([each.image for each in made])
-    return Batch(images, _truth(made), tuple(each.path for each in made))
+    colours = [each.colour for each in made]
+    left = torch.tensor(colours) if any(each != Colour() for each in colours) else None
+    return Batch(images, _truth(made), tuple(each.path for each in made), left)
 
 
 def _truth(examples: Sequence[Example]) -> Truth:

@@ -11,7 +11,7 @@ from darknet_torch.data.dataset import Sample
 from darknet_torch.images.resizing import center_crop, resize_min
 from darknet_torch.layers.truth import NO_LABEL
 from darknet_torch.layers.word_tree import Tree
-from darknet_torch.training.augment import flip, rotate_crop
+from darknet_torch.training.augment import Colour, flip, rotate_crop
 from darknet_torch.training.augment_options import AugmentOptions
 from darknet_torch.training.examples import Example, blur_and_noise, other_indices
 from darknet_torch.training.image_cache import ReadImage
@@ -40,26 +40,28 @@ class ClassExamples:
 
     def __call__(self, rng: np.random.Generator, index: int, height: int, width: int) -> Example:
         """Return the example of an image; see `MakeExample`."""
-        image, values = self._composed(rng, index, (width, height))
-        return Example(image, NO_OBJECTS, values, self.samples[index].path)
+        image, values, colour = self._composed(rng, index, (width, height))
+        return Example(image, NO_OBJECTS, values, self.samples[index].path, colour)
 
     def _composed(
         self, rng: np.random.Generator, index: int, net: tuple[int, int]
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Colour]:
         options = self.options
         placed, values = self._placed(rng, index, net)
         if not options.augment:
-            return placed.image, values
+            return placed.image, values, Colour()
         ways = [way for way in (_mosaic, _cut_mix) if getattr(options, WAYS[way])]
         ways = ways or [_mix_up] * options.mixup
         if not ways or rng.random() < 0.5:
+            if options.leaves_colour:
+                return placed.image, values, placed.colour
             image = placed.pixels()
         else:
             way = ways[rng.integers(len(ways))]
             others = other_indices(rng, len(self.samples), 3 if way is _mosaic else 1)
             more = [self._placed(rng, each, net) for each in others]
             image, values = way(rng, [(placed, values), *more])
-        return blur_and_noise(rng, options, image, NO_OBJECTS), values
+        return blur_and_noise(rng, options, image, NO_OBJECTS), values, Colour()
 
     def _placed(
         self, rng: np.random.Generator, index: int, net: tuple[int, int]

@@ -38,18 +38,20 @@ class DetectionExamples:
 
     def __call__(self, rng: np.random.Generator, index: int, height: int, width: int) -> Example:
         """Return the example of an image; see `MakeExample`."""
-        image, objects = self._composed(rng, index, (width, height))
-        return Example(image, objects, None, self.samples[index].path)
+        image, objects, colour = self._composed(rng, index, (width, height))
+        return Example(image, objects, None, self.samples[index].path, colour)
 
     def _composed(
         self, rng: np.random.Generator, index: int, net: tuple[int, int]
-    ) -> tuple[Tensor, Objects]:
+    ) -> tuple[Tensor, Objects, Colour]:
         options, alone = self.options, rng.random() >= 0.5
         if not options.augment:
             placed = self._placed(rng, index, net)
-            return placed.image, placed.objects
+            return placed.image, placed.objects, Colour()
         if alone or not (options.mosaic or options.mixup):
             placed = self._placed(rng, index, net)
+            if options.leaves_colour:
+                return placed.image, placed.objects, placed.colour
             image, objects = placed.pixels(), placed.objects
         elif options.mosaic:
             indices = (index, *other_indices(rng, len(self.samples), 3))
@@ -60,7 +62,8 @@ class DetectionExamples:
             first, second = (self._placed(rng, each, net) for each in (index, partner))
             image = blend(first.pixels(), second.pixels())
             objects = first.objects + second.objects
-        return blur_and_noise(rng, options, image, objects), objects[: options.max_objects]
+        image = blur_and_noise(rng, options, image, objects)
+        return image, objects[: options.max_objects], Colour()
 
     def _placed(
         self,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from darknet_torch.data.dataset import Array
-from darknet_torch.training.augment import blur
+from darknet_torch.training.augment import Colour, blur
 from darknet_torch.training.augment_options import AugmentOptions
 from darknet_torch.training.objects import Objects
 from darknet_torch.training.random_transforms import random_blur
@@ -27,12 +27,14 @@ class Example(NamedTuple):
         objects: in fractions of it; none for classifiers.
         values: (n,) float32, see `Truth.values`; None for detectors.
         path: the file of the image, or of the first of several.
+        colour: the change of its colours that is yet to be made.
     """
 
     image: Tensor
     objects: Objects
     values: Tensor | None
     path: Path
+    colour: Colour = Colour()
 
 
 class MakeExample(Protocol):

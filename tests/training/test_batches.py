@@ -350,3 +350,15 @@ def test_sizes_of_batches() -> None:
     assert scaled.batch_factor(0) == 1 and scaled.batch_factor(smallest) > 1
     assert SizeSchedule(plan(wide, head=head), 1, fixed=True)(500) == (64, 96)
     assert not SizeSchedule(plan(wide, head="random=0\n"), 1).varies
+
+
+@pytest.mark.parametrize("way", ["", "mosaic=1\n"])
+def test_colours_may_be_changed_later(drawn: Dataset, way: str) -> None:
+    of = plan(f"{way}hue=.1\nsaturation=1.5\nexposure=1.5\n")
+    for now, later in zip(
+        some(drawn, of, 3), some(drawn, of, 3, changes={"colour_later": True}), strict=True
+    ):
+        assert later.colours is not None and not torch.equal(now.images, later.images)
+        changed = later.on("cpu")
+        assert (changed.images.int() - now.images.int()).abs().max() <= 1
+        assert torch.equal(changed.truth.boxes, now.truth.boxes) and changed.colours is None
