@@ -65,6 +65,9 @@ class Dialect:
     unsigned_batch_number: bool = False
     """policy=sigmoid subtracts `step` from an unsigned number: before it the difference is huge."""
 
+    cpu_batch_norm_defects: bool = True
+    """On processors, batch norm's running statistics take a tenth of each batch, its biases get no
+    gradient."""
     smooth_cost_reversed: bool = False
     """[cost] type=smooth has the gradient of differences above 1 with the wrong sign."""
     timed_stopbackward: bool = True
@@ -139,6 +142,7 @@ PJREDDIE = Dialect(
     letterbox=True,
     lacks_policies=frozenset({"sgdr"}),
     unsigned_batch_number=True,
+    cpu_batch_norm_defects=False,
     smooth_cost_reversed=True,
     timed_stopbackward=False,
     adam_counts_batches=False,

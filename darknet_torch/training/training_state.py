@@ -25,6 +25,13 @@ from darknet_torch.errors import UsageError, WeightsError
 from darknet_torch.extras import require
 from darknet_torch.files import write_atomically
 from darknet_torch.network.network import Network
+from darknet_torch.training.state_checks import (
+    matching,
+    must_be,
+    must_equal,
+    optimizer_state,
+    part_of,
+)
 
 __all__ = ["load", "read", "save"]
 
@@ -117,19 +124,19 @@ def load(
     path = Path(path)
     file = _open(path)
     about = _about(path, file)
-    _compare(path, about["fingerprint"], _as_json(fingerprint or {}))
+    must_equal(path, about["fingerprint"], _as_json(fingerprint or {}))
     if about["trained"] != _trained(network, optimizer):
         raise UsageError(f"{path}: is the state of a training of other layers (such as freeze)")
     tensors = _read(path, file)
-    network_state = _matching(path, tensors, "network", network.state_dict())
-    ema_state = _matching(path, tensors, "ema", {} if ema is None else ema.state_dict())
-    optimizer_state = _optimizer_state(path, tensors, optimizer)
+    network_state = matching(path, tensors, "network", network.state_dict())
+    ema_state = matching(path, tensors, "ema", {} if ema is None else ema.state_dict())
+    momentum = optimizer_state(path, tensors, optimizer)
     states = _generator_states(path, tensors, generators)
     network.load_state_dict(network_state)
     if ema is not None:
         ema.load_state_dict(ema_state)
     groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": optimizer_state, "param_groups": groups})
+    optimizer.load_state_dict({"state": momentum, "param_groups": groups})
     _restore(path, states, generators, about["random"])
     extra: dict[str, Any] = about["extra"]
     return extra
@@ -199,26 +206,6 @@ def _as_json(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def _compare(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    keys = dict.fromkeys([*before, *now])
-    differ = [
-        _difference(k, before.get(k), now.get(k)) for k in keys if before.get(k) != now.get(k)
-    ]
-    if differ:
-        raise UsageError(f"{path}: is the state of another training: {'; '.join(differ)}")
-
-
-def _difference(key: str, before: Any, now: Any) -> str:
-    """Return what differs, in a word; of texts the first line that does."""
-    if isinstance(before, str) and isinstance(now, str):
-        lines = [text.splitlines() for text in (before, now)]
-        count = min(map(len, lines))
-        first = next((n for n in range(count) if lines[0][n] != lines[1][n]), count)
-        before, now = ("".join(each[first : first + 1]) for each in lines)
-        key = f"{key}, line {first + 1}," if max(map(len, lines)) > 1 else key
-    return f"{key} was {before!r:.60}, is {now!r:.60}"
-
-
 def _read(path: Path, file: Any) -> dict[str, Tensor]:
     try:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -226,62 +213,15 @@ def _read(path: Path, file: Any) -> dict[str, Tensor]:
         raise WeightsError(f"{path}: is damaged: {error}") from error
 
 
-def _part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with `part.`, by the rest of the name."""
-    start = f"{part}."
-    return {
-        name.removeprefix(start): each for name, each in tensors.items() if name.startswith(start)
-    }
-
-
-def _matching(
-    path: Path, tensors: Mapping[str, Tensor], part: str, expected: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    """Return the tensors of a part, which must be those that are expected."""
-    found = _part(tensors, part)
-    if found.keys() != expected.keys():
-        name = min(found.keys() ^ expected.keys())
-        state = "has" if name in found else "lacks"
-        raise UsageError(f"{path}: is the state of another training: it {state} {part}.{name}")
-    for name, each in expected.items():
-        _must_be(path, f"{part}.{name}", found[name], each)
-    return found
-
-
-def _must_be(path: Path, name: str, tensor: Tensor, like: Tensor) -> None:
-    if tensor.shape != like.shape or tensor.dtype != like.dtype:
-        was, now = ([tuple(each.shape), each.dtype] for each in (tensor, like))
-        raise UsageError(
-            f"{path}: is the state of another training: {name} has shape {was[0]}, {was[1]},"
-            f" not {now[0]}, {now[1]}"
-        )
-
-
-def _optimizer_state(
-    path: Path, tensors: Mapping[str, Tensor], optimizer: Optimizer
-) -> dict[int, dict[str, Tensor]]:
-    """Return the state of each parameter: tensors of its shape, and counts."""
-    parameters = [each for group in optimizer.param_groups for each in group["params"]]
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in _part(tensors, "optimizer").items():
-        index, _, key = name.partition(".")
-        if not index.isdecimal() or int(index) >= len(parameters):
-            raise WeightsError(f"{path}: optimizer.{name}: there is no such parameter")
-        if tensor.dim():
-            _must_be(path, f"optimizer.{name}", tensor, parameters[int(index)])
-        state.setdefault(int(index), {})[key] = tensor
-    return state
-
-
 def _generator_states(
     path: Path, tensors: Mapping[str, Tensor], generators: Mapping[str, torch.Generator]
 ) -> dict[str, Tensor]:
     """Return the states of random number generators that are in use and in the file."""
     own = {**_own_generators(), **{name: each.get_state() for name, each in generators.items()}}
-    found = _part(tensors, "generator")
+    found = part_of(tensors, "generator")
     used = {name: found[name] for name in own if name in found}
     for name, state in used.items():
-        _must_be(path, f"generator.{name}", state, own[name])
+        must_be(path, f"generator.{name}", state, own[name])
     return used
 
 

@@ -1,0 +1,81 @@
+"""Whether a file is the state of this training: what must be equal, and what else differs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from darknet_torch.errors import UsageError, WeightsError
+
+__all__ = ["matching", "must_be", "must_equal", "optimizer_state", "part_of"]
+
+
+def must_equal(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise UsageError with each key whose value differs."""
+    keys = dict.fromkeys([*before, *now])
+    differ = [
+        _difference(k, before.get(k), now.get(k)) for k in keys if before.get(k) != now.get(k)
+    ]
+    if differ:
+        raise UsageError(f"{path}: is the state of another training: {'; '.join(differ)}")
+
+
+def _difference(key: str, before: Any, now: Any) -> str:
+    """Return what differs, in a word; of texts the first line that does."""
+    if isinstance(before, str) and isinstance(now, str):
+        lines = [text.splitlines() for text in (before, now)]
+        count = min(map(len, lines))
+        first = next((n for n in range(count) if lines[0][n] != lines[1][n]), count)
+        before, now = ("".join(each[first : first + 1]) for each in lines)
+        key = f"{key}, line {first + 1}," if max(map(len, lines)) > 1 else key
+    return f"{key} was {before!r:.60}, is {now!r:.60}"
+
+
+def part_of(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with `part.`, by the rest of the name."""
+    start = f"{part}."
+    return {
+        name.removeprefix(start): each for name, each in tensors.items() if name.startswith(start)
+    }
+
+
+def matching(
+    path: Path, tensors: Mapping[str, Tensor], part: str, expected: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return the tensors of a part, which must be those that are expected."""
+    found = part_of(tensors, part)
+    if found.keys() != expected.keys():
+        name = min(found.keys() ^ expected.keys())
+        state = "has" if name in found else "lacks"
+        raise UsageError(f"{path}: is the state of another training: it {state} {part}.{name}")
+    for name, each in expected.items():
+        must_be(path, f"{part}.{name}", found[name], each)
+    return found
+
+
+def must_be(path: Path, name: str, tensor: Tensor, like: Tensor) -> None:
+    """Raise UsageError if a tensor has another shape or type."""
+    if tensor.shape != like.shape or tensor.dtype != like.dtype:
+        was, now = ([tuple(each.shape), each.dtype] for each in (tensor, like))
+        raise UsageError(
+            f"{path}: is the state of another training: {name} has shape {was[0]}, {was[1]},"
+            f" not {now[0]}, {now[1]}"
+        )
+
+
+def optimizer_state(
+    path: Path, tensors: Mapping[str, Tensor], optimizer: Optimizer
+) -> dict[int, dict[str, Tensor]]:
+    """Return the state of each parameter: tensors of its shape, and counts."""
+    parameters = [each for group in optimizer.param_groups for each in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in part_of(tensors, "optimizer").items():
+        index, _, key = name.partition(".")
+        if not index.isdecimal() or int(index) >= len(parameters):
+            raise WeightsError(f"{path}: optimizer.{name}: there is no such parameter")
+        if tensor.dim():
+            must_be(path, f"optimizer.{name}", tensor, parameters[int(index)])
+        state.setdefault(int(index), {})[key] = tensor
+    return state
