@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor
 
+from darknet_torch.errors import UsageError
 from darknet_torch.layers.base import Layer, Shape
 from darknet_torch.layers.registry import layer
+from darknet_torch.layers.truth import Loss, LossContext, Truth, given_gradient
 from darknet_torch.parsing.dialect import PJREDDIE
 from darknet_torch.parsing.options import option
 
@@ -34,3 +36,57 @@ class Iseg(Layer):
         """Apply the sigmoid to the channels of the classes."""
         x = inputs[0]
         return torch.cat((torch.sigmoid(x[:, : self.classes]), x[:, self.classes :]), dim=1)
+
+    def loss(self, raw: Tensor, truth: Truth, context: LossContext) -> Loss | None:
+        """Return the loss: pixels have the class of their object, and an embedding of its own.
+
+        Each value of the embedding of an object's pixel is drawn towards the mean of its object and
+        away from the means of the others by the same amount, however far they are; that is no
+        derivative of a loss.
+
+        Args:
+            raw: (B, classes + ids, H, W) the layer's input.
+            truth: `masks` (B, M, H, W) and `class_id`; objects of other classes are ignored.
+            context: not used.
+
+        Raises:
+            UsageError: the ground truth has no masks, or of another size.
+        """
+        if truth.masks is None or truth.masks.shape[2:] != raw.shape[2:]:
+            has = "none" if truth.masks is None else f"masks of {tuple(truth.masks.shape[2:])}"
+            raise UsageError(
+                f"ground truth: [iseg] needs masks of objects, {tuple(raw.shape[2:])} pixels, and"
+                f" there are {has}"
+            )
+        scores, embeddings = raw.split([self.classes, self.ids], dim=1)
+        known = truth.valid & (truth.class_id >= 0) & (truth.class_id < self.classes)
+        masks = (truth.masks & known[..., None, None]).to(raw.dtype)
+        with torch.no_grad():
+            of_class = self._class_delta(scores, masks, truth.class_id)
+            of_embedding = self._embedding_delta(embeddings, masks)
+            costs = of_class.square().sum(), of_embedding.square().sum()
+        parts = {
+            "class": given_gradient(scores, -of_class, costs[0] / 2),
+            "embedding": given_gradient(embeddings, -of_embedding, costs[1] / 2),
+        }
+        return Loss(parts, sum(costs, torch.zeros_like(costs[0])))
+
+    def _class_delta(self, scores: Tensor, masks: Tensor, class_id: Tensor) -> Tensor:
+        """Return truth - probability, (B, classes, H, W)."""
+        index = class_id.clamp(0, self.classes - 1)[..., None, None].expand_as(masks)
+        target = torch.zeros_like(scores).scatter_reduce(1, index, masks, "amax")
+        return target - torch.sigmoid(scores)
+
+    def _embedding_delta(self, embeddings: Tensor, masks: Tensor) -> Tensor:
+        """Return the delta of the embeddings, (B, ids, H, W)."""
+        counts = masks.sum(dim=(2, 3))  # (B, M)
+        sums = torch.einsum("bmhw,bdhw->bmd", masks, embeddings)
+        means = sums / counts.clamp_min(1)[..., None]
+        delta = -0.1 * embeddings
+        pixels = masks.sum(dim=1, keepdim=True)
+        for number in range(masks.shape[1]):  # all at once would be M times the map
+            there = (counts[:, number] > 0).to(masks.dtype)[:, None, None, None]
+            below = means[:, number, :, None, None] < embeddings
+            pull = torch.where(below, -0.1, 0.1).to(masks.dtype) * there
+            delta = delta + (2 * masks[:, number, None] - pixels) * pull
+        return 0.01 * delta

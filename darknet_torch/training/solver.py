@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from darknet_torch.errors import UsageError
+from darknet_torch.errors import UsageError, warn
 from darknet_torch.network.net_section import Net
 from darknet_torch.network.network import Network
 from darknet_torch.training.learning_rate import rate
@@ -66,6 +66,11 @@ class Solver:
         if self.batch < 1:
             raise UsageError(f"batch={self.batch}: must be at least 1")
         self._dialect = network.plan.context.dialect
+        if self.net.policy in self._dialect.lacks_policies:
+            warn(
+                f"{self.net.section.where()}: policy={self.net.policy}: {self._dialect.name} does"
+                " not know it and keeps the learning rate constant"
+            )
         self._frozen = network.layers[:freeze]
         self._rules = rules(network, self.net, freeze=freeze, as_darknet=as_darknet)
         self._as_darknet = as_darknet

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import darknet_torch as dt
-from darknet_torch.errors import UsageError
+from darknet_torch.errors import DarknetWarning, UsageError
 from darknet_torch.training.solver import Solver
 
 NET = "[net]\nwidth=8\nheight=8\nchannels=2\nbatch=4\nlearning_rate=0.1\nmax_batches=8\n"
@@ -178,6 +178,11 @@ def test_batches_that_are_too_small() -> None:
         Solver(network(CONV, net="subdivisions=8\n"))
     with pytest.raises(UsageError, match="batch=0: must be at least 1"):
         Solver(network(CONV), batch=0)
+
+
+def test_a_policy_of_the_other_fork_is_a_warning() -> None:
+    with pytest.warns(DarknetWarning, match="policy=sgdr: pjreddie does not know it and keeps the"):
+        Solver(network(CONV, net="policy=sgdr\n", dialect="pjreddie"))
 
 
 def test_float16_with_a_scaler() -> None:
