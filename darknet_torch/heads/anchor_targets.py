@@ -16,7 +16,7 @@ from darknet_torch.heads.base import anchor_pairs
 from darknet_torch.heads.box_gradient import overlap
 from darknet_torch.heads.loss_terms import Targets, focal_factor
 from darknet_torch.heads.targets import (
-    Objects,
+    ObjectRows,
     Overlap,
     all_boxes,
     best_overlap,
@@ -51,7 +51,7 @@ class AnchorAssignment(NamedTuple):
     """
 
     predicted: Tensor
-    objects: Objects
+    objects: ObjectRows
     overlap: Overlap
     ignored: Tensor
     learned: Tensor
@@ -135,7 +135,7 @@ def _shows_a_class(head: AnchorHead, maps: Tensor, where: Tensor) -> Tensor:
 
 
 def _by_shape(
-    head: AnchorHead, objects: Objects, image: tuple[int, int], shape: torch.Size
+    head: AnchorHead, objects: ObjectRows, image: tuple[int, int], shape: torch.Size
 ) -> tuple[Tensor, Tensor]:
     """Return place and number of each object's anchor of the best shape, and of similar ones."""
     _, anchors, _, height, width = shape

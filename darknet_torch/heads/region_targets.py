@@ -11,7 +11,7 @@ from darknet_torch.heads.box_gradient import overlap
 from darknet_torch.heads.loss_terms import Targets, focal_factor
 from darknet_torch.heads.region_decoder import RegionDecoder
 from darknet_torch.heads.targets import (
-    Objects,
+    ObjectRows,
     Overlap,
     all_boxes,
     best_overlap,
@@ -55,7 +55,7 @@ class RegionAssignment(NamedTuple):
     """
 
     predicted: Tensor
-    objects: Objects
+    objects: ObjectRows
     overlap: Overlap
     class_only: Tensor
     chosen: Tensor
@@ -103,7 +103,7 @@ def assign(
     return RegionAssignment(predicted, objects, best, only, chosen, places, number, labels)
 
 
-def _by_shape(head: RegionDecoder, objects: Objects, predicted: Tensor) -> Tensor:
+def _by_shape(head: RegionDecoder, objects: ObjectRows, predicted: Tensor) -> Tensor:
     """Return the flat index of the anchor whose shape fits each object best, (N,)."""
     anchors, height, width = predicted.shape[1:4]
     x, y = cell_of(objects.boxes[:, :2], (height, width))
@@ -138,7 +138,7 @@ def _likeliest(head: RegionDecoder, maps: Tensor, objectness: Tensor, class_id: 
 
 
 def _fixed_classes(
-    head: RegionDecoder, objects: Objects, best: Overlap, objectness: Tensor
+    head: RegionDecoder, objects: ObjectRows, best: Overlap, objectness: Tensor
 ) -> Labels:
     """Return what `classfix` makes predictions learn that overlap an object (no class map)."""
     fixes = head.dialect.region_classfix and head.classfix > 0

@@ -14,7 +14,7 @@ from darknet_torch.heads.base import Cells, Head
 from darknet_torch.layers.truth import Truth
 
 __all__ = [
-    "Objects",
+    "ObjectRows",
     "Overlap",
     "all_boxes",
     "best_overlap",
@@ -29,7 +29,7 @@ _LARGEST_TABLE = 1 << 24
 """Overlaps of predictions and objects that are in memory at once."""
 
 
-class Objects(NamedTuple):
+class ObjectRows(NamedTuple):
     """The N objects of a batch that have a box, image by image, in the order of their rows.
 
     Attributes:
@@ -56,7 +56,7 @@ def objects_of(
     *,
     class_map: tuple[int, ...] | None = None,
     keep_unknown: bool = False,
-) -> Objects:
+) -> ObjectRows:
     """Return the objects that a head learns boxes from.
 
     Args:
@@ -80,7 +80,7 @@ def objects_of(
         table = torch.tensor((*class_map, -1), device=label.device)  # the last is that of -1
         mapped = table[mapped]
     by_image = boxes[:, :width] * (has_box & known)[:, :width, None]
-    return Objects(image, boxes[image, row], mapped, label, by_image, number)
+    return ObjectRows(image, boxes[image, row], mapped, label, by_image, number)
 
 
 def class_only(truth: Truth, classes: int, most: int) -> tuple[Tensor, Tensor]:
@@ -123,13 +123,13 @@ def cell_of(points: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
 
 
 class Overlap(NamedTuple):
-    """What each prediction overlaps most: IoU, and the row of the object in `Objects`."""
+    """What each prediction overlaps most: IoU, and the row of the object in `ObjectRows`."""
 
     iou: Tensor
     number: Tensor
 
 
-def best_overlap(predicted: Tensor, objects: Objects) -> Overlap:
+def best_overlap(predicted: Tensor, objects: ObjectRows) -> Overlap:
     """Return the largest IoU of each prediction with the objects of its image; 0 without any.
 
     Args:

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 from keys import relative_error
-from training_cases import case_names, training_case
+from training_cases import case_names, training_case, truth_of
 
+import darknet_torch as dt
+from darknet_torch.heads import targets
 from darknet_torch.heads.base import Head
 from darknet_torch.layers.truth import LossContext
 
@@ -64,3 +66,154 @@ def test_the_ground_truth_is_the_recorded_one(name: str) -> None:
     assert torch.equal(objects[:, :count, 4].long() * valid, class_id)
     assert torch.equal((objects[:, :count, 0] > 100_000), valid & ~has_box)
     assert torch.equal(objects[:, :count, :4] * has_box[..., None], rows)
+
+
+TRUE_GRADIENTS = {
+    "yolo": ("yolo", "ignore_thresh=.9\ntruth_thresh=1\niou_thresh=.2\n", "alexeyab"),
+    "yolo, new_coords": ("yolo", "new_coords=1\nscale_x_y=2\nignore_thresh=.9\n", "alexeyab"),
+    "yolo of pjreddie": ("yolo", "ignore_thresh=.9\n", "pjreddie"),
+    "region": ("region", "softmax=1\nthresh=.9\n", "pjreddie"),
+    "region, sigmoids": ("region", "thresh=.9\n", "pjreddie"),
+    "region, linear": ("region", "thresh=.9\n", "alexeyab"),
+    "detection": ("detection", "side=4\nsqrt=1\nsoftmax=1\ncoords=4\n", "pjreddie"),
+}
+"""Losses whose delta is a derivative.
+
+Not so are those of IoU and Gaussian boxes, of a background in the softmax, and where a target or a
+weight is computed from the prediction, which is a constant then: `rescore`, `focal_loss`,
+`objectness_smooth`, `classfix`.
+"""
+
+
+def small_head(section: str, options: str, dialect: str) -> tuple[Head, tuple[int, ...]]:
+    """A head of 2 anchors, 3 classes and 4 x 4 cells, and the shape of its input."""
+    shape = (2, 4 * 4 * (3 + 2 * 5)) if section == "detection" else (2, 2 * 8, 4, 4)
+    body = (
+        "connected]\noutput=208"
+        if section == "detection"
+        else "convolutional]\nfilters=16\nsize=8\nstride=8"
+    )
+    cfg = (
+        f"[net]\nwidth=32\nheight=32\nchannels=3\n[{body}\nactivation=linear\n"
+        f"[{section}]\nclasses=3\nnum=2\n{options}"
+    )
+    cfg += "" if section == "detection" else "anchors=10,12,20,16\n"
+    head = dt.plan(cfg, dialect=dialect)[-1].layer
+    assert isinstance(head, Head)
+    return head, shape
+
+
+ROWS = [
+    [(0.3, 0.4, 0.2, 0.3, 1), (0.31, 0.41, 0.21, 0.3, 2), (0.7, 0.6, 0.5, 0.4, 0)],
+    [(1.0, 1.0, 0.3, 0.3, 2)],
+]
+
+
+@pytest.mark.parametrize("name", TRUE_GRADIENTS)
+def test_a_delta_that_is_a_gradient_is_that_of_the_loss(name: str) -> None:
+    head, shape = small_head(*TRUE_GRADIENTS[name])
+    raw = torch.randn(shape, dtype=torch.float64, generator=torch.manual_seed(1))
+    raw = torch.sigmoid(raw) if "new_coords" in name else raw
+    context, truth = LossContext((32, 32), 1), truth_of(ROWS)
+
+    def parts(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        loss = head.loss(x, truth, context)
+        assert loss is not None
+        return tuple(loss.parts.values())
+
+    assert torch.autograd.gradcheck(parts, raw.requires_grad_(), fast_mode=True)
+    assert all(each.dtype == torch.float64 for each in parts(raw))
+
+
+@pytest.mark.parametrize("section", ["yolo", "region", "detection", "Gaussian_yolo"])
+def test_half_precision_is_computed_in_float32(section: str) -> None:
+    options = "side=4\ncoords=4\n" if section == "detection" else ""
+    if section == "Gaussian_yolo":
+        plan = dt.plan(GAUSSIAN)
+        head, shape = plan[-1].layer, (2, 24, 4, 4)
+    else:
+        head, shape = small_head(section, options, "alexeyab")
+    raw = torch.randn(shape, generator=torch.manual_seed(1)).bfloat16().requires_grad_()
+    loss = head.loss(raw, truth_of(ROWS), LossContext((32, 32), 1))
+    assert loss is not None
+    assert {each.dtype for each in (*loss.parts.values(), loss.cost)} == {torch.float32}
+    loss.total.backward()
+    assert raw.grad is not None
+    same = raw.detach().float().requires_grad_()
+    again = head.loss(same, truth_of(ROWS), LossContext((32, 32), 1))
+    assert again is not None
+    again.total.backward()
+    assert again.total.item() == loss.total.item()
+    torch.testing.assert_close(raw.grad, same.grad.bfloat16())
+
+
+GAUSSIAN = """[net]
+width=32
+height=32
+channels=3
+[convolutional]
+filters=24
+size=8
+stride=8
+activation=linear
+[Gaussian_yolo]
+classes=3
+num=2
+anchors=10,12,20,16
+"""
+
+
+def test_overlaps_of_many_images_are_computed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    head, shape = small_head("yolo", "", "alexeyab")
+    raw = torch.randn(shape, generator=torch.manual_seed(1))
+    whole = head.loss(raw, truth_of(ROWS), LossContext((32, 32), 1))
+    monkeypatch.setattr(targets, "_LARGEST_TABLE", 1)
+    parts = head.loss(raw, truth_of(ROWS), LossContext((32, 32), 1))
+    assert whole is not None
+    assert parts is not None
+    assert parts.cost.item() == whole.cost.item()
+
+
+def test_padding_and_classes_that_the_head_lacks_change_nothing() -> None:
+    head, shape = small_head("yolo", "", "alexeyab")
+    raw = torch.randn(shape, generator=torch.manual_seed(1))
+    context = LossContext((32, 32), 1)
+    expected = head.loss(raw, truth_of(ROWS), context)
+    more = [[*ROWS[0], (0.5, 0.5, 0.2, 0.2, 3)], [(0.2, 0.2, 0.3, 0.3, 7), *ROWS[1]]]
+    actual = head.loss(raw, truth_of(more), context)
+    assert expected is not None
+    assert actual is not None
+    assert actual.cost.item() == expected.cost.item()
+
+
+def test_random_boxes_of_v1_learn_in_the_first_64000_images() -> None:
+    head, shape = small_head("detection", "side=4\ncoords=4\nrandom=1\n", "pjreddie")
+    raw = torch.randn(shape, generator=torch.manual_seed(1))
+
+    def cost(seen: int, seed: int) -> float:
+        generator = torch.Generator().manual_seed(seed)
+        loss = head.loss(raw, truth_of(ROWS), LossContext((32, 32), seen, generator))
+        assert loss is not None
+        return loss.cost.item()
+
+    assert cost(63_999, 3) == cost(63_999, 3)
+    assert len({cost(63_999, seed) for seed in range(8)}) > 1
+    assert len({cost(64_000, seed) for seed in range(8)}) == 1
+
+
+def test_v1_without_overlap_takes_the_box_of_the_smallest_error() -> None:
+    head, shape = small_head(
+        "detection", "side=4\ncoords=4\nobject_scale=0\nnoobject_scale=0\n", "pjreddie"
+    )
+    raw = torch.zeros(1, shape[1])
+    boxes = raw[:, 48 + 32 :].view(1, 16, 2, 4)
+    boxes[0, 5, 0] = torch.tensor([9.0, 9.0, 0.1, 0.1])
+    boxes[0, 5, 1] = torch.tensor([5.0, 5.0, 0.1, 0.1])
+    loss = head.loss(
+        raw.requires_grad_(), truth_of([[(0.3, 0.3, 0.1, 0.1, 0)]]), LossContext((1, 1))
+    )
+    assert loss is not None
+    loss.total.backward()
+    assert raw.grad is not None
+    learned = raw.grad[:, 48 + 32 :].view(16, 2, 4).abs().sum(dim=-1).nonzero()
+    assert learned.tolist() == [[5, 1]]
