@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from head_cases import case_names, head_case, truth_of
 from keys import relative_error
-from training_cases import case_names, training_case, truth_of
 
 import darknet_torch as dt
 from darknet_torch.heads import targets
@@ -18,7 +18,7 @@ def test_a_recorded_case(name: str) -> None:
 
     The unmodified CPU program of pjreddie's fork has no gradient of [region].
     """
-    case = training_case(name)
+    case = head_case(name)
     compared = 0
     for tag, truth, seen in case.steps():
         for label, node in case.heads():
@@ -26,16 +26,16 @@ def test_a_recorded_case(name: str) -> None:
             assert isinstance(head, Head)
             raw = case.input_of(node, key)
             output = head.forward(raw)
-            error = np.abs(output.detach().flatten(1).numpy() - case.arrays[f"{key}/output"]).max()
+            error = np.abs(output.detach().flatten(1).numpy() - case.golden[f"{key}/output"]).max()
             assert error <= 1e-6
             loss = head.loss(raw, truth, LossContext((64, 64), seen))
             assert loss is not None
             loss.total.backward()
             assert raw.grad is not None
-            delta = case.arrays.get(f"{key}/delta_after_backward", case.arrays[f"{key}/delta"])
+            delta = case.golden.get(f"{key}/delta_after_backward", case.golden[f"{key}/delta"])
             if name != "pj_region_cpu_raw":
                 assert relative_error(-raw.grad.flatten(1).numpy(), delta) <= 1e-5
-            assert loss.cost.item() == pytest.approx(case.arrays[f"{key}/cost"].item(), rel=1e-5)
+            assert loss.cost.item() == pytest.approx(case.golden[f"{key}/cost"].item(), rel=1e-5)
             assert not loss.cost.requires_grad
             compared += 1
     assert compared
@@ -44,9 +44,9 @@ def test_a_recorded_case(name: str) -> None:
 @pytest.mark.parametrize("name", case_names())
 def test_the_ground_truth_is_the_recorded_one(name: str) -> None:
     """Else a mistake of this file's reader could hide one of a loss."""
-    case = training_case(name)
-    recorded = torch.from_numpy(case.arrays["truth"])
-    size = int(case.content["net"]["batch"])
+    case = head_case(name)
+    recorded = torch.from_numpy(case.golden["truth"])
+    size = int(case.about["net"]["batch"])
     rows = torch.cat([truth.boxes for _, truth, _ in case.steps()])
     whole = [truth for _, truth, _ in case.steps()]
     assert len(rows) == size * len(whole)

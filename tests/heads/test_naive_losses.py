@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from head_cases import truth_of
 from naive.losses import YoloLoss
 from naive.region_loss import RegionLoss
-from training_cases import truth_of
 
 import darknet_torch as dt
 from darknet_torch.layers.truth import LossContext

@@ -1,28 +1,21 @@
-"""Recorded cases of training: what Darknet's programs computed from small networks.
-
-The format is that of `../shared/oracle/TRAINING_AND_REAL.md`. Some cases lie in tests/golden/train
-too, with the arrays of the first iteration only.
-"""
+"""Recorded heads in training: what Darknet's programs computed in the first iteration."""
 
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from keys import GOLDEN, SHARED, Array
 from torch import Tensor
+from train_cases import GOLDEN, SHARED, Case
 
 import darknet_torch as dt
 from darknet_torch.layers.truth import Truth
 from darknet_torch.network.node import Node
 from darknet_torch.network.plan import Plan
 
-RECORDED = SHARED / "oracle" / "train" / "cases"
-KEPT = GOLDEN / "train"
+RECORDED = SHARED / "cases"
+KEPT = GOLDEN / "heads"
 
 
 def truth_of(images: Sequence[Sequence[Sequence[float]]]) -> Truth:
@@ -38,50 +31,37 @@ def truth_of(images: Sequence[Sequence[Sequence[float]]]) -> Truth:
 
 
 @dataclass(frozen=True)
-class TrainingCase:
-    """One recorded case."""
-
-    folder: Path
-
-    @cached_property
-    def content(self) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads((self.folder / "case.json").read_text())
-        return content
-
-    @cached_property
-    def arrays(self) -> dict[str, Array]:
-        with np.load(self.folder / "golden.npz") as file:
-            return {name: file[name] for name in file.files}
+class HeadCase(Case):
+    """A recorded training, of which the heads in the first iteration are looked at."""
 
     @cached_property
     def plan(self) -> Plan:
-        fork = "pjreddie" if self.content["fork"] == "pjreddie" else "alexeyab"
-        return dt.plan(self.folder / "net.cfg", dialect=fork)
+        return dt.plan(self.folder / "net.cfg", dialect=self.about["fork"].lower())
 
     def steps(self) -> Iterator[tuple[str, Truth, int]]:
         """Yield the mini-batches before the first update: tag, ground truth, images seen."""
-        size, whole = self.content["net"]["batch"], truth_of(self.content["truth_boxes"])
-        tags = [tag for tag in ("it0", "it0_sub0", "it0_sub1") if f"{tag}/cost" in self.arrays]
+        size, whole = self.about["net"]["batch"], truth_of(self.about["truth_boxes"])
+        tags = [tag for tag in ("it0", "it0_sub0", "it0_sub1") if f"{tag}/cost" in self.golden]
         for number, tag in enumerate(tags):
-            seen = self.content["seen_start"] + (number + 1) * size
+            seen = self.about["seen_start"] + (number + 1) * size
             yield tag, whole[number * size : (number + 1) * size], seen
 
     def heads(self) -> Iterator[tuple[str, Node]]:
         """Yield the layers that have recorded deltas: their name there, the node."""
-        for name in self.content["heads"]:
+        for name in self.about["heads"]:
             yield name, self.plan[int(name[1:])]
 
     def input_of(self, node: Node, key: str) -> Tensor:
         """Return the recorded input of a layer, with gradient."""
         shape = self.plan[node.index - 1].shape
         sizes = (shape.c,) if shape.is_vector else tuple(shape)
-        return torch.from_numpy(self.arrays[f"{key}/input"]).view(-1, *sizes).requires_grad_()
+        return torch.from_numpy(self.golden[f"{key}/input"]).view(-1, *sizes).requires_grad_()
 
 
-def training_case(name: str) -> TrainingCase:
+def head_case(name: str) -> HeadCase:
     """Return the case of that name, recorded or kept."""
     folder = RECORDED / name
-    return TrainingCase(folder if folder.is_dir() else KEPT / name)
+    return HeadCase(folder if folder.is_dir() else KEPT / name)
 
 
 def case_names(*, of_boxes: bool = True) -> list[str]:
