@@ -119,11 +119,11 @@ def place(image: Tensor, width: int, height: int) -> Tensor:
 
     Pixel x comes from position `x / width * W`, where what lies behind the last pixel is black.
     """
-    padded = F.pad(image, (0, 1, 0, 1))
     if image.dtype == torch.uint8:
         # the same positions, with the black row and column as the aligned corner
         pixels = _by_channel(np.pad(_by_pixel(image), ((0, 1), (0, 1), (0, 0))))
         return _interpolated(pixels, width + 1, height + 1)[:, :-1, :-1]
+    padded = F.pad(image, (0, 1, 0, 1))
     x, across = _positions(width, image.shape[2], image.device)
     y, down = _positions(height, image.shape[1], image.device)
     left = torch.lerp(padded[:, y][:, :, x], padded[:, y + 1][:, :, x], down[:, None])

@@ -16,12 +16,12 @@ from darknet_torch.training.augment_options import AugmentOptions
 from darknet_torch.training.examples import Example, blur_and_noise, other_indices
 from darknet_torch.training.image_cache import ReadImage
 from darknet_torch.training.mosaic import Placed, blend, cut_box, cut_point, mosaic
-from darknet_torch.training.objects import Objects
+from darknet_torch.training.objects import ImageObjects
 from darknet_torch.training.random_transforms import random_colour, random_rotation
 
 __all__ = ["ClassExamples", "class_values"]
 
-NO_OBJECTS = Objects(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, bool))
+NO_OBJECTS = ImageObjects(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, bool))
 
 
 @dataclass(frozen=True)

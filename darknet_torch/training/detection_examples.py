@@ -12,7 +12,7 @@ from darknet_torch.training.augment_options import AugmentOptions
 from darknet_torch.training.examples import Example, blur_and_noise, other_indices
 from darknet_torch.training.image_cache import ReadImage
 from darknet_torch.training.mosaic import Placed, blend, cut_point, mosaic, to_corner
-from darknet_torch.training.objects import Objects
+from darknet_torch.training.objects import ImageObjects
 from darknet_torch.training.random_transforms import (
     plain_geometry,
     random_colour,
@@ -43,8 +43,10 @@ class DetectionExamples:
 
     def _composed(
         self, rng: np.random.Generator, index: int, net: tuple[int, int]
-    ) -> tuple[Tensor, Objects, Colour]:
-        options, alone = self.options, rng.random() >= 0.5
+    ) -> tuple[Tensor, ImageObjects, Colour]:
+        options = self.options
+        # Of an image with a class only, that class is all that is known.
+        alone = rng.random() >= 0.5 or self.samples[index].label is not None
         if not options.augment:
             placed = self._placed(rng, index, net)
             return placed.image, placed.objects, Colour()
@@ -87,9 +89,9 @@ class DetectionExamples:
 
     def _objects(
         self, rng: np.random.Generator, sample: Sample, geometry: Geometry, net: tuple[int, int]
-    ) -> Objects:
+    ) -> ImageObjects:
         options = self.options
-        objects = Objects.of(sample, difficult=options.difficult, crowd=options.crowd)
+        objects = ImageObjects.of(sample, difficult=options.difficult, crowd=options.crowd)
         if options.augment:
             objects = objects[rng.permutation(len(objects))]
         known = (objects.class_id >= 0) & (objects.class_id < options.classes)

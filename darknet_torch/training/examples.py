@@ -10,7 +10,7 @@ from torch import Tensor
 from darknet_torch.data.dataset import Array
 from darknet_torch.training.augment import Colour, blur
 from darknet_torch.training.augment_options import AugmentOptions
-from darknet_torch.training.objects import Objects
+from darknet_torch.training.objects import ImageObjects
 from darknet_torch.training.random_transforms import random_blur
 
 __all__ = ["Example", "MakeExample", "blur_and_noise", "other_indices", "rows_of"]
@@ -31,7 +31,7 @@ class Example(NamedTuple):
     """
 
     image: Tensor
-    objects: Objects
+    objects: ImageObjects
     values: Tensor | None
     path: Path
     colour: Colour = Colour()
@@ -55,7 +55,7 @@ class MakeExample(Protocol):
 
 
 def blur_and_noise(
-    rng: np.random.Generator, options: AugmentOptions, image: Tensor, objects: Objects
+    rng: np.random.Generator, options: AugmentOptions, image: Tensor, objects: ImageObjects
 ) -> Tensor:
     """Blur an image at random and add noise.
 
@@ -82,12 +82,12 @@ def other_indices(rng: np.random.Generator, images: int, count: int) -> list[int
     return [int(each) for each in rng.integers(images, size=count)]
 
 
-def rows_of(objects: Objects) -> Array:
+def rows_of(objects: ImageObjects) -> Array:
     """Return the boxes (N, 4) float32, cxcywh; zeros for objects without one."""
     return (objects.cxcywh * objects.has_box[:, None]).astype(np.float32)
 
 
-def _blurred_around(image: Tensor, objects: Objects) -> Tensor:
+def _blurred_around(image: Tensor, objects: ImageObjects) -> Tensor:
     out = blur(image, BACKGROUND_WINDOW)
     height, width = image.shape[1:]
     boxes = objects.xyxy[objects.has_box] * (width, height, width, height)

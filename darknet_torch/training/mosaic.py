@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from darknet_torch.training.augment import Colour, Geometry, distort
-from darknet_torch.training.objects import Objects
+from darknet_torch.training.objects import ImageObjects
 
 __all__ = ["Placed", "blend", "cut_box", "cut_point", "mosaic", "to_corner"]
 
@@ -33,7 +33,7 @@ class Placed(NamedTuple):
     """
 
     image: Tensor
-    objects: Objects
+    objects: ImageObjects
     fill: tuple[int, int, int, int] = (0, 0, 0, 0)
     colour: Colour = Colour()
 
@@ -66,7 +66,7 @@ def to_corner(geometry: Geometry, number: int, image: tuple[int, int]) -> Geomet
 
 def mosaic(
     quarters: Sequence[Placed], cut: tuple[int, int], *, bound: bool = False
-) -> tuple[Tensor, Objects]:
+) -> tuple[Tensor, ImageObjects]:
     """Compose four images around a point, each with its side next to that point.
 
     Args:
@@ -101,8 +101,8 @@ def _side(second: bool, cut: int, size: int, before: int, after: int) -> tuple[i
 
 
 def _inside(
-    objects: Objects, shift: tuple[int, int], part: np.ndarray, size: tuple[int, int]
-) -> Objects:
+    objects: ImageObjects, shift: tuple[int, int], part: np.ndarray, size: tuple[int, int]
+) -> ImageObjects:
     width, height = size
     moved = objects.moved(1, shift[0] / width, 1, shift[1] / height, clip=False)
     moved = moved.clipped(tuple(part / (width, height, width, height)))

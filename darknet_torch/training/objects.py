@@ -10,12 +10,12 @@ import numpy as np
 
 from darknet_torch.data.dataset import Array, Sample
 
-__all__ = ["Objects"]
+__all__ = ["ImageObjects"]
 
 
 @dataclass(frozen=True, eq=False)
-class Objects:
-    """Objects of an image.
+class ImageObjects:
+    """ImageObjects of an image.
 
     Attributes:
         xyxy: (N, 4) float64, left, top, right, bottom in fractions of the image.
