@@ -19,7 +19,6 @@ from darknet_torch.images.resizing import last_row, resize
 __all__ = [
     "Colour",
     "Geometry",
-    "blur",
     "distort",
     "flip",
     "place",
@@ -32,6 +31,8 @@ GREY = 0.5
 """Value of what no pixel of the image covers."""
 BLOCK = 1 << 15
 """Pixels whose colours are changed at a time."""
+MEAN_STEP = 4
+"""The mean colour is that of every fourth pixel of every fourth row."""
 
 
 class Colour(NamedTuple):
@@ -56,17 +57,19 @@ class Geometry(NamedTuple):
         target: (left, top, width, height) of its place, in pixels of the input; around it is grey.
         flip: whether the input is mirrored afterwards.
         aligned: as in `resize`, corners lie on corners; else as in `place`.
+        mean: see `window`.
     """
 
     window: tuple[int, int, int, int]
     target: tuple[float, float, float, float]
     flip: bool = False
     aligned: bool = True
+    mean: bool = False
 
     def apply(self, image: Tensor, height: int, width: int) -> Tensor:
         """Return the network's input (C, height, width) of an image (C, H, W)."""
         left, top, across, down = (int(each) for each in self.target)
-        part = window(image, *self.window)
+        part = window(image, *self.window, mean=self.mean)
         scaled = (stretch if self.aligned else place)(part, max(across, 1), max(down, 1))
         if (left, top, *scaled.shape[1:]) != (0, 0, height, width):
             scaled = _on_canvas(scaled, left, top, height, width)
@@ -92,15 +95,33 @@ class Geometry(NamedTuple):
         return (right, top, left, bottom) if self.flip else (left, top, right, bottom)
 
 
-def window(image: Tensor, left: int, top: int, width: int, height: int) -> Tensor:
-    """Return a part of an image, (C, height, width); beyond the edges the last pixels repeat."""
+def window(
+    image: Tensor, left: int, top: int, width: int, height: int, *, mean: bool = False
+) -> Tensor:
+    """Return a part of an image, (C, height, width), which may reach beyond it.
+
+    Args:
+        image: (C, H, W).
+        left: first column.
+        top: first row.
+        width: of the part.
+        height: of the part.
+        mean: what lies beyond has the mean colour of the part of the image, as in AlexeyAB's
+            program with OpenCV; else the last pixels repeat.
+    """
     rows, before_y, after_y = _span(top, height, image.shape[1])
     columns, before_x, after_x = _span(left, width, image.shape[2])
     part = image[:, rows, columns]
     if not (before_x or after_x or before_y or after_y):
         return part
-    margins = ((before_y, after_y), (before_x, after_x), (0, 0))
-    return _by_channel(np.pad(_by_pixel(part), margins, mode="edge"))
+    pixels = _by_pixel(part)
+    if not mean:
+        margins = ((before_y, after_y), (before_x, after_x), (0, 0))
+        return _by_channel(np.pad(pixels, margins, mode="edge"))
+    whole = np.empty((height, width, image.shape[0]), pixels.dtype)
+    whole[:] = pixels[::MEAN_STEP, ::MEAN_STEP].mean(axis=(0, 1))
+    whole[before_y : height - after_y, before_x : width - after_x] = pixels
+    return _by_channel(whole)
 
 
 def stretch(image: Tensor, width: int, height: int) -> Tensor:
@@ -230,21 +251,6 @@ def _distorted(
     for channel, share in enumerate(shares):
         torch.addcmul(value, strength, share.clamp_(0, 1), value=-1, out=out.select(-3, channel))
     return out
-
-
-def blur(image: Tensor, size: int) -> Tensor:
-    """Blur an image with a Gaussian window of `size` pixels, odd, as OpenCV's GaussianBlur does."""
-    sigma = 0.3 * ((size - 1) * 0.5 - 1) + 0.8
-    steps = torch.arange(size, dtype=torch.float32) - size // 2
-    kernel = (-steps.square() / (2 * sigma * sigma)).exp()
-    kernel = (kernel / kernel.sum())[None, None]
-    rows = image[:, None].float()
-    edge = min(size // 2, *(side - 1 for side in image.shape[1:]))
-    rows = F.pad(rows, (edge,) * 4, mode="reflect")
-    rest = size // 2 - edge
-    rows = F.pad(rows, (rest,) * 4, mode="replicate") if rest else rows
-    smooth = F.conv2d(F.conv2d(rows, kernel[:, :, None]), kernel[..., None])[:, 0]
-    return smooth.add_(0.5).to(torch.uint8) if image.dtype == torch.uint8 else smooth
 
 
 def _span(start: int, length: int, size: int) -> tuple[slice, int, int]:

@@ -31,6 +31,8 @@ class AugmentOptions:
         canvas: detectors: paste images onto a grey canvas (pjreddie), else resize a crop of them.
         jitter: detectors: how far the sides of an image are moved, as a fraction.
         resize: detectors: how many times larger or smaller the image becomes.
+        mean_border: detectors: what lies beyond an image has its mean colour, as in AlexeyAB's
+            program with OpenCV; else its last pixels repeat, as without OpenCV.
         keep_aspect: detectors: enlarge a crop to the aspect ratio of the input (`letter_box=1`).
         hue: largest change of the hue, of 0..1.
         saturation: largest factor of the saturation; its inverse is the smallest.
@@ -68,6 +70,7 @@ class AugmentOptions:
     canvas: bool = False
     jitter: float = 0.2
     resize: float = 1.0
+    mean_border: bool = False
     keep_aspect: bool = False
     hue: float = 0.0
     saturation: float = 1.0
@@ -145,6 +148,7 @@ def _of_detector(plan: Plan) -> dict[str, Any]:
         "without_box": dialect.labels_without_box,
         "letterbox": plan.letterbox,
         "canvas": dialect.trains_on_canvas and not stretched,
+        "mean_border": not stretched,
         "jitter": head.jitter,
         "resize": head.resize,
     }

@@ -5,15 +5,16 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_torch.data.dataset import Array
-from darknet_torch.training.augment import Colour, blur
+from darknet_torch.training.augment import Colour
 from darknet_torch.training.augment_options import AugmentOptions
 from darknet_torch.training.objects import ImageObjects
 from darknet_torch.training.random_transforms import random_blur
 
-__all__ = ["Example", "MakeExample", "blur_and_noise", "other_indices", "rows_of"]
+__all__ = ["Example", "MakeExample", "blur", "blur_and_noise", "other_indices", "rows_of"]
 
 BACKGROUND_WINDOW = 17
 """Pixels of the window that blurs what is not in a box."""
@@ -75,6 +76,21 @@ def blur_and_noise(
         noise = torch.from_numpy(rng.normal(0, deviation, tuple(image.shape)))
         image = (image + noise).round_().clamp_(0, 255).to(torch.uint8)
     return image
+
+
+def blur(image: Tensor, size: int) -> Tensor:
+    """Blur an image with a Gaussian window of `size` pixels, odd, as OpenCV's GaussianBlur does."""
+    sigma = 0.3 * ((size - 1) * 0.5 - 1) + 0.8
+    steps = torch.arange(size, dtype=torch.float32) - size // 2
+    kernel = (-steps.square() / (2 * sigma * sigma)).exp()
+    kernel = (kernel / kernel.sum())[None, None]
+    rows = image[:, None].float()
+    edge = min(size // 2, *(side - 1 for side in image.shape[1:]))
+    rows = F.pad(rows, (edge,) * 4, mode="reflect")
+    rest = size // 2 - edge
+    rows = F.pad(rows, (rest,) * 4, mode="replicate") if rest else rows
+    smooth = F.conv2d(F.conv2d(rows, kernel[:, :, None]), kernel[..., None])[:, 0]
+    return smooth.add_(0.5).to(torch.uint8) if image.dtype == torch.uint8 else smooth
 
 
 def other_indices(rng: np.random.Generator, images: int, count: int) -> list[int]:

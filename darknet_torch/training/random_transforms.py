@@ -110,7 +110,7 @@ def _cropped(
         more_x, more_y = _lacking(image, net)
         left, right, top, bottom = left - more_x, right - more_x, top - more_y, bottom - more_y
     window = (left, top, max(w - left - right, 1), max(h - top - bottom, 1))
-    return Geometry(window, (0, 0, *net), flip=_flip(rng, options))
+    return Geometry(window, (0, 0, *net), flip=_flip(rng, options), mean=options.mean_border)
 
 
 def _lacking(image: tuple[int, int], net: tuple[int, int]) -> tuple[int, int]:

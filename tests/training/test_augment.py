@@ -10,6 +10,7 @@ import torch
 from darknet_torch.images.resizing import letterbox
 from darknet_torch.training import augment
 from darknet_torch.training.augment import Geometry
+from darknet_torch.training.examples import blur
 from darknet_torch.training.objects import ImageObjects
 
 PATH = Path(__file__).parents[1] / "golden" / "train" / "augment_ops.npz"
@@ -68,3 +69,24 @@ def test_boxes_are_darknets(name: str) -> None:
     moved = objects.moved(n["sx"], -n["dx"], n["sy"], -n["dy"], bool(n["flip"]))
     assert (KEY[name][~with_box] == 999999).all()
     np.testing.assert_allclose(moved.cxcywh[with_box], KEY[name][with_box], atol=1e-6)
+
+
+def test_a_window_may_have_the_mean_colour_beyond_the_image() -> None:
+    image = torch.cat((torch.full((1, 8, 8), 40), torch.full((2, 8, 8), 90))).to(torch.uint8)
+    image[:, 0, 0] = 0  # one of the four pixels that are looked at
+    part = augment.window(image, -3, 2, 20, 5, mean=True)
+    assert torch.equal(part[:, :, 3:11], image[:, 2:7])
+    assert (part[0, :, :3] == 40).all() and (part[1:, :, 11:] == 90).all()
+    part = augment.window(image, -3, -2, 20, 5, mean=True)
+    assert part[:, 0, 0].tolist() == [20, 45, 45]  # of the rows that are seen
+    assert augment.window(image, 20, 20, 3, 4)[0].tolist() == [[40] * 3] * 4
+
+
+def test_blur_is_a_gaussian() -> None:
+    point = torch.zeros(1, 9, 9)
+    point[0, 4, 4] = 1
+    smooth = blur(point, 5)[0]
+    weights = np.exp(-(np.arange(-2, 3) ** 2) / (2 * 1.1**2))
+    weights /= weights.sum()
+    np.testing.assert_allclose(smooth[2:7, 2:7], np.outer(weights, weights), atol=1e-6)
+    assert (blur(torch.full((3, 4, 5), 77, dtype=torch.uint8), 31) == 77).all()
