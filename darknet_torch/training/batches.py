@@ -107,8 +107,11 @@ def batches(
     """
     if batch < 1 or not 0 <= rank < ranks or ranks > batch:
         raise UsageError(f"batch={batch}, rank={rank}, ranks={ranks}: 0 <= rank < ranks <= batch")
-    if workers < 0 or start < 0 or not 0 <= joint_share < 1:
-        raise UsageError(f"workers={workers}, start={start}, joint_share={joint_share}: too small")
+    for name, value in (("workers", workers), ("start", start), ("seed", seed)):
+        if value < 0:
+            raise UsageError(f"{name}={value}: must be at least 0")
+    if not 0 <= joint_share < 1:
+        raise UsageError(f"joint_share={joint_share}: must be at least 0, and less than 1")
     kept = partial(_reader, channels=plan.input.c, cache=cache, folder=cache_folder)
     sets = [_labelled(each, options) for each in (dataset, joint) if each is not None]
     make = DetectionExamples if options.detector else ClassExamples

@@ -252,9 +252,17 @@ def test_arguments_that_cannot_be() -> None:
         AugmentOptions.of(plan("cutmix=1\n"))
     with pytest.raises(UsageError, match="jiter: no option"):
         AugmentOptions.of(plan(), jiter=1)
-    for wrong in ({"rank": 2, "ranks": 2}, {"ranks": 5}, {"workers": -1}, {"batch": 0}):
-        with pytest.raises(UsageError):
+    for wrong in (
+        {"rank": 2, "ranks": 2},
+        {"ranks": 5},
+        {"workers": -1},
+        {"seed": -1},
+        {"batch": 0},
+    ):
+        with pytest.raises(UsageError, match=f"{next(iter(wrong))}="):
             some(data, plan(), **wrong)
+    with pytest.raises(UsageError, match="joint_share=1: must be"):
+        some(data, plan(), joint=data, joint_share=1)
 
 
 def test_blur_noise_and_mixup_change_pixels_only(drawn: Dataset) -> None:
