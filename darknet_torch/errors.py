@@ -21,6 +21,7 @@ __all__ = [
     "DownloadError",
     "ImageError",
     "ShapeError",
+    "TrainingError",
     "UsageError",
     "WeightsError",
     "warn",
@@ -59,6 +60,10 @@ class DataError(DarknetError):
 
 class DownloadError(DarknetError):
     """A file of the model zoo cannot be fetched, or has a wrong size or digest."""
+
+
+class TrainingError(DarknetError):
+    """A training cannot go on: a loss is not finite."""
 
 
 class UsageError(DarknetError):

@@ -22,7 +22,7 @@ from darknet_torch.zoo.http import OFFLINE
 __all__ = ["VERBS", "run"]
 
 VERBS = (
-    *("detect", "classify", "generate", "evaluate", "data", "anchors"),
+    *("detect", "classify", "generate", "evaluate", "train", "data", "anchors"),
     *("summary", "check", "convert", "verify", "models"),
 )
 

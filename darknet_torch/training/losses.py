@@ -76,7 +76,8 @@ def losses_of(
     """
     losses = {}
     for node in _with_loss(plan):
-        loss = node.layer.loss(_raw(plan, node, outputs), truth, context)
+        raw = _raw(plan, node, outputs).contiguous()  # losses may view it as they like
+        loss = node.layer.loss(raw, truth, context)
         if loss is not None:
             losses[node.index] = loss
     return losses

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -76,6 +77,8 @@ def optimizer_state(
         if not index.isdecimal() or int(index) >= len(parameters):
             raise WeightsError(f"{path}: optimizer.{name}: there is no such parameter")
         if tensor.dim():
-            must_be(path, f"optimizer.{name}", tensor, parameters[int(index)])
+            like = parameters[int(index)]
+            must_be(path, f"optimizer.{name}", tensor, like)
+            tensor = torch.empty_like(like).copy_(tensor)  # fused kernels need the same layout
         state.setdefault(int(index), {})[key] = tensor
     return state

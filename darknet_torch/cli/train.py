@@ -1,0 +1,212 @@
+"""Train a network on images of your own, or on those of a paper; go on where it was stopped.
+
+examples: darknet-torch train yolov4-tiny my.yaml
+          darknet-torch train yolov4-tiny my.yaml --hours 2 --patience 10
+          darknet-torch train my.cfg my.weights obj.data --cutoff 29 --clear
+          darknet-torch train my.cfg obj.data --scratch --set mosaic=0 --set learning_rate=.002
+          darknet-torch train rnn.cfg book.txt --scratch
+          torchrun --nproc-per-node 4 --no-python darknet-torch train yolov4-tiny my.yaml
+
+Without WEIGHTS the named model's are fetched. Where the classes of DATA are others than those of
+the network, its heads, steps and max_batches are changed to match, and the cfg is written beside
+the weights. The same command again goes on where the training was stopped (docs/train.md).
+"""
+
+import argparse
+import sys
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from darknet_torch.cli.arguments import (
+    add_cfg,
+    add_device,
+    load_network,
+    plan_options,
+    take_weights,
+)
+from darknet_torch.cli.output import inform, is_quiet, print_json
+from darknet_torch.cli.parameters import add_parameters, given, parameters_of
+from darknet_torch.cli.progress import doing
+from darknet_torch.cli.roles import check_cfg
+from darknet_torch.errors import UsageError
+from darknet_torch.training.callbacks import BatchReport, Callback, ScoreReport
+
+if TYPE_CHECKING:
+    from darknet_torch.data import Dataset
+    from darknet_torch.network import Network
+    from darknet_torch.training.loop import TrainingResult
+
+SIGNATURE = ("darknet_torch.training.loop", "train")
+NOT_OPTIONS = ("options", "callbacks")
+EVERY = 10.0
+"""Seconds from one line to the next where there is no terminal."""
+NEGATIVE = {"augment": ("--no-augment", "take the images as they are")}
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_cfg(parser)
+    parser.add_argument(
+        "data", metavar="DATA", nargs="+", help="before it the .weights file, if there is one"
+    )
+    parser.add_argument("--weights", help="weights to start from (default: the named model's)")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--scratch", action="store_true", help="start from random values")
+    start.add_argument(
+        "--cutoff", type=int, metavar="N", help="take only the first N layers of the weights"
+    )
+    parser.add_argument("--classes", help="file of class names, one a line (default: DATA's)")
+    parser.add_argument(
+        "--set", dest="settings", metavar="KEY=VALUE", action="append", default=[],
+        help="an option of the cfg: KEY of [net], or SECTION.KEY; may be repeated",
+    )  # fmt: skip
+    add_parameters(parser, parameters_of(*SIGNATURE), _options(), negative=NEGATIVE)
+    add_device(parser)
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _options() -> list[str]:
+    return [name for name in parameters_of(*SIGNATURE) if name not in NOT_OPTIONS]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train; print where the files are, and the score."""
+    import torch
+
+    from darknet_torch import distributed
+
+    if options.half:
+        raise UsageError("--half: --dtype says in what type a training computes")
+    take_weights(options, among="data", converted=False)
+    if len(options.data) != 1:
+        raise UsageError(f"must be one DATA, not {len(options.data)}: {' '.join(options.data)}")
+    settings = dict(_setting(each) for each in options.settings)
+    if options.device in ("auto", "cuda") and torch.cuda.is_available():
+        options.device = f"cuda:{distributed.local_rank()}"
+    torch.manual_seed(options.seed)  # of the values that training starts from
+    with distributed.process_group() as group:
+        network = _network(options)
+        result = _train(network, settings, options)
+        if group.rank == 0:
+            _show(result, options)
+    return 130 if result.stopped == "interrupt" else 0
+
+
+def _setting(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"--set {text}: must be KEY=VALUE, such as learning_rate=.002")
+    return key.strip(), value.strip()
+
+
+def _network(options: argparse.Namespace) -> "Network":
+    """Return the network with the values that training starts from."""
+    from darknet_torch.loading import build, load
+    from darknet_torch.network import as_network
+    from darknet_torch.network.device import as_device
+
+    if options.scratch:
+        if options.weights is not None:
+            raise UsageError(f"--scratch: starts from random values, not from {options.weights}")
+        check_cfg(options.cfg, None, options.data)
+        return build(options.cfg, **plan_options(options)).to(as_device(options.device))
+    doing("load")
+    if options.cutoff is None:
+        return load_network(options, options.device)
+    network = load(
+        options.cfg, options.weights, cutoff=options.cutoff, device=options.device,
+        **plan_options(options),
+    )  # fmt: skip
+    return as_network(network)
+
+
+def _train(
+    network: "Network", settings: dict[str, str], options: argparse.Namespace
+) -> "TrainingResult":
+    from darknet_torch.training.characters import train_characters
+    from darknet_torch.training.loop import train
+
+    values = given(options, _options())
+    callbacks = (_Display(),)
+    if network.plan.input.is_vector and network.stateful:
+        values = {name: values[name] for name in parameters_of(*CHARACTERS) if name in values}
+        return train_characters(
+            network, options.data[0], options=settings, callbacks=callbacks, **values
+        )
+    dataset = _dataset(options)
+    network = _fitted(network, dataset, options)
+    values["val"] = options.data[0] if options.val is None else options.val
+    return train(network, dataset, options=settings, callbacks=callbacks, **values)
+
+
+CHARACTERS = ("darknet_torch.training.characters", "train_characters")
+
+
+def _dataset(options: argparse.Namespace) -> "Dataset":
+    from darknet_torch import data
+    from darknet_torch.cli.progress import working_bar
+
+    doing("read the data set")
+    with working_bar() as progress:
+        return data.read(options.data[0], options.split, names=options.classes, progress=progress)
+
+
+def _fitted(network: "Network", dataset: "Dataset", options: argparse.Namespace) -> "Network":
+    """Return the network with the classes of the data set."""
+    from darknet_torch.training.starting import fit_classes, needs_other_classes
+
+    if not needs_other_classes(network, dataset.names):
+        if not network.names:
+            network.names = dataset.names
+        return network
+    inform(f"{len(dataset.names)} classes: {', '.join(dataset.names[:10])}")
+    fitted = fit_classes(network, dataset.names, len(dataset))
+    fitted.header = fitted.header._replace(seen=0)
+    return fitted
+
+
+def _show(result: "TrainingResult", options: argparse.Namespace) -> None:
+    if options.json:
+        print_json(result.to_dict())
+        return
+    print(result)
+
+
+class _Display(Callback):
+    """Shows the course of a training: a bar on a terminal, else a line every ten seconds."""
+
+    def __init__(self) -> None:
+        from tqdm import tqdm
+
+        hidden = is_quiet() or not sys.stderr.isatty()
+        self.bar = tqdm(unit="batch", disable=hidden, leave=False)
+        self.shown = time.monotonic()
+
+    def on_message(self, text: str) -> None:
+        """Print a message."""
+        inform(text)
+
+    def on_batch(self, report: BatchReport) -> None:
+        """Show the figures of a batch."""
+        parts = ", ".join(f"{name} {value:.3g}" for name, value in report.parts.items())
+        line = (
+            f"loss {report.loss:.4g}, average {report.average_loss:.4g} ({parts}),"
+            f" rate {report.learning_rate:.3g}, {report.size[0]} x {report.size[1]},"
+            f" {report.images_per_second:.1f} images/s"
+        )
+        self.bar.total, self.bar.desc = report.batches, line
+        self.bar.update(report.batch - self.bar.n)
+        if self.bar.disable and time.monotonic() - self.shown >= EVERY:
+            self.shown = time.monotonic()
+            left = timedelta(seconds=round(report.remaining))
+            inform(f"batch {report.batch} of {report.batches}: {line}, {left} left")
+
+    def on_score(self, report: ScoreReport) -> None:
+        """Print the figure of a measurement."""
+        best = ", the best so far" if report.score == report.best else f", best {report.best:.3f}"
+        inform(f"batch {report.batch}: {report.name} {report.score:.3f}{best}")
+
+    def on_end(self) -> None:
+        """Take the bar away."""
+        self.bar.close()

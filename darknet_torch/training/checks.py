@@ -1,0 +1,99 @@
+"""What is checked before the first step: the data set, its classes, the anchors."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from darknet_torch.data import NOTES, Dataset
+from darknet_torch.data.anchors import best_iou, box_sizes, cluster
+from darknet_torch.errors import DarknetError, DataError, UsageError
+from darknet_torch.network.plan import Plan
+
+__all__ = ["anchor_hint", "check_dataset", "problem_lines"]
+
+CLEARLY = 0.03
+"""How much better the mean IoU of other anchors must be for a hint."""
+STARTS = 5
+"""k-means++ starts of that comparison."""
+
+
+def check_dataset(dataset: Dataset, plan: Plan) -> None:
+    """Check that a network can be trained on a data set.
+
+    Raises:
+        DataError: no image can be read, or none has a label.
+        UsageError: a class that the network does not have.
+    """
+    where = dataset.source
+    if not dataset.samples:
+        first = next((f": {each}" for each in dataset.problems if each.kind not in NOTES), "")
+        raise DataError(f"{where}: no image that can be read{first}")
+    if plan.heads:
+        _check_boxes(dataset, plan)
+    elif all(sample.label is None for sample in dataset.samples):
+        raise DataError(
+            f"{where}: no image has a class; a classifier needs class folders, or a list with"
+            " names in its paths (format=paths)"
+        )
+    else:
+        count = plan[plan.final].shape.c
+        _check_range(dataset, {s.label for s in dataset.samples if s.label is not None}, count)
+
+
+def _check_boxes(dataset: Dataset, plan: Plan) -> None:
+    ids = np.concatenate([sample.ground_truth.class_id for sample in dataset.samples])
+    if not len(ids):
+        raise DataError(
+            f"{dataset.source}: no box in {len(dataset)} images; are the label files where they are"
+            " looked for? (`darknet-torch data check` lists all problems)"
+        )
+    _check_range(dataset, set(ids.tolist()), plan.classes)
+
+
+def _check_range(dataset: Dataset, ids: set[int], classes: int) -> None:
+    beyond = sorted(each for each in ids if each >= classes)
+    if beyond:
+        name = dataset.names[beyond[0]] if beyond[0] < len(dataset.names) else ""
+        raise UsageError(
+            f"{dataset.source}: class {beyond[0]} {name}".rstrip()
+            + f" occurs, but the network has {classes} classes; classes= (--classes) changes them"
+        )
+
+
+def problem_lines(dataset: Dataset) -> Iterator[str]:
+    """Yield what is to be said of a data set: how many images and objects, and all its problems."""
+    boxes = sum(len(sample.ground_truth) for sample in dataset.samples)
+    yield f"{dataset.source}: {len(dataset)} images, {boxes} boxes, {len(dataset.names)} classes"
+    if dataset.faults:
+        counts = ", ".join(f"{kind} {count}" for kind, count in dataset.counts.items())
+        yield f"{dataset.source}: {len(dataset.faults)} faults ({counts}); the first:"
+        yield f"{dataset.faults[0]}"
+
+
+def anchor_hint(dataset: Dataset, plan: Plan, seed: int = 0) -> str | None:
+    """Compare the anchors with the boxes of a data set.
+
+    Returns:
+        A line with the mean IoU of the boxes with the best anchor, and a hint where other anchors
+        fit clearly better; None if no head has anchors.
+    """
+    anchors: set[tuple[float, float]] = set()
+    image = (plan.input.h, plan.input.w)
+    for index, head in zip(plan.heads, plan.head_layers, strict=True):
+        shape = plan[index].input_shapes[0]
+        if not shape.is_vector:
+            anchors.update(head.anchor_sizes((shape.h, shape.w), image))
+    boxes = box_sizes(dataset, plan.input.w, plan.input.h, letterbox=plan.letterbox)
+    if not anchors or not len(boxes):
+        return None
+    now = float(best_iou(boxes, np.array(sorted(anchors)))[0].mean())
+    line = f"anchors: mean IoU {now:.2f} with the boxes of {dataset.source}"
+    try:
+        better = cluster(boxes, len(anchors), restarts=STARTS, seed=seed).mean_iou
+    except DarknetError:  # fewer different boxes than anchors
+        return line
+    if better < now + CLEARLY:
+        return line
+    command = f"darknet-torch anchors --clusters {len(anchors)}"
+    command += f" --width {plan.input.w} --height {plan.input.h}"
+    return f"{line}; {better:.2f} with those of `{command}`"

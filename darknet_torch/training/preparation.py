@@ -1,0 +1,288 @@
+"""Everything before the first step: data, checks, options, memory, and the state of before."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from itertools import chain
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from darknet_torch import data
+from darknet_torch.data import Dataset
+from darknet_torch.distributed import Ranks
+from darknet_torch.errors import DataError, UsageError
+from darknet_torch.layers.base import Layer
+from darknet_torch.layers.truth import LossContext, Truth
+from darknet_torch.network import Network
+from darknet_torch.network.editing import with_options
+from darknet_torch.network.plan import Plan
+from darknet_torch.parsing import parser
+from darknet_torch.training import run_files
+from darknet_torch.training.augment_options import AugmentOptions
+from darknet_torch.training.batches import batches
+from darknet_torch.training.checks import anchor_hint, check_dataset, problem_lines
+from darknet_torch.training.first_batch import draw_first_batch
+from darknet_torch.training.losses import LossInputs, total_loss
+from darknet_torch.training.memory import fitting_subdivisions
+from darknet_torch.training.metrics_log import MetricsLog
+from darknet_torch.training.multiscale import SizeSchedule
+from darknet_torch.training.options import TrainOptions, check_net
+from darknet_torch.training.precision import choose_dtype
+from darknet_torch.training.rank_statistics import RankStatistics
+from darknet_torch.training.run import Course, Run
+from darknet_torch.training.scoring import score_of
+from darknet_torch.training.solver import Solver
+from darknet_torch.training.step import Stepper, as_input
+
+__all__ = ["DataSource", "cfg_text", "open_folder", "prepare", "start_course"]
+
+DataSource = str | PathLike[str] | Dataset
+EPOCHS, FEWEST = 4, 100
+"""From one measurement to the next: times through the images, and at least so many batches."""
+MOST_WORKERS = 8
+LARGEST_BATCH = 16
+"""Images of one forward pass when the score is measured."""
+
+
+def prepare(
+    network: Network,
+    source: DataSource,
+    val: DataSource | None,
+    joint: DataSource | None,
+    cfg: Mapping[str, object],
+    options: TrainOptions,
+    ranks: Ranks,
+) -> Run:
+    """Check everything and return the training, ready for its next batch.
+
+    Nothing is written before all checks have passed. See `train` for the arguments.
+    """
+    network = with_options(network, cfg).to(network.device)
+    check_losses(network.plan)
+    check_net(network.plan.net, ranks.size)
+    train, validation, others = _datasets(source, val, joint, options)
+    check_dataset(train, network.plan)
+    network.names = network.names or train.names
+    run = _assembled(network, options, ranks, train, validation)
+    if run_files.resume(run):
+        run.tell(f"going on behind batch {run.course.batches} of {options.path}")
+    else:
+        start_course(run)
+        for line in problem_lines(train):
+            run.tell(line)
+        if network.plan.heads and (hint := anchor_hint(train, network.plan)):
+            run.tell(hint)
+    open_folder(run)
+    _open_batches(run, train, others)
+    return run
+
+
+# ---- checks and data
+
+
+def check_losses(plan: Plan) -> None:
+    """Check that there is something to train for.
+
+    Raises:
+        UsageError: a head has no loss, or no layer has one.
+    """
+    for index, head in zip(plan.heads, plan.head_layers, strict=True):
+        if type(head).loss is Layer.loss:
+            raise UsageError(f"layer {index} [{plan[index].name}]: has no loss to train with")
+    if all(type(node.layer).loss is Layer.loss for node in plan):
+        raise UsageError("no layer has a loss: a head, [softmax] or [cost] is needed to train")
+
+
+def _datasets(
+    source: DataSource, val: DataSource | None, joint: DataSource | None, options: TrainOptions
+) -> tuple[Dataset, Dataset | None, Dataset | None]:
+    train = _read(source, options.split)
+    validation = None
+    if val is not None:
+        validation = _read(val, options.val_split)
+    elif not isinstance(source, Dataset):
+        try:
+            validation = _read(source, options.val_split)
+        except DataError:  # it has no such split
+            validation = None
+    if validation is not None and val is None and _paths(validation) == _paths(train):
+        validation = None  # a list or a folder has one split only
+    return train, validation, None if joint is None else _read(joint, options.split)
+
+
+def _read(source: DataSource, split: str) -> Dataset:
+    return source if isinstance(source, Dataset) else data.read(source, split)
+
+
+def _paths(dataset: Dataset) -> list[str]:
+    return [str(sample.path) for sample in dataset.samples]
+
+
+# ---- what the loop needs
+
+
+def _assembled(
+    network: Network, options: TrainOptions, ranks: Ranks, train: Dataset, val: Dataset | None
+) -> Run:
+    device, net = network.device, network.plan.net
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    solver = Solver(network, freeze=options.freeze, seed=options.seed)
+    solver.begin()
+    dtype = choose_dtype(options.dtype, device)
+    module = LossInputs(network)
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+    shape = (net.batch, net.subdivisions)
+    stepper = Stepper(network.plan, module, device, dtype, *shape, ranks, scaler)
+    sizes = SizeSchedule(network.plan, options.seed)
+    before = RankStatistics(network, ranks, 1)
+    before.begin()
+    stepper.subdivisions = _subdivisions(stepper, module, sizes.largest, options)
+    before.restore()
+    if options.compile:
+        module.compile()
+    if ranks.size > 1:
+        stepper.module = DistributedDataParallel(
+            module, broadcast_buffers=False, find_unused_parameters=True
+        )
+    statistics = RankStatistics(network, ranks, stepper.mini_batches)
+    fingerprint = _fingerprint(network.plan, stepper, options, train)
+    every = options.eval_every or max(FEWEST, -(-EPOCHS * len(train) // net.batch))
+    return Run(
+        network=network,
+        solver=solver,
+        stepper=stepper,
+        statistics=statistics,
+        options=options,
+        ranks=ranks,
+        fingerprint=fingerprint,
+        eval_every=every,
+        last=net.max_batches,
+        score=None
+        if val is None
+        else partial(
+            score_of,
+            dataset=val,
+            points=options.points,
+            batch_size=min(stepper.mini_batch, LARGEST_BATCH),
+        ),
+        score_name="mAP@0.50" if network.plan.heads else "top 1",
+    )
+
+
+def _subdivisions(
+    stepper: Stepper, module: LossInputs, size: tuple[int, int], options: TrainOptions
+) -> int:
+    """Return the subdivisions that fit into memory with the largest size of input."""
+    plan, device = stepper.plan, stepper.device
+
+    def forward(images: int) -> Tensor:
+        x = as_input(torch.zeros(images, plan.input.c, *size), device)
+        values = torch.zeros(images, plan[plan.final].shape.size)
+        truth = replace(Truth.empty(images), values=values).to(device)
+        return total_loss(stepper.losses(x, truth, LossContext(size)))
+
+    return fitting_subdivisions(
+        stepper.batch,
+        stepper.subdivisions,
+        forward,
+        module,
+        ranks=stepper.ranks.size,
+        fewest=options.subdivisions == "auto",
+    )
+
+
+def _fingerprint(
+    plan: Plan, stepper: Stepper, options: TrainOptions, train: Dataset
+) -> dict[str, Any]:
+    """Return what must be the same for a training to go on."""
+    images = hashlib.sha256()
+    for sample in train.samples:
+        images.update(str(sample.path).encode())
+        images.update(sample.ground_truth.xyxy.tobytes())
+        images.update(sample.ground_truth.class_id.tobytes())
+    same = ("freeze", "batch_norm", "augment", "weighted", "seed")
+    return {
+        "cfg": cfg_text(plan),
+        "data": images.hexdigest()[:16],
+        "batch": stepper.images,
+        "subdivisions": stepper.subdivisions,
+        "dtype": str(stepper.dtype).removeprefix("torch."),
+        **{name: getattr(options, name) for name in same},
+    }
+
+
+def cfg_text(plan: Plan) -> str:
+    """Return the cfg without the option that may change while a training goes on."""
+    lines = parser.write(plan.sections).splitlines()
+    return "\n".join(line for line in lines if not line.startswith("max_batches"))
+
+
+def start_course(run: Run) -> None:
+    """Count from the images that the weights' header names, as Darknet does, or from none."""
+    header, batch = run.network.header, run.stepper.images
+    seen = 0 if run.options.clear else header.seen
+    if seen // batch >= run.last:
+        raise UsageError(
+            f"the weights have seen {seen} images, which are {seen // batch} batches;"
+            f" max_batches={run.last} are done; clear=True (--clear) counts from 0"
+        )
+    run.course = Course(batches=seen // batch, seen=seen)
+
+
+def open_folder(run: Run) -> None:
+    """Create the folder with the cfg and the names, and open the log."""
+    if not run.is_first:
+        return
+    options = run.options
+    try:
+        options.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{options.path}: cannot be made: {error.strerror}") from error
+    run.write_text(".cfg", run.network.plan.text)
+    run.write_text(".names", "".join(f"{name}\n" for name in run.network.names))
+    run.log = MetricsLog(options.path, run.course.batches, tensorboard=options.tensorboard)
+
+
+def _open_batches(run: Run, train: Dataset, joint: Dataset | None) -> None:
+    """Begin to read images, and draw those of the first batch."""
+    options, plan = run.options, run.network.plan
+    on_card = run.stepper.device.type == "cuda"
+    source = batches(
+        train,
+        plan,
+        AugmentOptions.of(plan, augment=options.augment, colour_later=on_card),
+        batch=run.stepper.images,
+        seed=options.seed,
+        start=run.course.batches,
+        workers=_workers(run) if options.workers is None else options.workers,
+        cache=options.cache,
+        cache_folder=options.path,
+        weighted=options.weighted,
+        joint=joint,
+        joint_share=options.joint_share,
+        rank=run.ranks.rank,
+        ranks=run.ranks.size,
+        size_of=SizeSchedule(plan, options.seed),
+    )
+    if run.course.stopped is not None:
+        return
+    first = next(source)
+    run.batches = chain([first], source)
+    if run.is_first and not run.course.batches:
+        draw_first_batch(first.on("cpu"), run.network, options.path / "batch-0.jpg")
+
+
+def _workers(run: Run) -> int:
+    """Return how many processes read images: few where they would take cores from the network."""
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    if run.stepper.device.type == "cpu":
+        return min(1, cores - 1)
+    return max(0, min(MOST_WORKERS, cores // run.ranks.size - 1))

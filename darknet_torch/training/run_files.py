@@ -1,0 +1,77 @@
+"""The files of a training: state, weights, chart; and how a training goes on from them."""
+
+import importlib.util
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from darknet_torch.errors import UsageError
+from darknet_torch.network import weights_file
+from darknet_torch.training import training_state
+from darknet_torch.training.metrics_log import draw_chart, read_rows
+from darknet_torch.training.run import Course, Run
+
+__all__ = ["resume", "save", "state_path", "write_weights"]
+
+
+def state_path(folder: Path) -> Path:
+    """Return the file that a training goes on from."""
+    return folder / "state.safetensors"
+
+
+def save(run: Run) -> None:
+    """Write the state, the last weights and the chart.
+
+    Raises:
+        DarknetError: a file cannot be written; those from before are whole.
+    """
+    if run.is_first:
+        solver = run.solver
+        training_state.save(
+            state_path(run.options.path),
+            run.network,
+            solver.optimizer,
+            solver.ema,
+            {"course": asdict(replace(run.course, elapsed=run.elapsed))},
+            fingerprint=run.fingerprint,
+        )
+        write_weights(run, "_last.weights")
+        _draw(run)
+    run.saved = time.monotonic()
+
+
+def write_weights(run: Run, ending: str) -> None:
+    """Write a weights file that Darknet reads, with the number of images seen in its header."""
+    if run.is_first:
+        network = run.solver.averaged()
+        network.header = run.network.header._replace(seen=run.course.seen)
+        weights_file.write(network, run.path(ending))
+
+
+def _draw(run: Run) -> None:
+    if importlib.util.find_spec("matplotlib") is not None:
+        rows = read_rows(run.options.path / "metrics.csv")
+        draw_chart(rows, run.options.path / "chart.png", run.score_name)
+
+
+def resume(run: Run) -> bool:
+    """Take over the state that a training of the same folder left, if there is one.
+
+    Raises:
+        UsageError: it is the state of another training.
+        WeightsError: the file is damaged.
+    """
+    path = state_path(run.options.path)
+    if run.options.fresh or not path.is_file():
+        return False
+    solver = run.solver
+    try:
+        extra = training_state.load(
+            path, run.network, solver.optimizer, solver.ema, fingerprint=run.fingerprint
+        )
+    except UsageError as error:
+        hint = "fresh=True (--fresh) starts anew, folder= (--folder) names another place"
+        raise UsageError(f"{error}; {hint}") from error
+    run.course = Course(**extra["course"])
+    run.course.stopped = run.why_to_stop()  # by the options of now
+    return True

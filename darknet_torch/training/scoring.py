@@ -1,0 +1,48 @@
+"""The score of a network in training: mAP of a detector, top-1 accuracy of a classifier."""
+
+import time
+
+from darknet_torch.data import Dataset
+from darknet_torch.evaluation.evaluator import evaluate
+from darknet_torch.evaluation.results import DetectionResult
+from darknet_torch.network import Network
+from darknet_torch.training.callbacks import ScoreReport
+from darknet_torch.training.run import Run
+from darknet_torch.training.run_files import write_weights
+
+__all__ = ["measure", "score_of"]
+
+
+def measure(run: Run) -> None:
+    """Compute the score, and keep the weights if they are the best so far.
+
+    The score is that of the averaged weights, where there is an average.
+    """
+    if run.score is None:
+        return
+    begun = time.monotonic()
+    score = run.score(run.solver.averaged())
+    course = run.course
+    course.measured, course.without_progress = score, course.without_progress + 1
+    if course.best is None or (score < course.best if run.lower_is_better else score > course.best):
+        course.best, course.best_batch, course.without_progress = score, course.batches, 0
+        write_weights(run, "_best.weights")
+    if run.log is not None:
+        run.log.add({"batch": course.batches, "seen": course.seen, "score": score})
+    run.call("on_score", ScoreReport(course.batches, run.score_name, score, course.best))
+    run.rate.pause(time.monotonic() - begun)
+
+
+def score_of(network: Network, dataset: Dataset, points: int, batch_size: int) -> float:
+    """Return Darknet's mAP at an IoU of .5, or the top-1 accuracy, in 0..1.
+
+    Args:
+        network: a detector or classifier.
+        dataset: the images that it is measured on.
+        points: how AP is computed, see `evaluate`.
+        batch_size: images of one forward pass.
+    """
+    result = evaluate(network, dataset, points=points, tops=(1,), batch_size=batch_size)
+    if isinstance(result, DetectionResult):
+        return float(result.darknet.average_precisions(result.points).mean())
+    return result.accuracy.top[1]

@@ -1,0 +1,165 @@
+"""The gradients of one batch: mini-batch after mini-batch through the network and its losses."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from darknet_torch.distributed import Ranks
+from darknet_torch.layers.truth import Loss, LossContext, Truth
+from darknet_torch.network.float32 import float32_products
+from darknet_torch.network.plan import Plan
+from darknet_torch.training.losses import losses_of, network_cost, total_loss
+from darknet_torch.training.precision import autocast
+
+__all__ = ["BatchLoss", "Stepper", "Steps", "as_input"]
+
+
+@dataclass(frozen=True)
+class BatchLoss:
+    """The loss of a batch.
+
+    Attributes:
+        cost: what Darknet prints: the mean over its layers with a cost, by image.
+        parts: name of a part -> its sum over the layers, by image.
+        layers: indices of the layers whose loss is not finite.
+    """
+
+    cost: float
+    parts: Mapping[str, float]
+    layers: tuple[int, ...] = ()
+
+
+def as_input(images: Tensor, device: torch.device) -> Tensor:
+    """Return images (B, C, H, W), uint8 or float32, as float32 in 0..1, channels last in memory."""
+    images = images.to(device, non_blocking=True)
+    if images.dtype == torch.uint8:
+        images = images.float().div_(255)
+    return images.contiguous(memory_format=torch.channels_last) if images.dim() == 4 else images
+
+
+class Steps(Protocol):
+    """What the loop needs of a stepper."""
+
+    device: torch.device
+    scaler: torch.amp.GradScaler
+
+    @property
+    def images(self) -> int:
+        """Images of a batch of all processes; of character models, streams of text."""
+
+    def gradients(self, images: Tensor, truth: Truth, seen: int, seed: int) -> BatchLoss:
+        """Add the gradients of a batch to the parameters; see `Stepper`."""
+
+
+@dataclass
+class Stepper:
+    """Computes the gradients of batches.
+
+    Args:
+        plan: of the network.
+        module: its LossInputs, maybe compiled, or inside DistributedDataParallel.
+        device: what computes.
+        dtype: type of the activations.
+        batch: images of a batch of all processes.
+        subdivisions: mini-batches of a batch of all processes.
+        ranks: the processes; each computes a run of mini-batches.
+        scaler: of float16 losses.
+    """
+
+    plan: Plan
+    module: Callable[[Tensor], dict[int, Tensor]]
+    device: torch.device
+    dtype: torch.dtype
+    batch: int
+    subdivisions: int
+    ranks: Ranks
+    scaler: torch.amp.GradScaler
+
+    @property
+    def images(self) -> int:
+        """Images of a batch of all processes."""
+        return self.batch
+
+    @property
+    def mini_batch(self) -> int:
+        """Images of one forward pass."""
+        return self.batch // self.subdivisions
+
+    @property
+    def mini_batches(self) -> int:
+        """Forward passes of this process for a batch."""
+        return self.subdivisions // self.ranks.size
+
+    def gradients(self, images: Tensor, truth: Truth, seen: int, seed: int) -> BatchLoss:
+        """Add the gradients of this process's part of a batch to the parameters.
+
+        Args:
+            images: (batch / ranks, C, H, W), uint8 or float32.
+            truth: of those images.
+            seen: images of all batches before.
+            seed: of the random numbers in layers, such as [dropout]; another for each batch.
+        """
+        sums: dict[str, Tensor] = {}
+        costs, broken = list[Tensor](), list[dict[int, Tensor]]()
+        for number in range(self.mini_batches):
+            part = slice(number * self.mini_batch, (number + 1) * self.mini_batch)
+            losses = self._one(images[part], truth[part], seen, seed, number)
+            for loss in losses.values():
+                for name, value in loss.parts.items():
+                    sums[name] = sums.get(name, 0) + value.detach()
+            costs.append(network_cost(losses))
+            broken.append({index: loss.total.detach() for index, loss in losses.items()})
+        return self._joined(sums, costs, broken)
+
+    def _one(
+        self, images: Tensor, truth: Truth, seen: int, seed: int, number: int
+    ) -> dict[int, Loss]:
+        """Compute one mini-batch, forward and backward."""
+        place = self.ranks.rank * self.mini_batches + number  # in the batch of all processes
+        torch.manual_seed(hash((seed, place)) % 2**63)
+        x, truth = as_input(images, self.device), truth.to(self.device)
+        shape = (x.shape[2], x.shape[3]) if x.dim() == 4 else (0, 0)
+        context = LossContext(shape, seen + (place + 1) * self.mini_batch)
+        with float32_products(self.device), self._without_sync(number):
+            losses = self.losses(x, truth, context)
+            # DistributedDataParallel takes the mean over the processes
+            scaled = total_loss(losses) * (self.ranks.size / self.batch)
+            self.scaler.scale(scaled).backward()
+        return losses
+
+    def losses(self, x: Tensor, truth: Truth, context: LossContext) -> dict[int, Loss]:
+        """Return the losses of images as `as_input` gives them; the losses are in float32."""
+        with autocast(self.device, self.dtype):
+            outputs = self.module(x)
+        return losses_of(self.plan, outputs, truth, context)
+
+    def _without_sync(self, number: int) -> AbstractContextManager[object]:
+        """Let the processes exchange gradients with the last mini-batch only."""
+        if isinstance(self.module, DistributedDataParallel) and number < self.mini_batches - 1:
+            return self.module.no_sync()
+        return nullcontext()
+
+    def _joined(
+        self, sums: dict[str, Tensor], costs: list[Tensor], totals: list[dict[int, Tensor]]
+    ) -> BatchLoss:
+        """Return the figures of all processes as plain numbers, in one exchange."""
+        indices = list(totals[0])
+        bad = [torch.stack([~each[i].isfinite() for each in totals]).any() for i in indices]
+        values = torch.stack(
+            [
+                *(each.double() for each in (*sums.values(), torch.stack(costs).sum())),
+                *(b.double() for b in bad),
+            ]
+        )
+        if self.ranks.size > 1:
+            dist.all_reduce(values)
+        numbers = values.tolist()
+        parts = {n: v / self.batch for n, v in zip(sums, numbers, strict=False)}
+        layers = [i for i, v in zip(indices, numbers[len(sums) + 1 :], strict=True) if v]
+        return BatchLoss(numbers[len(sums)] / self.batch, parts, tuple(layers))
