@@ -435,8 +435,8 @@ STANDS_FOR = {
         for path in sorted((PACKAGE / "layers").glob("[!_]*.py"))
         if path.stem not in ("dropout", "registry", "truth", "word_tree")
     ),
-    "training/test_loop": "cli.train training.callbacks training.checks training.first_batch"
-    " training.interrupt training.memory training.metrics_log training.options training.precision"
+    "training/test_loop": "cli.train training.callbacks training.first_batch"
+    " training.interrupt training.metrics_log training.options training.precision"
     " training.preparation training.rank_statistics training.run training.run_files"
     " training.scoring training.starting training.step",
     "test_docs": "version",

@@ -219,7 +219,8 @@ def _loop(run: Run, interrupt: Interrupt) -> str:
         course.seen += run.stepper.images
         if _is_finite(run, loss, batch):
             run.statistics.join()
-            rate = run.solver.step(run.schedule_position(), run.stepper.scaler)
+            run.solver.rate_factor = course.rate_factor
+            rate = run.solver.step(_position(run), run.stepper.scaler)
             run.report(loss, rate, (batch.images.shape[-1], batch.images.shape[-2]))
         course.stopped = _why_to_stop(run)
         if course.stopped or course.batches % run.eval_every == 0:
@@ -279,6 +280,16 @@ def _gradients_are_finite(run: Run) -> bool:
 def _why_to_stop(run: Run) -> str | None:
     reason = run.why_to_stop()
     return "hours" if _agree(run, reason == "hours") else reason  # clocks differ
+
+
+def _position(run: Run) -> int:
+    """Return the position in the schedule, the same in all processes, whose clocks differ."""
+    position = run.schedule_position()
+    if run.ranks.size > 1:
+        shared = torch.tensor(position, device=run.stepper.device)
+        dist.broadcast(shared, 0)
+        position = int(shared)
+    return position
 
 
 def _is_time_to_save(run: Run) -> bool:

@@ -135,6 +135,13 @@ class Run:
         """Seconds of training so far."""
         return self.course.elapsed + time.monotonic() - self.started
 
+    def _last_batch(self) -> int:
+        """Return the number of the last batch; with `hours` an estimate."""
+        hours = self.options.hours
+        if hours is None:
+            return self.last
+        return max(self.course.batches, round(self.course.batches * 3600 * hours / self.elapsed))
+
     def schedule_position(self) -> int:
         """Return the number of this batch in the schedule: with `hours`, by the time that is over.
 
@@ -172,7 +179,7 @@ class Run:
 
     def report(self, loss: BatchLoss, rate: float, size: tuple[int, int]) -> None:
         """Log the figures of a batch."""
-        course, last = self.course, self.last
+        course, last = self.course, self._last_batch()
         before = loss.cost if course.average_loss is None else course.average_loss
         course.average_loss = SMOOTHING * before + (1 - SMOOTHING) * loss.cost
         self.rate.add(self.stepper.images)

@@ -44,6 +44,7 @@ class Solver:
     Attributes:
         optimizer: torch.optim.SGD or Adam.
         ema: the averaged network; None without. Until batch `ema_from` it is no average.
+        rate_factor: of all learning rates; 1 unless it is changed.
         ema_from: number of the batch that the average starts with: half of max_batches.
 
     Raises:
@@ -65,6 +66,7 @@ class Solver:
         self.batch = batch_size(self.net) if batch is None else batch
         if self.batch < 1:
             raise UsageError(f"batch={self.batch}: must be at least 1")
+        self.rate_factor = 1.0
         self._dialect = network.plan.context.dialect
         if self.net.policy in self._dialect.lacks_policies:
             warn(
@@ -118,7 +120,7 @@ class Solver:
         Returns:
             The learning rate.
         """
-        value = rate(self.net, self._dialect, batch_number, seed=self.seed)
+        value = rate(self.net, self._dialect, batch_number, seed=self.seed) * self.rate_factor
         for group in self.optimizer.param_groups:
             group["lr"] = value * group["rate_factor"]
         self._choose_gradients(batch_number)

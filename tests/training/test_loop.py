@@ -159,6 +159,7 @@ def test_a_loss_that_is_not_finite(network: Network, data: Path, tmp_path: Path)
     result = quick(network, data, tmp_path / "lower", on_nan="lower", callbacks=[watcher], **broken)
     assert result.batches == 8
     assert any("learning rate x 0.5 from now on; skipped" in text for text in watcher.messages)
+    assert min(report.learning_rate for report in watcher.batches) <= 5e5
 
 
 def test_patience_and_hours_end_a_training(
@@ -241,3 +242,8 @@ def test_bad_input_is_one_line_and_nothing_is_written(
     assert re.search(message, str(caught.value)), str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_tensorboard(network: Network, data: Path, tmp_path: Path) -> None:
+    quick(network, data, tmp_path / "run", max_batches=1, tensorboard=True)
+    assert list((tmp_path / "run" / "tensorboard").glob("events*"))

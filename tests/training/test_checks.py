@@ -1,0 +1,51 @@
+"""The anchors beside the data, and what is said of a data set before it is trained with."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shapes
+
+import darknet_torch as dt
+from darknet_torch.data import Dataset, GroundTruth, Problem, Sample, read
+from darknet_torch.training.checks import anchor_hint, problem_lines
+
+
+def dataset(sides: list[int]) -> Dataset:
+    boxes = [np.array([[0, 0, side, side]]) for side in sides]
+    truths = [GroundTruth(xyxy=box, class_id=[0]) for box in boxes]
+    samples = [Sample(Path(f"{i}.png"), 64, 64, truth, i) for i, truth in enumerate(truths)]
+    return Dataset(("a",), tuple(samples), source="here")
+
+
+def test_anchors_that_fit_get_no_hint() -> None:
+    network = dt.build(shapes.DETECTOR)  # 32 x 32 with anchors of 8 and 16 pixels
+    assert anchor_hint(dataset([16, 32]), network.plan) == (
+        "anchors: mean IoU 1.00 with the boxes of here"
+    )
+
+
+def test_anchors_that_do_not_fit_get_one() -> None:
+    hint = anchor_hint(dataset([50, 60]), dt.build(shapes.DETECTOR).plan)
+    assert hint is not None
+    assert hint.endswith("`darknet-torch anchors --clusters 2 --width 32 --height 32`")
+
+
+@pytest.mark.parametrize("name", ["yolov2-tiny-voc", "yolov3-tiny"])
+def test_anchors_of_all_heads_are_in_pixels(name: str) -> None:
+    plan = dt.plan(name)
+    shape = plan[plan.heads[0]].input_shapes[0]
+    sizes = plan.head_layers[0].anchor_sizes((shape.h, shape.w), (plan.input.h, plan.input.w))
+    assert len(sizes) == {"yolov2-tiny-voc": 5, "yolov3-tiny": 6}[name]
+    assert 8 < min(min(size) for size in sizes) < max(max(size) for size in sizes) <= 600
+
+
+def test_a_network_without_anchors_has_no_hint() -> None:
+    assert anchor_hint(dataset([5]), dt.plan("yolov1-tiny")) is None
+
+
+def test_faults_are_counted(tmp_path: Path) -> None:
+    data = read(shapes.draw_detection_set(tmp_path), "train")
+    assert len(list(problem_lines(data))) == 1
+    broken = Dataset(data.names, data.samples, (Problem("zero area", "a.txt:1", "no area"),))
+    assert "1 faults (zero area 1)" in list(problem_lines(broken))[1]

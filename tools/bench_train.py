@@ -1,0 +1,140 @@
+"""Training: the loop with reading and augmenting, beside bare forward, backward and SGD."""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from bench_fresh import fresh
+
+__all__ = ["bench_train"]
+
+C_RATES = {"yolov4-tiny": 1.5, "blocks": 6.05}
+"""Images per second of AlexeyAB's program on two cores, as measured for the project's plan."""
+BATCHES = 6
+"""Batches that count, behind one that does not."""
+
+BLOCK = """[convolutional]
+batch_normalize=1
+filters={}
+size=3
+pad=1
+activation=leaky
+[maxpool]
+size=2
+stride=2
+"""
+BLOCKS = (
+    "[net]\nwidth=320\nheight=320\nchannels=3\nbatch=32\nsubdivisions=4\nmax_batches=9\n"
+    "learning_rate=0.0001\nhue=.1\nsaturation=1.5\nexposure=1.5\n"
+    + "".join(BLOCK.format(filters) for filters in (16, 32, 64, 128, 256))
+    + "[convolutional]\nfilters=40\nsize=1\nactivation=linear\n"
+    "[region]\nclasses=3\nnum=5\nanchors=1,1,2,2,3,3,4,4,5,5\nsoftmax=1\nbias_match=1\n"
+)
+"""A small network of YOLOv2's kind."""
+
+MEMORY = """
+import json, sys
+import torch, darknet_torch as dt
+from darknet_torch.network.editing import with_classes
+from darknet_torch.training.loop import train
+folder, data = sys.argv[1:]
+def peak():
+    line = next(l for l in open("/proc/self/status") if l.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+network = with_classes(dt.build("yolov4-tiny"), 3)
+train(network, data, folder=folder, batch=64, subdivisions=8, max_batches=2, workers=0)
+print(json.dumps({"memory": peak()}))
+"""
+
+
+def bench_train(_: argparse.Namespace) -> None:
+    """Images per second of the loop and of bare passes, in turns; memory of a large batch."""
+    from shapes import draw_detection_set
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data = draw_detection_set(folder / "data", images=64, side=480)
+        for network in ("yolov4-tiny", "blocks"):
+            _compare(network, data, folder / network)
+        used = fresh(MEMORY, str(folder / "memory"), str(data))["memory"]
+    print(f"memory of yolov4-tiny 416, batch 64 in 8 parts: {used / 1e9:.2f} GB (bound 3)")
+
+
+def _compare(name: str, data: Path, folder: Path) -> None:
+    from darknet_torch.data import read
+    from darknet_torch.training.callbacks import BatchReport, Callback
+    from darknet_torch.training.loop import train
+
+    network = _network(name)
+    bare = _Bare(_network(name))
+
+    class Turns(Callback):
+        """After each batch of the loop the same work without it."""
+
+        def __init__(self) -> None:
+            self.loop, self.bare, self.begun = list[float](), list[float](), 0.0
+
+        def on_batch(self, report: BatchReport) -> None:
+            self.loop.append(time.perf_counter() - self.begun)
+            begun = time.perf_counter()
+            for _ in range(4):
+                bare.step()
+            self.bare.append(time.perf_counter() - begun)
+            self.begun = time.perf_counter()
+
+    turns = Turns()
+    turns.begun = time.perf_counter()
+    train(
+        network,
+        read(data, "train"),
+        folder=folder,
+        batch=32,
+        subdivisions=4,
+        max_batches=BATCHES + 2,
+        cache="ram",
+        workers=0,
+        callbacks=[turns],
+    )
+    loop, plain = (32 / statistics.median(each[2:]) for each in (turns.loop, turns.bare))
+    print(
+        f"train {name}, batch 32 in 4 parts: {loop:.2f} images/s = {loop / plain:.2f} x bare"
+        f" forward + backward + SGD, {plain:.2f} (bound .9); {loop / C_RATES[name]:.1f} x"
+        " AlexeyAB's C as measured elsewhere"
+    )
+
+
+def _network(name: str) -> Any:
+    import darknet_torch as dt
+    from darknet_torch.network.editing import with_classes
+
+    return dt.build(BLOCKS) if name == "blocks" else with_classes(dt.build(name), 3)
+
+
+class _Bare:
+    """Forward, backward and SGD in torch alone, on images that are there: what the loop adds to."""
+
+    def __init__(self, network: Any) -> None:
+        import torch
+
+        from darknet_torch.training.precision import autocast, choose_dtype
+
+        self.torch, self.autocast = torch, autocast
+        self.network = network.to(memory_format=torch.channels_last).train().requires_grad_(True)
+        self.dtype = choose_dtype("auto", network.device)
+        self.optimizer = torch.optim.SGD(
+            self.network.parameters(), lr=1e-6, momentum=0.9, weight_decay=5e-4, fused=True
+        )
+        width, height = network.input_size
+        x = torch.rand(8, 3, height, width)
+        self.x = x.contiguous(memory_format=torch.channels_last)
+
+    def step(self) -> None:
+        """Train with one mini-batch of 8."""
+        with self.autocast(self.network.device, self.dtype):
+            outputs = self.network(self.x)
+        sum(each.float().square().mean() for each in outputs).backward()  # type: ignore[union-attr]
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
