@@ -135,6 +135,6 @@ class _Bare:
         """Train with one mini-batch of 8."""
         with self.autocast(self.network.device, self.dtype):
             outputs = self.network(self.x)
-        sum(each.float().square().mean() for each in outputs).backward()  # type: ignore[union-attr]
+        sum(each.float().square().mean() for each in outputs).backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

@@ -17,25 +17,21 @@ import torch
 import torch.distributed as dist
 
 from darknet_torch.distributed import process_group
-from darknet_torch.errors import TrainingError
 from darknet_torch.network import Network, Runnable, as_network
 from darknet_torch.training import scoring
 from darknet_torch.training.batch_norm import darknet_batch_norm
-from darknet_torch.training.batches import Batch
 from darknet_torch.training.callbacks import Callback
+from darknet_torch.training.finite import may_update
 from darknet_torch.training.interrupt import Interrupt, stops_between_batches
 from darknet_torch.training.options import TrainOptions, overridden
 from darknet_torch.training.preparation import DataSource, prepare
 from darknet_torch.training.run import Run
 from darknet_torch.training.run_files import save, write_weights
-from darknet_torch.training.step import BatchLoss
 
 __all__ = ["TrainingResult", "own_random_numbers", "run_to_the_end", "train"]
 
 SAVE_SECONDS = 300
 """The state is written at least so often."""
-MOST_SKIPPED = 20
-"""Batches in a row without a finite loss after which even `on_nan="skip"` stops."""
 
 
 @dataclass(frozen=True)
@@ -217,7 +213,7 @@ def _loop(run: Run, interrupt: Interrupt) -> str:
         loss = run.stepper.gradients(batch.images, batch.truth, course.seen, _seed(run))
         course.batches += 1
         course.seen += run.stepper.images
-        if _is_finite(run, loss, batch):
+        if may_update(run, loss, batch):
             run.statistics.join()
             run.solver.rate_factor = course.rate_factor
             rate = run.solver.step(_position(run), run.stepper.scaler)
@@ -239,42 +235,6 @@ def _loop(run: Run, interrupt: Interrupt) -> str:
 def _seed(run: Run) -> int:
     """Return the seed of the random numbers in the layers for this batch."""
     return hash((run.options.seed, run.course.batches))
-
-
-def _is_finite(run: Run, loss: BatchLoss, batch: Batch) -> bool:
-    """Return whether the batch may change the weights; if not, do what `on_nan` says.
-
-    Raises:
-        TrainingError: the loss is not finite, and that is to stop the training.
-    """
-    if not loss.layers and (run.stepper.scaler.is_enabled() or _gradients_are_finite(run)):
-        run.course.skipped = 0
-        return True
-    run.statistics.restore()
-    run.course.skipped += 1
-    where = ", ".join(f"layer {i} [{run.network.plan[i].name}]" for i in loss.layers)
-    images = ", ".join(str(path) for path in batch.paths[:8])
-    what = f"loss of {where}" if where else "gradient"
-    text = f"batch {run.course.batches}: the {what} is not finite; images: {images}"
-    if run.options.on_nan == "stop" or run.course.skipped > MOST_SKIPPED:
-        run.course.batches -= 1
-        run.course.seen -= run.stepper.images
-        save(run)
-        raise TrainingError(
-            f"{text}; a lower learning_rate, or on_nan= (--on-nan) skip or lower, may help;"
-            f" the state before is in {run.options.path}"
-        )
-    if run.options.on_nan == "lower":
-        run.course.rate_factor /= 2
-        text += f"; learning rate x {run.course.rate_factor:g} from now on"
-    run.tell(f"{text}; skipped")
-    run.solver.optimizer.zero_grad(set_to_none=True)
-    return False
-
-
-def _gradients_are_finite(run: Run) -> bool:
-    gradients = [each.grad for each in run.network.parameters() if each.grad is not None]
-    return bool(torch.nn.utils.get_total_norm(gradients).isfinite())
 
 
 def _why_to_stop(run: Run) -> str | None:
