@@ -8,8 +8,10 @@ from PIL import Image
 from darknet_torch.errors import ImageError, UsageError
 from darknet_torch.safety.process_setting import ProcessSetting
 
-__all__ = ["check_pixels", "pillow_takes", "pixel_limit", "too_many"]
+__all__ = ["check_bytes", "check_pixels", "pillow_takes", "pixel_limit", "too_many"]
 
+BYTES = 4
+"""Bytes of a pixel up to which the limit of pixels is that of memory, too: RGBA, or one float."""
 VARIABLE = "DARKNET_TORCH_MAX_PIXELS"
 """Of the environment: the largest number of pixels of an image file."""
 
@@ -44,8 +46,22 @@ def check_pixels(width: int, height: int, limit: int) -> None:
         raise ImageError(too_many(f"{width}x{height} pixels", limit))
 
 
+def check_bytes(width: int, height: int, pixel: int, limit: int) -> None:
+    """Raise ImageError for more decoded bytes than those of `limit` pixels of four bytes each.
+
+    Args:
+        width: in pixels.
+        height: in pixels.
+        pixel: bytes of one pixel, in all channels.
+        limit: of pixels; 0 is no limit.
+    """
+    size, most = width * height * pixel, limit * BYTES
+    if limit and size > most:
+        raise ImageError(too_many(f"{width}x{height} pixels of {pixel} bytes", limit))
+
+
 def too_many(what: str, limit: int) -> str:
-    """Return the message that an image has more pixels than the limit, and how to raise that."""
+    """Return the message that an image is larger than the limit, and how to raise that."""
     how = f"--max-pixels, max_pixels= or the variable {VARIABLE} sets the limit"
     return f"{what} are more than {limit}; {how}"
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from darknet_torch.errors import ImageError
 from darknet_torch.extras import require
-from darknet_torch.images.limits import check_pixels
+from darknet_torch.images.limits import check_bytes, check_pixels
 
 __all__ = ["NPY", "TIFF", "FileOrPath", "npy_size", "read_npy", "read_tiff", "tiff_size"]
 
@@ -64,7 +64,7 @@ def _npy_header(file: BinaryIO, limit: int) -> tuple[tuple[int, ...], bool, np.d
     if len(shape) not in (2, 3) or min(shape) < 1 or dtype.kind not in "uf":
         what = f"an array {list(shape)} of {dtype}"
         raise ImageError(f"{what}; (H, W, C) of uint8 or float expected")
-    _check(shape[1], shape[0], math.prod(shape[2:]), limit)
+    _check(shape[1], shape[0], math.prod(shape[2:]), dtype, limit)
     return shape, fortran_order, dtype
 
 
@@ -104,11 +104,12 @@ def _tiff_sides(images: Any, limit: int) -> tuple[int, int]:
     others = [axis for axis in images.axes if axis not in "YX"]
     if not {"Y", "X"} <= sides.keys() or len(others) > 1:
         raise ImageError(f"a TIFF of {images.axes} {list(images.shape)}; no single image")
-    _check(sides["X"], sides["Y"], sides.get("".join(others), 1), limit)
+    _check(sides["X"], sides["Y"], sides.get("".join(others), 1), images.dtype, limit)
     return sides["X"], sides["Y"]
 
 
-def _check(width: int, height: int, channels: int, limit: int) -> None:
+def _check(width: int, height: int, channels: int, dtype: np.dtype[Any], limit: int) -> None:
     check_pixels(width, height, limit)
+    check_bytes(width, height, channels * dtype.itemsize, limit)
     if channels > MOST_CHANNELS:
         raise ImageError(f"{channels} channels; at most {MOST_CHANNELS} are read")

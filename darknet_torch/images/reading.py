@@ -4,6 +4,7 @@ image = read("dog.jpg")                            # uint8 (3, 576, 768)
 """
 
 import os
+from collections.abc import Callable
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -26,6 +27,9 @@ from darknet_torch.images.size import (
 )
 
 __all__ = ["ImageSource", "read"]
+
+STRIP = 1 << 20
+"""Pixels that Pillow hands over at a time."""
 
 ImageSource = (
     str
@@ -89,9 +93,9 @@ def _from_file(source: Any, name: str, channels: int | None, limit: int) -> torc
         raise UsageError(f"an image is a path, bytes, file, PIL image, array or tensor, not {name}")
     try:
         if isinstance(source, Image.Image):
-            return _from_array(_pixels(source, channels), name)
+            return _from_array(_pixels(source, channels), name, own=True)
         file = BytesIO(source) if isinstance(source, bytes | bytearray) else source
-        return _from_array(_decoded(file, channels, limit), name)
+        return _from_array(_decoded(file, channels, limit), name, own=True)
     except Exception as error:  # a damaged file makes a decoder raise nearly anything
         raise ImageError(f"{name}: {reason(error)}") from error
 
@@ -117,24 +121,57 @@ def _pixels(image: Image.Image, channels: int | None) -> npt.NDArray[Any]:
     image.load()  # first, because of TIFF: Pillow turns it while loading
     image = upright(image)
     if image.mode.startswith(("I", "F")):
-        return _upper_bits(np.asarray(image))
+        is_fraction = image.mode == "F" and _largest(image) <= 1
+        is_wide = image.mode.startswith("I;16") or _largest(image) > 255
+        return _in_strips(image, lambda part: _upper_bits(part, is_fraction, is_wide))
     if image.mode == "P":  # straight to RGB, Pillow warns about the transparency it drops
         image = image.convert("RGBA")
     wanted = image.mode == "RGB" or (channels not in (1, 3) and len(image.getbands()) == channels)
-    return np.asarray(image if wanted else image.convert("RGB"))
+    return _in_strips(image if wanted else image.convert("RGB"), lambda part: part)
 
 
-def _upper_bits(grey: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Any grey values -> uint8. Integers above 255 are 16-bit values, floats up to 1 fractions."""
+def _in_strips(
+    image: Image.Image, convert: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+) -> npt.NDArray[Any]:
+    """Return the array of an image, made strip by strip: Pillow copies all that it hands over."""
+    rows = max(1, STRIP // max(1, image.width))
+    out = None
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        part = convert(np.asarray(strip))
+        if out is None:
+            out = np.empty((image.height, *part.shape[1:]), part.dtype)
+        out[top : top + len(part)] = part
+    return np.asarray(image) if out is None else out
+
+
+def _largest(image: Image.Image) -> float:
+    """Return the largest value of a grey image that is not infinite."""
+    return max(
+        float(np.nan_to_num(np.asarray(image.crop((0, y, image.width, y + 1)))).max(initial=0))
+        for y in range(image.height)
+    )
+
+
+def _upper_bits(
+    grey: npt.NDArray[Any], is_fraction: bool | None = None, is_wide: bool | None = None
+) -> npt.NDArray[Any]:
+    """Any grey values -> uint8. Integers above 255 are 16-bit values, floats up to 1 fractions.
+
+    is_fraction, is_wide: whether they are, where that is known of more values than these.
+    """
     if grey.dtype.kind == "f":
         grey = np.nan_to_num(grey)
-        grey = grey * 255 if grey.max(initial=0) <= 1 else grey
-    elif grey.dtype.itemsize == 2 or grey.max(initial=0) > 255:
-        grey = grey >> 8
+        fraction = grey.max(initial=0) <= 1 if is_fraction is None else is_fraction
+        grey = grey * 255 if fraction else grey
+    else:
+        wide = grey.max(initial=0) > 255 if is_wide is None else is_wide
+        grey = grey >> 8 if wide or grey.dtype.itemsize == 2 else grey
     return grey.clip(0, 255).astype(np.uint8)
 
 
-def _from_array(array: npt.NDArray[Any], name: str) -> torch.Tensor:
+def _from_array(array: npt.NDArray[Any], name: str, *, own: bool = False) -> torch.Tensor:
+    """Return the tensor of an array; `own`: nobody else has it."""
     if array.ndim == 2:
         array = array[:, :, None]
     if array.dtype.kind == "u" and array.dtype.itemsize == 2:
@@ -143,7 +180,8 @@ def _from_array(array: npt.NDArray[Any], name: str) -> torch.Tensor:
     if array.ndim == 3 and array.dtype.kind == "f":
         return torch.from_numpy(array.astype(np.float32, order="C")).permute(2, 0, 1)
     if array.ndim == 3 and array.dtype == np.uint8:
-        return torch.from_numpy(array.copy()).permute(2, 0, 1)
+        mine = own and array.flags.writeable and array.flags.c_contiguous
+        return torch.from_numpy(array if mine else array.copy()).permute(2, 0, 1)
     what = f"an array {list(array.shape)} of {array.dtype}"
     raise ImageError(f"{name}: {what}; (H, W, C) of uint8 or float expected")
 

@@ -68,7 +68,8 @@ def header(descr: str, shape: str) -> bytes:
     ("content", "message"),
     [
         (header("|u1", "(9, 9, 3)") + bytes(242), "shorter than its header says"),
-        (header("|u1", "(9000, 9000, 1000)"), "shorter than its header says"),
+        (header("|u1", "(9000, 9000, 1000)"), "9000x9000 pixels of 1000 bytes are more than"),
+        (header("|u1", "(9000, 9000, 4)"), "shorter than its header says"),
         (header("|u1", "(1, 1, 10**15)"), "a.npy: "),
         (header("|u1", "(1, 1, 1000000)"), "1000000 channels; at most 1024"),
         (header("|u1", "(90000, 90000)"), "90000x90000 pixels are more than"),
