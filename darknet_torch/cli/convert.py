@@ -7,10 +7,11 @@ examples: darknet-torch convert yolov4-tiny -o yolov4-tiny.onnx
 
 import argparse
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from darknet_torch.cli.arguments import add_cfg, add_weights, load_network
-from darknet_torch.cli.output import note
+from darknet_torch.cli.output import inform, note
 from darknet_torch.cli.parameters import Parameter, add_parameters, given, parameters_of
 from darknet_torch.cli.progress import doing
 from darknet_torch.errors import UsageError
@@ -53,8 +54,22 @@ def run(options: argparse.Namespace) -> int:
     doing(f"convert to {options.out}")
     write_as(network, options.out, options.to, given(options, options_of_formats()))
     print(f"wrote {printable(options.out)}")
+    _say_who_cannot_run(options.out)
     changed = options.cutoff is not None or options.classes is not None
     return 0 if options.no_verify or changed else _verified(network, options.out)
+
+
+def _say_who_cannot_run(path: str) -> None:
+    """Print a line where an engine that takes such files does not come back from this one."""
+    from darknet_torch.inference.engines import lacks_loop
+    from darknet_torch.inference.metadata import read_origin
+
+    kind = read_origin(Path(path)).nms_kind if path.lower().endswith(".onnx") else None
+    if lacks_loop("opencv", kind):
+        inform(
+            f"OpenCV does not come back from the loop of nms_kind={kind} in this file; for it,"
+            " --contents boxes or --nms-kind default"
+        )
 
 
 def _verified(network: Any, path: str) -> int:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from darknet_torch.errors import UsageError
 from darknet_torch.inference.converted_outputs import check_outputs
-from darknet_torch.inference.engines import first_line, start
+from darknet_torch.inference.engines import first_line, lacks_loop, start
 from darknet_torch.network import Contents
 from darknet_torch.network.float32 import float32_products
 from darknet_torch.network.origin import Origin
@@ -156,7 +156,7 @@ class Converted(nn.Module):
 
     def _must_suit_engine(self) -> None:
         kind = self.origin.nms_kind
-        if self.engine == "opencv" and kind not in (None, "default"):
+        if lacks_loop(self.engine, kind):
             raise UsageError(
                 f"{self.path}: OpenCV does not come back from the loop of nms_kind={kind};"
                 f" export contents=boxes, or nms_kind=standard"

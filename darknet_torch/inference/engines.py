@@ -24,6 +24,7 @@ __all__ = [
     "installed",
     "is_converted",
     "is_package",
+    "lacks_loop",
     "load_package",
     "read_exported",
     "read_openvino",
@@ -53,6 +54,11 @@ class Engine(NamedTuple):
 def is_converted(path: str | Path) -> bool:
     """Return whether a path's ending is that of a file for an engine."""
     return str(path).lower().endswith(ENDINGS)
+
+
+def lacks_loop(engine: str, nms_kind: str | None) -> bool:
+    """Return whether an engine cannot run the loop that a kind of NMS is in a file."""
+    return engine == "opencv" and nms_kind not in (None, "default")
 
 
 def installed(engine: str) -> bool:

@@ -63,6 +63,15 @@ def test_convert_takes_a_word_for_suppression(capsys: pytest.CaptureFixture[str]
     assert "--nms: soft: must be a number or standard" in capsys.readouterr().err
 
 
+def test_convert_says_what_opencv_does_not_come_back_from(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["convert", "net.cfg", "net.weights", "-o", "net.onnx", "--contents", "detections"]
+    for kind, said in (("diounms", True), ("default", False)):
+        assert main([*words, "--nms-kind", kind, "--no-verify"]) == 0
+        assert ("OpenCV does not come back from the loop" in capsys.readouterr().err) == said
+
+
 def test_convert_says_when_it_does_not_verify(capsys: pytest.CaptureFixture[str]) -> None:
     convert = ["convert", "net.cfg", "net.weights", "-o"]
     assert main([*convert, "net.onnx", "--no-verify", "--contents", "boxes"]) == 0
