@@ -435,10 +435,10 @@ STANDS_FOR = {
         for path in sorted((PACKAGE / "layers").glob("[!_]*.py"))
         if path.stem not in ("dropout", "registry", "truth", "word_tree")
     ),
-    "training/test_loop": "cli.train training.callbacks training.finite training.first_batch"
+    "training/test_loop": "training.callbacks training.finite training.first_batch"
     " training.interrupt training.metrics_log training.options training.precision"
-    " training.preparation training.rank_statistics training.run training.run_files"
-    " training.scoring training.starting training.step",
+    " training.preparation training.rank_statistics training.result training.run training.run_files"
+    " training.scoring training.sources training.starting training.step",
     "test_docs": "version",
     "test_loading": "network.cfg_source",
 }

@@ -13,29 +13,24 @@ the weights. The same command again goes on where the training was stopped (docs
 """
 
 import argparse
+import re
 import sys
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from darknet_torch.cli.arguments import (
-    add_cfg,
-    add_device,
-    load_network,
-    plan_options,
-    take_weights,
-)
+from darknet_torch.cli.arguments import add_cfg, add_device, plan_options, take_weights
 from darknet_torch.cli.output import inform, is_quiet, print_json
 from darknet_torch.cli.parameters import add_parameters, given, parameters_of
-from darknet_torch.cli.progress import doing
-from darknet_torch.cli.roles import check_cfg
+from darknet_torch.cli.progress import doing, download_bar
+from darknet_torch.cli.roles import check_weights, role_of
 from darknet_torch.errors import UsageError
 from darknet_torch.training.callbacks import BatchReport, Callback, ScoreReport
 
 if TYPE_CHECKING:
     from darknet_torch.data import Dataset
     from darknet_torch.network import Network
-    from darknet_torch.training.loop import TrainingResult
+    from darknet_torch.training.result import TrainingResult
 
 SIGNATURE = ("darknet_torch.training.loop", "train")
 NOT_OPTIONS = ("options", "callbacks")
@@ -79,8 +74,7 @@ def run(options: argparse.Namespace) -> int:
     if options.half:
         raise UsageError("--half: --dtype says in what type a training computes")
     take_weights(options, among="data", converted=False)
-    if len(options.data) != 1:
-        raise UsageError(f"must be one DATA, not {len(options.data)}: {' '.join(options.data)}")
+    _check_words(options)
     settings = dict(_setting(each) for each in options.settings)
     if options.device in ("auto", "cuda") and torch.cuda.is_available():
         options.device = f"cuda:{distributed.local_rank()}"
@@ -91,6 +85,27 @@ def run(options: argparse.Namespace) -> int:
         if group.rank == 0:
             _show(result, options)
     return 130 if result.stopped == "interrupt" else 0
+
+
+def _check_words(options: argparse.Namespace) -> None:
+    """Raise UsageError where DATA or the weights are not where they belong."""
+    data: list[str] = options.data
+    if not data:
+        raise UsageError("train: DATA is missing; it comes behind the network and its weights")
+    if len(data) > 1:
+        late = next((each for each in data[1:] if role_of(each) == "weights"), None)
+        if late is not None:
+            raise UsageError(f"{late}: the weights come before DATA, behind the cfg")
+        raise UsageError(f"must be one DATA, not {len(data)}: {' '.join(data)}")
+    if options.scratch:
+        if options.weights is not None:
+            raise UsageError(f"--scratch: starts from random values, not from {options.weights}")
+        return
+    try:
+        check_weights(options.cfg, options.weights)
+    except UsageError as error:
+        end = "" if options.weights else "; --scratch starts from random values"
+        raise UsageError(f"{error}{end}") from error
 
 
 def _setting(text: str) -> tuple[str, str]:
@@ -106,19 +121,29 @@ def _network(options: argparse.Namespace) -> "Network":
     from darknet_torch.network import as_network
     from darknet_torch.network.device import as_device
 
+    device = as_device(options.device)
     if options.scratch:
-        if options.weights is not None:
-            raise UsageError(f"--scratch: starts from random values, not from {options.weights}")
-        check_cfg(options.cfg, None, options.data)
-        return build(options.cfg, **plan_options(options)).to(as_device(options.device))
+        return build(options.cfg, **plan_options(options)).to(device)
     doing("load")
-    if options.cutoff is None:
-        return load_network(options, options.device)
-    network = load(
-        options.cfg, options.weights, cutoff=options.cutoff, device=options.device,
-        **plan_options(options),
-    )  # fmt: skip
+    with download_bar(options.cfg) as progress:
+        network = load(
+            options.cfg,
+            options.weights,
+            cutoff=_cutoff(options),
+            device=device,
+            progress=progress,
+            **plan_options(options),
+        )
     return as_network(network)
+
+
+def _cutoff(options: argparse.Namespace) -> int | None:
+    """Return the number of layers to take: that in the name of a backbone, `x.conv.29`, too."""
+    named = re.search(r"\.conv\.(\d+)$", options.weights or "")
+    if options.cutoff is None and named:
+        return int(named[1])
+    count: int | None = options.cutoff
+    return count
 
 
 def _train(
@@ -134,22 +159,35 @@ def _train(
         return train_characters(
             network, options.data[0], options=settings, callbacks=callbacks, **values
         )
-    dataset = _dataset(options)
+    dataset = _dataset(options.data[0], options.split, options)
     network = _fitted(network, dataset, options)
-    values["val"] = options.data[0] if options.val is None else options.val
+    values["val"] = _validation(dataset, options)
     return train(network, dataset, options=settings, callbacks=callbacks, **values)
 
 
 CHARACTERS = ("darknet_torch.training.characters", "train_characters")
 
 
-def _dataset(options: argparse.Namespace) -> "Dataset":
+def _dataset(source: str, split: str, options: argparse.Namespace) -> "Dataset":
     from darknet_torch import data
     from darknet_torch.cli.progress import working_bar
 
     doing("read the data set")
     with working_bar() as progress:
-        return data.read(options.data[0], options.split, names=options.classes, progress=progress)
+        return data.read(source, split, names=options.classes, progress=progress)
+
+
+def _validation(dataset: "Dataset", options: argparse.Namespace) -> "Dataset | None":
+    """Return the validation images, which are others than those of the training."""
+    from darknet_torch.training.sources import has_split, same_images
+
+    if options.val is not None:
+        return _dataset(options.val, options.val_split, options)
+    if has_split(options.data[0], options.val_split):
+        validation = _dataset(options.data[0], options.val_split, options)
+        if not same_images(validation, dataset):
+            return validation
+    return None
 
 
 def _fitted(network: "Network", dataset: "Dataset", options: argparse.Namespace) -> "Network":
@@ -171,6 +209,12 @@ def _show(result: "TrainingResult", options: argparse.Namespace) -> None:
         print_json(result.to_dict())
         return
     print(result)
+    files, plan = f"{result.cfg} {result.weights}", result.network.plan
+    if plan.input.is_vector:
+        inform(f'darknet-torch generate {files} --seed "..." writes such a text')
+    else:
+        verb = "detect" if plan.heads else "classify"
+        inform(f"darknet-torch {verb} {files} IMAGE ... uses it")
 
 
 class _Display(Callback):

@@ -11,11 +11,11 @@ from difflib import get_close_matches
 import torch
 from torch import Tensor
 
-from darknet_torch.errors import UsageError
+from darknet_torch.errors import CfgError, UsageError
 from darknet_torch.network.network import Network, tie_shared
 from darknet_torch.network.plan import Node, Plan, make_plan
 from darknet_torch.parsing.dialect import Dialect
-from darknet_torch.parsing.options import option_names
+from darknet_torch.parsing.options import Context, check_value, option_names
 from darknet_torch.parsing.parser import Option, Section
 
 __all__ = ["cut", "with_classes", "with_options"]
@@ -94,8 +94,8 @@ def with_options(network: Network, options: Mapping[str, object]) -> Network:
             that name; lists are texts with commas, as in a cfg.
 
     Raises:
-        UsageError: no such option or section.
-        CfgError: a value that the option cannot have; ShapeError if tensors would not fit.
+        UsageError: no such option or section, or a value that the option cannot have.
+        ShapeError: tensors would not fit.
     """
     sections = list(network.plan.sections)
     owners = [type(network.plan.net), *(type(node.layer) for node in network.plan)]
@@ -108,6 +108,7 @@ def with_options(network: Network, options: Mapping[str, object]) -> Network:
         text = str(int(value)) if isinstance(value, bool) else str(value)
         for place in places:
             sections[place] = _with(sections[place], key, text)
+        _must_be_legal(name, text, owners[places[0]], sections[places[0]], network.plan.context)
     now = {"width": network.plan.input.w or None, "height": network.plan.input.h or None}
     sides = {side: None if side in options else pixels for side, pixels in now.items()}
     result = _rebuilt(network, make_plan(sections, network.plan.context, **sides), {})
@@ -123,6 +124,16 @@ def _must_be_option(name: str, key: str, owner: type, dialect: Dialect) -> None:
         raise UsageError(f"{name}: no such option of the cfg{hint}")
     if not dialect.knows(known[key]):
         raise UsageError(f"{name}: the {dialect.name} fork has no such option; dialect= is another")
+
+
+def _must_be_legal(name: str, text: str, owner: type, section: Section, context: Context) -> None:
+    """Raise UsageError for a text that the option cannot have; a cfg's line is not to blame."""
+    key = name.rpartition(".")[2]
+    try:
+        check_value(owner, section, key, context)
+    except CfgError as error:
+        why = str(error).partition(f"{key}={text}: ")[2].partition("; read as ")[0]
+        raise UsageError(f"{name}={text}: {why or error}") from error
 
 
 def _rebuilt(network: Network, plan: Plan, changes: Mapping[int, _Change]) -> Network:

@@ -9,7 +9,7 @@
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
 from typing import Any, TypeVar, cast, get_type_hints
 
@@ -18,7 +18,16 @@ from darknet_torch.parsing.hints import option_hint
 from darknet_torch.parsing.parser import Option, Section
 from darknet_torch.parsing.values import Activation, Context, FileName, Mode, convert
 
-__all__ = ["Activation", "Context", "FileName", "Mode", "bind", "option", "option_names"]
+__all__ = [
+    "Activation",
+    "Context",
+    "FileName",
+    "Mode",
+    "bind",
+    "check_value",
+    "option",
+    "option_names",
+]
 
 T = TypeVar("T")
 _LONGEST = 60
@@ -94,6 +103,21 @@ def bind(cls: type[T], section: Section, context: Context, /, **given: Any) -> T
 def option_names(cls: type) -> dict[str, Dialect | None]:
     """Return the keys that a dataclass reads, each with the only fork that has it, if any."""
     return {key: spec.metadata["only"] for key, spec in _specs(cls).items()}
+
+
+def check_value(cls: type, section: Section, key: str, context: Context) -> None:
+    """Check the value of one option as mode "strict" does, whatever the mode.
+
+    Args:
+        cls: the dataclass that reads the option.
+        section: that has the option.
+        key: of the option.
+        context: for the dialect.
+
+    Raises:
+        CfgError: the value is not legal, or C would read it as another number.
+    """
+    _specs(cls)[key].read(section, replace(context, mode="strict", doubts=None), _Values())
 
 
 class _Values(dict[str, Any]):

@@ -31,11 +31,12 @@ from darknet_torch.network.state import State
 from darknet_torch.training import run_files
 from darknet_torch.training.batches import Batch
 from darknet_torch.training.callbacks import Callback
-from darknet_torch.training.loop import TrainingResult, own_random_numbers, run_to_the_end
+from darknet_torch.training.loop import own_random_numbers, run_to_the_end
 from darknet_torch.training.losses import LossInputs, losses_of, network_cost, total_loss
 from darknet_torch.training.options import TrainOptions, check_net, overridden
 from darknet_torch.training.preparation import cfg_text, open_folder, start_course
 from darknet_torch.training.rank_statistics import RankStatistics
+from darknet_torch.training.result import TrainingResult
 from darknet_torch.training.run import Run
 from darknet_torch.training.solver import Solver
 from darknet_torch.training.step import BatchLoss

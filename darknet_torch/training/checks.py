@@ -63,7 +63,9 @@ def _check_range(dataset: Dataset, ids: set[int], classes: int) -> None:
 def problem_lines(dataset: Dataset) -> Iterator[str]:
     """Yield what is to be said of a data set: how many images and objects, and all its problems."""
     boxes = sum(len(sample.ground_truth) for sample in dataset.samples)
-    yield f"{dataset.source}: {len(dataset)} images, {boxes} boxes, {len(dataset.names)} classes"
+    with_class = sum(sample.label is not None for sample in dataset.samples)
+    objects = f"{with_class} of them with a class" if with_class else f"{boxes} boxes"
+    yield f"{dataset.source}: {len(dataset)} images, {objects}, {len(dataset.names)} classes"
     if dataset.faults:
         counts = ", ".join(f"{kind} {count}" for kind, count in dataset.counts.items())
         yield f"{dataset.source}: {len(dataset.faults)} faults ({counts}); the first:"

@@ -30,7 +30,8 @@ def draw_first_batch(batch: Batch, network: Network, path: Path) -> None:
     tiles = [_tile(batch, number, network.names) for number in range(min(MOST, len(batch.images)))]
     columns = math.ceil(math.sqrt(len(tiles)))
     width, height = tiles[0].size
-    sheet = Image.new("RGB", (columns * width, math.ceil(len(tiles) / columns) * height))
+    size = (columns * width, math.ceil(len(tiles) / columns) * height)
+    sheet = Image.new("RGB", size, "white")
     for number, tile in enumerate(tiles):
         sheet.paste(tile, (number % columns * width, number // columns * height))
     content = io.BytesIO()

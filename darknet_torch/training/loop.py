@@ -8,67 +8,30 @@ result.score                        # mAP@0.50 on the validation images
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import Literal
 
 import torch
 import torch.distributed as dist
 
 from darknet_torch.distributed import process_group
-from darknet_torch.network import Network, Runnable, as_network
+from darknet_torch.network import Runnable, as_network
 from darknet_torch.training import scoring
 from darknet_torch.training.batch_norm import darknet_batch_norm
 from darknet_torch.training.callbacks import Callback
 from darknet_torch.training.finite import may_update
 from darknet_torch.training.interrupt import Interrupt, stops_between_batches
 from darknet_torch.training.options import TrainOptions, overridden
-from darknet_torch.training.preparation import DataSource, prepare
+from darknet_torch.training.preparation import prepare
+from darknet_torch.training.result import TrainingResult
 from darknet_torch.training.run import Run
 from darknet_torch.training.run_files import save, write_weights
+from darknet_torch.training.sources import DataSource
 
-__all__ = ["TrainingResult", "own_random_numbers", "run_to_the_end", "train"]
+__all__ = ["own_random_numbers", "run_to_the_end", "train"]
 
 SAVE_SECONDS = 300
 """The state is written at least so often."""
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """What `train` returns.
-
-    Attributes:
-        network: trained, in eval mode; with `ema_alpha` the averaged one.
-        folder: where its files are.
-        batches: number of batches it was trained with.
-        score: of the last measurement, in 0..1: mAP@0.50, or top 1 of classifiers; None without
-            validation images.
-        best: the highest score, that of the file `NAME_best.weights`.
-        stopped: "max_batches", "hours", "patience" or "interrupt".
-    """
-
-    network: Network
-    folder: Path
-    batches: int
-    score: float | None
-    best: float | None
-    stopped: str
-
-    def to_dict(self) -> dict[str, object]:
-        """Return plain Python values, without the network."""
-        return {
-            "folder": str(self.folder),
-            "batches": self.batches,
-            "score": self.score,
-            "best": self.best,
-            "stopped": self.stopped,
-        }
-
-    def __str__(self) -> str:
-        score = "not measured" if self.score is None else f"{self.score:.4f}, best {self.best:.4f}"
-        why = {"interrupt": "stopped; the same command goes on"}.get(self.stopped, self.stopped)
-        return f"{self.folder}: {self.batches} batches ({why}); score {score}"
 
 
 def train(
@@ -194,7 +157,14 @@ def run_to_the_end(run: Run) -> TrainingResult:
     course = run.course
     trained = run.solver.averaged().eval().requires_grad_(False)
     return TrainingResult(
-        trained, run.options.path, course.batches, course.measured, course.best, stopped
+        network=trained,
+        folder=run.options.path,
+        cfg=run.path(".cfg"),
+        weights=run.path("_last.weights" if course.best is None else "_best.weights"),
+        batches=course.batches,
+        score=course.measured,
+        best=course.best,
+        stopped=stopped,
     )
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from darknet_torch.errors import UsageError
+from darknet_torch.extras import require
+from darknet_torch.metrics.curves import check_points
 from darknet_torch.network.net_section import Net
 from darknet_torch.training.batches import Cache
 
@@ -59,6 +61,9 @@ class TrainOptions:
                 raise UsageError(f"{name}={getattr(self, name)}: must be at least {least}")
         if self.hours is not None and not self.hours > 0:
             raise UsageError(f"hours={self.hours}: must be more than 0")
+        check_points(self.points)
+        if self.tensorboard:
+            require("tensorboard", "tensorboard")
         if not 0 < self.joint_share < 1:
             raise UsageError(f"joint_share={self.joint_share}: must be between 0 and 1")
 

@@ -6,17 +6,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from os import PathLike
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from darknet_torch import data
 from darknet_torch.data import Dataset
 from darknet_torch.distributed import Ranks
-from darknet_torch.errors import DataError, UsageError
+from darknet_torch.errors import UsageError
 from darknet_torch.layers.base import Layer
 from darknet_torch.layers.truth import LossContext, Truth
 from darknet_torch.network import Network
@@ -38,14 +36,18 @@ from darknet_torch.training.rank_statistics import RankStatistics
 from darknet_torch.training.run import Course, Run
 from darknet_torch.training.scoring import score_of
 from darknet_torch.training.solver import Solver
+from darknet_torch.training.sources import DataSource, read_all
 from darknet_torch.training.step import Stepper, as_input
 
-__all__ = ["DataSource", "cfg_text", "open_folder", "prepare", "start_course"]
+__all__ = ["cfg_text", "open_folder", "prepare", "start_course"]
 
-DataSource = str | PathLike[str] | Dataset
 EPOCHS, FEWEST = 4, 100
 """From one measurement to the next: times through the images, and at least so many batches."""
 MOST_WORKERS = 8
+NOT_MEASURED = (
+    "no validation images: no score is measured, and no best weights are kept; `val:` in the"
+    " description, or val= (--val), names some"
+)
 LARGEST_BATCH = 16
 """Images of one forward pass when the score is measured."""
 
@@ -66,7 +68,7 @@ def prepare(
     network = with_options(network, cfg).to(network.device)
     check_losses(network.plan)
     check_net(network.plan.net, ranks.size)
-    train, validation, others = _datasets(source, val, joint, options)
+    train, validation, others = read_all(source, val, joint, options)
     check_dataset(train, network.plan)
     network.names = network.names or train.names
     run = _assembled(network, options, ranks, train, validation)
@@ -78,6 +80,9 @@ def prepare(
             run.tell(line)
         if network.plan.heads and (hint := anchor_hint(train, network.plan)):
             run.tell(hint)
+        run.tell(_how(run))
+        if validation is None:
+            run.tell(NOT_MEASURED)
     open_folder(run)
     _open_batches(run, train, others)
     return run
@@ -97,31 +102,6 @@ def check_losses(plan: Plan) -> None:
             raise UsageError(f"layer {index} [{plan[index].name}]: has no loss to train with")
     if all(type(node.layer).loss is Layer.loss for node in plan):
         raise UsageError("no layer has a loss: a head, [softmax] or [cost] is needed to train")
-
-
-def _datasets(
-    source: DataSource, val: DataSource | None, joint: DataSource | None, options: TrainOptions
-) -> tuple[Dataset, Dataset | None, Dataset | None]:
-    train = _read(source, options.split)
-    validation = None
-    if val is not None:
-        validation = _read(val, options.val_split)
-    elif not isinstance(source, Dataset):
-        try:
-            validation = _read(source, options.val_split)
-        except DataError:  # it has no such split
-            validation = None
-    if validation is not None and val is None and _paths(validation) == _paths(train):
-        validation = None  # a list or a folder has one split only
-    return train, validation, None if joint is None else _read(joint, options.split)
-
-
-def _read(source: DataSource, split: str) -> Dataset:
-    return source if isinstance(source, Dataset) else data.read(source, split)
-
-
-def _paths(dataset: Dataset) -> list[str]:
-    return [str(sample.path) for sample in dataset.samples]
 
 
 # ---- what the loop needs
@@ -173,6 +153,18 @@ def _assembled(
         ),
         score_name="mAP@0.50" if network.plan.heads else "top 1",
     )
+
+
+def _how(run: Run) -> str:
+    """Return a line on how a batch is computed."""
+    device, fixed = run.stepper.device, run.fingerprint
+    parts, dtype = fixed["subdivisions"], fixed["dtype"]
+    where = "the processor" if device.type == "cpu" else str(device)
+    line = f"batches of {run.stepper.images} in {parts} parts, in {dtype} on {where}"
+    wanted = run.network.plan.net.subdivisions
+    if parts != wanted and run.options.subdivisions != "auto":
+        line += f"; more parts than the {wanted} of the cfg, which do not fit into memory"
+    return line
 
 
 def _subdivisions(

@@ -9,7 +9,7 @@ import darknet_torch as dt
 from darknet_torch.errors import DataError, UsageError
 from darknet_torch.inference.generator import generate
 from darknet_torch.training.characters import train_characters
-from darknet_torch.training.loop import TrainingResult
+from darknet_torch.training.result import TrainingResult
 
 CFG = """[net]
 inputs=128

@@ -18,7 +18,8 @@ from darknet_torch.data import Dataset, GroundTruth, Sample
 from darknet_torch.errors import DarknetError, TrainingError, UsageError
 from darknet_torch.network import Network
 from darknet_torch.training.callbacks import BatchReport, Callback, ScoreReport
-from darknet_torch.training.loop import TrainingResult, train
+from darknet_torch.training.loop import train
+from darknet_torch.training.result import TrainingResult
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,111 @@
+"""The verb `train`: what a new user meets, with right and with wrong words."""
+
+import os
+from pathlib import Path
+
+import pytest
+import shapes
+from full_disk import limited_files
+
+import darknet_torch as dt
+from darknet_torch.cli import main
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: a detector and a classifier, and data for both."""
+    monkeypatch.chdir(tmp_path)
+    shapes.draw_detection_set(tmp_path / "squares", 8)
+    shapes.draw_class_folders(tmp_path / "colors", 3)
+    Path("net.cfg").write_text(shapes.DETECTOR)
+    Path("class.cfg").write_text(shapes.CLASSIFIER)
+    return tmp_path
+
+
+def train(words: str) -> int:
+    return main(["train", *words.split(), "--workers", "0", "--max-batches", "2"])
+
+
+def test_a_first_training(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("net.cfg squares/shapes.yaml --scratch") == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("training: 2 batches (max_batches); score 0.")
+    assert "batches of 8 in 2 parts" in err
+    assert err.endswith(
+        "darknet-torch detect training/net.cfg training/net_best.weights IMAGE ... uses it\n"
+    )
+    # its weights are a start for others: of the same classes, of others, and cut
+    assert train("net.cfg training/net_last.weights squares --folder a --clear --val squares") == 0
+    Path("two.names").write_text("dark\nlight\nnone\nmore\n")
+    words = "training/net.cfg training/net_last.weights squares/shapes.yaml --folder b"
+    assert train(f"{words} --classes two.names") == 0
+    assert "4 classes: dark, light, none, more" in capsys.readouterr().err
+    changed = dt.load("b/net.cfg", "b/net_last.weights")
+    assert (changed.plan.classes, changed.names) == (4, ("dark", "light", "none", "more"))
+    dt.save(dt.load("training/net.cfg", "training/net_last.weights"), "net.conv.2", cutoff=2)
+    assert train("net.cfg net.conv.2 squares/shapes.yaml --folder c --clear") == 0
+
+
+def test_one_split_only_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("net.cfg squares/train --scratch") == 0
+    out, err = capsys.readouterr()
+    assert "no validation images: no score is measured" in err
+    assert out == "training: 2 batches (max_batches); score not measured\n"
+    assert not Path("training/net_best.weights").exists()
+
+
+WRONG = [
+    ("net.cfg", "train: the following arguments are required: DATA"),
+    ("net.cfg none.yaml --scratch", "none.yaml: cannot be read: No such file"),
+    ("none.cfg squares --scratch", "none.cfg: no such file, and no such model"),
+    ("net.cfg squares", "; there is some.weights; --scratch starts from random values"),
+    ("net.cfg none.weights squares", "none.weights: cannot be read: No such file"),
+    ("net.cfg some.weights", "train: DATA is missing; it comes behind the network and its weights"),
+    ("net.cfg squares some.weights", "some.weights: the weights come before DATA, behind the cfg"),
+    ("some.weights net.cfg squares", "some.weights and net.cfg are swapped: the cfg comes first"),
+    ("squares/shapes.yaml net.cfg", "shapes.yaml: a data set; the network comes first"),
+    ("net.cfg squares colors --scratch", "must be one DATA, not 2: squares colors"),
+    ("net.cfg some.weights squares --scratch", "--scratch: starts from random values, not from"),
+    ("net.cfg colors/colors.yaml --scratch", "colors.yaml: no box in 9 images"),
+    ("class.cfg squares/shapes.yaml --scratch", "shapes.yaml: no image has a class"),
+    ("net.cfg squares/shapes.yaml --scratch --split test", "no split test; it has train, val"),
+    ("net.cfg squares/train --scratch --val none", "none: no such file or folder"),
+    ("net.cfg squares/train --scratch --classes a.names", "a.names: no such file"),
+    ("net.cfg squares/train --scratch --set lr", "--set lr: must be KEY=VALUE"),
+    ("net.cfg squares/train --scratch --set momentun=1", "did you mean momentum?"),
+    ("net.cfg squares/train --scratch --set decay=few", "decay=few: is a word, not a number"),
+    ("net.cfg squares/train --scratch --set yollo.jitter=1", "the cfg has no section [yollo]"),
+    ("net.cfg squares/train --scratch --points 7", "points=7: must be 0"),
+    ("net.cfg squares/train --scratch --patience 0", "patience=0: must be at least 1"),
+    ("net.cfg squares/train --scratch --half", "--half: --dtype says in what type"),
+    ("net.cfg squares/train --scratch --folder net.cfg", "net.cfg: cannot be made: File exists"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG, ids=[words for words, _ in WRONG])
+def test_wrong_input_is_one_line_and_nothing_is_written(
+    folder: Path, capsys: pytest.CaptureFixture[str], words: str, message: str
+) -> None:
+    Path("some.weights").write_bytes(bytes(20))
+    assert train(words) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert message in lines[-1]
+    assert len([line for line in lines if line.startswith("darknet-torch: ")]) == 1
+    assert not Path("training").exists()
+
+
+def test_a_folder_that_cannot_be_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("the superuser may write everywhere")
+    Path("locked").mkdir(mode=0o555)
+    assert train("net.cfg squares/shapes.yaml --scratch --folder locked/here") == 2
+    assert "locked/here: cannot be made: Permission denied" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with limited_files(3000):
+        assert train("net.cfg squares/shapes.yaml --scratch") == 2
+    assert capsys.readouterr().err.endswith(
+        "training/batch-0.jpg: cannot be written: File too large\n"
+    )
+    assert not list(Path("training").glob("*.part*"))
