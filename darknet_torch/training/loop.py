@@ -179,7 +179,7 @@ def _loop(run: Run, interrupt: Interrupt) -> str:
     while course.stopped is None:
         batch = next(run.batches).on(run.stepper.device)
         run.solver.begin()
-        run.statistics.begin()
+        run.statistics.begin(run.momentum())
         loss = run.stepper.gradients(batch.images, batch.truth, course.seen, _seed(run))
         course.batches += 1
         course.seen += run.stepper.images

@@ -121,9 +121,10 @@ def _assembled(
     stepper = Stepper(network.plan, module, device, dtype, *shape, ranks, scaler)
     sizes = SizeSchedule(network.plan, options.seed)
     before = RankStatistics(network, ranks, 1)
-    before.begin()
+    before.begin(0.0)
     stepper.subdivisions = _subdivisions(stepper, module, sizes.largest, options)
     before.restore()
+    before.end()
     if options.compile:
         module.compile()
     if ranks.size > 1:
@@ -224,7 +225,7 @@ def start_course(run: Run) -> None:
             f"the weights have seen {seen} images, which are {seen // batch} batches;"
             f" max_batches={run.last} are done; clear=True (--clear) counts from 0"
         )
-    run.course = Course(batches=seen // batch, seen=seen)
+    run.course = Course(first=seen // batch, batches=seen // batch, seen=seen)
 
 
 def open_folder(run: Run) -> None:

@@ -5,12 +5,11 @@ starts with the same r and sees a run of n = S / R of them, the first process th
 on. What a process added, its result minus (1 - m)^n r, decays by the mini-batches behind its own.
 """
 
-from collections.abc import Iterator
+from typing import TypeGuard
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from darknet_torch.distributed import Ranks
 
@@ -18,7 +17,7 @@ __all__ = ["RankStatistics"]
 
 
 class RankStatistics:
-    """Joins the running statistics of all processes after each batch.
+    """Sets how fast running statistics follow, and joins those of all processes after each batch.
 
     Args:
         network: the same in all processes.
@@ -28,31 +27,37 @@ class RankStatistics:
 
     def __init__(self, network: nn.Module, ranks: Ranks, mini_batches: int) -> None:
         self.ranks, self.count = ranks, mini_batches
-        pairs = list(_statistics(network))
-        self.tensors = [tensor for tensor, _ in pairs]
-        self.kept = [(1 - momentum) ** mini_batches for _, momentum in pairs]
+        self.norms = [each for each in network.modules() if _follows(each)]
+        self.momenta = [norm.momentum for norm in self.norms]
+        statistics = [t for norm in self.norms for t in (norm.running_mean, norm.running_var)]
+        self.tensors = list({id(each): each for each in statistics if each is not None}.values())
         self.before: list[Tensor] = []
+        self.kept = 1.0
 
-    def begin(self) -> None:
-        """Note the statistics before a batch."""
+    def begin(self, momentum: float) -> None:
+        """Note the statistics before a batch, of which each mini-batch then takes a share."""
+        for norm in self.norms:
+            norm.momentum = momentum
+        self.kept = (1 - momentum) ** self.count
         self.before = [tensor.clone() for tensor in self.tensors]
+
+    def end(self) -> None:
+        """Give the modules their own momentum back."""
+        for norm, momentum in zip(self.norms, self.momenta, strict=True):
+            norm.momentum = momentum
 
     def join(self) -> None:
         """Replace the statistics by those of all processes' mini-batches."""
         if self.ranks.size == 1 or not self.tensors:
             return
-        later = self.ranks.size - 1 - self.ranks.rank
-        parts = [
-            (tensor - kept * before) * kept**later
-            for tensor, before, kept in zip(self.tensors, self.before, self.kept, strict=True)
-        ]
+        share = self.kept ** (self.ranks.size - 1 - self.ranks.rank)
+        pairs = list(zip(self.tensors, self.before, strict=True))
+        parts = [(tensor - self.kept * before) * share for tensor, before in pairs]
         flat = torch.cat([part.flatten() for part in parts])
         dist.all_reduce(flat)
         sums = flat.split([part.numel() for part in parts])
-        for tensor, before, kept, total in zip(
-            self.tensors, self.before, self.kept, sums, strict=True
-        ):
-            tensor.copy_(before * kept**self.ranks.size + total.view_as(tensor))
+        for (tensor, before), total in zip(pairs, sums, strict=True):
+            tensor.copy_(before * self.kept**self.ranks.size + total.view_as(tensor))
 
     def restore(self) -> None:
         """Set the statistics to what they were before the batch."""
@@ -60,12 +65,6 @@ class RankStatistics:
             tensor.copy_(before)
 
 
-def _statistics(network: nn.Module) -> Iterator[tuple[Tensor, float]]:
-    """Yield each running mean and variance that training changes, with its momentum."""
-    seen = set[int]()
-    for module in network.modules():
-        if isinstance(module, _NormBase) and module.training and module.running_mean is not None:
-            for tensor in (module.running_mean, module.running_var):
-                if tensor is not None and id(tensor) not in seen and module.momentum is not None:
-                    seen.add(id(tensor))
-                    yield tensor, module.momentum
+def _follows(module: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
+    """Return whether a module has running statistics that training changes."""
+    return isinstance(module, nn.BatchNorm2d) and module.training

@@ -20,6 +20,9 @@ from darknet_torch.training.step import BatchLoss, Steps
 
 __all__ = ["Course", "Run"]
 
+DARKNETS, FASTEST, BATCHES = 0.01, 0.1, 20
+"""Share of a mini-batch in the running statistics: Darknet's, and in short trainings one in 20
+batches of all, at most .1."""
 SMOOTHING = 0.9
 """How much of the average loss stays with each batch, as Darknet prints it."""
 
@@ -47,6 +50,7 @@ class Course:
     """How far a training is; it is kept in the state file.
 
     Attributes:
+        first: batches that the weights had seen before this training.
         batches: done so far, those that were skipped included.
         seen: images, those of earlier trainings included, as in the header of weights files.
         average_loss: smoothed; None before the first batch.
@@ -59,6 +63,7 @@ class Course:
         stopped: why it ended, if it did: "max_batches", "hours" or "patience".
     """
 
+    first: int = 0
     batches: int = 0
     seen: int = 0
     average_loss: float | None = None
@@ -140,7 +145,8 @@ class Run:
         hours = self.options.hours
         if hours is None:
             return self.last
-        return max(self.course.batches, round(self.course.batches * 3600 * hours / self.elapsed))
+        done = max(1, self.course.batches - self.course.first)
+        return self.course.first + max(done, round(done * 3600 * hours / self.elapsed))
 
     def schedule_position(self) -> int:
         """Return the number of this batch in the schedule: with `hours`, by the time that is over.
@@ -151,6 +157,18 @@ class Run:
         if hours is None:
             return self.course.batches
         return max(1, min(self.last, math.ceil(self.elapsed / (3600 * hours) * self.last)))
+
+    def momentum(self) -> float:
+        """Return the share of a mini-batch in the running statistics of batch norm.
+
+        It is Darknet's .01, but more in the first mini-batches, whose mean the statistics then are,
+        and in short trainings, where .01 would keep those of long ago: of layers that began with
+        random values a network would yield nothing for hundreds of batches.
+        """
+        passes = self.statistics.count * self.ranks.size  # of a batch
+        done = (self.course.batches - self.course.first) * passes
+        total = max(1, self._last_batch() - self.course.first) * passes
+        return max(min(FASTEST, max(DARKNETS, BATCHES / total)), 1 / (done + 1))
 
     def why_to_stop(self) -> str | None:
         """Return why the training ends here, if it does."""
@@ -199,6 +217,7 @@ class Run:
 
     def close(self) -> None:
         """Finish the log and tell the callbacks."""
+        self.statistics.end()
         if self.log is not None:
             self.log.close()
         self.call("on_end")
