@@ -438,7 +438,7 @@ STANDS_FOR = {
     "training/test_loop": "training.callbacks training.finite training.first_batch"
     " training.interrupt training.metrics_log training.options training.precision"
     " training.preparation training.rank_statistics training.result training.run training.run_files"
-    " training.scoring training.sources training.starting training.step",
+    " training.scoring training.sources training.step",
     "test_docs": "version",
     "test_loading": "network.cfg_source",
 }

@@ -37,6 +37,7 @@ from darknet_torch.training.run import Course, Run
 from darknet_torch.training.scoring import score_of
 from darknet_torch.training.solver import Solver
 from darknet_torch.training.sources import DataSource, read_all
+from darknet_torch.training.starting import expect_few_objects
 from darknet_torch.training.step import Stepper, as_input
 
 __all__ = ["cfg_text", "open_folder", "prepare", "start_course"]
@@ -76,6 +77,7 @@ def prepare(
         run.tell(f"going on behind batch {run.course.batches} of {options.path}")
     else:
         start_course(run)
+        expect_few_objects(run.network)
         for line in problem_lines(train):
             run.tell(line)
         if network.plan.heads and (hint := anchor_hint(train, network.plan)):

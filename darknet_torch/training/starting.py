@@ -1,14 +1,23 @@
-"""Starting points: a network for the classes of a data set, with a schedule to match."""
+"""Starting points: the classes of a data set, a schedule to match, few objects expected."""
 
+import math
 from collections.abc import Sequence
 
+import torch
+
+from darknet_torch.heads.base import Head
 from darknet_torch.network import Network
 from darknet_torch.network.editing import with_classes, with_options
+from darknet_torch.network.node import Node
 
-__all__ = ["fit_classes", "needs_other_classes", "schedule_for"]
+__all__ = ["expect_few_objects", "fit_classes", "needs_other_classes", "schedule_for"]
 
 BATCHES_PER_CLASS, FEWEST_BATCHES = 2000, 6000
 """The rule of thumb of AlexeyAB's README for training on images of one's own."""
+
+
+PRIOR = 0.01
+"""The objectness of every anchor that a head starts with, where its values are random."""
 
 
 def needs_other_classes(network: Network, names: Sequence[str]) -> bool:
@@ -47,3 +56,33 @@ def schedule_for(classes: int, images: int) -> dict[str, object]:
     batches = max(BATCHES_PER_CLASS * classes, FEWEST_BATCHES, images)
     steps = f"{batches * 8 // 10},{batches * 9 // 10}"
     return {"max_batches": batches, "policy": "steps", "steps": steps, "scales": ".1,.1"}
+
+
+def expect_few_objects(network: Network) -> None:
+    """Let heads that start from random values expect few objects: an objectness of .01, not .5.
+
+    Thousands of anchors are to learn first of all that they hold nothing, and until then only a
+    low learning rate does no harm; a bias tells them (Lin et al.: Focal Loss, 2017, section 4.1).
+    Heads whose objectness is not exactly .5 at a bias of 0, as trained ones, stay as they are.
+    """
+    plan = network.plan
+    for index, head in zip(plan.heads, plan.head_layers, strict=True):
+        source = plan[index].inputs[0]
+        if source >= 0:
+            _expect_few(network, head, plan[source])
+
+
+@torch.no_grad()
+def _expect_few(network: Network, head: Head, node: Node) -> None:
+    kinds = {segment.kind: segment for segment in node.tensors}
+    if node.shape.is_vector or "biases" not in kinds or "scales" in kinds:
+        return
+    module, entry = network.layers[node.index], head.objectness_entry()
+    shape = node.input_shapes[0]
+    bias = module.get_parameter(kinds["biases"].name)
+    nothing = bias.new_zeros(1, *shape)
+    if not (head.objectness(head.maps(module(nothing))[:, :, entry]) == 0.5).all():
+        return
+    numbers = torch.arange(node.shape.c, dtype=torch.float64)
+    rows = head.maps(numbers.view(1, -1, 1, 1))[:, :, entry].flatten().long()
+    bias[rows.to(bias.device)] = math.log(PRIOR / (1 - PRIOR))
