@@ -1,7 +1,7 @@
 """Modules that several layer types share: each fork's batch norm, blur, convolution, linear."""
 
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -154,12 +154,39 @@ class ConvBlock(nn.Module):
 
     def _binary_convolution(self, x: Tensor) -> Tensor:
         conv = self.conv
-        scale = conv.weight.abs().mean(dim=(1, 2, 3), keepdim=True)
+        scale = conv.weight.detach().abs().mean(dim=(1, 2, 3), keepdim=True)
         weight = torch.where(conv.weight > 0, scale, -scale)
         signs = torch.where(x > 0, 1.0, -1.0).to(x.dtype)
+        if self.training:
+            weight = _straight_through(weight, conv.weight)
+            signs = _straight_through(signs, x, x.detach().abs() < 1)
         pad_y, pad_x = cast(tuple[int, int], conv.padding)
         signs = F.pad(signs, (pad_x, pad_x, pad_y, pad_y), value=self.xnor_padding)
         return F.conv2d(signs, weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups)
+
+
+def _straight_through(value: Tensor, source: Tensor, passes: Tensor | None = None) -> Tensor:
+    """Return `value`, whose gradient goes to `source` as it is, where `passes` is True.
+
+    Signs have no gradient. Darknet's GPU code, too, hands that of binary weights on to the real
+    ones, and that of binary values to those between -1 and 1.
+    """
+    passed: Tensor = _StraightThrough.apply(source, value, passes)  # type: ignore[no-untyped-call]
+    return passed
+
+
+class _StraightThrough(torch.autograd.Function):
+    """The value of one tensor with the gradient of another."""
+
+    @staticmethod
+    def forward(ctx: Any, _source: Tensor, value: Tensor, passes: Tensor | None) -> Tensor:
+        ctx.passes = passes
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor, None, None]:
+        passed = gradient[0] if ctx.passes is None else gradient[0] * ctx.passes
+        return passed, None, None
 
 
 def conv_segments(

@@ -24,6 +24,9 @@ class LossInputs(nn.Module):
     Args:
         network: the network, which has to be in training mode.
 
+    Attributes:
+        steps: the layers that it computes.
+
     Raises:
         UsageError: no layer of the network has a loss.
     """
@@ -31,7 +34,7 @@ class LossInputs(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
-        self._steps = schedule(network.plan, _needed(network.plan))
+        self.steps = schedule(network.plan, _needed(network.plan))
 
     def forward(self, images: Tensor, state: State | None = None) -> dict[int, Tensor]:
         """Return outputs of layers by their index, -1 being the images.
@@ -40,7 +43,7 @@ class LossInputs(nn.Module):
             images: (B, channels, H, W), or (B, inputs) for networks of vectors.
             state: of recurrent layers, which is updated in place; None is all zeros.
         """
-        return self.network.run(self._steps, images, {} if state is None else state)
+        return self.network.run(self.steps, images, {} if state is None else state)
 
 
 def layer_losses(

@@ -20,6 +20,8 @@ import conversions
 import keys
 import subjects
 import torch
+import train_processes
+import trainings
 import variants
 
 ROOT = keys.ROOT
@@ -136,6 +138,13 @@ def on_device() -> Sweep:
     return Sweep(_results("on"), names, _measure_on_device, _variant_files, modules)
 
 
+def all_trainings() -> Sweep:
+    """Return short trainings of every official cfg, and of processes that are killed or many."""
+    jobs = [*train_processes.JOBS, *trainings.names()]
+    modules = ("trainings", "train_processes", "shapes")
+    return Sweep(FOLDER / "trainings.json", jobs, _measure_trainings, _training_files, modules)
+
+
 def _results(name: str) -> Path:
     """Return the file of a sweep's results; another one for each device."""
     device = "" if keys.DEVICE == "cpu" else f"-{keys.DEVICE.replace(':', '-')}"
@@ -156,6 +165,15 @@ def _measure_conversions(name: str, threads: int) -> Results:
 
 def _measure_on_device(name: str, threads: int) -> Results:
     return [asdict(result) for result in card.measure(name, threads)]
+
+
+def _measure_trainings(name: str, threads: int) -> Results:
+    kind = train_processes if name in train_processes.JOBS else trainings
+    return [asdict(result) for result in kind.measure(name, threads)]
+
+
+def _training_files(name: str) -> Sequence[Path]:
+    return [] if name in train_processes.JOBS else [trainings.cfg_of(name)]
 
 
 def _key_files(name: str) -> Sequence[Path]:
