@@ -66,7 +66,8 @@ class Classes:
 
 
 def _largest(sample: Sample) -> int:
-    return int(sample.ground_truth.class_id.max(initial=-1))
+    label = -1 if sample.label is None else sample.label
+    return max(label, int(sample.ground_truth.class_id.max(initial=-1)))
 
 
 def _ordered(names: Iterable[str]) -> tuple[str, ...]:

@@ -124,6 +124,8 @@ def _box(
         last = "" if classes.names is None else f"; 0 to {len(classes.names) - 1} expected"
         problems.add("class out of range", where, f"class {shown(columns[0])}{last}")
         return None
+    if x == y == w == h == 0:  # YOLO9000's images for classification
+        return AnnotatedBox(where, class_id, (0.0, 0.0, 0.0, 0.0), class_only=True)
     # not w * width: (x + w / 2) of a box as wide as the image is 1 exactly
     corners = ((x - w / 2) * size[0], (y - h / 2) * size[1])
     return AnnotatedBox(where, class_id, (*corners, (x + w / 2) * size[0], (y + h / 2) * size[1]))

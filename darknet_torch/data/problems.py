@@ -42,7 +42,8 @@ _FARTHEST = 1e9
 class AnnotatedBox(NamedTuple):
     """One object as a file has it.
 
-    where: `file:line`; xyxy: in pixels of the image; area: in pixels, None for that of the box.
+    where: `file:line`; xyxy: in pixels of the image; area: in pixels, None for that of the box;
+    class_only: whether it is the class of an image without a box.
     """
 
     where: str
@@ -52,6 +53,7 @@ class AnnotatedBox(NamedTuple):
     truncated: bool = False
     crowd: bool = False
     area: float | None = None
+    class_only: bool = False
 
 
 class ProblemList(list[Problem]):

@@ -202,5 +202,9 @@ def _read_sample(unread: UnreadSample, size: ReadSize) -> tuple[Sample | None, P
         problems.add("unreadable picture", where, f"{path}: {printable(str(error))}")
         return None, problems
     boxes = unread.read_boxes((width, height), problems)
+    label = unread.label
+    if boxes and all(box.class_only for box in boxes):
+        label, boxes = boxes[0].class_id, boxes[1:]
+        problems.add("negative picture", unread.image.where, f"class {label} without a box")
     ground_truth = check_boxes(boxes, width, height, problems)
-    return Sample(path, width, height, ground_truth, 0, unread.label), problems
+    return Sample(path, width, height, ground_truth, 0, label), problems

@@ -105,7 +105,7 @@ def _check(dataset: Dataset, form: str, copy: str, split: str) -> None:
     for name, (given, known) in choices.items():
         if given not in known:
             raise UsageError(f"{name}={shown(given)}: one of {', '.join(known)} expected")
-    if any(sample.label is not None for sample in dataset.samples):
+    if dataset.samples and all(sample.label is not None for sample in dataset.samples):
         raise DataError(f"{dataset.source}: classes of whole images; boxes expected")
     _check_classes(dataset, unique=form != "darknet")
 

@@ -140,6 +140,8 @@ class Layer:
     """Whether images smaller than the cfg's can pass; a [crop] needs whole ones."""
     passes_gradient: ClassVar[bool] = False
     """Whether training hands the gradient of the output on to the input as it is."""
+    untrained: ClassVar[str | None] = None
+    """What does not learn here although it does in Darknet, in words; None for nothing."""
     outputs_option: ClassVar[str | None] = None
     """The option with the number of outputs, if each has its own row in all tensors."""
 

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,8 @@ class ConvRecurrent(Layer, ABC):
 
     `convolutions` yields their names in file order, with their input and output channels.
     """
+
+    untrained: ClassVar[str | None] = "each image is trained by itself, from a state of zeros"
 
     batch_normalize: bool = option(False)
     activation: Activation = option(Activation("logistic"))

@@ -113,6 +113,8 @@ class Cost(Layer):
 class Contrastive(Layer):
     """[contrastive]: a training loss; Darknet's CPU code leaves its output at zero."""
 
+    untrained: ClassVar[str | None] = "its embeddings learn nothing"
+
     classes: int = option(1000, check=lambda n: n > 0, expected="at least 1")
     temperature: float = option(1.0)
     yolo_layer: int = option(0)

@@ -9,7 +9,7 @@ from darknet_torch.data.anchors import best_iou, box_sizes, cluster
 from darknet_torch.errors import DarknetError, DataError, UsageError
 from darknet_torch.network.plan import Plan
 
-__all__ = ["anchor_hint", "check_dataset", "problem_lines"]
+__all__ = ["anchor_hint", "check_dataset", "check_joint", "problem_lines"]
 
 CLEARLY = 0.03
 """How much better the mean IoU of other anchors must be for a hint."""
@@ -38,6 +38,24 @@ def check_dataset(dataset: Dataset, plan: Plan) -> None:
     else:
         count = plan[plan.final].shape.c
         _check_range(dataset, {s.label for s in dataset.samples if s.label is not None}, count)
+
+
+def check_joint(dataset: Dataset, plan: Plan) -> None:
+    """Check that a network can learn from images with a class and no boxes, beside those with some.
+
+    Raises:
+        DataError: no image can be read, or one has no class.
+        UsageError: no head has a word tree, or a class that it does not have.
+    """
+    where = dataset.source
+    if all(head.word_tree is None for head in plan.head_layers):
+        raise UsageError(f"{where}: only [region] with a word tree (tree=) learns classes alone")
+    if not dataset.samples:
+        raise DataError(f"{where}: no image that can be read")
+    without = next((s for s in dataset.samples if s.label is None), None)
+    if without is not None:
+        raise DataError(f"{where}: {without.path} has no class, which joint images need")
+    _check_range(dataset, {s.label for s in dataset.samples if s.label is not None}, plan.classes)
 
 
 def _check_boxes(dataset: Dataset, plan: Plan) -> None:

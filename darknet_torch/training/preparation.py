@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from darknet_torch.data import Dataset
 from darknet_torch.distributed import Ranks
-from darknet_torch.errors import UsageError
+from darknet_torch.errors import UsageError, warn
 from darknet_torch.layers.base import Layer
 from darknet_torch.layers.truth import LossContext, Truth
 from darknet_torch.network import Network
@@ -24,7 +24,7 @@ from darknet_torch.parsing import parser
 from darknet_torch.training import run_files
 from darknet_torch.training.augment_options import AugmentOptions
 from darknet_torch.training.batches import batches
-from darknet_torch.training.checks import anchor_hint, check_dataset, problem_lines
+from darknet_torch.training.checks import anchor_hint, check_dataset, check_joint, problem_lines
 from darknet_torch.training.first_batch import draw_first_batch
 from darknet_torch.training.losses import LossInputs, total_loss
 from darknet_torch.training.memory import fitting_subdivisions
@@ -71,6 +71,8 @@ def prepare(
     check_net(network.plan.net, ranks.size)
     train, validation, others = read_all(source, val, joint, options)
     check_dataset(train, network.plan)
+    if others is not None:
+        check_joint(others, network.plan)
     network.names = network.names or train.names
     run = _assembled(network, options, ranks, train, validation)
     if run_files.resume(run):
@@ -94,7 +96,7 @@ def prepare(
 
 
 def check_losses(plan: Plan) -> None:
-    """Check that there is something to train for.
+    """Check that there is something to train for, and warn of what does not learn or is not kept.
 
     Raises:
         UsageError: a head has no loss, or no layer has one.
@@ -104,6 +106,12 @@ def check_losses(plan: Plan) -> None:
             raise UsageError(f"layer {index} [{plan[index].name}]: has no loss to train with")
     if all(type(node.layer).loss is Layer.loss for node in plan):
         raise UsageError("no layer has a loss: a head, [softmax] or [cost] is needed to train")
+    for node in plan:
+        where = node.layer.section.where()
+        if node.layer.untrained is not None:
+            warn(f"{where}: {node.layer.untrained}")
+        if node.layer.dontload and node.tensors:
+            warn(f"{where}: dontload=1: what it learns is not in the .weights files")
 
 
 # ---- what the loop needs
