@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from darknet_torch.network import Network
     from darknet_torch.parsing.dialect import ALEXEYAB, HANK_AI, PJREDDIE
     from darknet_torch.speed.optimized import optimize
+    from darknet_torch.training.loop import train
     from darknet_torch.zoo import list_models
 
 _HOMES = {
@@ -69,6 +70,7 @@ _HOMES = {
     "parse_cfg": "loading",
     "plan": "loading",
     "save": "loading",
+    "train": "training.loop",
     "verify": "exporters.verification",
 }
 
@@ -93,6 +95,7 @@ __all__ = [
     "parse_cfg",
     "plan",
     "save",
+    "train",
     "verify",
 ]
 

@@ -398,6 +398,7 @@ STANDS_FOR = {
     " network.summary",
     "cli/test_convert": "cli.verify",
     "cli/test_images": "cli.result_folder inference.sources",
+    "cli/test_train": "cli.training_display",
     "data/test_anchors": "cli.anchors",
     "data/test_coco": "data.coco_classes data.coco_writing",
     "data/test_darknet": "data.classes data.dataset data.listing data.messages data.problems"

@@ -36,9 +36,10 @@ __all__ = [
 ]
 
 
-def add_cfg(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of all verbs about a network."""
-    parser.add_argument("cfg", metavar="CFG", help="a name (darknet-torch models) or a .cfg file")
+def add_cfg(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
+    """Add the arguments of all verbs about a network; `optional`: it may be named otherwise."""
+    text = "a name (darknet-torch models) or a .cfg file"
+    parser.add_argument("cfg", metavar="CFG", nargs="?" if optional else None, help=text)
     parser.add_argument("--dialect", choices=list(DIALECTS), help="the fork that the cfg is for")
     parser.add_argument("--width", type=int, help="width of the network's input, in pixels")
     parser.add_argument("--height", type=int, help="height of the network's input, in pixels")

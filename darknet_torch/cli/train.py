@@ -4,6 +4,7 @@ examples: darknet-torch train yolov4-tiny my.yaml
           darknet-torch train yolov4-tiny my.yaml --hours 2 --patience 10
           darknet-torch train my.cfg my.weights obj.data --cutoff 29 --clear
           darknet-torch train my.cfg obj.data --scratch --set mosaic=0 --set learning_rate=.002
+          darknet-torch train --recipe yolov2-voc --cache ram
           darknet-torch train rnn.cfg book.txt --scratch
           torchrun --nproc-per-node 4 --no-python darknet-torch train yolov4-tiny my.yaml
 
@@ -14,18 +15,16 @@ the weights. The same command again goes on where the training was stopped (docs
 
 import argparse
 import re
-import sys
-import time
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from darknet_torch.cli.arguments import add_cfg, add_device, plan_options, take_weights
-from darknet_torch.cli.output import inform, is_quiet, print_json
+from darknet_torch.cli.output import inform, print_json
 from darknet_torch.cli.parameters import add_parameters, given, parameters_of
 from darknet_torch.cli.progress import doing, download_bar
 from darknet_torch.cli.roles import check_weights, role_of
+from darknet_torch.cli.training_display import TrainingDisplay
 from darknet_torch.errors import UsageError
-from darknet_torch.training.callbacks import BatchReport, Callback, ScoreReport
+from darknet_torch.training.recipes import Recipe, list_recipes, load_recipe
 
 if TYPE_CHECKING:
     from darknet_torch.data import Dataset
@@ -34,16 +33,17 @@ if TYPE_CHECKING:
 
 SIGNATURE = ("darknet_torch.training.loop", "train")
 NOT_OPTIONS = ("options", "callbacks")
-EVERY = 10.0
-"""Seconds from one line to the next where there is no terminal."""
 NEGATIVE = {"augment": ("--no-augment", "take the images as they are")}
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    add_cfg(parser)
+    add_cfg(parser, optional=True)
     parser.add_argument(
-        "data", metavar="DATA", nargs="+", help="before it the .weights file, if there is one"
+        "data", metavar="DATA", nargs="*", help="before it the .weights file, if there is one"
+    )
+    parser.add_argument(
+        "--recipe", metavar="NAME", help=f"in place of CFG: {', '.join(list_recipes())}, or a .yaml"
     )
     parser.add_argument("--weights", help="weights to start from (default: the named model's)")
     start = parser.add_mutually_exclusive_group()
@@ -57,6 +57,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="an option of the cfg: KEY of [net], or SECTION.KEY; may be repeated",
     )  # fmt: skip
     add_parameters(parser, parameters_of(*SIGNATURE), _options(), negative=NEGATIVE)
+    parser.set_defaults(folder=None)  # that of the recipe, or else that of `train`
     add_device(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -73,9 +74,14 @@ def run(options: argparse.Namespace) -> int:
 
     if options.half:
         raise UsageError("--half: --dtype says in what type a training computes")
+    settings: dict[str, str | int | float] = dict(_setting(each) for each in options.settings)
+    if options.recipe is not None:
+        settings = _take_recipe(options) | settings
+    elif options.cfg is None:
+        raise UsageError("train: CFG and DATA are missing, or --recipe")
+    options.folder = options.folder or parameters_of(*SIGNATURE)["folder"].default
     take_weights(options, among="data", converted=False)
     _check_words(options)
-    settings = dict(_setting(each) for each in options.settings)
     if options.device in ("auto", "cuda") and torch.cuda.is_available():
         options.device = f"cuda:{distributed.local_rank()}"
     torch.manual_seed(options.seed)  # of the values that training starts from
@@ -85,6 +91,43 @@ def run(options: argparse.Namespace) -> int:
         if group.rank == 0:
             _show(result, options)
     return 130 if result.stopped == "interrupt" else 0
+
+
+def _take_recipe(options: argparse.Namespace) -> dict[str, str | int | float]:
+    """Fill in what the recipe says, where the user says nothing; return its options of the cfg."""
+    recipe = load_recipe(options.recipe)
+    words = [*filter(None, (options.cfg,)), *options.data]
+    if not words and recipe.data is None:
+        raise UsageError(f"recipe {recipe.name}: names no data; DATA comes behind it")
+    options.cfg, options.data = recipe.cfg, words or [recipe.data]
+    options.folder = options.folder or recipe.folder
+    options.width, options.height = options.width or recipe.width, options.height or recipe.height
+    options.clear = options.clear or recipe.clear
+    if (
+        options.weights is None
+        and not options.scratch
+        and not any(role_of(word) == "weights" for word in words)
+    ):
+        _take_start(recipe, options)
+    return dict(recipe.options)
+
+
+def _take_start(recipe: Recipe, options: argparse.Namespace) -> None:
+    """Fill in the weights that a recipe starts from."""
+    from darknet_torch import zoo
+
+    earlier = recipe.earlier_weights()
+    options.cutoff = options.cutoff or recipe.cutoff
+    if earlier is not None:
+        options.weights = str(earlier)
+    elif recipe.weights is None:
+        options.scratch = True
+    elif recipe.weights in zoo.list_models():
+        with download_bar(recipe.weights) as progress:
+            options.weights = str(zoo.fetch(recipe.weights, progress))
+    else:
+        options.weights = recipe.weights
+    inform(f"recipe {recipe.name}: starts from {options.weights or 'random values'}")
 
 
 def _check_words(options: argparse.Namespace) -> None:
@@ -147,13 +190,13 @@ def _cutoff(options: argparse.Namespace) -> int | None:
 
 
 def _train(
-    network: "Network", settings: dict[str, str], options: argparse.Namespace
+    network: "Network", settings: dict[str, str | int | float], options: argparse.Namespace
 ) -> "TrainingResult":
     from darknet_torch.training.characters import train_characters
     from darknet_torch.training.loop import train
 
     values = given(options, _options())
-    callbacks = (_Display(),)
+    callbacks = (TrainingDisplay(),)
     if network.plan.input.is_vector and network.stateful:
         values = {name: values[name] for name in parameters_of(*CHARACTERS) if name in values}
         return train_characters(
@@ -215,42 +258,3 @@ def _show(result: "TrainingResult", options: argparse.Namespace) -> None:
     else:
         verb = "detect" if plan.heads else "classify"
         inform(f"darknet-torch {verb} {files} IMAGE ... uses it")
-
-
-class _Display(Callback):
-    """Shows the course of a training: a bar on a terminal, else a line every ten seconds."""
-
-    def __init__(self) -> None:
-        from tqdm import tqdm
-
-        hidden = is_quiet() or not sys.stderr.isatty()
-        self.bar = tqdm(unit="batch", disable=hidden, leave=False)
-        self.shown = time.monotonic()
-
-    def on_message(self, text: str) -> None:
-        """Print a message."""
-        inform(text)
-
-    def on_batch(self, report: BatchReport) -> None:
-        """Show the figures of a batch."""
-        parts = ", ".join(f"{name} {value:.3g}" for name, value in report.parts.items())
-        line = (
-            f"loss {report.loss:.4g}, average {report.average_loss:.4g} ({parts}),"
-            f" rate {report.learning_rate:.3g}, {report.size[0]} x {report.size[1]},"
-            f" {report.images_per_second:.1f} images/s"
-        )
-        self.bar.total, self.bar.desc = report.batches, line
-        self.bar.update(report.batch - self.bar.n)
-        if self.bar.disable and time.monotonic() - self.shown >= EVERY:
-            self.shown = time.monotonic()
-            left = timedelta(seconds=round(report.remaining))
-            inform(f"batch {report.batch} of {report.batches}: {line}, {left} left")
-
-    def on_score(self, report: ScoreReport) -> None:
-        """Print the figure of a measurement."""
-        best = ", the best so far" if report.score == report.best else f", best {report.best:.3f}"
-        inform(f"batch {report.batch}: {report.name} {report.score:.3f}{best}")
-
-    def on_end(self) -> None:
-        """Take the bar away."""
-        self.bar.close()
