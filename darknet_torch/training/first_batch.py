@@ -31,7 +31,7 @@ def draw_first_batch(batch: Batch, network: Network, path: Path) -> None:
     columns = math.ceil(math.sqrt(len(tiles)))
     width, height = tiles[0].size
     size = (columns * width, math.ceil(len(tiles) / columns) * height)
-    sheet = Image.new("RGB", size, "white")
+    sheet = Image.new("RGB", size, (64, 64, 64))
     for number, tile in enumerate(tiles):
         sheet.paste(tile, (number % columns * width, number // columns * height))
     content = io.BytesIO()

@@ -112,13 +112,16 @@ def read_rows(path: Path) -> list[dict[str, float]]:
     ]
 
 
-def draw_chart(rows: list[dict[str, float]], path: Path, score: str) -> None:
+def draw_chart(
+    rows: list[dict[str, float]], path: Path, score: str, *, lower_is_better: bool = False
+) -> None:
     """Draw loss, learning rate and score over the batches as PNG.
 
     Args:
         rows: of metrics.csv.
         path: of the PNG.
         score: what the score is called, such as "mAP@0.50".
+        lower_is_better: of the score; it is in 0..1 otherwise.
 
     Raises:
         UsageError: matplotlib is not installed, or the file cannot be written.
@@ -138,8 +141,9 @@ def draw_chart(rows: list[dict[str, float]], path: Path, score: str) -> None:
     if measured:
         right = upper.twinx()
         right.plot(*zip(*measured, strict=True), "o-", color="#D55E00", markersize=3, label=score)
-        right.set(ylim=(0, 1), ylabel=score)
-        best = max(value for _, value in measured)
+        values = [value for _, value in measured]
+        best = min(values) if lower_is_better else max(values)
+        right.set(ylim=(0, 1.1 * max(values) if lower_is_better else 1), ylabel=score)
         upper.set_title(f"{score} {measured[-1][1]:.3f}, best {best:.3f}")
     figure.legend(loc="outside upper right", ncols=3, frameon=False)
     lower.plot(batches, [row["learning_rate"] for row in trained], color="#009E73")

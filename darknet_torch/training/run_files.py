@@ -51,7 +51,8 @@ def write_weights(run: Run, ending: str) -> None:
 def _draw(run: Run) -> None:
     if importlib.util.find_spec("matplotlib") is not None:
         rows = read_rows(run.options.path / "metrics.csv")
-        draw_chart(rows, run.options.path / "chart.png", run.score_name)
+        path = run.options.path / "chart.png"
+        draw_chart(rows, path, run.score_name, lower_is_better=run.lower_is_better)
 
 
 def resume(run: Run) -> bool:
