@@ -29,7 +29,7 @@ def test_kill_9_and_the_same_call_again(tmp_path: Path) -> None:
     process = multiprocessing.get_context("fork").Process(target=run, args=(cfg, data, parts))
     process.start()
     deadline = time.monotonic() + 120
-    while not (parts / "net_4.weights").exists() and time.monotonic() < deadline:
+    while not (parts / "state.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.005)
     process.kill()
     process.join()
