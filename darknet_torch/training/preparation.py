@@ -171,7 +171,8 @@ def _how(run: Run) -> str:
     device, fixed = run.stepper.device, run.fingerprint
     parts, dtype = fixed["subdivisions"], fixed["dtype"]
     where = "the processor" if device.type == "cpu" else str(device)
-    line = f"batches of {run.stepper.images} in {parts} parts, in {dtype} on {where}"
+    in_parts = f"in {parts} part{'s' if parts > 1 else ''}"
+    line = f"batches of {run.stepper.images} {in_parts}, in {dtype} on {where}"
     wanted = run.network.plan.net.subdivisions
     if parts != wanted and run.options.subdivisions != "auto":
         line += f"; more parts than the {wanted} of the cfg, which do not fit into memory"
@@ -248,7 +249,8 @@ def open_folder(run: Run) -> None:
     except OSError as error:
         raise UsageError(f"{options.path}: cannot be made: {error.strerror}") from error
     run.write_text(".cfg", run.network.plan.text)
-    run.write_text(".names", "".join(f"{name}\n" for name in run.network.names))
+    if run.network.names:  # a text has none
+        run.write_text(".names", "".join(f"{name}\n" for name in run.network.names))
     run.log = MetricsLog(options.path, run.course.batches, tensorboard=options.tensorboard)
 
 

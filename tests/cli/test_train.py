@@ -55,7 +55,8 @@ def test_one_split_only_is_said(folder: Path, capsys: pytest.CaptureFixture[str]
 
 
 WRONG = [
-    ("net.cfg", "train: the following arguments are required: DATA"),
+    ("", "train: CFG and DATA are missing, or --recipe"),
+    ("net.cfg", "train: DATA is missing; it comes behind the network and its weights"),
     ("net.cfg none.yaml --scratch", "none.yaml: cannot be read: No such file"),
     ("none.cfg squares --scratch", "none.cfg: no such file, and no such model"),
     ("net.cfg squares", "; there is some.weights; --scratch starts from random values"),
