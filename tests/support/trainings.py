@@ -51,7 +51,7 @@ LEARNERS: Mapping[str, float] = {
     "pjreddie/yolov3-tiny": 1e-3,
     "alexeyab/yolov4-tiny": 1e-3,
     "alexeyab/yolov7-tiny": 1e-3,
-    "alexeyab/Gaussian_yolov3_BDD": 1e-3,
+    "alexeyab/Gaussian_yolov3_BDD": 1e-4,
     "pjreddie/darknet19": 1e-2,
     "pjreddie/resnet50": 1e-2,
     "alexeyab/densenet201": 1e-2,
