@@ -129,12 +129,9 @@ def _assembled(
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     shape = (net.batch, net.subdivisions)
     stepper = Stepper(network.plan, module, device, dtype, *shape, ranks, scaler)
-    sizes = SizeSchedule(network.plan, options.seed)
-    before = RankStatistics(network, ranks, 1)
-    before.begin(0.0)
-    stepper.subdivisions = _subdivisions(stepper, module, sizes.largest, options)
-    before.restore()
-    before.end()
+    stepper.subdivisions = run_files.saved_subdivisions(options) or _subdivisions(
+        stepper, module, options
+    )
     if options.compile:
         module.compile()
     if ranks.size > 1:
@@ -179,11 +176,10 @@ def _how(run: Run) -> str:
     return line
 
 
-def _subdivisions(
-    stepper: Stepper, module: LossInputs, size: tuple[int, int], options: TrainOptions
-) -> int:
+def _subdivisions(stepper: Stepper, module: LossInputs, options: TrainOptions) -> int:
     """Return the subdivisions that fit into memory with the largest size of input."""
     plan, device = stepper.plan, stepper.device
+    size = SizeSchedule(plan, options.seed).largest
 
     def forward(images: int) -> Tensor:
         x = as_input(torch.zeros(images, plan.input.c, *size), device)
@@ -191,14 +187,19 @@ def _subdivisions(
         truth = replace(Truth.empty(images), values=values).to(device)
         return total_loss(stepper.losses(x, truth, LossContext(size)))
 
-    return fitting_subdivisions(
-        stepper.batch,
-        stepper.subdivisions,
-        forward,
-        module,
-        ranks=stepper.ranks.size,
-        fewest=options.subdivisions == "auto",
-    )
+    statistics = RankStatistics(module.network, stepper.ranks, 1)
+    statistics.begin(0.0)  # a try is to leave no trace
+    try:
+        return fitting_subdivisions(
+            stepper.batch,
+            stepper.subdivisions,
+            forward,
+            module,
+            ranks=stepper.ranks.size,
+            fewest=options.subdivisions == "auto",
+        )
+    finally:
+        statistics.end()
 
 
 def _fingerprint(
@@ -236,7 +237,8 @@ def start_course(run: Run) -> None:
             f"the weights have seen {seen} images, which are {seen // batch} batches;"
             f" max_batches={run.last} are done; clear=True (--clear) counts from 0"
         )
-    run.course = Course(first=seen // batch, batches=seen // batch, seen=seen)
+    parts = run.fingerprint.get("subdivisions", 0)
+    run.course = Course(subdivisions=parts, first=seen // batch, batches=seen // batch, seen=seen)
 
 
 def open_folder(run: Run) -> None:

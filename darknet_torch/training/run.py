@@ -50,6 +50,7 @@ class Course:
     """How far a training is; it is kept in the state file.
 
     Attributes:
+        subdivisions: parts that a batch is computed in, as they were found to fit into memory.
         first: batches that the weights had seen before this training.
         batches: done so far, those that were skipped included.
         seen: images, those of earlier trainings included, as in the header of weights files.
@@ -63,6 +64,7 @@ class Course:
         stopped: why it ended, if it did: "max_batches", "hours" or "patience".
     """
 
+    subdivisions: int = 0
     first: int = 0
     batches: int = 0
     seen: int = 0

@@ -9,9 +9,10 @@ from darknet_torch.errors import UsageError
 from darknet_torch.network import weights_file
 from darknet_torch.training import training_state
 from darknet_torch.training.metrics_log import draw_chart, read_rows
+from darknet_torch.training.options import TrainOptions
 from darknet_torch.training.run import Course, Run
 
-__all__ = ["resume", "save", "state_path", "write_weights"]
+__all__ = ["resume", "save", "saved_subdivisions", "state_path", "write_weights"]
 
 
 def state_path(folder: Path) -> Path:
@@ -53,6 +54,14 @@ def _draw(run: Run) -> None:
         rows = read_rows(run.options.path / "metrics.csv")
         path = run.options.path / "chart.png"
         draw_chart(rows, path, run.score_name, lower_is_better=run.lower_is_better)
+
+
+def saved_subdivisions(options: TrainOptions) -> int | None:
+    """Return the parts of a batch of the training that goes on, whatever fits into memory now."""
+    path = state_path(options.path)
+    if options.fresh or not path.is_file():
+        return None
+    return Course(**training_state.read(path)["course"]).subdivisions or None
 
 
 def resume(run: Run) -> bool:

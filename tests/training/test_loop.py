@@ -82,7 +82,8 @@ def test_a_training_leaves_files_that_can_be_used(
     network: Network, data: Path, tmp_path: Path
 ) -> None:
     before, watcher, folder = floats(network), Recorder(), tmp_path / "run"
-    result = quick(network, data, folder, max_batches=30, eval_every=15, callbacks=[watcher])
+    options = {"max_batches": 30, "eval_every": 15, "learning_rate": 0.02}
+    result = quick(network, data, folder, callbacks=[watcher], **options)
     assert all(torch.equal(before[name], value) for name, value in floats(network).items())
     losses = [report.loss for report in watcher.batches]
     assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
@@ -271,3 +272,13 @@ def test_the_rate_can_be_lowered(network: Network) -> None:
     whole = solver.step(8)
     solver.rate_factor = 0.5
     assert solver.step(8) == whole / 2 > 0
+
+
+def test_a_training_goes_on_in_the_parts_that_it_began_with(
+    network: Network, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick(network, data, tmp_path / "run", max_batches=2)
+    monkeypatch.setattr("darknet_torch.training.memory.available_bytes", lambda: 1)
+    assert quick(network, data, tmp_path / "run", max_batches=4).batches == 4
+    with pytest.raises(UsageError, match="a single image does not fit"):
+        quick(network, data, tmp_path / "other", max_batches=2)
