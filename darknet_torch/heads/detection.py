@@ -54,7 +54,9 @@ class DetectionHead(Head):
     def shape(self, *inputs: Shape) -> Shape:
         """Return a vector; ValueError if its length does not fit cells, boxes and classes."""
         expected = self.side**2 * (5 * self.num + self.classes)
-        if inputs[0].size != expected or self.coords != 4:
+        if self.coords != 4:
+            raise ValueError(f"coords={self.coords}: boxes have 4 coordinates: coords=4")
+        if inputs[0].size != expected:
             raise ValueError(
                 f"{self.side} x {self.side} cells with {self.num} boxes of 4 coordinates and"
                 f" {self.classes} classes need {expected} values before them, not {inputs[0].size}"

@@ -653,3 +653,9 @@ def test_recorded_boxes(case: dict[str, Any], tmp_path: Path) -> None:
     kept = after_nms(network, boxes, scores, case["nms_call"].startswith("diounms_sort"))
     same_rows(boxes, objectness, kept, after)
     assert int((kept > 0).sum()) == case["kept_probs_after"]
+
+
+def test_the_boxes_of_a_detection_head_have_four_coordinates() -> None:
+    text = "[net]\nwidth=8\nheight=8\nchannels=3\n[connected]\noutput=32\n"
+    with pytest.raises(ShapeError, match="coords=1: boxes have 4 coordinates: coords=4"):
+        dt.plan(f"{text}[detection]\nclasses=3\nside=2\nnum=1\n")
