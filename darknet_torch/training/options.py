@@ -62,6 +62,7 @@ class TrainOptions:
         if self.hours is not None and not self.hours > 0:
             raise UsageError(f"hours={self.hours}: must be more than 0")
         check_points(self.points)
+        require("safetensors", "train")  # the state is written in its format, much later
         if self.tensorboard:
             require("tensorboard", "tensorboard")
         if not 0 < self.joint_share < 1:

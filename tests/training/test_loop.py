@@ -4,6 +4,7 @@ import csv
 import os
 import re
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -282,3 +283,12 @@ def test_a_training_goes_on_in_the_parts_that_it_began_with(
     assert quick(network, data, tmp_path / "run", max_batches=4).batches == 4
     with pytest.raises(UsageError, match="a single image does not fit"):
         quick(network, data, tmp_path / "other", max_batches=2)
+
+
+def test_what_a_training_needs_is_asked_for_at_its_start(
+    network: Network, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    with pytest.raises(UsageError, match="safetensors is not installed: pip install"):
+        quick(network, data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
