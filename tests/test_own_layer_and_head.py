@@ -48,6 +48,9 @@ class Gain(nn.Module):
 class OwnGain(Layer):
     """[own_gain]: a factor for each channel; the shape stays."""
 
+    def shape(self, *inputs: Shape) -> Shape:
+        return inputs[0].map()
+
     def build(self, *shapes: Shape) -> nn.Module:
         return Gain(shapes[0].c)
 
@@ -66,7 +69,7 @@ class OwnGrid(Head):
         return "diounms", 0.8
 
     def shape(self, *inputs: Shape) -> Shape:
-        if inputs[0].c != 5 + self.classes:
+        if inputs[0].map().c != 5 + self.classes:
             raise ValueError(f"needs {5 + self.classes} filters before it")
         return inputs[0]
 

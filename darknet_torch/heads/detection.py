@@ -53,14 +53,7 @@ class DetectionHead(Head):
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return a vector; ValueError if its length does not fit cells, boxes and classes."""
-        expected = self.side**2 * (5 * self.num + self.classes)
-        if self.coords != 4:
-            raise ValueError(f"coords={self.coords}: boxes have 4 coordinates: coords=4")
-        if inputs[0].size != expected:
-            raise ValueError(
-                f"{self.side} x {self.side} cells with {self.num} boxes of 4 coordinates and"
-                f" {self.classes} classes need {expected} values before them, not {inputs[0].size}"
-            )
+        _must_fit(self, inputs[0].size)
         return Shape(inputs[0].size)
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -191,3 +184,15 @@ def _fit(boxes: Tensor, true: Tensor, corner: Tensor, side: int) -> tuple[Tensor
     predicted = torch.cat((boxes[..., :2] / side, boxes[..., 2:]), dim=-1)
     error = (predicted - wanted).square().sum(dim=-1).sqrt()
     return iou(cxcywh_to_xyxy(predicted), cxcywh_to_xyxy(wanted)), error
+
+
+def _must_fit(head: DetectionHead, size: int) -> None:
+    """Raise ValueError if a vector's length does not fit cells, boxes and classes."""
+    if head.coords != 4:
+        raise ValueError(f"coords={head.coords}: boxes have 4 coordinates: coords=4")
+    expected = head.side**2 * (5 * head.num + head.classes)
+    if size != expected:
+        raise ValueError(
+            f"{head.side} x {head.side} cells with {head.num} boxes of 4 coordinates and"
+            f" {head.classes} classes need {expected} values before them, not {size}"
+        )

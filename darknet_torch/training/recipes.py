@@ -10,7 +10,6 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from darknet_torch.data.safe_yaml import load_yaml
 from darknet_torch.errors import DataError, UsageError
 from darknet_torch.files import cfg_folder, is_file
 from darknet_torch.safety.text import printable
@@ -91,6 +90,8 @@ def load_recipe(name: str | PathLike[str]) -> Recipe:
     elif path.suffix.lower() not in (".yaml", ".yml") or not is_file(path):
         hint = _hint(word, list_recipes()) or f"; there are {', '.join(list_recipes())}"
         raise UsageError(f"recipe {printable(word)}: no such recipe, and no .yaml of one{hint}")
+    from darknet_torch.data.safe_yaml import load_yaml  # with numpy, for those who read one
+
     return _checked(load_yaml(path), path)
 
 
