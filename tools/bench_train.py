@@ -2,6 +2,7 @@
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -52,6 +53,7 @@ print(json.dumps({"memory": peak()}))
 
 def bench_train(_: argparse.Namespace) -> None:
     """Images per second of the loop and of bare passes, in turns; memory of a large batch."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
     from shapes import draw_detection_set
 
     with tempfile.TemporaryDirectory() as name:
