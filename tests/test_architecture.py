@@ -438,8 +438,8 @@ STANDS_FOR = {
     ),
     "training/test_loop": "training.callbacks training.finite training.first_batch"
     " training.interrupt training.metrics_log training.options training.precision"
-    " training.preparation training.rank_statistics training.result training.run training.run_files"
-    " training.scoring training.sources training.step",
+    " training.preparation training.result training.run training.run_files"
+    " training.running_statistics training.scoring training.sources training.step",
     "test_docs": "version",
     "test_loading": "network.cfg_source",
 }

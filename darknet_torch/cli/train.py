@@ -15,6 +15,8 @@ the weights. The same command again goes on where the training was stopped (docs
 
 import argparse
 import re
+from functools import partial
+from os import PathLike
 from typing import TYPE_CHECKING
 
 from darknet_torch.cli.arguments import add_cfg, add_device, plan_options, take_weights
@@ -211,7 +213,7 @@ def _train(
 CHARACTERS = ("darknet_torch.training.characters", "train_characters")
 
 
-def _dataset(source: str, split: str, options: argparse.Namespace) -> "Dataset":
+def _dataset(source: "str | PathLike[str]", split: str, options: argparse.Namespace) -> "Dataset":
     from darknet_torch import data
     from darknet_torch.cli.progress import working_bar
 
@@ -222,15 +224,12 @@ def _dataset(source: str, split: str, options: argparse.Namespace) -> "Dataset":
 
 def _validation(dataset: "Dataset", options: argparse.Namespace) -> "Dataset | None":
     """Return the validation images, which are others than those of the training."""
-    from darknet_torch.training.sources import has_split, same_images
+    from darknet_torch.training.sources import validation_of
 
     if options.val is not None:
         return _dataset(options.val, options.val_split, options)
-    if has_split(options.data[0], options.val_split):
-        validation = _dataset(options.data[0], options.val_split, options)
-        if not same_images(validation, dataset):
-            return validation
-    return None
+    read = partial(_dataset, options=options)
+    return validation_of(options.data[0], options.val_split, dataset, read)
 
 
 def _fitted(network: "Network", dataset: "Dataset", options: argparse.Namespace) -> "Network":

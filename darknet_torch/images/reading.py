@@ -4,7 +4,7 @@ image = read("dog.jpg")                            # uint8 (3, 576, 768)
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -121,52 +121,44 @@ def _pixels(image: Image.Image, channels: int | None) -> npt.NDArray[Any]:
     image.load()  # first, because of TIFF: Pillow turns it while loading
     image = upright(image)
     if image.mode.startswith(("I", "F")):
-        is_fraction = image.mode == "F" and _largest(image) <= 1
-        is_wide = image.mode.startswith("I;16") or _largest(image) > 255
-        return _in_strips(image, lambda part: _upper_bits(part, is_fraction, is_wide))
+        largest = max(float(np.nan_to_num(part).max(initial=0)) for part in _strips(image))
+        return _in_strips(image, lambda part: _upper_bits(part, largest))
     if image.mode == "P":  # straight to RGB, Pillow warns about the transparency it drops
         image = image.convert("RGBA")
     wanted = image.mode == "RGB" or (channels not in (1, 3) and len(image.getbands()) == channels)
     return _in_strips(image if wanted else image.convert("RGB"), lambda part: part)
 
 
+def _strips(image: Image.Image) -> Iterator[npt.NDArray[Any]]:
+    """Yield the rows of an image some at a time: Pillow copies all that it hands over."""
+    rows = max(1, STRIP // max(1, image.width))
+    for top in range(0, image.height, rows):
+        yield np.asarray(image.crop((0, top, image.width, min(top + rows, image.height))))
+
+
 def _in_strips(
     image: Image.Image, convert: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 ) -> npt.NDArray[Any]:
-    """Return the array of an image, made strip by strip: Pillow copies all that it hands over."""
-    rows = max(1, STRIP // max(1, image.width))
-    out = None
-    for top in range(0, image.height, rows):
-        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
-        part = convert(np.asarray(strip))
+    """Return the array of an image, converted strip by strip."""
+    out, top = None, 0
+    for part in map(convert, _strips(image)):
         if out is None:
             out = np.empty((image.height, *part.shape[1:]), part.dtype)
         out[top : top + len(part)] = part
+        top += len(part)
     return np.asarray(image) if out is None else out
 
 
-def _largest(image: Image.Image) -> float:
-    """Return the largest value of a grey image that is not infinite."""
-    return max(
-        float(np.nan_to_num(np.asarray(image.crop((0, y, image.width, y + 1)))).max(initial=0))
-        for y in range(image.height)
-    )
-
-
-def _upper_bits(
-    grey: npt.NDArray[Any], is_fraction: bool | None = None, is_wide: bool | None = None
-) -> npt.NDArray[Any]:
+def _upper_bits(grey: npt.NDArray[Any], largest: float) -> npt.NDArray[Any]:
     """Any grey values -> uint8. Integers above 255 are 16-bit values, floats up to 1 fractions.
 
-    is_fraction, is_wide: whether they are, where that is known of more values than these.
+    largest: value of the image that these are of.
     """
     if grey.dtype.kind == "f":
         grey = np.nan_to_num(grey)
-        fraction = grey.max(initial=0) <= 1 if is_fraction is None else is_fraction
-        grey = grey * 255 if fraction else grey
-    else:
-        wide = grey.max(initial=0) > 255 if is_wide is None else is_wide
-        grey = grey >> 8 if wide or grey.dtype.itemsize == 2 else grey
+        grey = grey * 255 if largest <= 1 else grey
+    elif grey.dtype.itemsize == 2 or largest > 255:
+        grey = grey >> 8
     return grey.clip(0, 255).astype(np.uint8)
 
 
@@ -175,7 +167,7 @@ def _from_array(array: npt.NDArray[Any], name: str, *, own: bool = False) -> tor
     if array.ndim == 2:
         array = array[:, :, None]
     if array.dtype.kind == "u" and array.dtype.itemsize == 2:
-        array = _upper_bits(array)
+        array = _upper_bits(array, 0)
     # Copied: the source may be read-only, run backwards, or change later.
     if array.ndim == 3 and array.dtype.kind == "f":
         return torch.from_numpy(array.astype(np.float32, order="C")).permute(2, 0, 1)

@@ -21,6 +21,7 @@ __all__ = [
     "fold_norm",
     "linear_segments",
     "norm_segments",
+    "straight_through",
 ]
 
 
@@ -158,18 +159,23 @@ class ConvBlock(nn.Module):
         weight = torch.where(conv.weight > 0, scale, -scale)
         signs = torch.where(x > 0, 1.0, -1.0).to(x.dtype)
         if self.training:
-            weight = _straight_through(weight, conv.weight)
-            signs = _straight_through(signs, x, x.detach().abs() < 1)
+            weight = straight_through(weight, conv.weight)
+            signs = straight_through(signs, x, x.detach().abs() < 1)
         pad_y, pad_x = cast(tuple[int, int], conv.padding)
         signs = F.pad(signs, (pad_x, pad_x, pad_y, pad_y), value=self.xnor_padding)
         return F.conv2d(signs, weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups)
 
 
-def _straight_through(value: Tensor, source: Tensor, passes: Tensor | None = None) -> Tensor:
-    """Return `value`, whose gradient goes to `source` as it is, where `passes` is True.
+def straight_through(value: Tensor, source: Tensor, passes: Tensor | None = None) -> Tensor:
+    """Return a tensor whose gradient goes to another one as it is.
 
     Signs have no gradient. Darknet's GPU code, too, hands that of binary weights on to the real
     ones, and that of binary values to those between -1 and 1.
+
+    Args:
+        value: of any shape; the result.
+        source: what gets the gradient; it has as many values.
+        passes: of the shape of `value`, True where the gradient passes; None: everywhere.
     """
     passed: Tensor = _StraightThrough.apply(source, value, passes)  # type: ignore[no-untyped-call]
     return passed
@@ -179,14 +185,14 @@ class _StraightThrough(torch.autograd.Function):
     """The value of one tensor with the gradient of another."""
 
     @staticmethod
-    def forward(ctx: Any, _source: Tensor, value: Tensor, passes: Tensor | None) -> Tensor:
-        ctx.passes = passes
+    def forward(ctx: Any, source: Tensor, value: Tensor, passes: Tensor | None) -> Tensor:
+        ctx.passes, ctx.shape = passes, source.shape
         return value.view_as(value)
 
     @staticmethod
     def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor, None, None]:
         passed = gradient[0] if ctx.passes is None else gradient[0] * ctx.passes
-        return passed, None, None
+        return passed.reshape(ctx.shape), None, None
 
 
 def conv_segments(

@@ -35,9 +35,9 @@ from darknet_torch.training.loop import own_random_numbers, run_to_the_end
 from darknet_torch.training.losses import LossInputs, losses_of, network_cost, total_loss
 from darknet_torch.training.options import TrainOptions, check_net, overridden
 from darknet_torch.training.preparation import cfg_text, open_folder, start_course
-from darknet_torch.training.rank_statistics import RankStatistics
 from darknet_torch.training.result import TrainingResult
 from darknet_torch.training.run import Run
+from darknet_torch.training.running_statistics import RunningStatistics
 from darknet_torch.training.solver import Solver
 from darknet_torch.training.step import BatchLoss
 
@@ -137,7 +137,7 @@ def _prepare(
         network=network,
         solver=solver,
         stepper=stepper,
-        statistics=RankStatistics(network, ranks, 1),
+        statistics=RunningStatistics(network, ranks, 1),
         options=options,
         ranks=ranks,
         fingerprint={"cfg": cfg_text(plan), "text": digest, "seed": options.seed},

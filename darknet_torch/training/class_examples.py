@@ -1,20 +1,16 @@
 """Training examples of classifiers: a turned and scaled part of an image, and its class."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from darknet_torch.data.dataset import Sample
 from darknet_torch.images.resizing import center_crop, resize_min
 from darknet_torch.layers.truth import NO_LABEL
 from darknet_torch.layers.word_tree import Tree
 from darknet_torch.training.augment import Colour, flip, rotate_crop
-from darknet_torch.training.augment_options import AugmentOptions
-from darknet_torch.training.examples import Example, blur_and_noise, other_indices
-from darknet_torch.training.image_cache import ReadImage
+from darknet_torch.training.examples import Example, ExampleMaker, blur_and_noise, other_indices
 from darknet_torch.training.mosaic import Placed, blend, cut_box, cut_point, mosaic
 from darknet_torch.training.objects import ImageObjects
 from darknet_torch.training.random_transforms import random_colour, random_rotation
@@ -24,19 +20,8 @@ __all__ = ["ClassExamples", "class_values"]
 NO_OBJECTS = ImageObjects(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, bool))
 
 
-@dataclass(frozen=True)
-class ClassExamples:
-    """Makes the examples of a data set of classes, see `MakeExample`.
-
-    Args:
-        samples: of the data set.
-        read_image: yields their images.
-        options: of the augmentation.
-    """
-
-    samples: Sequence[Sample]
-    read_image: ReadImage
-    options: AugmentOptions
+class ClassExamples(ExampleMaker):
+    """Makes the examples of a data set of classes, see `MakeExample`."""
 
     def __call__(self, rng: np.random.Generator, index: int, height: int, width: int) -> Example:
         """Return the example of an image; see `MakeExample`."""

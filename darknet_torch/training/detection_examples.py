@@ -1,16 +1,11 @@
 """Training examples of detectors: an augmented image, or several in one, and its objects."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 from torch import Tensor
 
 from darknet_torch.data.dataset import Sample
 from darknet_torch.training.augment import Colour, Geometry
-from darknet_torch.training.augment_options import AugmentOptions
-from darknet_torch.training.examples import Example, blur_and_noise, other_indices
-from darknet_torch.training.image_cache import ReadImage
+from darknet_torch.training.examples import Example, ExampleMaker, blur_and_noise, other_indices
 from darknet_torch.training.mosaic import Placed, blend, cut_point, mosaic, to_corner
 from darknet_torch.training.objects import ImageObjects
 from darknet_torch.training.random_transforms import (
@@ -22,19 +17,8 @@ from darknet_torch.training.random_transforms import (
 __all__ = ["DetectionExamples"]
 
 
-@dataclass(frozen=True)
-class DetectionExamples:
-    """Makes the examples of a data set of boxes, see `MakeExample`.
-
-    Args:
-        samples: of the data set.
-        read_image: yields their images.
-        options: of the augmentation.
-    """
-
-    samples: Sequence[Sample]
-    read_image: ReadImage
-    options: AugmentOptions
+class DetectionExamples(ExampleMaker):
+    """Makes the examples of a data set of boxes, see `MakeExample`."""
 
     def __call__(self, rng: np.random.Generator, index: int, height: int, width: int) -> Example:
         """Return the example of an image; see `MakeExample`."""

@@ -1,5 +1,7 @@
 """What every training example is, and what is done to its pixels in their place."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -8,13 +10,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_torch.data.dataset import Array
+from darknet_torch.data.dataset import Array, Sample
 from darknet_torch.training.augment import Colour
 from darknet_torch.training.augment_options import AugmentOptions
+from darknet_torch.training.image_cache import ReadImage
 from darknet_torch.training.objects import ImageObjects
 from darknet_torch.training.random_transforms import random_blur
 
-__all__ = ["Example", "MakeExample", "blur", "blur_and_noise", "other_indices", "rows_of"]
+__all__ = [
+    "Example",
+    "ExampleMaker",
+    "MakeExample",
+    "blur",
+    "blur_and_noise",
+    "other_indices",
+    "rows_of",
+]
 
 BACKGROUND_WINDOW = 17
 """Pixels of the window that blurs what is not in a box."""
@@ -36,6 +47,21 @@ class Example(NamedTuple):
     values: Tensor | None
     path: Path
     colour: Colour = Colour()
+
+
+@dataclass(frozen=True)
+class ExampleMaker:
+    """What makes examples of a data set; subclasses are `MakeExample`s.
+
+    Args:
+        samples: of the data set.
+        read_image: yields their images.
+        options: of the augmentation.
+    """
+
+    samples: Sequence[Sample]
+    read_image: ReadImage
+    options: AugmentOptions
 
 
 class MakeExample(Protocol):

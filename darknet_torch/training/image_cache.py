@@ -18,8 +18,9 @@ from darknet_torch.data.dataset import Sample
 from darknet_torch.errors import DataError, ImageError, UsageError
 from darknet_torch.files import atomic
 from darknet_torch.images.reading import read
+from darknet_torch.training.memory import available_bytes
 
-__all__ = ["DiskCache", "ImageFiles", "RamCache", "ReadImage", "cache_bytes", "free_memory"]
+__all__ = ["DiskCache", "ImageFiles", "RamCache", "ReadImage", "cache_bytes"]
 
 HEADER = 256
 """Most bytes of the header of a file of the cache."""
@@ -81,7 +82,7 @@ class RamCache:
         sizes = [cache_bytes([sample], files.channels) for sample in files.samples]
         self._starts = np.cumsum([0, *sizes])
         total = int(self._starts[-1])
-        free = free_memory()
+        free = available_bytes()
         if free is not None and total > free:
             what = f"{_gigabytes(total)} of decoded images, {_gigabytes(free)} of memory are free"
             raise UsageError(f"cache=ram: {what}; cache=disk keeps them in files")
@@ -161,26 +162,6 @@ class DiskCache:
         if pixels.dtype != np.uint8 or pixels.shape != expected:
             return None
         return torch.from_numpy(pixels).permute(2, 0, 1)
-
-
-def free_memory() -> int | None:
-    """Return the bytes of memory that are free for this process; None where that is unknown."""
-    system = _number_after("/proc/meminfo", "MemAvailable:")
-    group = Path("/sys/fs/cgroup")
-    most, used = (_number_after(group / name, "") for name in ("memory.max", "memory.current"))
-    free = [] if system is None else [system * 1024]
-    if most is not None and used is not None:
-        free.append(most - used)
-    return max(min(free), 0) if free else None
-
-
-def _number_after(path: str | Path, word: str) -> int | None:
-    try:
-        text = Path(path).read_text()
-    except OSError:
-        return None
-    number = (text.partition(word)[2] if word else text).split()[:1]
-    return int(number[0]) if number and number[0].isdecimal() else None
 
 
 def _gigabytes(count: int) -> str:

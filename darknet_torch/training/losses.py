@@ -1,13 +1,13 @@
 """The losses of a network: each layer that has one gets its input and the ground truth."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from darknet_torch.errors import UsageError
 from darknet_torch.layers.base import Layer
+from darknet_torch.layers.blocks import straight_through
 from darknet_torch.layers.truth import Loss, LossContext, Truth
 from darknet_torch.network.network import Network
 from darknet_torch.network.node import Node
@@ -134,18 +134,4 @@ def _raw(plan: Plan, node: Node, outputs: Mapping[int, Tensor]) -> Tensor:
     source = _source(plan, node.inputs[0])
     if source == node.inputs[0]:
         return value
-    passed: Tensor = _Passed.apply(outputs[source], value)  # type: ignore[no-untyped-call]
-    return passed
-
-
-class _Passed(torch.autograd.Function):
-    """The value of one tensor with the gradient of another, which has as many values."""
-
-    @staticmethod
-    def forward(ctx: Any, source: Tensor, value: Tensor) -> Tensor:
-        ctx.shape = source.shape
-        return value.view_as(value)
-
-    @staticmethod
-    def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient[0].reshape(ctx.shape), None
+    return straight_through(value, outputs[source])

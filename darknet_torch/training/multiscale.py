@@ -3,7 +3,6 @@
 The size of a batch depends on the seed and on the number of the batch alone.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,15 +73,6 @@ class SizeSchedule:
         if self.plan.context.dialect.trains_on_canvas:
             return self._square(CANVAS_SIDES[-1])
         return self._scaled(self._factor)
-
-    def batch_factor(self, number: int) -> float:
-        """Return how many times more images batch `number` may have (`dynamic_minibatch=1`).
-
-        It then takes four fifths of the memory of a batch of the largest size.
-        """
-        if not (self.plan.net.dynamic_minibatch and self.varies):
-            return 1.0
-        return max(1.0, 0.8 * math.prod(self.largest) / math.prod(self(number)))
 
     @property
     def _total(self) -> int:

@@ -32,8 +32,8 @@ from darknet_torch.training.metrics_log import MetricsLog
 from darknet_torch.training.multiscale import SizeSchedule
 from darknet_torch.training.options import TrainOptions, check_net
 from darknet_torch.training.precision import choose_dtype
-from darknet_torch.training.rank_statistics import RankStatistics
 from darknet_torch.training.run import Course, Run
+from darknet_torch.training.running_statistics import RunningStatistics
 from darknet_torch.training.scoring import score_of
 from darknet_torch.training.solver import Solver
 from darknet_torch.training.sources import DataSource, read_all
@@ -138,7 +138,7 @@ def _assembled(
         stepper.module = DistributedDataParallel(
             module, broadcast_buffers=False, find_unused_parameters=True
         )
-    statistics = RankStatistics(network, ranks, stepper.mini_batches)
+    statistics = RunningStatistics(network, ranks, stepper.mini_batches)
     fingerprint = _fingerprint(network.plan, stepper, options, train)
     every = options.eval_every or max(FEWEST, -(-EPOCHS * len(train) // net.batch))
     return Run(
@@ -187,7 +187,7 @@ def _subdivisions(stepper: Stepper, module: LossInputs, options: TrainOptions) -
         truth = replace(Truth.empty(images), values=values).to(device)
         return total_loss(stepper.losses(x, truth, LossContext(size)))
 
-    statistics = RankStatistics(module.network, stepper.ranks, 1)
+    statistics = RunningStatistics(module.network, stepper.ranks, 1)
     statistics.begin(0.0)  # a try is to leave no trace
     try:
         return fitting_subdivisions(

@@ -14,15 +14,16 @@ from darknet_torch.training.batches import Batch
 from darknet_torch.training.callbacks import BatchReport
 from darknet_torch.training.metrics_log import MetricsLog
 from darknet_torch.training.options import TrainOptions
-from darknet_torch.training.rank_statistics import RankStatistics
+from darknet_torch.training.running_statistics import RunningStatistics
 from darknet_torch.training.solver import Solver
 from darknet_torch.training.step import BatchLoss, Steps
 
 __all__ = ["Course", "Run"]
 
-DARKNETS, FASTEST, BATCHES = 0.01, 0.1, 20
-"""Share of a mini-batch in the running statistics: Darknet's, and in short trainings one in 20
-batches of all, at most .1."""
+LEAST_SHARE, MOST_SHARE = 0.01, 0.1
+"""Of a mini-batch in the running statistics: Darknet's, and that in the shortest trainings."""
+PARTS = 20
+"""In short trainings the statistics are, roughly, those of the last of so many parts of it."""
 SMOOTHING = 0.9
 """How much of the average loss stays with each batch, as Darknet prints it."""
 
@@ -55,7 +56,7 @@ class Course:
         batches: done so far, those that were skipped included.
         seen: images, those of earlier trainings included, as in the header of weights files.
         average_loss: smoothed; None before the first batch.
-        best, best_batch: the best score and the batch after which it was measured.
+        best: the best score.
         measured: score of the last measurement.
         without_progress: measurements since the best one.
         elapsed: seconds of training, those before a restart included.
@@ -70,7 +71,6 @@ class Course:
     seen: int = 0
     average_loss: float | None = None
     best: float | None = None
-    best_batch: int = 0
     measured: float | None = None
     without_progress: int = 0
     elapsed: float = 0.0
@@ -106,7 +106,7 @@ class Run:
     network: Network
     solver: Solver
     stepper: Steps
-    statistics: RankStatistics
+    statistics: RunningStatistics
     options: TrainOptions
     ranks: Ranks
     fingerprint: dict[str, Any]
@@ -170,7 +170,7 @@ class Run:
         passes = self.statistics.count * self.ranks.size  # of a batch
         done = (self.course.batches - self.course.first) * passes
         total = max(1, self._last_batch() - self.course.first) * passes
-        return max(min(FASTEST, max(DARKNETS, BATCHES / total)), 1 / (done + 1))
+        return max(min(MOST_SHARE, max(LEAST_SHARE, PARTS / total)), 1 / (done + 1))
 
     def why_to_stop(self) -> str | None:
         """Return why the training ends here, if it does."""

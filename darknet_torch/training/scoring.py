@@ -25,7 +25,7 @@ def measure(run: Run) -> None:
     course = run.course
     course.measured, course.without_progress = score, course.without_progress + 1
     if course.best is None or (score < course.best if run.lower_is_better else score > course.best):
-        course.best, course.best_batch, course.without_progress = score, course.batches, 0
+        course.best, course.without_progress = score, 0
         write_weights(run, "_best.weights")
     if run.log is not None:
         run.log.add({"batch": course.batches, "seen": course.seen, "score": score})

@@ -1,5 +1,6 @@
 """The images of a training: those to train with, to measure on, and to train jointly with."""
 
+from collections.abc import Callable
 from os import PathLike
 
 from darknet_torch import data
@@ -8,7 +9,7 @@ from darknet_torch.data.description import describe
 from darknet_torch.errors import DataError
 from darknet_torch.training.options import TrainOptions
 
-__all__ = ["DataSource", "has_split", "read_all", "same_images"]
+__all__ = ["DataSource", "read_all", "validation_of"]
 
 DataSource = str | PathLike[str] | Dataset
 
@@ -22,28 +23,43 @@ def read_all(
         DataError: a source cannot be read.
     """
     train = _read(source, options.split)
-    validation = None
     if val is not None:
-        validation = _read(val, options.val_split)
-    elif not isinstance(source, Dataset) and has_split(source, options.val_split):
-        validation = _read(source, options.val_split)
-        if same_images(validation, train):
-            validation = None  # a list or a folder has one split only
+        validation: Dataset | None = _read(val, options.val_split)
+    elif isinstance(source, Dataset):
+        validation = None
+    else:
+        validation = validation_of(source, options.val_split, train, _read)
     return train, validation, None if joint is None else _read(joint, options.split)
 
 
-def has_split(source: str | PathLike[str], split: str) -> bool:
+def validation_of(
+    source: str | PathLike[str],
+    split: str,
+    train: Dataset,
+    read: Callable[[str | PathLike[str], str], Dataset],
+) -> Dataset | None:
+    """Return the validation images of a source; None if it has none but those of the training.
+
+    Args:
+        source: a list or a folder has one split only, which stands for all.
+        split: name of the validation split.
+        train: the images to train with.
+        read: reads a split of a source.
+    """
+    if not _has_split(source, split):
+        return None
+    validation = read(source, split)
+    same = [each.path for each in validation.samples] == [each.path for each in train.samples]
+    return None if same else validation
+
+
+def _has_split(source: str | PathLike[str], split: str) -> bool:
     """Return whether a source names images of a split, or has one only, which stands for all."""
     try:
         describe(source, split)
     except DataError:
         return False
     return True
-
-
-def same_images(one: Dataset, other: Dataset) -> bool:
-    """Return whether two data sets have the same images, in the same order."""
-    return [each.path for each in one.samples] == [each.path for each in other.samples]
 
 
 def _read(source: DataSource, split: str) -> Dataset:

@@ -7,7 +7,17 @@ from PIL import Image, ImageDraw
 
 COLORS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 60, 230)}
 
-DETECTOR = """[net]
+CONV = """[convolutional]
+batch_normalize=1
+filters={}
+size=3
+stride=2
+pad=1
+activation=leaky
+"""
+OUTPUTS = "[convolutional]\nfilters={}\nsize=1\nactivation=linear\n"
+
+DETECTOR = f"""[net]
 batch=8
 subdivisions=2
 width=32
@@ -24,32 +34,7 @@ scales=.1
 hue=.02
 saturation=1.2
 exposure=1.2
-[convolutional]
-batch_normalize=1
-filters=8
-size=3
-stride=2
-pad=1
-activation=leaky
-[convolutional]
-batch_normalize=1
-filters=16
-size=3
-stride=2
-pad=1
-activation=leaky
-[convolutional]
-batch_normalize=1
-filters=16
-size=3
-stride=2
-pad=1
-activation=leaky
-[convolutional]
-filters=16
-size=1
-activation=linear
-[yolo]
+{CONV.format(8)}{CONV.format(16)}{CONV.format(16)}{OUTPUTS.format(16)}[yolo]
 mask=0,1
 anchors=8,8, 16,16
 classes=3
@@ -60,7 +45,7 @@ iou_loss=ciou
 iou_normalizer=.07
 """
 
-CLASSIFIER = """[net]
+CLASSIFIER = f"""[net]
 batch=8
 subdivisions=2
 width=16
@@ -72,18 +57,7 @@ momentum=.9
 decay=.0005
 min_crop=16
 max_crop=20
-[convolutional]
-batch_normalize=1
-filters=8
-size=3
-stride=2
-pad=1
-activation=leaky
-[convolutional]
-filters=3
-size=1
-activation=linear
-[avgpool]
+{CONV.format(8)}{OUTPUTS.format(3)}[avgpool]
 [softmax]
 """
 

@@ -1,6 +1,6 @@
-"""Running statistics of batch norm under several processes: those that one process would have.
+"""Running statistics of batch norm in training: how fast they follow, and those of all processes.
 
-One process updates r <- (1 - m) r + m v with each of S mini-batches in turn. Here every process
+One process updates r <- (1 - m) r + m v with each of S mini-batches in turn. Of R processes each
 starts with the same r and sees a run of n = S / R of them, the first process the first n, and so
 on. What a process added, its result minus (1 - m)^n r, decays by the mini-batches behind its own.
 """
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from darknet_torch.distributed import Ranks
 
-__all__ = ["RankStatistics"]
+__all__ = ["RunningStatistics"]
 
 
-class RankStatistics:
+class RunningStatistics:
     """Sets how fast running statistics follow, and joins those of all processes after each batch.
 
     Args:
