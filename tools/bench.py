@@ -21,7 +21,7 @@ from bench_folder import bench_folder
 from bench_fresh import CONVERT, IMPORT, LOAD, PLAN, fresh, median
 from bench_optimize import bench_boxes, bench_layers
 from bench_speed import ENGINES, NETWORKS, bench_speed
-from bench_train import bench_train
+from bench_train import bench_augment, bench_images, bench_train
 from bench_turns import in_turns
 
 if TYPE_CHECKING:
@@ -212,6 +212,8 @@ BENCHES = {
     "layers": bench_layers,
     "boxes": bench_boxes,
     "train": bench_train,
+    "augment": bench_augment,
+    "images": bench_images,
 }
 
 

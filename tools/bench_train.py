@@ -5,17 +5,20 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench_fresh import fresh
+from bench_turns import in_turns, seconds_of
 
-__all__ = ["bench_train"]
+__all__ = ["bench_augment", "bench_images", "bench_train"]
 
 C_RATES = {"yolov4-tiny": 1.5, "blocks": 6.05}
 """Images per second of AlexeyAB's program on two cores, as measured for the project's plan."""
-BATCHES = 6
-"""Batches that count, behind one that does not."""
+TURN, AHEAD = 8, 3
+"""Batches of a turn, and how many of them may have been read ahead."""
 
 BLOCK = """[convolutional]
 batch_normalize=1
@@ -35,6 +38,18 @@ BLOCKS = (
     "[region]\nclasses=3\nnum=5\nanchors=1,1,2,2,3,3,4,4,5,5\nsoftmax=1\nbias_match=1\n"
 )
 """A small network of YOLOv2's kind."""
+
+READ = """
+import json, sys
+import torch
+from darknet_torch.images.reading import read
+def peak():
+    line = next(l for l in open("/proc/self/status") if l.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+base = peak()
+image = read(sys.argv[1])
+print(json.dumps({"memory": peak() - base}))
+"""
 
 MEMORY = """
 import json, sys
@@ -74,38 +89,83 @@ def _compare(name: str, data: Path, folder: Path) -> None:
     bare = _Bare(_network(name))
 
     class Turns(Callback):
-        """After each batch of the loop the same work without it."""
+        """Some batches of the loop, then as many bare ones, in turns."""
 
         def __init__(self) -> None:
             self.loop, self.bare, self.begun = list[float](), list[float](), 0.0
 
         def on_batch(self, report: BatchReport) -> None:
-            self.loop.append(time.perf_counter() - self.begun)
-            begun = time.perf_counter()
-            for _ in range(4):
-                bare.step()
-            self.bare.append(time.perf_counter() - begun)
+            place = (report.batch - 1) % TURN
+            if place >= AHEAD:  # what was read while the bare ones ran does not count
+                self.loop.append(time.perf_counter() - self.begun)
+            if place == TURN - 1:
+                self.bare += [seconds_of(bare.step, 4) for _ in range(TURN - AHEAD)]
             self.begun = time.perf_counter()
 
     turns = Turns()
-    turns.begun = time.perf_counter()
+    data_set = read(data, "train")
     train(
         network,
-        read(data, "train"),
+        data_set,
         folder=folder,
         batch=32,
         subdivisions=4,
-        max_batches=BATCHES + 2,
+        max_batches=2 * TURN,
         cache="ram",
-        workers=0,
         callbacks=[turns],
     )
-    loop, plain = (32 / statistics.median(each[2:]) for each in (turns.loop, turns.bare))
+    loop, plain = (32 / statistics.median(each) for each in (turns.loop, turns.bare))
     print(
         f"train {name}, batch 32 in 4 parts: {loop:.2f} images/s = {loop / plain:.2f} x bare"
         f" forward + backward + SGD, {plain:.2f} (bound .9); {loop / C_RATES[name]:.1f} x"
         " AlexeyAB's C as measured elsewhere"
     )
+
+
+def bench_augment(_: argparse.Namespace) -> None:
+    """Training images per second of one process, decoded images in memory; losses of heads."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+    from shapes import draw_detection_set
+
+    from darknet_torch.data import read
+    from darknet_torch.training.augment_options import AugmentOptions
+    from darknet_torch.training.batches import batches
+
+    plan = _network("yolov4-tiny").plan
+    with tempfile.TemporaryDirectory() as name:
+        data = read(draw_detection_set(Path(name), images=64, side=560), "train")
+        ways = {
+            "as the cfg has it": {},
+            "with mosaic": {"mosaic": True},
+            "none": {"augment": False},
+        }
+        sources = {
+            what: batches(
+                data, plan, AugmentOptions.of(plan, **changes), batch=16, seed=0, cache="ram",
+                size_of=lambda _: (416, 416),
+            )
+            for what, changes in ways.items()
+        }  # fmt: skip
+        work: dict[str, Callable[[], object]] = {
+            what: partial(next, source) for what, source in sources.items()
+        }
+        for what, seconds in in_turns(work, rounds=8, warm=5).items():  # (64 images are read once)
+            print(f"augment 560 -> 416, {what}: {16 / seconds:.0f} images/s of one process")
+
+
+def bench_images(_: argparse.Namespace) -> None:
+    """Memory that the largest images take while they are read, in fresh processes."""
+    import numpy as np
+    from PIL import Image
+
+    side = int((Image.MAX_IMAGE_PIXELS or 1) ** 0.5)
+    with tempfile.TemporaryDirectory() as name:
+        png, tiff = Path(name) / "rgb.png", Path(name) / "floats.tif"
+        Image.new("RGB", (side, side)).save(png, compress_level=1)
+        Image.fromarray(np.zeros((side, side), np.float32)).save(tiff, compression="tiff_deflate")
+        for path in (png, tiff):
+            used = fresh(READ, str(path))["memory"]
+            print(f"memory of {path.name}, {side} x {side}: {used / 1e9:.2f} GB at most")
 
 
 def _network(name: str) -> Any:
