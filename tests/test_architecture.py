@@ -35,7 +35,7 @@ BEHIND_HEADS = set(STAGES[STAGES.index("heads") + 1 :])
 """What asks layers and heads for facts, and knows none of them."""
 LAYERS_MAY = {"errors", "parsing.parser", "parsing.dialect", "parsing.options"}
 LAYERS_SHARE = {"layers.base", "layers.registry", "layers.blocks", "layers.activation"}
-LAYERS_SHARE |= {"layers.traced", "layers.truth", "layers.word_tree"}
+LAYERS_SHARE |= {"layers.geometry", "layers.traced", "layers.truth", "layers.word_tree"}
 HEADS_SHARE = {f"heads.{name}" for name in "base boxes nms targets loss_terms box_gradient".split()}
 HEADS_SHARE |= {f"heads.{name}" for name in "anchor_head anchor_targets".split()}
 HEADS_SHARE |= {f"heads.{name}" for name in "region_decoder region_targets".split()}
@@ -47,6 +47,7 @@ FOUNDATIONS = {
     "layers.word_tree": LAYERS_MAY | {"files"},
     "layers.activation": LAYERS_MAY
     | {"layers.base", "layers.registry", "layers.traced", "layers.truth"},
+    "layers.geometry": set(),
     "layers.traced": set(),
     "layers.truth": {"errors"},
 }
@@ -434,7 +435,7 @@ STANDS_FOR = {
     "test_answer_keys": " ".join(
         f"layers.{path.stem}"
         for path in sorted((PACKAGE / "layers").glob("[!_]*.py"))
-        if path.stem not in ("dropout", "registry", "truth", "word_tree")
+        if path.stem not in ("contrastive", "dropout", "registry", "truth", "word_tree")
     ),
     "training/test_loop": "training.callbacks training.finite training.first_batch"
     " training.interrupt training.metrics_log training.options training.precision"

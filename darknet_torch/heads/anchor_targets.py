@@ -25,9 +25,16 @@ from darknet_torch.heads.targets import (
     last_row,
     objects_of,
 )
-from darknet_torch.layers.truth import LossContext, Truth
+from darknet_torch.layers.truth import AnchorObjects, LossContext, Truth
 
-__all__ = ["AnchorAssignment", "assign", "box_divisor", "class_targets", "objectness_targets"]
+__all__ = [
+    "AnchorAssignment",
+    "assign",
+    "box_divisor",
+    "class_targets",
+    "objectness_targets",
+    "objects_of_anchors",
+]
 
 _SHOWN = 0.25
 """Probability from which on a class counts as predicted, where `ignore_thresh` asks for one."""
@@ -157,6 +164,29 @@ def _by_shape(
     x, y = cell_of(head.point_of(objects.boxes[number]), (height, width))
     place = ((objects.image[number] * anchors + anchor) * height + y) * width + x
     return place, number
+
+
+def objects_of_anchors(
+    head: AnchorHead, truth: Truth, image: tuple[int, int], grid: tuple[int, int]
+) -> AnchorObjects:
+    """Return the object that each anchor learns a box from; of several the last.
+
+    Args:
+        head: the head.
+        truth: ground truth of B images.
+        image: height and width of the network's input in pixels.
+        grid: height and width of the head's map.
+    """
+    objects = objects_of(truth, head.classes, head.max, class_map=head.class_map)
+    count, (height, width) = len(head.mask), grid
+    place, number = _by_shape(head, objects, image, torch.Size((len(truth), count, 0, *grid)))
+    last = last_row(place, len(truth) * count * height * width)
+    owner = F.pad(number, (0, 1), value=-1)[last].view(len(truth), count, height, width)
+    ids = truth.object_id
+    if ids is None:
+        ids = torch.arange(truth.valid.numel(), device=place.device).view(truth.valid.shape)
+    label = F.pad(ids[objects.image, objects.row], (0, 1), value=-1)[owner]
+    return AnchorObjects(label, F.pad(objects.class_id, (0, 1), value=-1)[owner])
 
 
 def objectness_targets(

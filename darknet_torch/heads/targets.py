@@ -34,6 +34,7 @@ class ObjectRows(NamedTuple):
 
     Attributes:
         image: (N,) int64, index of the image.
+        row: (N,) int64, index of the object among those of its image.
         boxes: (N, 4) cxcywh in fractions of the network's input.
         class_id: (N,) int64, after the class map; -1 if it is none of the head's classes.
         label: (N,) int64, the class before the class map.
@@ -42,6 +43,7 @@ class ObjectRows(NamedTuple):
     """
 
     image: Tensor
+    row: Tensor
     boxes: Tensor
     class_id: Tensor
     label: Tensor
@@ -80,7 +82,7 @@ def objects_of(
         table = torch.tensor((*class_map, -1), device=label.device)  # the last is that of -1
         mapped = table[mapped]
     by_image = boxes[:, :width] * (has_box & known)[:, :width, None]
-    return ObjectRows(image, boxes[image, row], mapped, label, by_image, number)
+    return ObjectRows(image, row, boxes[image, row], mapped, label, by_image, number)
 
 
 def class_only(truth: Truth, classes: int, most: int) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from darknet_torch.heads.anchor_targets import (
     box_divisor,
     class_targets,
     objectness_targets,
+    objects_of_anchors,
 )
 from darknet_torch.heads.base import Cells
 from darknet_torch.heads.box_gradient import IouKind, box_gradient, overlap
@@ -21,7 +22,7 @@ from darknet_torch.heads.loss_terms import (
 )
 from darknet_torch.heads.targets import last_row
 from darknet_torch.layers.registry import layer
-from darknet_torch.layers.truth import Loss, LossContext, Truth, given_gradient
+from darknet_torch.layers.truth import AnchorObjects, Loss, LossContext, Truth, given_gradient
 from darknet_torch.parsing.dialect import ALEXEYAB
 from darknet_torch.parsing.options import option
 
@@ -102,6 +103,12 @@ class Yolo(AnchorHead):
             box_delta = box_delta.new_zeros(len(a.places), 4).index_add(0, a.group, box_delta)
             rest = torch.stack([each.square().sum() for each in deltas]).sum()
             return Loss(parts, self._cost(rest, box_delta.square().sum(), a))
+
+    def objects_of_anchors(
+        self, truth: Truth, image_shape: tuple[int, int], grid: tuple[int, int]
+    ) -> AnchorObjects:
+        """Return the object that each anchor learns a box from, for [contrastive]."""
+        return objects_of_anchors(self, truth, image_shape, grid)
 
     def _cost(self, rest: Tensor, boxes: Tensor, a: AnchorAssignment) -> Tensor:
         """Return what Darknet prints, from the squared deltas of boxes and of the rest."""

@@ -28,7 +28,7 @@ from darknet_torch.parsing.dialect import ALEXEYAB, PJREDDIE, Dialect
 from darknet_torch.parsing.options import option
 from darknet_torch.parsing.parser import Section
 
-__all__ = ["Function", "Layer", "Segment", "Shape", "absolute_index", "window_count"]
+__all__ = ["Function", "Layer", "Segment", "Shape"]
 
 
 class Shape(NamedTuple):
@@ -141,7 +141,7 @@ class Layer:
     passes_gradient: ClassVar[bool] = False
     """Whether training hands the gradient of the output on to the input as it is."""
     untrained: ClassVar[str | None] = None
-    """What does not learn here although it does in Darknet, in words; None for nothing."""
+    """What does not learn here although it does in Darknet; None for nothing."""
     outputs_option: ClassVar[str | None] = None
     """The option with the number of outputs, if each has its own row in all tensors."""
 
@@ -200,6 +200,10 @@ class Layer:
             context: size of the images, number of images seen.
         """
         return None
+
+    def truth_size(self, shape: Shape) -> int:
+        """Return how many values of an image the loss compares, where the output has `shape`."""
+        return shape.size
 
     def weights(self, *shapes: Shape) -> Iterable[Segment]:
         """Yield the module's tensors in the order of the weights file.
@@ -266,35 +270,3 @@ class Function(nn.Module):
     def extra_repr(self) -> str:
         """Show the layer's options."""
         return repr(self.layer)
-
-
-def window_count(size: int, window: int, stride: int) -> int:
-    """Return how many windows fit along a side: the output size of a convolution or pooling.
-
-    Args:
-        size: pixels of the side, padding included.
-        window: pixels of the window.
-        stride: pixels from one window to the next.
-
-    Raises:
-        ValueError: the window is larger than the side.
-    """
-    if window > size:
-        raise ValueError(f"a window of {window} does not fit into {size} pixels, padding included")
-    return (size - window) // stride + 1
-
-
-def absolute_index(number: int, index: int) -> int:
-    """Return the index of the layer that a section refers to.
-
-    Args:
-        number: what the cfg has: the layer's index, or a negative offset from `index`.
-        index: index of the layer that refers to it.
-
-    Raises:
-        ValueError: it is none of the layers before.
-    """
-    source = index + number if number < 0 else number
-    if not 0 <= source < index:
-        raise ValueError(f"layer {number} is not one of the {index} layers before it")
-    return source

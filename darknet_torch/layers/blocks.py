@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darknet_torch.layers.activation import activate
-from darknet_torch.layers.base import Segment, window_count
+from darknet_torch.layers.base import Segment
+from darknet_torch.layers.geometry import window_count
 from darknet_torch.parsing.dialect import Dialect
 
 __all__ = [

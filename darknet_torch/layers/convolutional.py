@@ -10,8 +10,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from darknet_torch.layers.base import Layer, Segment, Shape, absolute_index, window_count
+from darknet_torch.layers.base import Layer, Segment, Shape
 from darknet_torch.layers.blocks import Blur, ConvBlock, conv_segments, fold_norm
+from darknet_torch.layers.geometry import absolute_index, window_count
 from darknet_torch.layers.registry import layer
 from darknet_torch.parsing.dialect import ALEXEYAB
 from darknet_torch.parsing.options import Activation, option

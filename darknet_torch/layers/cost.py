@@ -1,4 +1,4 @@
-"""[cost], [contrastive]: losses of Darknet's training; their outputs are zeros."""
+"""[cost]: a loss of Darknet's training; its output is zeros."""
 
 from collections.abc import Callable
 from typing import ClassVar
@@ -10,7 +10,7 @@ from torch import Tensor
 from darknet_torch.layers.base import Layer, Shape
 from darknet_torch.layers.registry import layer
 from darknet_torch.layers.truth import NO_LABEL, Loss, LossContext, Truth, compared
-from darknet_torch.parsing.dialect import ALEXEYAB, PJREDDIE
+from darknet_torch.parsing.dialect import PJREDDIE
 from darknet_torch.parsing.options import option
 
 _Differences = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -107,25 +107,3 @@ class Cost(Layer):
             losses, _ = self._differences()(values, truth)
             (gradient,) = torch.autograd.grad((losses * self._weight(truth)).sum(), values)
         return (gradient.abs() >= self.thresh / truth.shape[1]).to(truth.dtype)
-
-
-@layer("contrastive", only=ALEXEYAB)
-class Contrastive(Layer):
-    """[contrastive]: a training loss; Darknet's CPU code leaves its output at zero."""
-
-    untrained: ClassVar[str | None] = "its embeddings learn nothing"
-
-    classes: int = option(1000, check=lambda n: n > 0, expected="at least 1")
-    temperature: float = option(1.0)
-    yolo_layer: int = option(0)
-    cls_normalizer: float = option(1.0)
-    max_delta: float = option(3.4e38)
-    contrastive_neg_max: int = option(3)
-
-    def shape(self, *inputs: Shape) -> Shape:
-        """Return a vector of the input's size."""
-        return Shape(inputs[0].size)
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Return zeros (B, n)."""
-        return torch.zeros_like(inputs[0].flatten(1))

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darknet_torch.layers.activation import activate
-from darknet_torch.layers.base import Layer, Segment, Shape, window_count
+from darknet_torch.layers.base import Layer, Segment, Shape
+from darknet_torch.layers.geometry import window_count
 from darknet_torch.layers.registry import layer
 from darknet_torch.parsing.options import Activation, option
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from darknet_torch.layers.activation import activate
-from darknet_torch.layers.base import Layer, Shape, absolute_index
+from darknet_torch.layers.base import Layer, Shape
+from darknet_torch.layers.geometry import absolute_index
 from darknet_torch.layers.registry import layer
 from darknet_torch.parsing.dialect import ALEXEYAB
 from darknet_torch.parsing.options import Activation, option

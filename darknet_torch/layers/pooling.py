@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from darknet_torch.layers.base import Layer, Shape, window_count
+from darknet_torch.layers.base import Layer, Shape
 from darknet_torch.layers.blocks import Blur
+from darknet_torch.layers.geometry import window_count
 from darknet_torch.layers.registry import layer
 from darknet_torch.layers.traced import is_traced
 from darknet_torch.parsing.dialect import ALEXEYAB

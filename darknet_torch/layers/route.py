@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from darknet_torch.layers.base import Function, Layer, Shape, absolute_index
+from darknet_torch.layers.base import Function, Layer, Shape
+from darknet_torch.layers.geometry import absolute_index
 from darknet_torch.layers.registry import layer
 from darknet_torch.parsing.dialect import ALEXEYAB
 from darknet_torch.parsing.options import option

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from darknet_torch.layers.activation import activate
-from darknet_torch.layers.base import Function, Layer, Segment, Shape, absolute_index
+from darknet_torch.layers.base import Function, Layer, Segment, Shape
+from darknet_torch.layers.geometry import absolute_index
 from darknet_torch.layers.registry import layer
 from darknet_torch.parsing.dialect import ALEXEYAB, PJREDDIE
 from darknet_torch.parsing.options import Activation, option

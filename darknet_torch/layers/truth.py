@@ -1,15 +1,24 @@
 """Ground truth of a batch, and what a loss returns: the two ends of every `Layer.loss`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from darknet_torch.errors import UsageError
 
-__all__ = ["NO_LABEL", "Loss", "LossContext", "Truth", "compared", "given_gradient"]
+__all__ = [
+    "NO_LABEL",
+    "AnchorObjects",
+    "FindsObjects",
+    "Loss",
+    "LossContext",
+    "Truth",
+    "compared",
+    "given_gradient",
+]
 
 NO_LABEL = -1234.0
 """The value in `Truth.values` that Darknet reads as "not labelled": no loss, no gradient."""
@@ -28,6 +37,8 @@ class Truth:
         values: (B, n) float32, the vector that [softmax], [cost] and [logistic] compare with, such
             as one-hot classes; NO_LABEL where nothing is known; None in data sets of boxes.
         masks: (B, M, H, W) bool, the pixels of each object on the grid of [iseg]; None without.
+        object_id: (B, M) int64, equal where an object is the same one of the same image, which may
+            be in a batch twice; None: all are different.
     """
 
     boxes: Tensor
@@ -36,6 +47,7 @@ class Truth:
     has_box: Tensor
     values: Tensor | None = None
     masks: Tensor | None = None
+    object_id: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -69,11 +81,43 @@ class LossContext(NamedTuple):
         image_shape: (height, width) of the network's input in pixels.
         seen: images that the network was trained with, this batch included, as Darknet counts.
         generator: of the random numbers that a loss may need; None is torch's own.
+        layers: those before the layer, in order, for losses that depend on another one's options.
+        label_smoothing: what the classes that are not an image's share, see `Truth.values`.
     """
 
     image_shape: tuple[int, int]
     seen: int = 0
     generator: torch.Generator | None = None
+    layers: Sequence[Any] = ()
+    label_smoothing: float = 0.0
+
+
+class AnchorObjects(NamedTuple):
+    """The object that each anchor of a head learns, (B, A, H, W) int64 each; -1 for none.
+
+    Attributes:
+        label: equal for the same object of the same image, see `Truth.object_id`.
+        class_id: its class.
+    """
+
+    label: Tensor
+    class_id: Tensor
+
+
+@runtime_checkable
+class FindsObjects(Protocol):
+    """A head whose anchors learn objects, whatever they predict."""
+
+    def objects_of_anchors(
+        self, truth: Truth, image_shape: tuple[int, int], grid: tuple[int, int]
+    ) -> AnchorObjects:
+        """Return the object that each anchor learns.
+
+        Args:
+            truth: ground truth of B images.
+            image_shape: (height, width) of the network's input in pixels.
+            grid: (height, width) of the head's map.
+        """
 
 
 class Loss(NamedTuple):

@@ -7,6 +7,7 @@ from darknet_torch.errors import UsageError
 from darknet_torch.layers.word_tree import Tree
 from darknet_torch.network.net_section import Net
 from darknet_torch.network.plan import Plan
+from darknet_torch.training.losses import truth_size
 
 __all__ = ["AugmentOptions"]
 
@@ -37,6 +38,9 @@ class AugmentOptions:
         hue: largest change of the hue, of 0..1.
         saturation: largest factor of the saturation; its inverse is the smallest.
         exposure: largest factor of the brightness; its inverse is the smallest.
+        paired: every second image of a batch is the one before once more (`contrastive=1`).
+        pair_moves: the two of a pair are moved and mirrored each in its own way.
+        pair_colours: their colours are changed each in its own way.
         colour_later: leave changes of colour to `Batch.on`, which makes them on a card.
         flip: mirror every second image.
         blur: 1 blurs what is not in a box, more is the size of a window for the whole image.
@@ -75,6 +79,9 @@ class AugmentOptions:
     hue: float = 0.0
     saturation: float = 1.0
     exposure: float = 1.0
+    paired: bool = False
+    pair_moves: bool = False
+    pair_colours: bool = False
     colour_later: bool = False
     flip: bool = True
     blur: int = 0
@@ -133,6 +140,9 @@ def _of_net(net: Net) -> dict[str, Any]:
         "cutmix": net.cutmix or net.mixup in (2, 4),
         "mosaic": net.mosaic or net.mixup in (3, 4),
         "keep_aspect": net.letter_box,
+        "paired": net.contrastive,
+        "pair_moves": net.contrastive_jit_flip,
+        "pair_colours": net.contrastive_color,
     }
 
 
@@ -158,7 +168,7 @@ def _of_classifier(plan: Plan) -> dict[str, Any]:
     net, result = plan.net, plan[plan.final]
     return {
         "detector": False,
-        "classes": result.shape.size,
+        "classes": truth_size(plan),
         "channels": plan.input.c,
         "min_crop": net.min_ratio,
         "max_crop": net.max_ratio,

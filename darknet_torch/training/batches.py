@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -27,6 +26,7 @@ from darknet_torch.training.class_examples import ClassExamples
 from darknet_torch.training.detection_examples import DetectionExamples
 from darknet_torch.training.examples import Example, MakeExample, rows_of
 from darknet_torch.training.image_cache import DiskCache, ImageFiles, RamCache, ReadImage
+from darknet_torch.training.random_transforms import Randomness
 from darknet_torch.training.sampler import Sampler, rare_class_weights
 
 __all__ = ["Batch", "Cache", "batches"]
@@ -121,8 +121,8 @@ def batches(
         Sampler(len(each), seed + number, None if number else weights)
         for number, each in enumerate(sets)
     )
-    order = _Order(samplers, batch, joint_share, range(*_part(batch, rank, ranks)))
-    return _load(_Maker(sources, seed), order, start, workers, size_of)
+    order = _Order(samplers, batch, joint_share, range(*_part(batch, rank, ranks)), options.paired)
+    return _load(_Maker(sources, seed, options), order, start, workers, size_of)
 
 
 class _Key(NamedTuple):
@@ -140,6 +140,7 @@ class _Order(NamedTuple):
     batch: int
     joint_share: float
     mine: range
+    paired: bool
 
     def keys(self, number: int, size: tuple[int, int]) -> list[_Key]:
         """The keys of this rank's part of a batch."""
@@ -147,6 +148,8 @@ class _Order(NamedTuple):
 
     def _image(self, number: int, position: int) -> tuple[int, int]:
         place = number * self.batch + position
+        if self.paired:  # the second of a pair is the image of the first
+            place //= 2
         if len(self.samplers) == 1:
             return 0, self.samplers[0][place]
         before = int(place * self.joint_share)
@@ -158,13 +161,18 @@ class _Order(NamedTuple):
 class _Maker(TorchDataset[Any]):
     """Makes the examples of keys, in any process; an error is an example, too."""
 
-    def __init__(self, sources: Sequence[MakeExample], seed: int) -> None:
+    def __init__(self, sources: Sequence[MakeExample], seed: int, options: AugmentOptions) -> None:
         self.sources, self.seed = sources, seed
+        self.pairs = {
+            "paired": options.paired,
+            "moves": options.pair_moves,
+            "colours": options.pair_colours,
+        }
 
     def __getitem__(self, key: _Key) -> Example | DarknetError:
-        rng = np.random.default_rng((self.seed, key.batch, key.position))
+        rngs = Randomness.of((self.seed, key.batch), key.position, **self.pairs)
         try:
-            return self.sources[key.source](rng, key.image, *key.size)
+            return self.sources[key.source](rngs, key.image, *key.size)
         except DarknetError as error:
             return error
 
@@ -219,11 +227,13 @@ def _collate(examples: Sequence[Example | DarknetError]) -> Batch | DarknetError
 def _truth(examples: Sequence[Example]) -> Truth:
     most = max(len(each.objects) for each in examples)
     truth = Truth.empty(len(examples), most)
+    ids = torch.zeros_like(truth.class_id)
     for number, each in enumerate(examples):
         objects, rows = each.objects, slice(len(each.objects))
         truth.boxes[number, rows] = torch.from_numpy(rows_of(objects))
         truth.class_id[number, rows] = torch.from_numpy(objects.class_id)
         truth.has_box[number, rows] = torch.from_numpy(objects.has_box)
+        ids[number, rows] = torch.from_numpy(objects.object_id)
     counts = torch.tensor([len(each.objects) for each in examples])
     valid = torch.arange(most) < counts[:, None]
     values = [each.values for each in examples if each.values is not None]
@@ -233,12 +243,16 @@ def _truth(examples: Sequence[Example]) -> Truth:
         valid,
         truth.has_box,
         torch.stack(values) if values else None,
+        object_id=ids,
     )
 
 
 def _labelled(dataset: Dataset, options: AugmentOptions) -> Dataset:
-    """The images that can be trained with: for a classifier those with a class."""
-    if not options.detector:
+    """The images that can be trained with: for a classifier those with a class.
+
+    Pairs of [contrastive] need none: the two are alike.
+    """
+    if not (options.detector or options.paired):
         labels = [sample.label for sample in dataset.samples]
         known = [
             i for i, label in enumerate(labels) if label is not None and label < options.classes

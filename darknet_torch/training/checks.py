@@ -8,6 +8,7 @@ from darknet_torch.data import NOTES, Dataset
 from darknet_torch.data.anchors import best_iou, box_sizes, cluster
 from darknet_torch.errors import DarknetError, DataError, UsageError
 from darknet_torch.network.plan import Plan
+from darknet_torch.training.losses import truth_size
 
 __all__ = ["anchor_hint", "check_dataset", "check_joint", "problem_lines"]
 
@@ -30,14 +31,14 @@ def check_dataset(dataset: Dataset, plan: Plan) -> None:
         raise DataError(f"{where}: no image that can be read{first}")
     if plan.heads:
         _check_boxes(dataset, plan)
-    elif all(sample.label is None for sample in dataset.samples):
+    elif all(sample.label is None for sample in dataset.samples) and not plan.net.contrastive:
         raise DataError(
             f"{where}: no image has a class; a classifier needs class folders, or a list with"
             " names in its paths (format=paths)"
         )
     else:
-        count = plan[plan.final].shape.c
-        _check_range(dataset, {s.label for s in dataset.samples if s.label is not None}, count)
+        labels = {s.label for s in dataset.samples if s.label is not None}
+        _check_range(dataset, labels, truth_size(plan))
 
 
 def check_joint(dataset: Dataset, plan: Plan) -> None:

@@ -13,26 +13,27 @@ from darknet_torch.training.augment import Colour, flip, rotate_crop
 from darknet_torch.training.examples import Example, ExampleMaker, blur_and_noise, other_indices
 from darknet_torch.training.mosaic import Placed, blend, cut_box, cut_point, mosaic
 from darknet_torch.training.objects import ImageObjects
-from darknet_torch.training.random_transforms import random_colour, random_rotation
+from darknet_torch.training.random_transforms import Randomness, random_colour, random_rotation
 
 __all__ = ["ClassExamples", "class_values"]
 
-NO_OBJECTS = ImageObjects(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, bool))
+NONE = np.zeros(0, np.int64)
+NO_OBJECTS = ImageObjects(np.zeros((0, 4)), NONE, np.zeros(0, bool), NONE)
 
 
 class ClassExamples(ExampleMaker):
     """Makes the examples of a data set of classes, see `MakeExample`."""
 
-    def __call__(self, rng: np.random.Generator, index: int, height: int, width: int) -> Example:
+    def __call__(self, rngs: Randomness, index: int, height: int, width: int) -> Example:
         """Return the example of an image; see `MakeExample`."""
-        image, values, colour = self._composed(rng, index, (width, height))
+        image, values, colour = self._composed(rngs, index, (width, height))
         return Example(image, NO_OBJECTS, values, self.samples[index].path, colour)
 
     def _composed(
-        self, rng: np.random.Generator, index: int, net: tuple[int, int]
+        self, rngs: Randomness, index: int, net: tuple[int, int]
     ) -> tuple[Tensor, Tensor, Colour]:
-        options = self.options
-        placed, values = self._placed(rng, index, net)
+        options, rng = self.options, rngs.own
+        placed, values = self._placed(rngs, index, net)
         if not options.augment:
             return placed.image, values, Colour()
         ways = [way for way in (_mosaic, _cut_mix) if getattr(options, WAYS[way])]
@@ -44,26 +45,24 @@ class ClassExamples(ExampleMaker):
         else:
             way = ways[rng.integers(len(ways))]
             others = other_indices(rng, len(self.samples), 3 if way is _mosaic else 1)
-            more = [self._placed(rng, each, net) for each in others]
+            more = [self._placed(rngs, each, net) for each in others]
             image, values = way(rng, [(placed, values), *more])
         return blur_and_noise(rng, options, image, NO_OBJECTS), values, Colour()
 
-    def _placed(
-        self, rng: np.random.Generator, index: int, net: tuple[int, int]
-    ) -> tuple[Placed, Tensor]:
+    def _placed(self, rngs: Randomness, index: int, net: tuple[int, int]) -> tuple[Placed, Tensor]:
         options, sample = self.options, self.samples[index]
-        image, label = self.read_image(index), sample.label or 0
-        values = class_values(label, options.classes, options.label_smoothing, options.tree)
+        image = self.read_image(index)
+        values = class_values(sample.label, options.classes, options.label_smoothing, options.tree)
         if not options.augment:
             return Placed(_middle(image, net), NO_OBJECTS), values
-        *place, mirrored = random_rotation(rng, options, (sample.width, sample.height), net)
+        *place, mirrored = random_rotation(rngs.moves, options, (sample.width, sample.height), net)
         radians, scale, dx, dy, aspect = place
         if options.center:
             image = _middle(image, net)
         else:
             image = rotate_crop(image, radians, scale, *net, dx, dy, aspect)
         image = flip(image) if mirrored else image
-        return Placed(image, NO_OBJECTS, colour=random_colour(rng, options)), values
+        return Placed(image, NO_OBJECTS, colour=random_colour(rngs.colours, options)), values
 
 
 Classed = tuple[Placed, Tensor]
@@ -103,16 +102,18 @@ def _middle(image: Tensor, net: tuple[int, int]) -> Tensor:
     return part.mul(255).round_().to(torch.uint8)
 
 
-def class_values(label: int, classes: int, smoothing: float, tree: Tree | None) -> Tensor:
+def class_values(label: int | None, classes: int, smoothing: float, tree: Tree | None) -> Tensor:
     """Return the vector (classes,) that the output for an image of one class is compared with.
 
     Args:
-        label: class index.
+        label: class index; None for no class.
         classes: number of classes.
         smoothing: what the other classes share.
         tree: of the classes: the class and its ancestors are 1, their groups' others 0, and groups
             that the label says nothing about are not labelled.
     """
+    if label is None:
+        return torch.zeros(classes)
     if tree is None:
         values = torch.full((classes,), smoothing / max(classes - 1, 1))
         values[label] = 1 - smoothing

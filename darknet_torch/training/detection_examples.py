@@ -3,12 +3,12 @@
 import numpy as np
 from torch import Tensor
 
-from darknet_torch.data.dataset import Sample
 from darknet_torch.training.augment import Colour, Geometry
 from darknet_torch.training.examples import Example, ExampleMaker, blur_and_noise, other_indices
 from darknet_torch.training.mosaic import Placed, blend, cut_point, mosaic, to_corner
 from darknet_torch.training.objects import ImageObjects
 from darknet_torch.training.random_transforms import (
+    Randomness,
     plain_geometry,
     random_colour,
     random_geometry,
@@ -20,32 +20,32 @@ __all__ = ["DetectionExamples"]
 class DetectionExamples(ExampleMaker):
     """Makes the examples of a data set of boxes, see `MakeExample`."""
 
-    def __call__(self, rng: np.random.Generator, index: int, height: int, width: int) -> Example:
+    def __call__(self, rngs: Randomness, index: int, height: int, width: int) -> Example:
         """Return the example of an image; see `MakeExample`."""
-        image, objects, colour = self._composed(rng, index, (width, height))
+        image, objects, colour = self._composed(rngs, index, (width, height))
         return Example(image, objects, None, self.samples[index].path, colour)
 
     def _composed(
-        self, rng: np.random.Generator, index: int, net: tuple[int, int]
+        self, rngs: Randomness, index: int, net: tuple[int, int]
     ) -> tuple[Tensor, ImageObjects, Colour]:
-        options = self.options
+        options, rng = self.options, rngs.own
         # Of an image with a class only, that class is all that is known.
         alone = rng.random() >= 0.5 or self.samples[index].label is not None
         if not options.augment:
-            placed = self._placed(rng, index, net)
+            placed = self._placed(rngs, index, net)
             return placed.image, placed.objects, Colour()
         if alone or not (options.mosaic or options.mixup):
-            placed = self._placed(rng, index, net)
+            placed = self._placed(rngs, index, net)
             if options.leaves_colour:
                 return placed.image, placed.objects, placed.colour
             image, objects = placed.pixels(), placed.objects
         elif options.mosaic:
             indices = (index, *other_indices(rng, len(self.samples), 3))
-            quarters = [self._placed(rng, each, net, i) for i, each in enumerate(indices)]
+            quarters = [self._placed(rngs, each, net, i) for i, each in enumerate(indices)]
             image, objects = mosaic(quarters, cut_point(rng, *net), bound=options.mosaic_bound)
         else:
             (partner,) = other_indices(rng, len(self.samples), 1)
-            first, second = (self._placed(rng, each, net) for each in (index, partner))
+            first, second = (self._placed(rngs, each, net) for each in (index, partner))
             image = blend(first.pixels(), second.pixels())
             objects = first.objects + second.objects
         image = blur_and_noise(rng, options, image, objects)
@@ -53,29 +53,29 @@ class DetectionExamples(ExampleMaker):
 
     def _placed(
         self,
-        rng: np.random.Generator,
+        rngs: Randomness,
         index: int,
         net: tuple[int, int],
         quarter: int | None = None,
     ) -> Placed:
-        sample, options = self.samples[index], self.options
+        sample, options, rng = self.samples[index], self.options, rngs.own
         size, colour = (sample.width, sample.height), Colour()
         if not options.augment:
             geometry = plain_geometry(options.letterbox, size, net)
         else:
-            geometry = random_geometry(rng, options, size, net)
+            geometry = random_geometry(rngs, options, size, net)
             if quarter is not None and rng.random() < 0.5:
                 geometry = to_corner(geometry, quarter, size)
-            colour = random_colour(rng, options)
-        objects = self._objects(rng, sample, geometry, net)
+            colour = random_colour(rngs.colours, options)
+        objects = self._objects(rng, index, geometry, net)
         image = geometry.apply(self.read_image(index), net[1], net[0])
         return Placed(image, objects, geometry.fill(*size, *net), colour)
 
     def _objects(
-        self, rng: np.random.Generator, sample: Sample, geometry: Geometry, net: tuple[int, int]
+        self, rng: np.random.Generator, index: int, geometry: Geometry, net: tuple[int, int]
     ) -> ImageObjects:
-        options = self.options
-        objects = ImageObjects.of(sample, difficult=options.difficult, crowd=options.crowd)
+        options, sample = self.options, self.samples[index]
+        objects = ImageObjects.of(sample, index, difficult=options.difficult, crowd=options.crowd)
         if options.augment:
             objects = objects[rng.permutation(len(objects))]
         known = (objects.class_id >= 0) & (objects.class_id < options.classes)

@@ -15,7 +15,7 @@ from darknet_torch.training.augment import Colour
 from darknet_torch.training.augment_options import AugmentOptions
 from darknet_torch.training.image_cache import ReadImage
 from darknet_torch.training.objects import ImageObjects
-from darknet_torch.training.random_transforms import random_blur
+from darknet_torch.training.random_transforms import Randomness, random_blur
 
 __all__ = [
     "Example",
@@ -67,11 +67,11 @@ class ExampleMaker:
 class MakeExample(Protocol):
     """An index of a data set -> a training example."""
 
-    def __call__(self, rng: np.random.Generator, index: int, height: int, width: int, /) -> Example:
+    def __call__(self, rngs: Randomness, index: int, height: int, width: int, /) -> Example:
         """Return the example of an image.
 
         Args:
-            rng: of all randomness.
+            rngs: of all randomness.
             index: of the image.
             height: of the network's input in pixels.
             width: of the network's input in pixels.

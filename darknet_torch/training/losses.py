@@ -1,6 +1,7 @@
 """The losses of a network: each layer that has one gets its input and the ground truth."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,14 @@ from darknet_torch.network.plan import Plan
 from darknet_torch.network.schedule import schedule
 from darknet_torch.network.state import State
 
-__all__ = ["LossInputs", "layer_losses", "losses_of", "network_cost", "total_loss"]
+__all__ = [
+    "LossInputs",
+    "layer_losses",
+    "losses_of",
+    "network_cost",
+    "total_loss",
+    "truth_size",
+]
 
 
 class LossInputs(nn.Module):
@@ -78,9 +86,12 @@ def losses_of(
         UsageError: the ground truth is of another kind than a layer needs.
     """
     losses = {}
+    layers = [node.layer for node in plan]
+    context = context._replace(label_smoothing=plan.net.label_smooth_eps)
     for node in _with_loss(plan):
         raw = _raw(plan, node, outputs).contiguous()  # losses may view it as they like
-        loss = node.layer.loss(raw, truth, context)
+        own, before = _truth_of(plan, node, outputs, truth), layers[: node.index]
+        loss = node.layer.loss(raw, own, context._replace(layers=before))
         if loss is not None:
             losses[node.index] = loss
     return losses
@@ -94,6 +105,12 @@ def total_loss(losses: Mapping[int, Loss]) -> Tensor:
 def network_cost(losses: Mapping[int, Loss]) -> Tensor:
     """Return the number that Darknet prints, () without gradient: the mean of the layers' costs."""
     return torch.stack([loss.cost.to(torch.float32) for loss in losses.values()]).mean()
+
+
+def truth_size(plan: Plan) -> int:
+    """Return how many values of each image the losses of a classifier compare: its classes."""
+    final = plan[plan.final]
+    return final.layer.truth_size(final.shape)
 
 
 def _with_loss(plan: Plan) -> list[Node]:
@@ -113,7 +130,20 @@ def _needed(plan: Plan) -> tuple[int, ...]:
     needed = set[int]()
     for node in _with_loss(plan):
         needed |= {node.inputs[0], _source(plan, node.inputs[0])}
+        needed |= {each.index for each in _truth_layer(plan, node)}
     return tuple(sorted(needed))
+
+
+def _truth_layer(plan: Plan, node: Node) -> list[Node]:
+    """Return the layer whose output is the ground truth of the layers behind it (`truth=1`)."""
+    return [each for each in plan if each.layer.truth and each.index < node.index][-1:]
+
+
+def _truth_of(plan: Plan, node: Node, outputs: Mapping[int, Tensor], truth: Truth) -> Truth:
+    """Return the ground truth that a layer compares its input with."""
+    for each in _truth_layer(plan, node):
+        truth = replace(truth, values=outputs[each.index].detach().flatten(1))
+    return truth
 
 
 def _source(plan: Plan, index: int) -> int:

@@ -3,7 +3,7 @@
 Source: Darknet's data.c (correct_boxes, fill_truth_detection, fill_truth_region).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import numpy as np
@@ -12,55 +12,62 @@ from darknet_torch.data.dataset import Array, Sample
 
 __all__ = ["ImageObjects"]
 
+MOST_OBJECTS = 1 << 32
+"""More than an image has."""
+
 
 @dataclass(frozen=True, eq=False)
 class ImageObjects:
-    """ImageObjects of an image.
+    """Objects of an image.
 
     Attributes:
         xyxy: (N, 4) float64, left, top, right, bottom in fractions of the image.
         class_id: (N,) int64.
         has_box: (N,) bool, False where only the class of the image is known.
+        object_id: (N,) int64, which object of the data set each is, see `Truth.object_id`.
     """
 
     xyxy: Array
     class_id: Array
     has_box: Array
+    object_id: Array
 
     @classmethod
-    def of(cls, sample: Sample, *, difficult: bool = False, crowd: bool = False) -> Self:
+    def of(
+        cls, sample: Sample, index: int = 0, *, difficult: bool = False, crowd: bool = False
+    ) -> Self:
         """Return the objects of a sample; of an image with a class only, that class without a box.
 
         Args:
             sample: an image of a data set.
+            index: of the image, for `object_id`.
             difficult: whether objects count that VOC calls difficult; Darknet leaves them out.
             crowd: whether objects count that COCO calls a crowd.
         """
+        ids = index * MOST_OBJECTS + np.arange(max(len(sample.ground_truth), 1))
         if sample.label is not None:
-            return cls(np.zeros((1, 4)), np.array([sample.label]), np.zeros(1, bool))
+            return cls(np.zeros((1, 4)), np.array([sample.label]), np.zeros(1, bool), ids[:1])
         objects = sample.ground_truth
-        objects = objects[(difficult | ~objects.difficult) & (crowd | ~objects.crowd)]
+        counted = (difficult | ~objects.difficult) & (crowd | ~objects.crowd)
+        objects, ids = objects[counted], ids[: len(objects)][counted]
         size = (sample.width, sample.height, sample.width, sample.height)
         # Darknet's mark for a class without a box is a centre at 0, 0
         has_box = np.any(objects.xyxy[:, :2] + objects.xyxy[:, 2:] != 0, axis=1)
-        return cls(objects.xyxy / size, objects.class_id, has_box)
+        return cls(objects.xyxy / size, objects.class_id, has_box, ids)
 
     def __len__(self) -> int:
         return len(self.class_id)
 
     def __getitem__(self, index: Array | slice) -> Self:
         """Return the objects that a mask, an array of indices or a slice selects."""
-        xyxy, class_id, has_box = self.xyxy[index], self.class_id[index], self.has_box[index]
-        return replace(self, xyxy=xyxy, class_id=class_id, has_box=has_box)
+        columns = (field.name for field in fields(self))
+        return replace(self, **{name: getattr(self, name)[index] for name in columns})
 
     def __add__(self, other: Self) -> Self:
         """Return the objects of both."""
-        return replace(
-            self,
-            xyxy=np.concatenate((self.xyxy, other.xyxy)),
-            class_id=np.concatenate((self.class_id, other.class_id)),
-            has_box=np.concatenate((self.has_box, other.has_box)),
-        )
+        columns = (field.name for field in fields(self))
+        both = {name: (getattr(self, name), getattr(other, name)) for name in columns}
+        return replace(self, **{name: np.concatenate(each) for name, each in both.items()})
 
     def moved(
         self, sx: float, ox: float, sy: float, oy: float, flip: bool = False, *, clip: bool = True

@@ -94,6 +94,11 @@ def check_net(net: Net, ranks: int) -> None:
         raise UsageError(
             f"subdivisions={net.subdivisions}: {ranks} processes must share them equally"
         )
+    if net.contrastive and net.batch // net.subdivisions < 2:
+        raise UsageError(
+            f"contrastive=1: batch={net.batch} and subdivisions={net.subdivisions} leave one image"
+            " for each part, and pairs are compared"
+        )
     if net.max_batches < 1:
         raise UsageError(f"max_batches={net.max_batches}: must be at least 1 to train")
 

@@ -26,7 +26,7 @@ from darknet_torch.training.augment_options import AugmentOptions
 from darknet_torch.training.batches import batches
 from darknet_torch.training.checks import anchor_hint, check_dataset, check_joint, problem_lines
 from darknet_torch.training.first_batch import draw_first_batch
-from darknet_torch.training.losses import LossInputs, total_loss
+from darknet_torch.training.losses import LossInputs, total_loss, truth_size
 from darknet_torch.training.memory import fitting_subdivisions
 from darknet_torch.training.metrics_log import MetricsLog
 from darknet_torch.training.multiscale import SizeSchedule
@@ -183,7 +183,7 @@ def _subdivisions(stepper: Stepper, module: LossInputs, options: TrainOptions) -
 
     def forward(images: int) -> Tensor:
         x = as_input(torch.zeros(images, plan.input.c, *size), device)
-        values = torch.zeros(images, plan[plan.final].shape.size)
+        values = torch.zeros(images, truth_size(plan))
         truth = replace(Truth.empty(images), values=values).to(device)
         return total_loss(stepper.losses(x, truth, LossContext(size)))
 

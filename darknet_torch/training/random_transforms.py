@@ -4,7 +4,8 @@ Source: Darknet's data.c (load_data_detection, load_data_region, random_augment_
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from darknet_torch.training.augment import Colour, Geometry
 from darknet_torch.training.augment_options import AugmentOptions
 
 __all__ = [
+    "Randomness",
     "Rotation",
     "plain_geometry",
     "random_blur",
@@ -21,6 +23,40 @@ __all__ = [
     "random_rotation",
     "random_scale",
 ]
+
+
+class Randomness(NamedTuple):
+    """The generators of an example; they are one, unless examples come in pairs that share some.
+
+    Attributes:
+        own: of all that the two of a pair do not share.
+        moves: of jitter, rotation and mirroring.
+        colours: of changes of colour.
+    """
+
+    own: np.random.Generator
+    moves: np.random.Generator
+    colours: np.random.Generator
+
+    @classmethod
+    def of(
+        cls, seed: Sequence[int], position: int, *, paired: bool, moves: bool, colours: bool
+    ) -> Self:
+        """Return the generators of an example.
+
+        Args:
+            seed: of the batch.
+            position: of the example in the batch.
+            paired: whether it shares some with the other one of its pair.
+            moves: whether it has its own moves all the same.
+            colours: whether it has its own colours.
+        """
+        own = np.random.default_rng((*seed, position))
+        if not paired:
+            return cls(own, own, own)
+        first = position - position % 2
+        of_pair = [np.random.default_rng((*seed, first, number)) for number in (1, 2)]
+        return cls(own, own if moves else of_pair[0], own if colours else of_pair[1])
 
 
 class Rotation(NamedTuple):
@@ -52,18 +88,19 @@ def random_colour(rng: np.random.Generator, options: AugmentOptions) -> Colour:
 
 
 def random_geometry(
-    rng: np.random.Generator, options: AugmentOptions, image: tuple[int, int], net: tuple[int, int]
+    rngs: Randomness, options: AugmentOptions, image: tuple[int, int], net: tuple[int, int]
 ) -> Geometry:
     """Return where an image lies in the network's input.
 
     Args:
-        rng: the generator.
+        rngs: the generators.
         options: of the augmentation.
         image: (width, height) in pixels.
         net: (width, height) of the network's input in pixels.
     """
-    choose = _on_canvas if options.canvas else _cropped
-    return choose(rng, options, image, net)
+    if options.canvas:
+        return _on_canvas(rngs.moves, options, image, net)
+    return _cropped(rngs, options, image, net)
 
 
 def plain_geometry(letterbox: bool, image: tuple[int, int], net: tuple[int, int]) -> Geometry:
@@ -89,9 +126,9 @@ def _on_canvas(
 
 
 def _cropped(
-    rng: np.random.Generator, options: AugmentOptions, image: tuple[int, int], net: tuple[int, int]
+    rngs: Randomness, options: AugmentOptions, image: tuple[int, int], net: tuple[int, int]
 ) -> Geometry:
-    w, h = image
+    (w, h), rng = image, rngs.moves
     jitter = np.array([_between(rng, -options.jitter, options.jitter) for _ in range(4)]) * (
         w,
         w,
@@ -103,7 +140,7 @@ def _cropped(
         smaller = min(options.resize, 1 / options.resize)
         lowest = (1 - 1 / smaller) / 2
         highest = (1 - smaller) / 2 if options.resize > 1 else 0.0
-        first, second = (_between(rng, lowest, highest) for _ in range(2))
+        first, second = (_between(rngs.own, lowest, highest) for _ in range(2))
         left, right = left + int(w * first), right + int(w * second)
         top, bottom = top + int(h * first), bottom + int(h * second)
     if options.keep_aspect:

@@ -9,6 +9,7 @@ from darknet_torch.heads.base import Head
 from darknet_torch.network import Network
 from darknet_torch.network.editing import with_classes, with_options
 from darknet_torch.network.node import Node
+from darknet_torch.training.losses import truth_size
 
 __all__ = ["expect_few_objects", "fit_classes", "needs_other_classes", "schedule_for"]
 
@@ -28,7 +29,7 @@ def needs_other_classes(network: Network, names: Sequence[str]) -> bool:
         names: of the data set's classes; numbers are no names, they stand for indices.
     """
     plan = network.plan
-    classes = plan.classes if plan.heads else plan[plan.final].shape.c
+    classes = plan.classes if plan.heads else truth_size(plan)
     if all(name.isdigit() for name in names):
         return len(names) > classes
     return len(names) != classes or (bool(network.names) and tuple(names) != network.names)

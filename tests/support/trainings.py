@@ -126,7 +126,10 @@ def truth_for(plan: Plan, images: int, seed: int = 0) -> Truth:
     classes = max(plan.classes, 1)
     class_id = torch.randint(classes, (images, objects), generator=random)
     yes = torch.ones(images, objects, dtype=torch.bool)
-    truth = Truth(torch.cat((centres, sizes), 2), class_id, yes, yes.clone())
+    ids = torch.arange(objects).expand(images, -1)
+    if plan.net.contrastive:  # pairs of images have the same objects
+        class_id[1::2] = class_id[: len(class_id) // 2 * 2 : 2]
+    truth = Truth(torch.cat((centres, sizes), 2), class_id, yes, yes.clone(), object_id=ids)
     if plan.heads:
         return truth
     count = plan[plan.final].shape.size

@@ -65,7 +65,7 @@ def test_boxes_are_darknets(name: str) -> None:
     centre, half = cxcywh[:, :2], cxcywh[:, 2:] / 2
     corners = np.concatenate((centre - half, centre + half), axis=1)
     with_box = cxcywh[:, :2].any(axis=1)
-    objects = ImageObjects(corners, np.arange(6), with_box)
+    objects = ImageObjects(corners, np.arange(6), with_box, np.arange(6))
     moved = objects.moved(n["sx"], -n["dx"], n["sy"], -n["dy"], bool(n["flip"]))
     assert (KEY[name][~with_box] == 999999).all()
     np.testing.assert_allclose(moved.cxcywh[with_box], KEY[name][with_box], atol=1e-6)

@@ -25,7 +25,7 @@ from darknet_torch.training.batches import Batch, batches
 from darknet_torch.training.class_examples import class_values
 from darknet_torch.training.image_cache import cache_bytes
 from darknet_torch.training.multiscale import SizeSchedule
-from darknet_torch.training.random_transforms import random_colour, random_geometry
+from darknet_torch.training.random_transforms import Randomness, random_colour, random_geometry
 from darknet_torch.training.sampler import Sampler, rare_class_weights
 
 SIZE = (160, 120)
@@ -165,12 +165,13 @@ def _outer(start: float, end: float) -> slice:
 
 def test_random_parameters_have_darknets_bounds() -> None:
     rng = np.random.default_rng(3)
+    rngs = Randomness(rng, rng, rng)
     options = AugmentOptions(classes=1, hue=0.1, saturation=1.5, exposure=2.0, jitter=0.3)
     colours = np.array([random_colour(rng, options) for _ in range(2000)])
     np.testing.assert_allclose(colours.min(0), (-0.1, 1 / 1.5, 0.5), atol=0.01)
     np.testing.assert_allclose(colours.max(0), (0.1, 1.5, 2), atol=0.01)
     assert 0.45 < (colours[:, 1] < 1).mean() < 0.55
-    windows = [random_geometry(rng, options, (200, 100), (64, 64)) for _ in range(2000)]
+    windows = [random_geometry(rngs, options, (200, 100), (64, 64)) for _ in range(2000)]
     left, top, width, height = np.array([each.window for each in windows]).T
     assert (left.min(), left.max(), top.min(), top.max()) == pytest.approx(
         (-59, 59, -29, 29), abs=2
@@ -178,7 +179,7 @@ def test_random_parameters_have_darknets_bounds() -> None:
     assert 80 <= width.min() < 110 and 290 < width.max() <= 320
     assert 0.45 < np.mean([each.flip for each in windows]) < 0.55
     canvas = [
-        random_geometry(rng, replace(options, canvas=True), (200, 100), (64, 64))
+        random_geometry(rngs, replace(options, canvas=True), (200, 100), (64, 64))
         for _ in range(2000)
     ]
     left, top, width, height = np.array([each.target for each in canvas]).T
@@ -368,3 +369,38 @@ def test_colours_may_be_changed_later(drawn: Dataset, way: str) -> None:
         changed = later.on("cpu")
         assert (changed.images.int() - now.images.int()).abs().max() <= 1
         assert torch.equal(changed.truth.boxes, now.truth.boxes) and changed.colours is None
+
+
+@pytest.mark.parametrize("own", ["", "contrastive_jit_flip=1\n", "contrastive_color=1\n"])
+def test_pairs_are_the_same_image_twice(drawn: Dataset, own: str) -> None:
+    of = plan(f"contrastive=1\nhue=.1\nsaturation=1.5\nexposure=1.5\n{own}")
+    made = some(drawn, of, 6, batch=4)
+    paths = [path for batch in made for path in batch.paths]
+    assert paths[::2] == paths[1::2] and len(set(paths)) == 12  # each image once in an epoch
+    moved, coloured = [], []
+    for batch in made:
+        ids = batch.truth.object_id
+        assert ids is not None
+        for first in (0, 2):
+            assert torch.equal(ids[first], ids[first + 1])
+            boxes = batch.truth.boxes[first : first + 2, 0]
+            moved.append(not torch.equal(boxes[0], boxes[1]))
+            coloured.append(not _same_colour(batch.images[first], batch.images[first + 1]))
+        assert ids[0, 0] != ids[2, 0] or batch.paths[0] == batch.paths[2]
+    assert any(moved) == ("jit" in own) and any(coloured) == ("color" in own)
+
+
+def _same_colour(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether the brightest pixels of two images have the same colour, but for rounding."""
+    pixels = [each.flatten(1).float() for each in (one, other)]
+    colours = [each[:, each.sum(0).argmax()] for each in pixels]
+    return bool((colours[0] - colours[1]).abs().max() < 3)
+
+
+def test_pairs_need_no_class(drawn: Dataset) -> None:
+    cfg = "[net]\nwidth=32\nheight=32\nchannels=3\ncontrastive=1\n"
+    of = dt.plan(f"{cfg}[avgpool]\n[contrastive]\nclasses=5\n", dialect="alexeyab")
+    (batch,) = some(drawn, of, 1, size_of=lambda _: (32, 32))
+    assert batch.truth.values is not None and batch.truth.values.shape == (4, 5)
+    assert not batch.truth.values.any()
+    assert batch.paths[0] == batch.paths[1] != batch.paths[2]

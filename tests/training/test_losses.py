@@ -164,3 +164,24 @@ def test_iseg() -> None:
     assert float(network_cost(losses)) == pytest.approx(float(expected.square().sum()))
     with pytest.raises(UsageError, match=r"\[iseg\] needs masks of objects, \(4, 5\) pixels"):
         layer_losses(model, x, Truth.empty(1), CONTEXT)
+
+
+def test_a_layer_that_is_the_truth_of_those_behind_it() -> None:
+    model = vector(
+        "[connected]\noutput=4\nactivation=linear\n",
+        "[logistic]\ntruth=1\n",
+        "[connected]\noutput=4\nactivation=linear\n",
+        "[cost]\n",
+    )
+    x, values = torch.randn(3, 4), torch.rand(3, 4)
+    losses = layer_losses(model, x, truth(values), CONTEXT)
+    first = model.layers[0](x).flatten(1)
+    expected = -(values * first.sigmoid().log() + (1 - values) * (1 - first.sigmoid()).log()).sum()
+    torch.testing.assert_close(losses[1].cost, expected.detach())  # its own: the data set's
+    output = first.sigmoid()
+    difference = output.detach() - model.layers[2](output).flatten(1)
+    torch.testing.assert_close(losses[3].cost, difference.square().sum().detach())
+    losses[3].total.backward()
+    weight = next(model.layers[2].parameters())
+    (of_weight,) = torch.autograd.grad(difference.square().sum() / 2, [weight])
+    torch.testing.assert_close(weight.grad, of_weight)
