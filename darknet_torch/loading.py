@@ -181,14 +181,14 @@ def load(
         mode: "strict", "normal" or "darknet", see `plan`.
         device: where it computes: "auto" (a graphics card if torch can use one, else the
             processor), "cpu", "cuda", "cuda:1", "mps" ...; a converted file takes "cpu" and "auto".
-        engine: what runs a converted file: "onnxruntime", "openvino", "opencv" or "torch"; None
-            is the first of them that is installed and takes it.
+        engine: what runs a converted file: "onnxruntime", "openvino", "opencv", "torch", "ncnn" or
+            "litert"; None is the first of them that is installed and takes it.
         trusted: load a .pt2 or TorchScript file, a program that can do anything on this machine.
         progress: called with bytes done and bytes in all while weights are fetched.
 
     Returns:
-        A Network; for a converted file (.onnx, .xml, .torchscript, .ts, .pt2) a Converted, which
-        detects, classifies and evaluates like one.
+        A Network; for a converted file (.onnx, .xml, .torchscript, .ts, .pt2, .param, .tflite) a
+        Converted, which detects, classifies and evaluates like one.
 
     Raises:
         CfgError: the cfg is wrong, with file and line.

@@ -48,7 +48,7 @@ FOUNDATIONS = {
     "layers.activation": LAYERS_MAY
     | {"layers.base", "layers.registry", "layers.traced", "layers.truth"},
     "layers.geometry": set(),
-    "layers.traced": set(),
+    "layers.traced": {"layers.base"},
     "layers.truth": {"errors"},
 }
 
@@ -391,8 +391,8 @@ def test_options_of_a_call_are_those_of_its_class() -> None:
 
 
 EXPORTERS = (
-    "aot_inductor coreml darknet formats ncnn openvino other_python pytorch staging tensorrt tflite"
-    " torch_export torchscript tracing"
+    "aot_inductor coreml darknet formats openvino other_python pytorch staging tensorrt tflite"
+    " torch_export torchscript"
 )
 STANDS_FOR = {
     "cli/test_cli": "cli.command cli.arguments cli.check cli.detect cli.models cli.summary"

@@ -19,7 +19,7 @@ __all__ = ["Role", "check_cfg", "check_weights", "is_weights", "names_beside", "
 Role = Literal["cfg", "weights", "image", "data set", "text", "folder", "file"]
 """What a path is; "file" is a file of another kind."""
 WEIGHTS = (".weights", ".safetensors", ".pt", ".pth", ".backup")
-CONVERTED = (".onnx", ".xml", ".pt2", ".torchscript", ".ts")
+CONVERTED = (".onnx", ".xml", ".pt2", ".torchscript", ".ts", ".param", ".tflite")
 DATA_SETS = (".data", ".yaml", ".yml", ".json")
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*", b"\x93NUMPY")
 """How images begin."""

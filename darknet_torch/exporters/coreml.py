@@ -43,7 +43,8 @@ def write(
     origin = Origin.of(
         network, contents=contents, dtype=dtype, dynamic_batch=False, dynamic_size=False
     )
-    module = traced_at_one_size(prepared(network, contents))
+    inputs = [example(network, batch=1)]
+    module = traced_at_one_size(prepared(network, contents), inputs)
     with staging_folder(path) as folder:
         source = folder / "traced.ts"
         save(module, source)
@@ -52,7 +53,7 @@ def write(
             convert,
             source=str(source),
             target=str(folder / path.name),
-            shape=list(example(network, batch=1).shape),
+            shape=list(inputs[0].shape),
             names=output_names(network, contents),
             metadata=origin.to_text(),
             half=dtype == "float16",

@@ -1,14 +1,13 @@
 """TensorFlow Lite, now LiteRT: .tflite for Android and small devices."""
 
-import json
-import zipfile
 from pathlib import Path
 from typing import Literal
 
 from darknet_torch.exporters import torch_export
 from darknet_torch.exporters.other_python import run, suitable_python
 from darknet_torch.exporters.staging import staging_folder
-from darknet_torch.exporters.tracing import example
+from darknet_torch.exporters.tracing import example, output_names
+from darknet_torch.inference.metadata import append_origin
 from darknet_torch.network import Network
 from darknet_torch.network.origin import Origin
 
@@ -27,9 +26,9 @@ def write(
 ) -> None:
     """Write a float32 model for one image of the cfg's size; LiteRT runs it once, for a comparison.
 
-    The input is (1, C, H, W) in 0..1, RGB, or (1, inputs); the outputs are those of ONNX, in that
-    order. The record of `network/origin.py` is metadata.json in a zip archive at the file's end,
-    where TensorFlow Lite keeps such files.
+    The input is `images`, (1, C, H, W) in 0..1, RGB, or (1, inputs); the outputs are those of ONNX,
+    under their names in the file's one signature. The record of `network/origin.py` is
+    metadata.json in a zip archive at the file's end, where TensorFlow Lite keeps such files.
 
     Args:
         network: a Network with values.
@@ -52,14 +51,14 @@ def write(
         )
         shape = list(example(network, batch=1).shape)
         files = {"source": str(source), "target": str(target)}
-        run(python, convert, **files, shape=shape, tolerance=TOLERANCE)
+        names = output_names(network, contents)
+        run(python, convert, **files, shape=shape, names=names, tolerance=TOLERANCE)
         source.unlink()
         origin = Origin.of(network, contents=contents, dynamic_batch=False, dynamic_size=False)
-        with zipfile.ZipFile(target, "a") as archive:
-            archive.writestr("metadata.json", json.dumps(origin.to_text()))
+        append_origin(target, origin)
 
 
-def convert(source: str, target: str, shape: list[int], tolerance: float) -> None:
+def convert(source: str, target: str, shape: list[int], names: list[str], tolerance: float) -> None:
     """Convert a .pt2 file, and check; runs in the other Python."""
     import litert_torch
     import torch
@@ -67,13 +66,26 @@ def convert(source: str, target: str, shape: list[int], tolerance: float) -> Non
     program = torch.export.load(source).run_decompositions({})  # without operators for training
     module = program.module()
     images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-    model = litert_torch.convert(module, (images,))
+
+    class Named(torch.nn.Module):
+        """The program with names for its outputs, which the file takes over."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = module
+            self.training = False  # eval() is not for programs
+
+        def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+            outputs = self.module(images)
+            outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+            return dict(zip(names, outputs, strict=True))
+
+    named = Named()
+    model = litert_torch.convert(named, sample_kwargs={"images": images})
     model.export(target)
-    references, outputs = module(images), model(images)
-    if isinstance(references, torch.Tensor):
-        references, outputs = [references], [outputs]
-    for number, (reference, output) in enumerate(zip(references, outputs, strict=True)):
+    references, outputs = named(images), model(images=images)
+    for name, reference in references.items():
         expected = reference.detach().numpy()
-        error = abs(output - expected).max() / max(abs(expected).max(), 1e-6)
+        error = abs(outputs[name] - expected).max() / max(abs(expected).max(), 1e-6)
         if not error <= tolerance:
-            raise SystemExit(f"output {number} of LiteRT is {error:.1%} off from torch's")
+            raise SystemExit(f"{name} of LiteRT is {error:.1%} off from torch's")

@@ -2,12 +2,14 @@
 
 import io
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor, nn
 
-from darknet_torch.exporters.tracing import Exported, example, prepared, program
+from darknet_torch.exporters.tracing import Exported, example, prepared
 from darknet_torch.files import write_atomically
 from darknet_torch.network import Network
 from darknet_torch.network.origin import Origin
@@ -61,12 +63,23 @@ def traced(exported: Exported) -> Any:
         return torch.jit.freeze(module, optimize_numerics=False)
 
 
-def traced_at_one_size(exported: Exported) -> Any:
-    """Return a trace for one image of the cfg's size, in which every size is a constant.
+def traced_at_one_size(module: nn.Module, inputs: Sequence[Tensor]) -> Any:
+    """Return a trace in which every size is a constant, for converters without such arithmetic.
 
-    Converters that have no arithmetic of sizes need it so.
+    Args:
+        module: what is traced.
+        inputs: of the sizes, the batch of one image among them.
     """
-    fixed = program(exported, dynamic_batch=False, dynamic_size=False).module()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        return torch.jit.trace(fixed, (example(exported.network, batch=1),), check_trace=False)
+        fixed = torch.export.export(module, tuple(inputs)).module()
+        _drop_aliases(fixed)
+        return torch.jit.trace(fixed, tuple(inputs), check_trace=False)
+
+
+def _drop_aliases(module: torch.fx.GraphModule) -> None:
+    """Remove the slices of whole tensors, which torch.export makes aliases that converters lack."""
+    for node in module.graph.find_nodes(op="call_function", target=torch.ops.aten.alias.default):
+        node.replace_all_uses_with(node.args[0])
+        module.graph.erase_node(node)
+    module.recompile()

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from collections.abc import Callable
 from typing import Any, TypedDict
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from darknet_torch.errors import UsageError
 from darknet_torch.heads.boxes import cxcywh_to_xyxy
+from darknet_torch.layers.traced import HasPlainForm
 from darknet_torch.network import Network
 from darknet_torch.network.folding import fold
 
@@ -22,6 +24,7 @@ __all__ = [
     "prepared",
     "program",
     "varying",
+    "with_plain_layers",
 ]
 
 
@@ -86,6 +89,23 @@ def prepared(network: Network, contents: str = "raw", dtype: str = "float32") ->
     precision: torch.dtype = getattr(torch, dtype)
     folded = fold(network if _is_plain(network) else copy.deepcopy(network).cpu().float())
     return Exported(folded.to(precision), contents, precision).eval()
+
+
+def with_plain_layers(exported: Exported) -> None:
+    """Replace layers by their plain forms, where they have some."""
+    network = exported.network
+    for node in network.plan:
+        if isinstance(node.layer, HasPlainForm) and (to := node.layer.plain(*node.input_shapes)):
+            network.layers[node.index] = _Plain(to)
+
+
+class _Plain(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
 
 
 def _is_plain(network: Network) -> bool:

@@ -110,8 +110,8 @@ def verify(
             .weights with its .cfg beside it), which is loaded again.
         images: what `detect` takes; none means the sample image, or random numbers where the
             input has neither 1 nor 3 channels.
-        engine: "onnxruntime", "openvino", "opencv" or "torch"; None is the first of them that is
-            installed and takes the file.
+        engine: "onnxruntime", "openvino", "opencv", "torch", "ncnn" or "litert"; None is the first
+            of them that is installed and takes the file.
         bound: largest difference of an output, relative to its largest magnitude; None is that of
             the file's precision.
         trusted: run the file although it is a program that can do anything: .pt2, TorchScript.

@@ -246,10 +246,10 @@ class Head(BoxCoder, ABC):
     def _all_cells(self, maps: Tensor, image: tuple[int, int]) -> Cells:
         anchors, height, width = maps.shape[1], maps.shape[3], maps.shape[4]
         sizes = (anchors, height, width) if self.anchor_major else (height, width, anchors)
-        axes = [torch.arange(size, device=maps.device) for size in sizes]
-        flat = [grid.flatten() for grid in torch.meshgrid(*axes, indexing="ij")]
+        axes = torch.meshgrid([torch.arange(n, device=maps.device) for n in sizes], indexing="ij")
+        flat = [grid.flatten() for grid in axes]
         a, y, x = flat if self.anchor_major else (flat[2], flat[0], flat[1])
-        return Cells(x, y, a, (height, width), image)
+        return Cells(x.to(maps.dtype), y.to(maps.dtype), a, (height, width), image)
 
     def select(
         self,

@@ -53,7 +53,7 @@ class GaussianYolo(AnchorHead):
 
     def boxes(self, entries: Tensor, cells: Cells) -> Tensor:
         """Return cxcywh (..., 4) in fractions of the network input from raw entries (..., E)."""
-        means = entries[..., self.MEANS]
+        means = entries[..., :8].unflatten(-1, (4, 2))[..., 0]  # MEANS, without steps of two
         boxes = self.to_boxes(self.squash_xy(means[..., :2]), means[..., 2:].exp(), cells)
         return torch.cat((boxes[..., :2] + self.shift * boxes[..., 2:], boxes[..., 2:]), dim=-1)
 
@@ -72,7 +72,8 @@ class GaussianYolo(AnchorHead):
 
     def scores(self, entries: Tensor, objectness: Tensor) -> Tensor:
         """Return objectness times class times certainty, (..., C)."""
-        uncertainty = torch.sigmoid(entries[..., self.SIGMAS]).mean(dim=-1)
+        sigmas = entries[..., :8].unflatten(-1, (4, 2))[..., 1]
+        uncertainty = torch.sigmoid(sigmas).mean(dim=-1)
         classes = torch.sigmoid(entries[..., self.ENTRIES :])
         return (objectness * (1 - uncertainty))[..., None] * classes
 

@@ -45,7 +45,9 @@ def check_outputs(
     if len(tensors) != len(shapes):
         raise UsageError(f"yields {len(tensors)} outputs, and its network has {len(shapes)}")
     for number, (tensor, shape) in enumerate(zip(tensors, shapes, strict=True)):
-        if not _is_of_shape(tensor, shape, batch):
+        if (shape.h, shape.w) == (1, 1) and tensor.shape == (batch, shape.c):
+            tensors[number] = tensor[:, :, None, None]  # of NCNN
+        elif not _is_of_shape(tensor, shape, batch):
             given = " x ".join(map(str, tensor.shape))
             raise UsageError(f"output {number} is {given}, not {batch} x {shape}")
     return tensors

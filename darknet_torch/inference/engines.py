@@ -12,6 +12,8 @@ import torch
 
 from darknet_torch.data.dataset import Array
 from darknet_torch.errors import UsageError
+from darknet_torch.extras import not_installed, require
+from darknet_torch.inference.mobile_engines import start_litert, start_ncnn
 
 __all__ = [
     "ENDINGS",
@@ -90,6 +92,9 @@ def engine_for(path: str | Path, engine: str | None = None) -> str:
     for name in takers:
         if installed(name):
             return name
+    if len(takers) == 1:
+        package = ENGINES[takers[0]].package
+        raise UsageError(f"{path}: {not_installed(package, EXTRAS[package])}")
     raise UsageError(f"{path}: needs one of {', '.join(takers)}, and none is installed")
 
 
@@ -118,10 +123,7 @@ def start(path: Path, engine: str, *, trusted: bool = False) -> Runner:
 
 def import_engine(package: str) -> Any:
     """Import an engine's package; UsageError where it is not installed."""
-    try:
-        return import_module(package)
-    except ImportError as error:
-        raise UsageError(f"{package} is not installed; it is needed to run such a file") from error
+    return require(package, EXTRAS.get(package, package))
 
 
 def first_line(error: Exception) -> str:
@@ -244,6 +246,17 @@ ENGINES = {
     "openvino": Engine("openvino", (".onnx", ".xml"), _openvino),
     "opencv": Engine("cv2", (".onnx",), _opencv),
     "torch": Engine("torch", (".pt2", ".torchscript", ".ts"), _torch, runs_code=True),
+    "ncnn": Engine("ncnn", (".param",), start_ncnn),
+    "litert": Engine("ai_edge_litert", (".tflite",), start_litert),
 }
+EXTRAS = {
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "openvino": "openvino",
+    "cv2": "opencv",
+    "ncnn": "ncnn",
+    "ai_edge_litert": "litert",
+}
+"""Package that reads or runs files -> the extra of this package that installs it."""
 ENDINGS = tuple(ending for each in ENGINES.values() for ending in each.endings)
 """Endings of all files that an engine takes."""

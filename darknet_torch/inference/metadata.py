@@ -1,7 +1,9 @@
 """The record of its network in a converted file, read without running anything of the file.
 
-ONNX and OpenVINO files are data. Files of torch (`.pt2`, TorchScript, AOTInductor's packages) are
-archives of programs; of those only the members that hold texts are read, and nothing is unpickled.
+ONNX and OpenVINO files are data. Files of TensorFlow Lite, and the .bin of NCNN, end with a zip
+archive that holds metadata.json, where TensorFlow Lite keeps such files. Files of torch (`.pt2`,
+TorchScript, AOTInductor's packages) are archives of programs; of those only the members that hold
+texts are read, and nothing is unpickled.
 """
 
 import json
@@ -15,12 +17,13 @@ from darknet_torch.files import is_file
 from darknet_torch.inference.engines import first_line, import_engine, is_package, read_openvino
 from darknet_torch.network.origin import KEYS, Origin
 
-__all__ = ["read_origin"]
+__all__ = ["append_origin", "read_origin"]
 
 MAX_TEXT = 1 << 24
 """Bytes of one text: the largest cfgs have some 100 kB, the names of 9000 classes as much."""
 EXTRA = re.compile(rf"(?:.*/)?extra(?:_files)?/({'|'.join(KEYS)})")
 """Where torch keeps the texts beside a program, now and before 2.8."""
+MEMBER = "metadata.json"
 PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
@@ -42,6 +45,17 @@ def read_origin(path: Path) -> Origin:
         raise UsageError(f"{path}: is no such file, or damaged: {first_line(error)}") from error
 
 
+def append_origin(path: Path, origin: Origin) -> None:
+    """Append the record to a file as a zip archive; programs that read it from its start see none.
+
+    Args:
+        path: a .tflite file, or the .bin file of NCNN.
+        origin: the record.
+    """
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(MEMBER, json.dumps(origin.to_text()))
+
+
 def _onnx(path: Path) -> Mapping[str, str]:
     model = import_engine("onnx").load(path, load_external_data=False)
     return {each.key: each.value for each in model.metadata_props}
@@ -57,6 +71,18 @@ def _openvino(path: Path) -> Mapping[str, str]:
     }
 
 
+def _ncnn(path: Path) -> Mapping[str, str]:
+    return _appended(path.with_suffix(".bin"))
+
+
+def _appended(path: Path) -> Mapping[str, str]:
+    """Return the texts at a file's end; none where another converter wrote it."""
+    if not zipfile.is_zipfile(path):
+        return {}
+    with zipfile.ZipFile(path) as archive:
+        return _json(archive, MEMBER) if MEMBER in archive.namelist() else {}
+
+
 def _torch(path: Path) -> Mapping[str, str]:
     """Return the texts in an archive of torch."""
     with zipfile.ZipFile(path) as archive:
@@ -70,7 +96,12 @@ def _torch(path: Path) -> Mapping[str, str]:
 def _of_package(archive: zipfile.ZipFile) -> Mapping[str, str]:
     """Return the metadata of AOTInductor's package: it is a JSON object beside the library."""
     name = next((each for each in archive.namelist() if each.endswith("_metadata.json")), None)
-    content = {} if name is None else json.loads(_text(archive, name))
+    return {} if name is None else _json(archive, name)
+
+
+def _json(archive: zipfile.ZipFile, name: str) -> Mapping[str, str]:
+    """Return the texts of a JSON object."""
+    content = json.loads(_text(archive, name))
     if not isinstance(content, dict):
         raise ValueError("its metadata is no JSON object")
     return {key: text for key, text in content.items() if isinstance(text, str)}
@@ -87,5 +118,10 @@ def _text(archive: zipfile.ZipFile, name: str) -> str:
     return content.decode()
 
 
-READERS: Mapping[str, Callable[[Path], Mapping[str, str]]] = {".onnx": _onnx, ".xml": _openvino}
+READERS: Mapping[str, Callable[[Path], Mapping[str, str]]] = {
+    ".onnx": _onnx,
+    ".xml": _openvino,
+    ".param": _ncnn,
+    ".tflite": _appended,
+}
 """Ending of a file -> the function that reads its metadata; all others are torch's archives."""

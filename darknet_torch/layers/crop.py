@@ -1,5 +1,6 @@
 """[crop]: the centre of the image."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -46,6 +47,15 @@ class Crop(Layer):
         return self.crop(
             x, (x.shape[2] - self.crop_height) // 2, (x.shape[3] - self.crop_width) // 2
         )
+
+    def plain(self, *shapes: Shape) -> Callable[[Tensor], Tensor]:
+        """Return the crop of the centre as a slice."""
+        return self._centre
+
+    def _centre(self, x: Tensor) -> Tensor:
+        top, left = (x.shape[2] - self.crop_height) // 2, (x.shape[3] - self.crop_width) // 2
+        x = x[:, :, top : top + self.crop_height, left : left + self.crop_width]
+        return x if self.noadjust else x * 2 - 1
 
     def crop(self, x: Tensor, top: int, left: int) -> Tensor:
         """Return the part of (B, c, h, w) from a row and a column on."""

@@ -1,5 +1,6 @@
 """[upsample], [reorg], [reorg3d]: nearest upsampling, and space to depth and back."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -35,6 +36,13 @@ class Upsample(Layer):
         else:
             x = F.avg_pool2d(inputs[0], -self.stride, divisor_override=1)
         return x if self.scale == 1.0 else x * self.scale
+
+    def plain(self, *shapes: Shape) -> Callable[[Tensor], Tensor] | None:
+        """Return the sum of blocks as a multiple of their mean."""
+        return self._summed if self.stride < 0 else None
+
+    def _summed(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, -self.stride) * (self.stride**2 * self.scale)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +104,19 @@ class Reorg(SpaceToDepth):
             self._out_shape(x)
         )  # flat first: no guard on the size in a traced program
 
+    def plain(self, *shapes: Shape) -> Callable[[Tensor], Tensor] | None:
+        """Return the permutation, where it is one of whole blocks."""
+        other = self.flatten or self.extra or shapes[0].c % self.stride**2
+        return None if other else self._permuted
+
+    def _permuted(self, x: Tensor) -> Tensor:
+        _, c, h, w = x.shape
+        s = self.stride
+        if self.reverse:
+            return _to_space(x, s)
+        memory = x.reshape(1, c // s**2, h * s, w * s)
+        return _to_depth(memory, s).reshape(1, c * s**2, h // s, w // s)
+
     def _out_shape(self, x: Tensor) -> tuple[int, ...]:
         batch, c, h, w = x.shape
         s = self.stride
@@ -129,6 +150,22 @@ class Reorg(SpaceToDepth):
         return x.flatten(1)[:, _depth_to_space_index(c, h, w, self.stride, x.device)]
 
 
+def _to_depth(x: Tensor, s: int) -> Tensor:
+    """Space to depth of (1, c, h, w): pixel (dy, dx) of a block goes to channel
+    (dy * s + dx) * c + ch."""
+    _, c, h, w = x.shape
+    h, w = h // s, w // s
+    blocks = F.pixel_unshuffle(x, s).reshape(1, c, s * s, h * w)  # ch * s * s + dy * s + dx
+    return blocks.transpose(1, 2).reshape(1, c * s * s, h, w)
+
+
+def _to_space(x: Tensor, s: int) -> Tensor:
+    """Depth to space of (1, c, h, w), the reverse of `_to_depth`."""
+    _, c, h, w = x.shape
+    blocks = x.reshape(1, s * s, c // s**2, h * w).transpose(1, 2)
+    return F.pixel_shuffle(blocks.reshape(1, c, h, w), s)
+
+
 def _depth_to_space_index(c: int, h: int, w: int, s: int, device: torch.device) -> Tensor:
     """The index in memory of each value of (c, h, w) after depth to space, (c * h * w,)."""
     oc = c // (s * s)
@@ -159,6 +196,19 @@ class Reorg3d(SpaceToDepth):
     def forward(self, *inputs: Tensor) -> Tensor:
         """Rearrange (B, c, h, w) to (B, c * s * s, h / s, w / s), or back as described above."""
         return self._reversed(inputs[0]) if self.reverse else self._rearranged(inputs[0])
+
+    def plain(self, *shapes: Shape) -> Callable[[Tensor], Tensor] | None:
+        """Return the permutation, where it is one of whole blocks."""
+        uneven = self.reverse and shapes[0].c % self.stride**4
+        return None if uneven else self._permuted
+
+    def _permuted(self, x: Tensor) -> Tensor:
+        _, c, h, w = x.shape
+        s = self.stride
+        if not self.reverse:
+            return _to_depth(x, s)
+        shape = (1, c // s**2, h * s, w * s)
+        return _to_space(x.reshape(shape), s).reshape(shape)
 
     def _rearranged(self, x: Tensor) -> Tensor:
         s = self.stride

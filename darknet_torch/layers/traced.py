@@ -1,8 +1,25 @@
 """Whether a compiler or a tracer runs a network, to which sizes and branches are constants."""
 
-import torch
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
-__all__ = ["is_jit_traced", "is_symbolic", "is_traced"]
+import torch
+from torch import Tensor
+
+from darknet_torch.layers.base import Shape
+
+__all__ = ["HasPlainForm", "is_jit_traced", "is_symbolic", "is_traced"]
+
+
+@runtime_checkable
+class HasPlainForm(Protocol):
+    """A layer that says its computation once more, for converters that cannot follow `forward`."""
+
+    def plain(self, *shapes: Shape) -> Callable[[Tensor], Tensor] | None:
+        """Return what computes the same for one image of one size; None where `forward` must.
+
+        It has no tensors of more than four dimensions, and all sizes are constants.
+        """
 
 
 def is_traced(x: object) -> bool:

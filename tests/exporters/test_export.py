@@ -170,10 +170,12 @@ def test_a_converter_that_is_not_installed(
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_a_converter_that_fails(name: str, network: Network, tmp_path: Path) -> None:
     """The environment named has not the package: its last line is the error."""
-    folder = tmp_path / "out"
+    folder, bare = tmp_path / "out", tmp_path / "python"
     folder.mkdir()
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')  # without packages
+    bare.chmod(0o755)
     with pytest.raises(UsageError, match=f"No module named '{ELSEWHERE[name]}'|No module"):
-        dt.export(network, folder / name, python=sys.executable)
+        dt.export(network, folder / name, python=str(bare))
     assert not list(folder.iterdir())
 
 
