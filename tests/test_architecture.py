@@ -37,7 +37,7 @@ LAYERS_MAY = {"errors", "parsing.parser", "parsing.dialect", "parsing.options"}
 LAYERS_SHARE = {"layers.base", "layers.registry", "layers.blocks", "layers.activation"}
 LAYERS_SHARE |= {"layers.geometry", "layers.traced", "layers.truth", "layers.word_tree"}
 HEADS_SHARE = {f"heads.{name}" for name in "base boxes nms targets loss_terms box_gradient".split()}
-HEADS_SHARE |= {f"heads.{name}" for name in "anchor_head anchor_targets".split()}
+HEADS_SHARE |= {f"heads.{name}" for name in "anchor_head anchor_targets box_coder".split()}
 HEADS_SHARE |= {f"heads.{name}" for name in "region_decoder region_targets".split()}
 """What has no section: the heads of [yolo] and [Gaussian_yolo] share two of them."""
 FOUNDATIONS = {
@@ -412,7 +412,8 @@ STANDS_FOR = {
     "exporters/test_export": " ".join(f"exporters.{name}" for name in EXPORTERS.split()),
     "exporters/test_onnx": "exporters.onnx_nms",
     "exporters/test_verification": "exporters.stored_weights",
-    "heads/test_heads": "heads.anchor_head heads.base heads.boxes heads.region_decoder",
+    "heads/test_heads": "heads.anchor_head heads.base heads.box_coder heads.boxes"
+    " heads.region_decoder",
     "heads/test_losses": "heads.anchor_targets heads.box_gradient heads.detection"
     " heads.gaussian_yolo heads.loss_terms heads.region heads.region_targets heads.targets"
     " heads.yolo",

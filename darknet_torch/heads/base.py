@@ -5,22 +5,22 @@ compute boxes from the entries: `boxes`, `objectness`, `scores`. `decode` applie
 anchor of every cell (dense), `select` only where a threshold is passed (sparse and fast).
 """
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from darknet_torch.errors import UsageError
+from darknet_torch.heads.box_coder import BoxCoder, Cells
 from darknet_torch.heads.boxes import Candidates, Predictions
 from darknet_torch.heads.nms import NmsKind
-from darknet_torch.layers.base import Layer
 from darknet_torch.layers.word_tree import Tree, read_map, read_tree
-from darknet_torch.parsing.options import FileName, option
+from darknet_torch.parsing.options import FileName
 
 __all__ = [
     "ANCHORS_LACKING",
@@ -35,126 +35,6 @@ __all__ = [
 
 Sizes = tuple[tuple[float, float], ...]
 """Width and height of some anchors."""
-
-
-class Cells(NamedTuple):
-    """The cell and the anchor of each box, and the sizes that they refer to.
-
-    `x`, `y` and `anchor` are int64 tensors (...): column, row and index of the anchor.
-    """
-
-    x: Tensor
-    y: Tensor
-    anchor: Tensor
-    grid: tuple[int, int]
-    """Number of cells (vertical, horizontal)."""
-    image: tuple[int, int]
-    """Network input (height, width), in pixels."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BoxCoder(Layer, ABC):
-    """What the entries of a raw output mean: boxes, objectness and scores.
-
-    Args:
-        classes: number of classes.
-        anchors: widths and heights, one after the other.
-        tree: file of the word tree, where the section has one.
-        map: file of the class map, where the section has one.
-    """
-
-    classes: int = option(1)
-    anchors: tuple[float, ...] = ()
-    tree: FileName | None = None
-    map: FileName | None = None
-
-    @abstractmethod
-    def maps(self, raw: Tensor) -> Tensor:
-        """View the raw output as anchors with entries.
-
-        Args:
-            raw: raw output (B, c, H, W) of the layer before the head, or (B, n) for vectors.
-
-        Returns:
-            (B, A, E, H, W): A anchors in H x W cells, E entries each.
-        """
-
-    @abstractmethod
-    def boxes(self, entries: Tensor, cells: Cells) -> Tensor:
-        """Return the boxes of some entries.
-
-        Args:
-            entries: raw entries (..., E).
-            cells: the cell and the anchor of each.
-
-        Returns:
-            (..., 4) cxcywh in fractions of the network's input.
-        """
-
-    def objectness_entry(self) -> int:
-        """Return the index of the objectness among an anchor's entries."""
-        return 4
-
-    def objectness(self, entry: Tensor) -> Tensor:
-        """Return the objectness (...) in 0..1.
-
-        Args:
-            entry: its raw entry (...).
-        """
-        return torch.sigmoid(entry)
-
-    def reported(self, objectness: Tensor, threshold: float) -> Tensor:
-        """Return the objectness (...) that detections carry.
-
-        Args:
-            objectness: (...), what `objectness` returned.
-            threshold: lowest score of a detection.
-        """
-        return objectness
-
-    @abstractmethod
-    def scores(self, entries: Tensor, objectness: Tensor) -> Tensor:
-        """Return the probability of each class, objectness included.
-
-        Args:
-            entries: raw entries (..., E).
-            objectness: (...), what `objectness` returned.
-
-        Returns:
-            (..., C).
-        """
-
-    def tree_scores(
-        self, entries: Tensor, objectness: Tensor, hier_threshold: float, *, use_map: bool = False
-    ) -> Tensor:
-        """Return the scores (..., C) with word tree and class map applied, where there are any.
-
-        Args:
-            entries: raw entries (..., E).
-            objectness: (...), what `objectness` returned.
-            hier_threshold: where to stop on the way down the word tree.
-            use_map: score the classes of the class map in place of the tree's.
-        """
-        return self.scores(entries, objectness)
-
-    def keeps_score(self, scores: Tensor, threshold: float, *, use_map: bool = False) -> Tensor:
-        """Return which scores (..., C) count, as bool; the others become 0.
-
-        Args:
-            scores: (..., C), of boxes for which `may_count` is True.
-            threshold: lowest score of a detection.
-            use_map: as in `tree_scores`.
-        """
-        return scores > threshold
-
-    def may_count(self, objectness: Tensor, threshold: float) -> Tensor:
-        """Return which boxes can have a score above the threshold, as bool (...).
-
-        Args:
-            objectness: (...), what `objectness` returned.
-            threshold: lowest score of a detection.
-        """
-        return objectness > threshold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,6 +139,7 @@ class Head(BoxCoder, ABC):
         *,
         hier_threshold: float = 0.5,
         use_map: bool = False,
+        count: int | None = None,
     ) -> Candidates:
         """Decode only the boxes whose objectness passes the threshold, in Darknet's order.
 
@@ -268,15 +149,17 @@ class Head(BoxCoder, ABC):
             threshold: lowest score of a detection.
             hier_threshold: where to stop on the way down the word tree.
             use_map: score the classes of the class map in place of the tree's.
+            count: number of boxes that pass (see `passing`), where it is known: a graphics card
+                then need not be waited for.
 
         Returns:
             M boxes of all images, see `Candidates`; scores that do not count are 0.
         """
         maps = self.maps(raw)
-        objectness = self.objectness(maps[:, :, self.objectness_entry()])  # (B, A, H, W)
-        if not self.anchor_major:
-            objectness = objectness.permute(0, 2, 3, 1)
-        image, *rest = self.may_count(objectness, threshold).nonzero(as_tuple=True)
+        objectness = self._all_objectness(maps)
+        passing = self.may_count(objectness, threshold)
+        indices = passing.nonzero() if count is None else passing.nonzero_static(size=count)
+        image, *rest = indices.unbind(1)
         a, y, x = rest if self.anchor_major else (rest[2], rest[0], rest[1])
         entries, objectness = maps[image, a, :, y, x], objectness[image, *rest]
         cells = Cells(x, y, a, (maps.shape[3], maps.shape[4]), image_shape)
@@ -284,6 +167,20 @@ class Head(BoxCoder, ABC):
         scores = scores * self.keeps_score(scores, threshold, use_map=use_map)
         boxes = self.boxes(entries, cells)
         return Candidates(image, boxes, self.reported(objectness, threshold), scores)
+
+    def passing(self, raw: Tensor, threshold: float) -> Tensor:
+        """Return which boxes `select` decodes, as bool (B, ...).
+
+        Args:
+            raw: raw output (B, c, H, W) of the layer before the head, or (B, n) for vectors.
+            threshold: lowest score of a detection.
+        """
+        return self.may_count(self._all_objectness(self.maps(raw)), threshold)
+
+    def _all_objectness(self, maps: Tensor) -> Tensor:
+        """Return the objectness in the order of the boxes: (B, A, H, W) or (B, H, W, A)."""
+        objectness = self.objectness(maps[:, :, self.objectness_entry()])
+        return objectness if self.anchor_major else objectness.permute(0, 2, 3, 1)
 
 
 ANCHORS_LACKING = "two for each of num anchors; Darknet takes 0.5 for the others"

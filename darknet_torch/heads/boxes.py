@@ -51,6 +51,14 @@ class Candidates(NamedTuple):
     objectness: Tensor
     scores: Tensor
 
+    def cpu(self) -> "Candidates":
+        """Return them on the CPU, brought there in one transfer."""
+        if self.boxes.device.type == "cpu":
+            return self
+        columns = (self.image[:, None], self.boxes, self.objectness[:, None], self.scores)
+        rows = torch.cat([column.float() for column in columns], dim=1).cpu()
+        return Candidates(rows[:, 0].long(), rows[:, 1:5], rows[:, 5], rows[:, 6:])
+
 
 def join(parts: Sequence[Candidates]) -> Candidates:
     """Concatenate the candidates of several heads, which may differ in their number of classes."""

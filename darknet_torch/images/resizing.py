@@ -8,22 +8,71 @@ Source: Darknet's image.c (resize_image, letterbox_image, resize_min, crop_image
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from darknet_torch.errors import UsageError
+from darknet_torch.images.bilinear import Taps, column_taps, row_taps, sample
 
-__all__ = ["Placement", "center_crop", "fit", "last_row", "letterbox", "resize", "resize_min"]
+__all__ = [
+    "MARGIN",
+    "Fit",
+    "Placement",
+    "center_crop",
+    "cropping",
+    "fit",
+    "letterbox",
+    "letterboxing",
+    "resize",
+    "resize_min",
+    "stretching",
+]
+
+
+MARGIN = 0.5
+"""Grey beside a letterboxed image."""
+
+
+class Fit(NamedTuple):
+    """How an image becomes the network's input, for an image and an input of given sizes.
+
+    rows: taps of its rows, in those of the image.
+    columns: taps of its columns.
+    top: rows of the margin above.
+    left: columns of the margin on the left.
+    height: of the input, in pixels.
+    width: of the input.
+    """
+
+    rows: Taps
+    columns: Taps
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def apply(self, image: torch.Tensor) -> torch.Tensor:
+        """Return the input, (C, height, width) float32 in 0..1, on the image's device.
+
+        Args:
+            image: (C, H, W) uint8, or float in 0..1.
+        """
+        bottom, right = self.top + len(self.rows.position), self.left + len(self.columns.position)
+        out = image.new_empty(image.shape[0], self.height, self.width, dtype=torch.float32)
+        if (bottom - self.top, right - self.left) != (self.height, self.width):
+            out.fill_(MARGIN)
+        sample(image, self.rows, self.columns, out[:, self.top : bottom, self.left : right])
+        return out
 
 
 def resize(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
     """Resize an image, bilinear between aligned corners, without antialiasing (`resize_image`).
 
-    The last column is the last one of the image. For the last row Darknet rounds the position to
-    float32 and leaves out the second of the two rows to mix; where the position falls just short
-    (448 rows to 416), the row is black.
+    The last column is the last one of the image. The last row may be darker, or black: Darknet
+    leaves out a part of it, see `bilinear.last_row`.
 
     Args:
         image: (C, H, W) uint8, or float in 0..1.
@@ -36,11 +85,7 @@ def resize(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
     Raises:
         UsageError: width or height is below 1.
     """
-    _check_size(width, height)
-    out = _stretch(image, width, height)
-    row, weight = last_row(image.shape[1], height)
-    out[:, -1:] = weight * _stretch(image[:, row : row + 1], width, 1)
-    return out
+    return stretching(image.shape[2], image.shape[1], width, height).apply(image)
 
 
 def letterbox(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
@@ -48,11 +93,35 @@ def letterbox(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
 
     Source: Darknet's `letterbox_image`.
     """
+    return letterboxing(image.shape[2], image.shape[1], width, height).apply(image)
+
+
+def stretching(image_w: int, image_h: int, width: int, height: int) -> Fit:
+    """Return how `resize` brings an image of image_w x image_h pixels to width x height."""
     _check_size(width, height)
-    new_w, new_h = fit(image.shape[2], image.shape[1], width, height)
-    left, top = (width - new_w) // 2, (height - new_h) // 2
-    margins = (left, width - new_w - left, top, height - new_h - top)
-    return F.pad(resize(image, new_w, new_h), margins, value=0.5)
+    return Fit(row_taps(image_h, height), column_taps(image_w, width), 0, 0, height, width)
+
+
+def letterboxing(image_w: int, image_h: int, width: int, height: int) -> Fit:
+    """Return how `letterbox` brings an image of image_w x image_h pixels to width x height."""
+    _check_size(width, height)
+    new_w, new_h = fit(image_w, image_h, width, height)
+    rows, columns = row_taps(image_h, new_h), column_taps(image_w, new_w)
+    return Fit(rows, columns, (height - new_h) // 2, (width - new_w) // 2, height, width)
+
+
+@lru_cache(maxsize=256)
+def cropping(image_w: int, image_h: int, width: int, height: int) -> Fit:
+    """Return how AlexeyAB's classifiers bring an image to width x height.
+
+    The shorter side is fitted to `width` (`resize_min`), then the centre is cut out
+    (`center_crop`).
+    """
+    _check_size(width, height)
+    new_w, new_h = _shorter_side(image_w, image_h, width)
+    rows = row_taps(image_h, new_h).at(_middle(new_h, height))
+    columns = column_taps(image_w, new_w).at(_middle(new_w, width))
+    return Fit(rows, columns, 0, 0, height, width)
 
 
 def fit(w: int, h: int, width: int, height: int) -> tuple[int, int]:
@@ -68,8 +137,7 @@ def fit(w: int, h: int, width: int, height: int) -> tuple[int, int]:
 
 def resize_min(image: torch.Tensor, size: int) -> torch.Tensor:
     """Resize so that the shorter side has `size` pixels; return float32 (C, h, w) in 0..1."""
-    h, w = image.shape[1:]
-    return resize(image, size, h * size // w) if w < h else resize(image, w * size // h, size)
+    return resize(image, *_shorter_side(image.shape[2], image.shape[1], size))
 
 
 def center_crop(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
@@ -114,36 +182,9 @@ class Placement:
         return boxes * boxes.new_tensor((sx, sy, sx, sy)) + boxes.new_tensor((ox, oy, 0, 0))
 
 
-def _stretch(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
-    out = _bilinear(image, width, height)
-    out[:, :, -1:] = _bilinear(image[:, :, -1:], 1, height)
-    return out
-
-
-def _bilinear(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
-    # Most rows of a tall image are not used, and converting them to float costs the most.
-    picked = _mix_rows(image, height) if image.shape[1] > 4 * height else image.float()
-    out = F.interpolate(picked[None], (height, width), mode="bilinear", align_corners=True)[0]
-    return out if image.is_floating_point() else out.div_(255)
-
-
-def _mix_rows(image: torch.Tensor, height: int) -> torch.Tensor:
-    last = image.shape[1] - 1
-    scale = float(np.float32(last) / np.float32(max(height - 1, 1)))
-    position = torch.arange(height, dtype=torch.float32, device=image.device) * scale
-    upper = position.long()
-    lower = (upper + 1).clamp(max=last)
-    rows = image.movedim(1, 0)
-    mixed = torch.lerp(rows[upper].float(), rows[lower].float(), (position - upper)[:, None, None])
-    return mixed.movedim(0, 1)
-
-
-def last_row(old: int, new: int) -> tuple[int, float]:
-    """Return the row of `old` that becomes the last of `new` rows, and its factor; see `resize`."""
-    if new == 1:
-        return old - 1, 1.0
-    position = np.float32(new - 1) * (np.float32(old - 1) / np.float32(new - 1))
-    return int(position), float(np.float32(1) - (position - np.float32(int(position))))
+def _shorter_side(w: int, h: int, size: int) -> tuple[int, int]:
+    """Return (width, height) with the shorter side of `size` pixels."""
+    return (size, h * size // w) if w < h else (w * size // h, size)
 
 
 def _middle(old: int, new: int) -> torch.Tensor:

@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from darknet_torch.errors import UsageError
-from darknet_torch.images import resizing
 from darknet_torch.images.limits import pixel_limit
-from darknet_torch.images.reading import ImageSource, read
-from darknet_torch.inference.sources import fetched, path_of
+from darknet_torch.images.reading import ImageSource
+from darknet_torch.images.resizing import cropping, letterboxing
+from darknet_torch.inference.prepared import Prepared, as_batch, prepare
 from darknet_torch.inference.streaming import Errors, Outcomes, collect, stream
 from darknet_torch.network import Runnable
 from darknet_torch.safety.text import printable
@@ -158,27 +158,20 @@ class Classifier:
         """Yield an outcome for every image, in order, read ahead; `sources` as in `classify`."""
         return stream(self, sources, self.batch_size, self.workers)
 
-    def prepare(self, source: ImageSource) -> "_Prepared":
-        """Read one image and bring it to the size of the network's input."""
-        shape = self.network.plan.input
-        image = read(fetched(source), channels=shape.c, max_pixels=self.max_pixels)
-        if self.letterbox:
-            pixels = resizing.letterbox(image, shape.w, shape.h)
-        else:
-            fitted = resizing.resize_min(image, shape.w)
-            pixels = resizing.center_crop(fitted, shape.w, shape.h)
-        return _Prepared(pixels, path_of(source))
+    def prepare(self, source: ImageSource) -> Prepared:
+        """Read one image, for the size of the network's input."""
+        fitting = letterboxing if self.letterbox else cropping
+        return prepare(source, self.network, fitting, self.max_pixels)
 
     @torch.inference_mode()
-    def forward(self, images: Sequence["_Prepared"]) -> tuple[Tensor]:
+    def forward(self, images: Sequence[Prepared]) -> tuple[Tensor]:
         """Run a batch of prepared images: ((B, classes),)."""
-        batch = torch.stack([image.pixels for image in images])
-        output = self.network(batch.to(self.network.device, self.network.input_dtype))
+        output = self.network(as_batch(images, self.network))
         return (output.flatten(1).float(),)
 
     @torch.inference_mode()
     def postprocess(
-        self, outputs: Sequence[Tensor], images: Sequence["_Prepared"]
+        self, outputs: Sequence[Tensor], images: Sequence[Prepared]
     ) -> list[Classification]:
         """Return the most probable classes of each image from the network's outputs for a batch."""
         scores = self._probabilities(outputs[0]).cpu()
@@ -195,10 +188,3 @@ class Classifier:
             return output
         absolute = tree.absolute(output)
         return absolute * (tree.child_group < 0).to(output.device) if self.leaves else absolute
-
-
-class _Prepared(NamedTuple):
-    """An image at the network's size, (C, H, W) in 0..1."""
-
-    pixels: Tensor
-    path: str | None

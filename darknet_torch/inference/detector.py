@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from os import PathLike, fspath
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,16 +10,16 @@ from torch import Tensor
 from darknet_torch.errors import UsageError
 from darknet_torch.heads.base import Head
 from darknet_torch.heads.boxes import Candidates, join
-from darknet_torch.images import resizing
 from darknet_torch.images.limits import pixel_limit
-from darknet_torch.images.reading import ImageSource, read
+from darknet_torch.images.reading import ImageSource
+from darknet_torch.images.resizing import letterboxing, stretching
 from darknet_torch.inference.detections import Detections
 from darknet_torch.inference.postprocess import (
     PostProcess,
     candidates_of_boxes,
     candidates_of_detections,
 )
-from darknet_torch.inference.sources import fetched, path_of
+from darknet_torch.inference.prepared import Prepared, as_batch, prepare
 from darknet_torch.inference.streaming import Errors, Outcomes, collect, stream
 from darknet_torch.network import Runnable
 
@@ -197,30 +197,25 @@ class Detector:
         """Yield an outcome for every image, in order, read ahead; `sources` as in `detect`."""
         return stream(self, sources, self.batch_size, self.workers)
 
-    def prepare(self, source: ImageSource) -> "_Prepared":
-        """Read one image and bring it to the size of the network's input."""
-        shape = self.network.plan.input
-        image = read(fetched(source), channels=shape.c, max_pixels=self.max_pixels)
-        fit = resizing.letterbox if self.letterbox else resizing.resize
-        size = image.shape[2], image.shape[1], shape.w, shape.h
-        placement = resizing.Placement(*size, self.letterbox)
-        return _Prepared(fit(image, shape.w, shape.h), placement, path_of(source))
+    def prepare(self, source: ImageSource) -> Prepared:
+        """Read one image, for the size of the network's input."""
+        fitting = letterboxing if self.letterbox else stretching
+        return prepare(source, self.network, fitting, self.max_pixels)
 
     @torch.inference_mode()
-    def forward(self, images: Sequence["_Prepared"]) -> tuple[Tensor, ...]:
+    def forward(self, images: Sequence[Prepared]) -> tuple[Tensor, ...]:
         """Run a batch of prepared images: raw outputs (B, c, h, w), or a converted file's."""
-        batch = torch.stack([image.pixels for image in images])
-        outputs = self.network(batch.to(self.network.device, self.network.input_dtype))
+        outputs = self.network(as_batch(images, self.network))
         return tuple(y.float() for y in (outputs if isinstance(outputs, tuple) else (outputs,)))
 
     @torch.inference_mode()
     def postprocess(
-        self, outputs: Sequence[Tensor], images: Sequence["_Prepared"]
+        self, outputs: Sequence[Tensor], images: Sequence[Prepared]
     ) -> list[Detections]:
         """Return the detections of each image from the network's outputs for a batch."""
-        placements = [image.placement for image in images]
+        placements = [image.placement(self.letterbox) for image in images]
         paths = [image.path for image in images]
-        return self.postprocessing(self._candidates(outputs), placements, paths)
+        return self.postprocessing(self._candidates(outputs).cpu(), placements, paths)
 
     def _candidates(self, outputs: Sequence[Tensor]) -> Candidates:
         if self.network.contents == "boxes":
@@ -234,6 +229,7 @@ class Detector:
     def _decoded(self, raw: Sequence[Tensor]) -> Candidates:
         """Decode the raw outputs of all heads."""
         shape = self.network.plan.input
+        heads = list(zip(self.heads, raw, strict=True))
         return join(
             [
                 head.select(
@@ -242,18 +238,18 @@ class Detector:
                     self.threshold,
                     hier_threshold=self.hier_threshold,
                     use_map=self.use_map,
+                    count=count,
                 )
-                for head, each in zip(self.heads, raw, strict=True)
+                for (head, each), count in zip(heads, _counts(heads, self.threshold), strict=True)
             ]
         )
 
 
-class _Prepared(NamedTuple):
-    """An image at the network's size, (C, H, W) in 0..1, and its place in the input."""
-
-    pixels: Tensor
-    placement: resizing.Placement
-    path: str | None
+def _counts(heads: Sequence[tuple[Head, Tensor]], threshold: float) -> Sequence[int | None]:
+    """Return how many boxes of each head pass, where that saves to wait for each head alone."""
+    if not heads[0][1].is_cuda:
+        return [None] * len(heads)
+    return torch.stack([head.passing(raw, threshold).sum() for head, raw in heads]).tolist()
 
 
 def _names_of(classes: Sequence[int], names: Sequence[str]) -> tuple[str, ...]:

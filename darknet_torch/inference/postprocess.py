@@ -61,8 +61,19 @@ class PostProcess:
             paths: the file of each image, or None.
         """
         scored = self._scored(candidates, placements)
-        images = enumerate(zip(placements, paths, strict=True))
-        return [self._detections(scored, number, *image) for number, image in images]
+        order = scored.score.argsort(descending=True, stable=True)
+        order = order[scored.image[order].argsort(stable=True)]
+        sizes = torch.tensor([(each.image_w, each.image_h) * 2 for each in placements])
+        xyxy = (scored.boxes * sizes[scored.image])[order]
+        counts = scored.image.bincount(minlength=len(placements)).tolist()
+        _warn_of_infinite(xyxy, counts, paths)
+        columns = (
+            torch.nan_to_num(xyxy, nan=0.0, posinf=FAR, neginf=-FAR),
+            torch.nan_to_num(scored.score[order]),
+            scored.class_id[order],
+        )
+        parts = zip(*(column.split(counts) for column in columns), placements, paths, strict=True)
+        return [self._detections(*part) for part in parts]
 
     def _scored(self, candidates: Candidates, placements: Sequence[Placement]) -> "_Scored":
         """Return one row for each box and class that survives NMS."""
@@ -91,38 +102,42 @@ class PostProcess:
         return _Scored(*(column[kept] for column in scored))
 
     def _detections(
-        self, scored: "_Scored", number: int, placement: Placement, path: str | None
+        self,
+        xyxy: Tensor,
+        score: Tensor,
+        class_id: Tensor,
+        placement: Placement,
+        path: str | None,
     ) -> Detections:
-        rows = (scored.image == number).nonzero()[:, 0]
-        order = scored.score[rows].argsort(descending=True, stable=True)
-        rows = rows[order[: self.max_det]]
-        width, height = placement.image_w, placement.image_h
-        size = torch.tensor((width, height, width, height), device=rows.device)
+        best = slice(self.max_det)
         return Detections(
-            xyxy=_finite((scored.boxes[rows] * size).cpu(), path),
-            score=torch.nan_to_num(scored.score[rows].cpu()),
-            class_id=scored.class_id[rows].cpu(),
+            xyxy=xyxy[best].clone(),  # not a view of the whole batch
+            score=score[best].clone(),
+            class_id=class_id[best].clone(),
             names=self.names,
-            width=width,
-            height=height,
+            width=placement.image_w,
+            height=placement.image_h,
             path=path,
         )
 
 
-def _finite(xyxy: Tensor, path: str | None) -> Tensor:
-    """Return boxes with numbers in place of infinity and NaN, and warn that there are some.
+def _warn_of_infinite(xyxy: Tensor, counts: Sequence[int], paths: Sequence[str | None]) -> None:
+    """Warn of images with boxes that are not finite; numbers take their place.
 
     The exponential of a box's size overflows after training that diverged, for example. Darknet
     goes on, and such a box matches no ground truth; neither does one that reaches so far, or that
     has no area.
     """
-    odd = int((~xyxy.isfinite()).any(dim=1).sum())
-    if odd:
-        warn(
-            f"{path or 'an image'}: {odd} of {len(xyxy)} boxes are infinite or NaN: their edges"
-            f" are put {FAR:,} pixels away, or at 0; do the weights belong to this cfg?"
-        )
-    return torch.nan_to_num(xyxy, nan=0.0, posinf=FAR, neginf=-FAR)
+    odd = (~xyxy.isfinite()).any(dim=1)
+    if not odd.any():
+        return
+    for part, path in zip(odd.split(counts), paths, strict=True):
+        if part.any():
+            warn(
+                f"{path or 'an image'}: {int(part.sum())} of {len(part)} boxes are infinite or NaN:"
+                f" their edges are put {FAR:,} pixels away, or at 0; do the weights belong to this"
+                " cfg?"
+            )
 
 
 def _class_mask(classes: frozenset[int], scores: Tensor) -> Tensor:

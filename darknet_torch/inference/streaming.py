@@ -99,9 +99,14 @@ def run_batches(task: Task[T, R], images: Sequence[T], batch_size: int = 1) -> l
 
     The boxes of several images take little longer to postprocess than those of one.
     """
+    return task.postprocess(_forward(task, images, batch_size), images) if images else []
+
+
+def _forward(task: Task[T, R], images: Sequence[T], batch_size: int) -> list[Tensor]:
+    """Run prepared images through the network in batches; return its outputs for all of them."""
     batches = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
     outputs = zip(*map(task.forward, batches), strict=True)
-    return task.postprocess([torch.cat(each) for each in outputs], images)
+    return [torch.cat(each) if len(each) > 1 else each[0] for each in outputs]
 
 
 def stream(task: Task[T, R], sources: Iterable[Any], batch_size: int, workers: int) -> Outcomes[R]:
@@ -125,8 +130,14 @@ def _stream(task: Task[T, R], sources: Iterable[Any], batch_size: int, workers: 
             yield from _in_workers(task, shares, batch_size, workers)
             return
     ahead = read_ahead(task.prepare, sources, workers, 2 * batch_size)
+    # A graphics card works on one batch while the boxes of the one before are postprocessed.
+    launched: deque[Iterator[Outcome[R]]] = deque()
     while batch := list(islice(ahead, batch_size)):
-        yield from _outcomes(task, batch, batch_size)
+        launched.append(_outcomes(task, batch, batch_size))
+        if task.network.device.type == "cpu" or len(launched) > 1:
+            yield from launched.popleft()
+    for outcomes in launched:
+        yield from outcomes
 
 
 def _shares(sources: Sequence[T], batch_size: int, workers: int) -> list[Sequence[T]]:
@@ -148,7 +159,7 @@ def _in_workers(
     def work(share: Sequence[Any]) -> list[Outcome[R]]:
         torch.set_num_threads(max(1, threads // workers))  # of this thread
         prepared = [(source, _attempt(task.prepare, source)) for source in share]
-        return _outcomes(task, prepared, batch_size)
+        return list(_outcomes(task, prepared, batch_size))
 
     threads = torch.get_num_threads()
     try:
@@ -169,16 +180,23 @@ def _attempt(work: Callable[[Any], T], source: Any) -> T | DarknetError:
 
 def _outcomes(
     task: Task[T, R], prepared: Sequence[tuple[Any, T | DarknetError]], batch_size: int
-) -> list[Outcome[R]]:
-    """Run the images that could be prepared; the others keep their error."""
+) -> Iterator[Outcome[R]]:
+    """Run the images that could be prepared at once, and postprocess them when results are wanted.
+
+    The others keep their error.
+    """
     good = [each for _, each in prepared if not isinstance(each, DarknetError)]
-    results = iter(run_batches(task, good, batch_size) if good else ())
-    return [
-        Outcome(source, None, each)
-        if isinstance(each, DarknetError)
-        else Outcome(source, next(results))
-        for source, each in prepared
-    ]
+    outputs = _forward(task, good, batch_size) if good else []
+
+    def outcomes() -> Iterator[Outcome[R]]:
+        results = iter(task.postprocess(outputs, good) if good else ())
+        for source, each in prepared:
+            if isinstance(each, DarknetError):
+                yield Outcome(source, None, each)
+            else:
+                yield Outcome(source, next(results))
+
+    return outcomes()
 
 
 def read_ahead(

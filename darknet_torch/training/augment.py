@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_torch.images.resizing import last_row, resize
+from darknet_torch.images.bilinear import last_row
+from darknet_torch.images.resizing import resize
 
 __all__ = [
     "Colour",

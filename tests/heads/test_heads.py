@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from waiting import waits
 
 import darknet_torch as dt
 from darknet_torch.errors import CfgError, ShapeError
@@ -274,6 +275,17 @@ def check_select(
     close(got.scores[useful], [scores for _, _, scores in rows])
 
 
+def selected(head: Head, raw: Tensor, threshold: float, **options: Any) -> Candidates:
+    """The candidates; the same come of their number, without a wait for the device."""
+    got = head.select(raw, NET, threshold, **options)
+    count = int(head.passing(raw, threshold).sum())
+    with waits() as waiting:
+        again = head.select(raw, NET, threshold, count=count, **options)
+    assert not waiting
+    assert all(map(torch.equal, got, again))
+    return got
+
+
 THRESHOLDS = [0.05, 0.25, 0.5]
 ANCHORS = "anchors=10,13, 16,30, 33,23, 30,61\nnum=4"
 PAIRS = [(10.0, 13.0), (16.0, 30.0), (33.0, 23.0), (30.0, 61.0)]
@@ -300,7 +312,7 @@ def test_yolo(
     raw = torch.sigmoid(random_raw(channels)) if new else random_raw(channels)
     expected = [naive_yolo(one, [PAIRS[k] for k in mask], scale, new) for one in raw]
     check_decode(head, raw, expected)
-    got = head.select(raw, NET, threshold)
+    got = selected(head, raw, threshold)
     check_select(got, expected, threshold)
     assert len(got.boxes) == sum(f.objectness > threshold for boxes in expected for f in boxes)
 
@@ -314,7 +326,7 @@ def test_gaussian(point: str, scale: float, threshold: float) -> None:
     raw = 2 * random_raw(24)  # sure enough that some boxes pass every threshold
     expected = [naive_gaussian(one, [PAIRS[3], PAIRS[0]], scale, point) for one in raw]
     check_decode(head, raw, expected)
-    check_select(head.select(raw, NET, threshold), expected, threshold)
+    check_select(selected(head, raw, threshold), expected, threshold)
 
 
 REGIONS = [
@@ -351,7 +363,7 @@ def test_region(case: RegionCase, hier: float, threshold: float, tmp_path: Path)
     expected = [naive_region(one, case, 0.0, hier, False) for one in raw]
     check_decode(head, raw, expected, hier_threshold=hier)
     for use_map in {False, bool(case.mapping)}:
-        got = head.select(raw, NET, threshold, hier_threshold=hier, use_map=use_map)
+        got = selected(head, raw, threshold, hier_threshold=hier, use_map=use_map)
         expected = [naive_region(one, case, threshold, hier, use_map) for one in raw]
         unbounded = case.dialect == "alexeyab" and not case.softmax
         check_select(
@@ -407,7 +419,7 @@ def test_detection(dialect: str, root: bool, soft: bool, threshold: float) -> No
     raw = torch.randn(2, count, 1, 1, generator=torch.Generator().manual_seed(1))
     expected = [naive_detection(one, side, num, classes, soft, root) for one in raw]
     check_decode(head, raw, expected)
-    check_select(head.select(raw, NET, threshold), expected, threshold, by_objectness=False)
+    check_select(selected(head, raw, threshold), expected, threshold, by_objectness=False)
     assert torch.equal(head.decode(raw.flatten(1), NET).boxes, head.decode(raw, NET).boxes)
 
 

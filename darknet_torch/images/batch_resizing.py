@@ -1,0 +1,88 @@
+"""Resize the images of a batch together on a device, in few steps whatever their sizes.
+
+The images go to the device as uint8, in one copy; there each pixel of the result is mixed of the
+four pixels of its own image that `resizing.Fit` names. The values are those of `Fit.apply` to 2e-7.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from darknet_torch.images.bilinear import Taps
+from darknet_torch.images.resizing import MARGIN, Fit
+from darknet_torch.images.upload import upload
+
+__all__ = ["resize_batch"]
+
+
+def resize_batch(images: Sequence[Tensor], fits: Sequence[Fit], device: torch.device) -> Tensor:
+    """Bring images to one size.
+
+    Args:
+        images: (C, H, W) uint8 each, on the CPU, with the same number of channels.
+        fits: how each image becomes the network's input; all of one size.
+        device: where the work is done.
+
+    Returns:
+        (B, C, height, width) float32 in 0..1, on the device.
+    """
+    channels = images[0].shape[0]
+    pixels = torch.cat([image.permute(1, 2, 0).reshape(-1, channels) for image in images])
+    widths = torch.tensor([image.shape[2] for image in images])
+    starts = torch.tensor([image.shape[1] * image.shape[2] for image in images]).cumsum(0)
+    starts = starts.roll(1)
+    starts[0] = 0
+    rows = _stacked([_padded(fit.rows, fit.top, fit.height) for fit in fits])
+    columns = _stacked([_padded(fit.columns, fit.left, fit.width) for fit in fits])
+    first = starts[:, None, None] + rows.position * widths[:, None, None]
+    index = upload(torch.cat((first, columns.position), 1).to(_index_type(len(pixels))), device)
+    weight = upload(torch.cat((rows.weight, columns.weight), 1), device)
+    sizes = [fits[0].height, fits[0].width]
+    return _mix(upload(pixels, device), *index.split(sizes, 1), *weight.split(sizes, 1))
+
+
+def _mix(pixels: Tensor, first: Tensor, across: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """Mix four pixels for each of the result.
+
+    Args:
+        pixels: (P, C) uint8, of all images.
+        first: (B, H, 2), index of the first pixel of both rows.
+        across: (B, W, 2), both columns.
+        down: (B, H, 2), weights of the rows; zero in the margin.
+        right: (B, W, 2), weights of the columns; zero in the margin.
+    """
+    size = len(first), first.shape[1], across.shape[1], pixels.shape[1]
+    down = down / 255
+
+    def column(number: int) -> Tensor:
+        """Return (B, H, W, C): both rows mixed, at one of the columns."""
+        taps = []
+        for row in range(2):
+            index = first[:, :, None, row] + across[:, None, :, number]
+            taps.append(pixels.index_select(0, index.flatten()).view(size).float())
+        return taps[0].mul_(down[:, :, None, :1]).add_(taps[1].mul_(down[:, :, None, 1:]))
+
+    mixed = column(0).lerp_(column(1), right[:, None, :, 1:])
+    inside = (down.amax(2) > 0)[:, :, None] & (right.amax(2) > 0)[:, None]
+    mixed = torch.where(inside[..., None], mixed, MARGIN)
+    return mixed.permute(0, 3, 1, 2).contiguous()
+
+
+def _padded(taps: Taps, start: int, size: int) -> Taps:
+    """Return taps with a margin at both ends, of pixel 0 with no weight."""
+    if len(taps.position) == size:
+        return taps
+    index = taps.position.new_zeros(size, 2)
+    weight = taps.weight.new_zeros(size, 2)
+    part = slice(start, start + len(taps.position))
+    index[part], weight[part] = taps.position, taps.weight
+    return Taps(index, weight)
+
+
+def _stacked(taps: Sequence[Taps]) -> Taps:
+    return Taps(*(torch.stack(each) for each in zip(*taps, strict=True)))
+
+
+def _index_type(pixels: int) -> torch.dtype:
+    return torch.int32 if pixels < 2**31 else torch.int64

@@ -1,0 +1,101 @@
+"""Images on their way to a network: read, and of its size here or on its device.
+
+On the CPU, the threads that read images also resize them. For another device the pixels stay as
+they were read, a quarter of the bytes, and are resized there, all of a batch together.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from darknet_torch.images.batch_resizing import resize_batch
+from darknet_torch.images.reading import ImageSource, read
+from darknet_torch.images.resizing import Fit, Placement
+from darknet_torch.inference.sources import fetched, path_of
+from darknet_torch.network import Runnable
+
+__all__ = ["Prepared", "as_batch", "prepare"]
+
+LARGEST = 12 << 20
+"""Values of an image beyond which its threads resize it, so that few of them lie in memory."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image that was read.
+
+    Args:
+        image: as it was read, (C, H, W) uint8, or of the network's size, float32 in 0..1.
+        fit: how it becomes the network's input.
+        path: its file or address, if it has one.
+        width: of the image that was read, in pixels.
+        height: of the image that was read.
+    """
+
+    image: Tensor
+    fit: Fit
+    path: str | None
+    width: int
+    height: int
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is to be resized on the device."""
+        return self.image.dtype == torch.uint8
+
+    @property
+    def pixels(self) -> Tensor:
+        """The network's input, (C, height, width) float32 in 0..1 on the CPU."""
+        return self.fit.apply(self.image) if self.waits else self.image
+
+    def placement(self, letterbox: bool) -> Placement:
+        """Return where the image lies in the network's input.
+
+        Args:
+            letterbox: whether it has margins.
+        """
+        return Placement(self.width, self.height, self.fit.width, self.fit.height, letterbox)
+
+
+def prepare(
+    source: ImageSource,
+    network: Runnable,
+    fitting: Callable[[int, int, int, int], Fit],
+    max_pixels: int,
+) -> Prepared:
+    """Read an image for a network.
+
+    Args:
+        source: a path, an address, or what else `read` takes.
+        network: that will compute it.
+        fitting: `stretching`, `letterboxing` or `cropping`.
+        max_pixels: most pixels of an image file.
+
+    Raises:
+        ImageError: the image cannot be read.
+    """
+    shape = network.plan.input
+    image = read(fetched(source), channels=shape.c, max_pixels=max_pixels)
+    height, width = image.shape[1:]
+    fit = fitting(width, height, shape.w, shape.h)
+    if not _is_for_device(image, network.device):
+        image = fit.apply(image)
+    return Prepared(image, fit, path_of(source), width, height)
+
+
+def as_batch(images: Sequence[Prepared], network: Runnable) -> Tensor:
+    """Return the network's input for some images, (B, C, height, width) on its device."""
+    if all(image.waits for image in images):
+        pixels = [image.image for image in images]
+        batch = resize_batch(pixels, [image.fit for image in images], network.device)
+    else:
+        batch = torch.stack([image.pixels for image in images])
+    return batch.to(network.device, network.input_dtype)
+
+
+def _is_for_device(image: Tensor, device: torch.device) -> bool:
+    if device.type == "cpu" or image.device.type != "cpu":
+        return False
+    return image.dtype == torch.uint8 and image.numel() <= LARGEST

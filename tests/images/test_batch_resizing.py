@@ -1,0 +1,43 @@
+"""The images of a batch, resized together: the same values as one by one."""
+
+import pytest
+import torch
+
+from darknet_torch.images.batch_resizing import resize_batch
+from darknet_torch.images.resizing import (
+    center_crop,
+    cropping,
+    letterbox,
+    letterboxing,
+    resize,
+    resize_min,
+    stretching,
+)
+
+SIZES = [(48, 64), (45, 30), (1, 1), (200, 3), (50, 60), (416, 416)]
+ONE_BY_ONE = {
+    stretching: resize,
+    letterboxing: letterbox,
+    cropping: lambda image, w, h: center_crop(resize_min(image, w), w, h),
+}
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("fitting", ONE_BY_ONE)
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize(("width", "height"), [(41, 41), (64, 32), (9, 70)])
+def test_as_one_by_one(fitting, channels, width, height, device):
+    generator = torch.Generator().manual_seed(channels)
+    images = [
+        torch.randint(0, 256, (h, w, channels), dtype=torch.uint8, generator=generator).permute(
+            2, 0, 1
+        )
+        for h, w in SIZES
+    ]
+    images[1] = images[1].contiguous()
+    fits = [fitting(image.shape[2], image.shape[1], width, height) for image in images]
+    batch = resize_batch(images, fits, torch.device(device))
+    assert batch.is_contiguous() and batch.device.type == device
+    expected = torch.stack([ONE_BY_ONE[fitting](image, width, height) for image in images])
+    torch.testing.assert_close(batch.cpu(), expected, atol=2e-7, rtol=0)

@@ -1,0 +1,50 @@
+"""Taps, and images that are mixed in strips and in any order of their values in memory."""
+
+import pytest
+import torch
+
+from darknet_torch.images import bilinear
+from darknet_torch.images.bilinear import column_taps, last_row, row_taps, sample
+
+
+def image_of(height: int, width: int, channels: int = 3) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(height * width)
+    size = (channels, height, width)
+    return torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
+
+
+@pytest.mark.parametrize(("old", "new"), [(480, 416), (1, 5), (7, 1), (3, 3), (448, 416)])
+def test_taps_are_two_neighbours(old, new):
+    for taps in (row_taps(old, new), column_taps(old, new)):
+        lower, upper = taps.position.unbind(1)
+        assert taps.position.shape == taps.weight.shape == (new, 2)
+        assert lower.min() >= 0 and upper.max() < old
+        assert ((upper - lower).abs() <= 1).all()
+        assert torch.allclose(taps.weight[:-1].sum(1), torch.ones(new - 1))
+    assert column_taps(old, new).position[-1, 0] == old - 1
+    assert column_taps(old, new).weight[-1].tolist() == [1, 0]
+    row, weight = last_row(old, new)
+    assert row_taps(old, new).position[-1].tolist() == [row, row]
+    assert row_taps(old, new).weight[-1].tolist() == [pytest.approx(weight), 0]
+
+
+@pytest.mark.parametrize("size", [(64, 48), (300, 40), (9, 200)])
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_strips_and_layouts_change_nothing(size, channels, monkeypatch):
+    image = image_of(*size, channels)
+    taps = row_taps(size[0], 30), column_taps(size[1], 20)
+    whole = sample(image, *taps)
+    by_pixel = image.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    wider = torch.cat((image, image), dim=2)[:, :, : size[1]]
+    monkeypatch.setattr(bilinear, "STRIP", 7 * channels * size[1])
+    for same in (image, by_pixel, wider, image.float() / 255):
+        torch.testing.assert_close(sample(same, *taps), whole, atol=2e-7, rtol=0)
+
+
+def test_writes_to_a_part():
+    image = image_of(20, 30)
+    taps = row_taps(20, 10), column_taps(30, 12)
+    out = torch.full((3, 14, 16), 9.0)
+    assert sample(image, *taps, out[:, 2:12, 3:15]).shape == (3, 10, 12)
+    assert torch.equal(out[:, 2:12, 3:15], sample(image, *taps))
+    assert (out == 9).sum() == 3 * (14 * 16 - 10 * 12)
