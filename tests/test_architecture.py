@@ -429,7 +429,7 @@ STANDS_FOR = {
     "speed/test_onednn": "speed.inductor",
     "speed/test_optimized": "speed.packed_layers",
     "training/test_augment": "training.objects",
-    "training/test_batches": "training.augment_options training.class_examples"
+    "training/test_batches": "training.augment_options training.class_examples training.collate"
     " training.detection_examples training.examples training.image_cache"
     " training.mosaic training.multiscale training.random_transforms training.sampler",
     "training/test_training_state": "training.state_checks",

@@ -196,6 +196,7 @@ def _train(
 ) -> "TrainingResult":
     from darknet_torch.training.characters import train_characters
     from darknet_torch.training.loop import train
+    from darknet_torch.training.losses import node_with_masks
 
     values = given(options, _options())
     callbacks = (TrainingDisplay(),)
@@ -204,7 +205,8 @@ def _train(
         return train_characters(
             network, options.data[0], options=settings, callbacks=callbacks, **values
         )
-    dataset = _dataset(options.data[0], options.split, options)
+    masks = node_with_masks(network.plan) is not None
+    dataset = _dataset(options.data[0], options.split, options, masks=masks)
     network = _fitted(network, dataset, options)
     values["val"] = _validation(dataset, options)
     return train(network, dataset, options=settings, callbacks=callbacks, **values)
@@ -213,13 +215,15 @@ def _train(
 CHARACTERS = ("darknet_torch.training.characters", "train_characters")
 
 
-def _dataset(source: "str | PathLike[str]", split: str, options: argparse.Namespace) -> "Dataset":
+def _dataset(
+    source: "str | PathLike[str]", split: str, options: argparse.Namespace, *, masks: bool = False
+) -> "Dataset":
     from darknet_torch import data
     from darknet_torch.cli.progress import working_bar
 
     doing("read the data set")
     with working_bar() as progress:
-        return data.read(source, split, names=options.classes, progress=progress)
+        return data.read(source, split, names=options.classes, masks=masks, progress=progress)
 
 
 def _validation(dataset: "Dataset", options: argparse.Namespace) -> "Dataset | None":

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
 from darknet_torch.data.messages import finite_number, shown
+from darknet_torch.data.outlines import Outline, read_outline
 from darknet_torch.data.paths import exists
 from darknet_torch.data.problems import AnnotatedBox, ProblemList
 from darknet_torch.errors import DataError
@@ -49,13 +50,16 @@ class CocoFile(NamedTuple):
     boxes: Mapping[int, Sequence[AnnotatedBox]]
 
 
-def read_json(path: Path, names: Sequence[str] | None, problems: ProblemList) -> CocoFile:
+def read_json(
+    path: Path, names: Sequence[str] | None, problems: ProblemList, *, masks: bool = False
+) -> CocoFile:
     """Read a file.
 
     Args:
         path: of the file.
         names: of the classes; None: those of the categories.
         problems: entries that are wrong are appended here, and left out.
+        masks: read the outlines of objects too.
 
     Raises:
         DataError: unreadable, more than 512 MB, no JSON, or a list of the three is missing.
@@ -68,6 +72,8 @@ def read_json(path: Path, names: Sequence[str] | None, problems: ProblemList) ->
     boxes: dict[int, list[AnnotatedBox]] = {image.image_id: [] for image in images}
     for where, row in rows["annotations"]:
         box = _box(where, row, classes, categories, problems)
+        if box is not None and masks:
+            box = box._replace(outline=_outline(where, row, problems))
         if box is not None and row["image_id"] in boxes:
             boxes[row["image_id"]].append(box)
         elif box is not None:
@@ -216,6 +222,14 @@ def _box(
         return None
     difficult, truncated, crowd = (row.get(key) == 1 for key in _FLAGS)
     return AnnotatedBox(where, classes[category], corners, difficult, truncated, crowd, area)
+
+
+def _outline(where: str, row: JsonObject, problems: ProblemList) -> Outline | None:
+    try:
+        return read_outline(row.get("segmentation", []))
+    except DataError as error:
+        problems.add("bad outline", where, str(error))
+        return None
 
 
 _FLAGS = ("difficult", "truncated", "iscrowd")

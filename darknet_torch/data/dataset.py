@@ -7,7 +7,7 @@ Everything is NumPy: no network is needed to look at a data set.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,6 +36,8 @@ class GroundTruth:
         truncated: (N,) bool, VOC's flag; default: none is.
         crowd: (N,) bool, COCO's flag; default: none is.
         area: (N,) float64 in pixels, that of COCO's outline; default: that of the box.
+        outlines: (N,) objects, `Outline`s that say which pixels are the object's, or None;
+            default: none is known.
 
     Raises:
         DataError: shapes that do not fit one another.
@@ -47,6 +49,7 @@ class GroundTruth:
     truncated: Array = field(default_factory=lambda: np.zeros(0, bool))
     crowd: Array = field(default_factory=lambda: np.zeros(0, bool))
     area: Array = field(default_factory=lambda: np.zeros(0))
+    outlines: Array = field(default_factory=lambda: np.zeros(0, object))
 
     def __post_init__(self) -> None:
         boxes = np.asarray(self.xyxy, np.float64).reshape(-1, 4)
@@ -57,7 +60,9 @@ class GroundTruth:
             object.__setattr__(self, name, given if len(given) else np.zeros(len(boxes), bool))
         if not len(self.area):
             object.__setattr__(self, "area", (boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
-        for name in ("class_id", "difficult", "truncated", "crowd", "area"):
+        if not len(self.outlines):
+            object.__setattr__(self, "outlines", np.full(len(boxes), None))
+        for name in ("class_id", "difficult", "truncated", "crowd", "area", "outlines"):
             if getattr(self, name).shape != (len(boxes),):
                 raise DataError(f"{name}: shape {getattr(self, name).shape}, {len(boxes)} boxes")
 
@@ -66,7 +71,7 @@ class GroundTruth:
 
     def __getitem__(self, index: Any) -> Self:
         """Return the objects that a mask, an array of indices or a slice selects."""
-        columns = ("xyxy", "class_id", "difficult", "truncated", "crowd", "area")
+        columns = (column.name for column in fields(self))
         return replace(self, **{name: getattr(self, name)[index] for name in columns})
 
     @classmethod
@@ -146,6 +151,11 @@ class Dataset:
     def faults(self) -> tuple[Problem, ...]:
         """The problems without those of the kinds in `NOTES`."""
         return tuple(problem for problem in self.problems if problem.kind not in NOTES)
+
+    @property
+    def has_outlines(self) -> bool:
+        """Whether the pixels of any object are known."""
+        return any(each is not None for s in self.samples for each in s.ground_truth.outlines)
 
     def take(self, index: Sequence[int] | slice) -> Self:
         """Return the data set with the samples of these indices only."""

@@ -58,6 +58,7 @@ class ReadingState:
     description: Description
     classes: Classes
     label_rule: str | None = None
+    masks: bool = False
     problems: ProblemList = field(default_factory=ProblemList)
     category_ids: tuple[int, ...] | None = None
     guesses: dict[str, None] = field(default_factory=dict)
@@ -243,7 +244,7 @@ def _with_classes_in_paths(
 
 
 def _from_coco(path: Path, state: ReadingState) -> Iterator[UnreadSample]:
-    file = coco.read_json(path, state.classes.names, state.problems)
+    file = coco.read_json(path, state.classes.names, state.problems, masks=state.masks)
     if state.classes.names is None:
         state.classes = Classes(file.names)
     state.category_ids = state.category_ids or file.category_ids
@@ -268,6 +269,18 @@ def _coco_boxes(
     if image.size not in (size, (0, 0)):
         annotated, real = (f"{w} x {h}" for w, h in (image.size, size))
         problems.add("size disagrees", image.where, f"size {annotated}, the image has {real}")
+    boxes = [_with_fitting_outline(box, size, problems) for box in boxes]
     if not boxes:
         problems.add("negative picture", image.where, "no annotation of this image")
     return boxes
+
+
+def _with_fitting_outline(
+    box: AnnotatedBox, size: tuple[int, int], problems: ProblemList
+) -> AnnotatedBox:
+    """Leave out runs of pixels of another image's size."""
+    if box.outline is None or box.outline.size in (size, (0, 0)):
+        return box
+    theirs, real = (f"{w} x {h}" for w, h in (box.outline.size, size))
+    problems.add("bad outline", box.where, f"runs of {theirs} pixels, the image has {real}")
+    return box._replace(outline=None)

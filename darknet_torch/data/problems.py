@@ -4,7 +4,7 @@ Every problem has one of the KINDS. Nothing is corrected: a row is kept as it is
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,7 @@ KINDS = {
     "outside the picture": "a box reaches half a pixel or more beyond the image; kept as it is",
     "duplicate row": "the same class and box again; kept, as Darknet counts it twice",
     "malformed entry": "an entry of a JSON or XML file is not what it should be; left out",
+    "bad outline": "COCO: a segmentation that cannot be read; the box is kept, without a mask",
     "no class": "classification: no name occurs in the path; kept without a class",
     "several classes": "classification: several names occur in the path; kept with the first",
 }
@@ -43,7 +44,7 @@ class AnnotatedBox(NamedTuple):
     """One object as a file has it.
 
     where: `file:line`; xyxy: in pixels of the image; area: in pixels, None for that of the box;
-    class_only: whether it is the class of an image without a box.
+    class_only: whether it is the class of an image without a box; outline: its `Outline`, if known.
     """
 
     where: str
@@ -54,6 +55,7 @@ class AnnotatedBox(NamedTuple):
     crowd: bool = False
     area: float | None = None
     class_only: bool = False
+    outline: Any = None
 
 
 class ProblemList(list[Problem]):
@@ -117,12 +119,15 @@ def _ground_truth(boxes: list[AnnotatedBox]) -> GroundTruth:
     if not boxes:
         return GroundTruth.empty()
     corners = np.array([box.xyxy for box in boxes], np.float64)
+    outlines = np.full(len(boxes), None)
+    outlines[:] = [box.outline for box in boxes]
     ground_truth = GroundTruth(
         xyxy=corners,
         class_id=np.array([box.class_id for box in boxes], np.int64),
         difficult=np.array([box.difficult for box in boxes]),
         truncated=np.array([box.truncated for box in boxes]),
         crowd=np.array([box.crowd for box in boxes]),
+        outlines=outlines,
     )
     for index, box in enumerate(boxes):
         if box.area is not None:

@@ -39,6 +39,7 @@ def read(
     label_rule: str | None = None,
     strict: bool = False,
     verify: bool = False,
+    masks: bool = False,
     workers: int = 2,
     max_pixels: int | None = None,
     progress: Progress | None = None,
@@ -60,6 +61,7 @@ def read(
             tries all, see `data.darknet`.
         strict: raise the first problem that is a fault.
         verify: decode every image, not only its header.
+        masks: read the outlines of objects too, which COCO's files have: `GroundTruth.outlines`.
         workers: threads that read images and annotations.
         max_pixels: most pixels of an image; 0 sets no limit; None is the variable
             DARKNET_TORCH_MAX_PIXELS, or else `PIL.Image.MAX_IMAGE_PIXELS`.
@@ -72,6 +74,7 @@ def read(
     """
     _check_arguments(format, label_rule, workers)
     state = _start(source, split, format, names, label_rule)
+    state.masks = masks
     try:
         unread = [each for part in _once(state) for each in unread_samples(part, state)]
     except OSError as error:  # a folder without permission

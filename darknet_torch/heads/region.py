@@ -1,9 +1,12 @@
 """[region]: the head of YOLOv2 and YOLO9000."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from darknet_torch.errors import UsageError
 from darknet_torch.heads.base import anchor_pairs
 from darknet_torch.heads.loss_terms import (
     Targets,
@@ -20,7 +23,7 @@ from darknet_torch.heads.region_targets import (
     objectness_targets,
 )
 from darknet_torch.layers.registry import layer
-from darknet_torch.layers.truth import Loss, LossContext, Truth, given_gradient
+from darknet_torch.layers.truth import Loss, LossContext, Masks, Truth, given_gradient
 
 _WARM_UP = 12_800
 """Images during which all boxes learn the shapes of their anchors, too."""
@@ -34,6 +37,14 @@ class Region(RegionDecoder):
     Anchors are in cells. With a `tree` the classes are nodes of a word tree and their
     probabilities are multiplied down from its root.
     """
+
+    @property
+    def masks(self) -> Masks | None:
+        """Those of boxes, where the coordinates behind the box are the pixels of a mask."""
+        side = math.isqrt(self.coords - 4)
+        if self.dialect.region_by_cell or self.coords == 4 or side * side != self.coords - 4:
+            return None
+        return Masks(self.classes, self.max, side)
 
     def loss(self, raw: Tensor, truth: Truth, context: LossContext) -> Loss:
         """Return box, objectness and class loss of a raw output (B, c, H, W).
@@ -49,6 +60,7 @@ class Region(RegionDecoder):
             objectness = objectness_targets(self, a)
             delta = objectness.delta(value)
         box, box_cost = self._box_loss(maps, a, context)
+        masks, mask_cost = self._mask_loss(maps, a, truth)
         classes, class_cost = self._class_loss(maps, a)
         if self._background_in_softmax:
             term = given_gradient(raw_objectness, -delta, delta.square().sum() / 2)
@@ -57,8 +69,9 @@ class Region(RegionDecoder):
         else:
             term = half_squared(torch.sigmoid(raw_objectness), *objectness)
             delta = self._printed(delta, value)
-        cost = box_cost + delta.square().sum() + class_cost
-        return Loss({"box": box, "objectness": term, "class": classes}, cost)
+        cost = box_cost + delta.square().sum() + class_cost + mask_cost
+        parts = {"box": box, "objectness": term, "class": classes}
+        return Loss(parts | ({"mask": masks} if self.masks else {}), cost)
 
     @property
     def _background_in_softmax(self) -> bool:
@@ -102,6 +115,23 @@ class Region(RegionDecoder):
             maps[:, :, :2], maps[:, :, 2:4], half, zero, warm[:, :, None]
         )
         return loss + more, cost + more_cost
+
+    def _mask_loss(self, maps: Tensor, a: RegionAssignment, truth: Truth) -> tuple[Tensor, Tensor]:
+        """Return the loss of the masks of the boxes, and its part of the printed cost.
+
+        Its entries are squashed in training, as in Darknet's GPU code.
+        """
+        if self.masks is None or truth.masks is None or not len(a.places):
+            return maps.new_zeros(()), maps.new_zeros(())
+        if truth.masks.shape[2:].numel() != self.coords - 4:
+            shape = tuple(truth.masks.shape[2:])
+            raise UsageError(f"ground truth: masks of {shape}; coords={self.coords} needs others")
+        image, row = a.objects.image[a.number], a.objects.row[a.number]
+        wanted = truth.masks[image, row].flatten(1).to(maps.dtype)
+        value = torch.sigmoid(rows_at(maps, a.places)[:, 4 : self.coords])
+        weight = torch.full_like(value, float(int(self.mask_scale)))  # a whole number in Darknet
+        delta = self._printed(weight * (wanted - value), value).detach()
+        return half_squared(value, wanted, weight), delta.square().sum()
 
     def _squared(
         self, raw_xy: Tensor, raw_wh: Tensor, xy: Tensor, wh: Tensor, weight: Tensor

@@ -22,7 +22,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from darknet_torch.layers.truth import Loss, LossContext, Truth
+from darknet_torch.layers.truth import Loss, LossContext, Masks, Truth
 from darknet_torch.layers.word_tree import Tree
 from darknet_torch.parsing.dialect import ALEXEYAB, PJREDDIE, Dialect
 from darknet_torch.parsing.options import option
@@ -199,6 +199,11 @@ class Layer:
             truth: ground truth of the B images.
             context: size of the images, number of images seen.
         """
+        return None
+
+    @property
+    def masks(self) -> Masks | None:
+        """What masks of objects the loss needs, if any."""
         return None
 
     def truth_size(self, shape: Shape) -> int:

@@ -6,7 +6,7 @@ from torch import Tensor
 from darknet_torch.errors import UsageError
 from darknet_torch.layers.base import Layer, Shape
 from darknet_torch.layers.registry import layer
-from darknet_torch.layers.truth import Loss, LossContext, Truth, given_gradient
+from darknet_torch.layers.truth import Loss, LossContext, Masks, Truth, given_gradient
 from darknet_torch.parsing.dialect import PJREDDIE
 from darknet_torch.parsing.options import option
 
@@ -32,6 +32,15 @@ class Iseg(Layer):
             )
         return inputs[0]
 
+    @property
+    def masks(self) -> Masks | None:
+        """Those of all objects, on the grid of the output."""
+        return Masks(self.classes, self.max)
+
+    def truth_size(self, shape: Shape) -> int:
+        """Return the number of classes."""
+        return self.classes
+
     def forward(self, *inputs: Tensor) -> Tensor:
         """Apply the sigmoid to the channels of the classes."""
         x = inputs[0]
@@ -52,6 +61,7 @@ class Iseg(Layer):
         Raises:
             UsageError: the ground truth has no masks, or of another size.
         """
+        truth = truth.first(self.max)
         if truth.masks is None or truth.masks.shape[2:] != raw.shape[2:]:
             has = "none" if truth.masks is None else f"masks of {tuple(truth.masks.shape[2:])}"
             raise UsageError(

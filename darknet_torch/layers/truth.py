@@ -15,6 +15,7 @@ __all__ = [
     "FindsObjects",
     "Loss",
     "LossContext",
+    "Masks",
     "Truth",
     "compared",
     "given_gradient",
@@ -36,7 +37,8 @@ class Truth:
             classification; the row's box means nothing then.
         values: (B, n) float32, the vector that [softmax], [cost] and [logistic] compare with, such
             as one-hot classes; NO_LABEL where nothing is known; None in data sets of boxes.
-        masks: (B, M, H, W) bool, the pixels of each object on the grid of [iseg]; None without.
+        masks: (B, M, H, W) bool, the pixels of each object as the network's `Masks` say; None
+            without.
         object_id: (B, M) int64, equal where an object is the same one of the same image, which may
             be in a batch twice; None: all are different.
     """
@@ -56,6 +58,13 @@ class Truth:
         """Return the ground truth of some images of the batch."""
         return self._with(lambda each: each[images])
 
+    def first(self, objects: int) -> Self:
+        """Return the ground truth with the first objects of each image only."""
+        per_object = {"boxes", "class_id", "valid", "has_box", "masks", "object_id"}
+        tensors = {name: getattr(self, name) for name in per_object}
+        cut = {name: each[:, :objects] for name, each in tensors.items() if each is not None}
+        return replace(self, **cut)
+
     def to(self, device: torch.device | str) -> Self:
         """Return a copy on another device."""
         return self._with(lambda each: each.to(device, non_blocking=True))
@@ -72,6 +81,20 @@ class Truth:
         return cls(
             torch.zeros(images, objects, 4), none.to(torch.int64), none, torch.ones_like(none)
         )
+
+
+class Masks(NamedTuple):
+    """What masks of objects a loss needs.
+
+    Attributes:
+        classes: number of classes.
+        most: most objects of an image.
+        side: None: the whole image on the grid of the layer; else an object's box, side x side.
+    """
+
+    classes: int
+    most: int
+    side: int | None = None
 
 
 class LossContext(NamedTuple):

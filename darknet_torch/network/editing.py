@@ -167,6 +167,8 @@ def _renewed(change: _Change, plan: Plan, state: Mapping[str, Tensor]) -> dict[s
 
 
 def _changes(plan: Plan, classes: int) -> Iterator[_Change]:
+    if not plan.heads and plan[plan.final].layer.masks is not None:
+        raise _refused(plan[plan.final], "has classes of pixels; edit its classes and filters")
     if not plan.heads:
         yield _Change(_weighted_layer(plan, plan.final), classes)
     for index, head in zip(plan.heads, plan.head_layers, strict=True):

@@ -4,10 +4,12 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 from darknet_torch.errors import UsageError
+from darknet_torch.layers.truth import Masks
 from darknet_torch.layers.word_tree import Tree
 from darknet_torch.network.net_section import Net
+from darknet_torch.network.node import Node
 from darknet_torch.network.plan import Plan
-from darknet_torch.training.losses import truth_size
+from darknet_torch.training.losses import node_with_masks, truth_size
 
 __all__ = ["AugmentOptions"]
 
@@ -55,7 +57,10 @@ class AugmentOptions:
         max_crop: classifiers: the same, at most.
         center: classifiers: take the middle of each image, as in evaluation.
         label_smoothing: classifiers: what the other classes share.
-        detector: whether images have boxes, else a class.
+        detector: whether images have objects, else a class.
+        masks: what masks of objects are needed; their images are turned and scaled as those of
+            classifiers are.
+        mask_stride: pixels of the input for one of a mask of the whole image.
         tree: classifiers: the word tree of the classes.
 
     Raises:
@@ -97,6 +102,8 @@ class AugmentOptions:
     center: bool = False
     label_smoothing: float = 0.0
     detector: bool = True
+    masks: Masks | None = None
+    mask_stride: int = 1
     tree: Tree | None = None
 
     def __post_init__(self) -> None:
@@ -124,7 +131,10 @@ class AugmentOptions:
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(changes) - known):
             raise UsageError(f"{unknown[0]}: no option of augmentation; there are {sorted(known)}")
-        facts = _of_detector(plan) if plan.heads else _of_classifier(plan)
+        if (node := node_with_masks(plan)) is not None and not plan.heads:
+            facts = _of_masks(plan, node)
+        else:
+            facts = _of_detector(plan) if plan.heads else _of_classifier(plan)
         return cls(**(_of_net(plan.net) | facts | changes))
 
     def without(self) -> Self:
@@ -161,6 +171,23 @@ def _of_detector(plan: Plan) -> dict[str, Any]:
         "mean_border": not stretched,
         "jitter": head.jitter,
         "resize": head.resize,
+        "min_crop": plan.net.min_ratio,
+        "max_crop": plan.net.max_ratio,
+        "masks": head.masks,
+    }
+
+
+def _of_masks(plan: Plan, node: Node) -> dict[str, Any]:
+    net, masks = plan.net, node.layer.masks
+    assert masks is not None  # that is what the node was chosen for
+    return {
+        "masks": masks,
+        "mask_stride": max(plan.input.h // max(node.shape.h, 1), 1),
+        "classes": masks.classes,
+        "max_objects": masks.most,
+        "channels": plan.input.c,
+        "min_crop": net.min_ratio,
+        "max_crop": net.max_ratio,
     }
 
 

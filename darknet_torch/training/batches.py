@@ -6,26 +6,24 @@ or ranks, nor on where the training was started: so it can be resumed anywhere.
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from darknet_torch.data.dataset import Dataset
 from darknet_torch.errors import DarknetError, DataError, UsageError
-from darknet_torch.layers.truth import Truth
 from darknet_torch.network.plan import Plan
-from darknet_torch.training.augment import Colour, distort
 from darknet_torch.training.augment_options import AugmentOptions
 from darknet_torch.training.class_examples import ClassExamples
+from darknet_torch.training.collate import Batch, collate
 from darknet_torch.training.detection_examples import DetectionExamples
-from darknet_torch.training.examples import Example, MakeExample, rows_of
+from darknet_torch.training.examples import Example, MakeExample
 from darknet_torch.training.image_cache import DiskCache, ImageFiles, RamCache, ReadImage
+from darknet_torch.training.mask_examples import MaskExamples
 from darknet_torch.training.random_transforms import Randomness
 from darknet_torch.training.sampler import Sampler, rare_class_weights
 
@@ -33,35 +31,6 @@ __all__ = ["Batch", "Cache", "batches"]
 
 Cache = Literal["none", "ram", "disk"]
 """Where decoded images are kept."""
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Images of one size and their ground truth.
-
-    Attributes:
-        images: (B, C, H, W) uint8.
-        truth: of the images.
-        paths: of the image files; of images made of several the first.
-        colours: (B, 3) float32, hue, saturation and exposure of changes of colour yet to be made;
-            None where there are none.
-    """
-
-    images: Tensor
-    truth: Truth
-    paths: tuple[Path, ...]
-    colours: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def on(self, device: torch.device | str) -> "Batch":
-        """Return the batch on another device, with the changes of colour made there."""
-        images = self.images.to(device, non_blocking=True)
-        if self.colours is not None:
-            colours = self.colours.to(device, non_blocking=True)[:, :, None, None]
-            images = distort(images, *colours.unbind(1))
-        return Batch(images, self.truth.to(device), self.paths)
 
 
 def batches(
@@ -114,8 +83,7 @@ def batches(
         raise UsageError(f"joint_share={joint_share}: must be at least 0, and less than 1")
     kept = partial(_reader, channels=plan.input.c, cache=cache, folder=cache_folder)
     sets = [_labelled(each, options) for each in (dataset, joint) if each is not None]
-    make = DetectionExamples if options.detector else ClassExamples
-    sources = tuple(make(each.samples, kept(each), options) for each in sets)
+    sources = tuple(_kind(each, options)(each.samples, kept(each), options) for each in sets)
     weights = rare_class_weights(sets[0]) if weighted else None
     samplers = tuple(
         Sampler(len(each), seed + number, None if number else weights)
@@ -189,7 +157,7 @@ def _load(
         maker,
         batch_sampler=_Keys(order, start, size_of),
         num_workers=workers,
-        collate_fn=_collate,
+        collate_fn=collate,
         multiprocessing_context="fork" if workers and "fork" in methods else None,
         generator=torch.Generator(),  # else it draws from torch's own
     )
@@ -212,39 +180,6 @@ class _Keys:
         while True:
             yield self.order.keys(number, self.size_of(number))
             number += 1
-
-
-def _collate(examples: Sequence[Example | DarknetError]) -> Batch | DarknetError:
-    made = [each for each in examples if isinstance(each, Example)]
-    if len(made) < len(examples):
-        return next(each for each in examples if isinstance(each, DarknetError))
-    images = torch.stack([each.image for each in made])
-    colours = [each.colour for each in made]
-    left = torch.tensor(colours) if any(each != Colour() for each in colours) else None
-    return Batch(images, _truth(made), tuple(each.path for each in made), left)
-
-
-def _truth(examples: Sequence[Example]) -> Truth:
-    most = max(len(each.objects) for each in examples)
-    truth = Truth.empty(len(examples), most)
-    ids = torch.zeros_like(truth.class_id)
-    for number, each in enumerate(examples):
-        objects, rows = each.objects, slice(len(each.objects))
-        truth.boxes[number, rows] = torch.from_numpy(rows_of(objects))
-        truth.class_id[number, rows] = torch.from_numpy(objects.class_id)
-        truth.has_box[number, rows] = torch.from_numpy(objects.has_box)
-        ids[number, rows] = torch.from_numpy(objects.object_id)
-    counts = torch.tensor([len(each.objects) for each in examples])
-    valid = torch.arange(most) < counts[:, None]
-    values = [each.values for each in examples if each.values is not None]
-    return Truth(
-        truth.boxes,
-        truth.class_id,
-        valid,
-        truth.has_box,
-        torch.stack(values) if values else None,
-        object_id=ids,
-    )
 
 
 def _labelled(dataset: Dataset, options: AugmentOptions) -> Dataset:
@@ -275,6 +210,13 @@ def _reader(dataset: Dataset, *, channels: int, cache: Cache, folder: Path | Non
     if cache != "none":
         raise UsageError(f"cache={cache}: none, ram or disk expected")
     return files
+
+
+def _kind(dataset: Dataset, options: AugmentOptions) -> Callable[..., MakeExample]:
+    if not options.detector:
+        return ClassExamples
+    has_masks = options.masks is not None and dataset.has_outlines
+    return MaskExamples if has_masks else DetectionExamples
 
 
 def _part(batch: int, rank: int, ranks: int) -> tuple[int, int]:

@@ -6,9 +6,10 @@ import numpy as np
 
 from darknet_torch.data import NOTES, Dataset
 from darknet_torch.data.anchors import best_iou, box_sizes, cluster
-from darknet_torch.errors import DarknetError, DataError, UsageError
+from darknet_torch.errors import DarknetError, DataError, UsageError, warn
+from darknet_torch.network.node import Node
 from darknet_torch.network.plan import Plan
-from darknet_torch.training.losses import truth_size
+from darknet_torch.training.losses import node_with_masks, truth_size
 
 __all__ = ["anchor_hint", "check_dataset", "check_joint", "problem_lines"]
 
@@ -29,8 +30,13 @@ def check_dataset(dataset: Dataset, plan: Plan) -> None:
     if not dataset.samples:
         first = next((f": {each}" for each in dataset.problems if each.kind not in NOTES), "")
         raise DataError(f"{where}: no image that can be read{first}")
+    node = node_with_masks(plan)
     if plan.heads:
         _check_boxes(dataset, plan)
+        if node is not None and not dataset.has_outlines:
+            warn(f"{where}: no outline of an object, as COCO's files have: masks learn nothing")
+    elif node is not None:
+        _check_masks(dataset, node)
     elif all(sample.label is None for sample in dataset.samples) and not plan.net.contrastive:
         raise DataError(
             f"{where}: no image has a class; a classifier needs class folders, or a list with"
@@ -39,6 +45,17 @@ def check_dataset(dataset: Dataset, plan: Plan) -> None:
     else:
         labels = {s.label for s in dataset.samples if s.label is not None}
         _check_range(dataset, labels, truth_size(plan))
+
+
+def _check_masks(dataset: Dataset, node: Node) -> None:
+    if not dataset.has_outlines:
+        raise DataError(
+            f"{dataset.source}: no outline of an object, which [{node.name}] learns from;"
+            " COCO's files have them (segmentation)"
+        )
+    ids = np.concatenate([sample.ground_truth.class_id for sample in dataset.samples])
+    assert node.layer.masks is not None
+    _check_range(dataset, set(ids.tolist()), node.layer.masks.classes)
 
 
 def check_joint(dataset: Dataset, plan: Plan) -> None:

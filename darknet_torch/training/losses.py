@@ -21,6 +21,8 @@ __all__ = [
     "layer_losses",
     "losses_of",
     "network_cost",
+    "no_objects",
+    "node_with_masks",
     "total_loss",
     "truth_size",
 ]
@@ -105,6 +107,27 @@ def total_loss(losses: Mapping[int, Loss]) -> Tensor:
 def network_cost(losses: Mapping[int, Loss]) -> Tensor:
     """Return the number that Darknet prints, () without gradient: the mean of the layers' costs."""
     return torch.stack([loss.cost.to(torch.float32) for loss in losses.values()]).mean()
+
+
+def node_with_masks(plan: Plan) -> Node | None:
+    """Return the last layer whose loss needs masks of objects, if any does."""
+    return next((node for node in reversed(list(plan)) if node.layer.masks is not None), None)
+
+
+def no_objects(plan: Plan, images: int, size: tuple[int, int]) -> Truth:
+    """Return ground truth of images without objects, and classes of 0, to try the losses with.
+
+    Args:
+        plan: of the network.
+        images: number of images.
+        size: height and width of the network's input in pixels.
+    """
+    node = node_with_masks(plan)
+    empty = replace(Truth.empty(images), values=torch.zeros(images, truth_size(plan)))
+    if node is None or plan.heads:
+        return empty
+    shape = plan.resized(*size)[node.index].shape
+    return replace(empty, masks=torch.zeros(images, 0, shape.h, shape.w, dtype=torch.bool))
 
 
 def truth_size(plan: Plan) -> int:

@@ -3,7 +3,6 @@
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -16,7 +15,7 @@ from darknet_torch.data import Dataset
 from darknet_torch.distributed import Ranks
 from darknet_torch.errors import UsageError, warn
 from darknet_torch.layers.base import Layer
-from darknet_torch.layers.truth import LossContext, Truth
+from darknet_torch.layers.truth import LossContext
 from darknet_torch.network import Network
 from darknet_torch.network.editing import with_options
 from darknet_torch.network.plan import Plan
@@ -26,7 +25,7 @@ from darknet_torch.training.augment_options import AugmentOptions
 from darknet_torch.training.batches import batches
 from darknet_torch.training.checks import anchor_hint, check_dataset, check_joint, problem_lines
 from darknet_torch.training.first_batch import draw_first_batch
-from darknet_torch.training.losses import LossInputs, total_loss, truth_size
+from darknet_torch.training.losses import LossInputs, no_objects, node_with_masks, total_loss
 from darknet_torch.training.memory import fitting_subdivisions
 from darknet_torch.training.metrics_log import MetricsLog
 from darknet_torch.training.multiscale import SizeSchedule
@@ -47,7 +46,7 @@ EPOCHS, FEWEST = 4, 100
 MOST_WORKERS = 8
 NOT_MEASURED = (
     "no validation images: no score is measured, and no best weights are kept; `val:` in the"
-    " description, or val= (--val), names some"
+    " description, or val= (--val), names some (there is no score of masks)"
 )
 LARGEST_BATCH = 16
 """Images of one forward pass when the score is measured."""
@@ -69,11 +68,15 @@ def prepare(
     network = with_options(network, cfg).to(network.device)
     check_losses(network.plan)
     check_net(network.plan.net, ranks.size)
-    train, validation, others = read_all(source, val, joint, options)
+    train, validation, others = read_all(
+        source, val, joint, options, masks=node_with_masks(network.plan) is not None
+    )
     check_dataset(train, network.plan)
     if others is not None:
         check_joint(others, network.plan)
     network.names = network.names or train.names
+    if node_with_masks(network.plan) is not None and not network.plan.heads:
+        validation = None  # there is no score of masks
     run = _assembled(network, options, ranks, train, validation)
     if run_files.resume(run):
         run.tell(f"going on behind batch {run.course.batches} of {options.path}")
@@ -183,8 +186,7 @@ def _subdivisions(stepper: Stepper, module: LossInputs, options: TrainOptions) -
 
     def forward(images: int) -> Tensor:
         x = as_input(torch.zeros(images, plan.input.c, *size), device)
-        values = torch.zeros(images, truth_size(plan))
-        truth = replace(Truth.empty(images), values=values).to(device)
+        truth = no_objects(plan, images, size).to(device)
         return total_loss(stepper.losses(x, truth, LossContext(size)))
 
     statistics = RunningStatistics(module.network, stepper.ranks, 1)

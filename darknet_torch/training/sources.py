@@ -15,14 +15,26 @@ DataSource = str | PathLike[str] | Dataset
 
 
 def read_all(
-    source: DataSource, val: DataSource | None, joint: DataSource | None, options: TrainOptions
+    source: DataSource,
+    val: DataSource | None,
+    joint: DataSource | None,
+    options: TrainOptions,
+    *,
+    masks: bool = False,
 ) -> tuple[Dataset, Dataset | None, Dataset | None]:
     """Return the images to train with, to measure on and to train jointly with; see `train`.
+
+    Args:
+        source: images to train with.
+        val: images to measure on.
+        joint: images to train jointly with.
+        options: of the training.
+        masks: read the outlines of the objects to train with.
 
     Raises:
         DataError: a source cannot be read.
     """
-    train = _read(source, options.split)
+    train = _read(source, options.split, masks=masks)
     if val is not None:
         validation: Dataset | None = _read(val, options.val_split)
     elif isinstance(source, Dataset):
@@ -62,5 +74,5 @@ def _has_split(source: str | PathLike[str], split: str) -> bool:
     return True
 
 
-def _read(source: DataSource, split: str) -> Dataset:
-    return source if isinstance(source, Dataset) else data.read(source, split)
+def _read(source: DataSource, split: str, *, masks: bool = False) -> Dataset:
+    return source if isinstance(source, Dataset) else data.read(source, split, masks=masks)
