@@ -36,6 +36,8 @@ def _started(job: dict[str, Any], x: Any) -> Callable[[], Any]:
         return _opencv(job, x)
     if engine == "onnxruntime":
         return _onnxruntime(job, x)
+    if engine == "ncnn":
+        return _ncnn(job, x)
     if engine == "libreyolo":
         return _libreyolo(job, x)
     if engine.startswith("openvino"):
@@ -82,6 +84,20 @@ def _libreyolo(job: dict[str, Any], x: Any) -> Callable[[], Any]:
             network(images)
 
     return run
+
+
+def _ncnn(job: dict[str, Any], x: Any) -> Callable[[], Any]:
+    import torch
+
+    import darknet_torch as dt
+    from darknet_torch.inference.engines import start
+
+    torch.set_num_threads(job["threads"])
+    target = Path(job["onnx"]).with_suffix(".param")
+    if not target.exists():
+        dt.export(dt.load(job["cfg"], job["weights"], dialect=job["dialect"]), target)
+    run = start(target, "ncnn")
+    return lambda: run(x)
 
 
 def _onnxruntime(job: dict[str, Any], x: Any) -> Callable[[], Any]:

@@ -39,6 +39,7 @@ ENGINES = {
     "openvino": "OpenVINO float32",
     "openvino bf16": "OpenVINO bfloat16",
     "opencv5": "OpenCV 5, from ONNX",
+    "ncnn": "NCNN float32",
     "opencv4": "OpenCV 4, from Darknet's files (needs --opencv4 PYTHON)",
     "libreyolo": "LibreYOLO, the plain network (needs --libreyolo PYTHON)",
 }
