@@ -22,6 +22,7 @@ from its own folder and from what stands before it here:
     exporters                       files of other programs, verified
     speed                           faster forward passes
     training                        losses of all layers, solver, augmentation, the loop
+    videos                          files, cameras and streams -> frames with detections, tracks
     cli                             the command, one file a verb
 
 Names are loaded when they are first used, so that importing this package does not import torch.
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from darknet_torch.parsing.dialect import ALEXEYAB, HANK_AI, PJREDDIE
     from darknet_torch.speed.optimized import optimize
     from darknet_torch.training.loop import train
+    from darknet_torch.videos.detecting import video
     from darknet_torch.zoo import list_models
 
 _HOMES = {
@@ -72,6 +74,7 @@ _HOMES = {
     "save": "loading",
     "train": "training.loop",
     "verify": "exporters.verification",
+    "video": "videos.detecting",
 }
 
 __all__ = [
@@ -97,6 +100,7 @@ __all__ = [
     "save",
     "train",
     "verify",
+    "video",
 ]
 
 

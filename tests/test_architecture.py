@@ -28,7 +28,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROOT_FILES = "errors version files extras distributed progress".split()
 STAGES = (
     "parsing images zoo data layers heads metrics network inference loading evaluation exporters"
-    " speed training cli"
+    " speed training videos cli"
 ).split()
 ORDER = ["safety", *ROOT_FILES, *STAGES]
 BEHIND_HEADS = set(STAGES[STAGES.index("heads") + 1 :])
@@ -442,8 +442,12 @@ STANDS_FOR = {
     " training.interrupt training.metrics_log training.options training.precision"
     " training.preparation training.result training.run training.run_files"
     " training.running_statistics training.scoring training.sources training.step",
+    "cli/test_video": "cli.video_outputs",
     "test_docs": "version",
     "test_loading": "network.cfg_source",
+    "videos/test_detecting": "videos.frame",
+    "videos/test_reading": "videos.containers videos.folders",
+    "videos/test_tracking": "videos.counting",
 }
 """Test file -> the modules that it tests besides that of its name."""
 

@@ -42,6 +42,11 @@ class Theme:
 THEMES = (
     Theme("Functions", ("",), "All are in `darknet_torch` itself."),
     Theme("Detections", ("inference.detections", "inference.detector"), "What `detect` returns."),
+    Theme(
+        "Videos",
+        ("videos.detecting", "videos.frame", "videos.counting", "videos.writing"),
+        "What `video` yields, and how it is written; see [video.md](video.md).",
+    ),
     Theme("Classification", ("inference.classifier",), "What `classify` returns."),
     Theme("Networks", ("network", "network.plan"), "What `load` and `build` return."),
     Theme("Layers", ("layers",), "To write a layer type, see `docs/examples`."),

@@ -23,6 +23,7 @@ from bench_optimize import bench_boxes, bench_layers
 from bench_speed import ENGINES, NETWORKS, bench_speed
 from bench_train import bench_augment, bench_images, bench_train
 from bench_turns import in_turns
+from bench_video import bench_video
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -214,6 +215,7 @@ BENCHES = {
     "train": bench_train,
     "augment": bench_augment,
     "images": bench_images,
+    "video": bench_video,
 }
 
 

@@ -22,7 +22,7 @@ from darknet_torch.zoo.http import OFFLINE
 __all__ = ["VERBS", "run"]
 
 VERBS = (
-    *("detect", "classify", "generate", "evaluate", "train", "data", "anchors"),
+    *("detect", "video", "classify", "generate", "evaluate", "train", "data", "anchors"),
     *("summary", "check", "convert", "verify", "models"),
 )
 

@@ -71,12 +71,15 @@ class _Line:
 _line: ContextVar[_Line | None] = ContextVar("_line", default=None)
 
 
-def with_bar(outcomes: Iterable[T], count: int) -> Iterator[T]:
-    """Draw a bar on a terminal while several images are processed."""
+def with_bar(outcomes: Iterable[T], count: int | None, unit: str = "picture") -> Iterator[T]:
+    """Draw a bar on a terminal while several images are processed.
+
+    count: of images; None where nobody knows.
+    """
     from tqdm import tqdm
 
-    silent = count < 2 or _is_hidden()
-    yield from tqdm(outcomes, total=count, unit="picture", disable=silent, leave=False)
+    silent = (count is not None and count < 2) or _is_hidden()
+    yield from tqdm(outcomes, total=count, unit=unit, disable=silent, leave=False)
 
 
 @contextmanager

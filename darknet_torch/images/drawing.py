@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from darknet_torch.images.fonts import font_for
 from darknet_torch.images.reading import ImageSource, read
 
-__all__ = ["FontFile", "class_color", "crop_boxes", "draw_boxes", "open_image"]
+__all__ = ["FontFile", "class_color", "crop_boxes", "draw_boxes", "draw_text", "open_image"]
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
@@ -99,6 +99,38 @@ def draw_boxes(
         texts = labels[number], (substitutes or labels)[number]
         labelling.add(boxes[number], _in_font(texts, size, font), colors[number])
     return image
+
+
+def draw_text(
+    image: Image.Image,
+    corner: tuple[float, float],
+    text: str,
+    color: Rgb,
+    *,
+    font: FontFile = None,
+) -> None:
+    """Write a text on an image, on a ground of a colour, inside the image if it has room.
+
+    Args:
+        image: an RGB image, which is changed.
+        corner: left and top of the text in pixels.
+        text: one line.
+        color: RGB in 0..255 of the ground.
+        font: a file of a font; None is one that has the letters.
+
+    Raises:
+        UsageError: `font` is no font.
+    """
+    size = round(max(10.0, math.sqrt(image.width * image.height) / 42))
+    text, found = _in_font((text, text), size, font)
+    found = _fitting(found, text, image.width)
+    margin = max(1, round(found.size / 5))
+    width, height = math.ceil(found.getlength(text)) + 2 * margin, sum(found.getmetrics()) + margin
+    left = max(0, min(round(corner[0]), image.width - 1 - width))
+    top = max(0, min(round(corner[1]), image.height - 1 - height))
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((left, top, left + width, top + height), fill=color)
+    draw.text((left + margin, top + margin // 2), text, fill=_readable_on(color), font=found)
 
 
 def crop_boxes(image: Image.Image, boxes: Sequence[Box]) -> list[Image.Image]:

@@ -22,6 +22,7 @@ __all__ = [
     "Outcomes",
     "Task",
     "collect",
+    "in_workers",
     "read_ahead",
     "run_batches",
     "stream",
@@ -127,7 +128,7 @@ def _stream(task: Task[T, R], sources: Iterable[Any], batch_size: int, workers: 
     if workers > 1 and task.network.concurrent and isinstance(sources, Sequence):
         shares = _shares(sources, batch_size, workers)
         if len(shares) >= LONG * workers:
-            yield from _in_workers(task, shares, batch_size, workers)
+            yield from in_workers(task, shares, batch_size, workers)
             return
     ahead = read_ahead(task.prepare, sources, workers, 2 * batch_size)
     # A graphics card works on one batch while the boxes of the one before are postprocessed.
@@ -151,10 +152,17 @@ def _shares(sources: Sequence[T], batch_size: int, workers: int) -> list[Sequenc
     return shares
 
 
-def _in_workers(
-    task: Task[T, R], shares: Sequence[Sequence[Any]], batch_size: int, workers: int
+def in_workers(
+    task: Task[T, R], shares: Iterable[Sequence[Any]], batch_size: int, workers: int
 ) -> Outcomes[R]:
-    """Work in threads, each on its share of the cores; yield all outcomes in order."""
+    """Work in threads, each on its share of the cores; yield all outcomes in order.
+
+    Args:
+        task: its network is `concurrent`, and in eval mode.
+        shares: what a thread takes at once; they are asked for a few ahead.
+        batch_size: images in one forward pass.
+        workers: number of threads.
+    """
 
     def work(share: Sequence[Any]) -> list[Outcome[R]]:
         torch.set_num_threads(max(1, threads // workers))  # of this thread

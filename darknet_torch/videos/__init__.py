@@ -1,0 +1,1 @@
+"""Videos, cameras and streams: frames read, detected, tracked, counted, drawn, written, served."""

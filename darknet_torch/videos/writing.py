@@ -1,0 +1,202 @@
+"""Video files written with the times of their frames, and with the sound of their source."""
+
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing
+from fractions import Fraction
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from darknet_torch.errors import UsageError, warn
+from darknet_torch.extras import require
+from darknet_torch.files import atomic
+from darknet_torch.videos.containers import Opener
+from darknet_torch.videos.places import Place
+
+__all__ = ["VIDEO_ENDINGS", "VideoWriter"]
+
+H264 = "libx264", {"preset": "veryfast", "crf": "21"}
+FORMATS = {
+    ".mp4": ("mp4", *H264),
+    ".m4v": ("mp4", *H264),
+    ".mov": ("mov", *H264),
+    ".mkv": ("matroska", *H264),
+    ".webm": ("webm", "libvpx-vp9", {"deadline": "realtime", "cpu-used": "6", "crf": "32"}),
+}
+"""Ending of a file -> FFmpeg's format, encoder and the encoder's options."""
+VIDEO_ENDINGS = tuple(FORMATS)
+TICKS = Fraction(1, 90_000)
+"""The unit of time stamps, as in television: frames of all usual rates last whole numbers of it."""
+_BT601, _LIMITED = 6, 1
+"""FFmpeg's numbers of the colours that RGB is converted to."""
+
+
+class VideoWriter:
+    """A video file, which gets its name when it is complete.
+
+    Args:
+        path: of the file; its ending says the format, see VIDEO_ENDINGS.
+        sound: a file whose sound is copied.
+        start: time in seconds that becomes 0.
+        end: where the sound ends; None is its own end.
+        rate: frames in a second, about.
+
+    Attributes:
+        frames: number of frames written.
+        cut_sound: the sound ends with the last frame, wherever its own end is.
+
+    Raises:
+        UsageError: a format of no such ending is written, or the file would overwrite `sound`.
+    """
+
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        *,
+        sound: Place | None = None,
+        start: float = 0.0,
+        end: float | None = None,
+        rate: float = 25.0,
+    ) -> None:
+        self.av: Any = require("av", "video")
+        self.path, self.start, self.end, self.rate = Path(path), start, end, rate
+        self.frames, self.cut_sound, self._sound = 0, False, sound
+        self._stack, self._durations = ExitStack(), dict[int, int]()
+        self._container: Any = None
+        self._stream: Any = None
+        self._packets: Iterator[tuple[float, Any]] = iter(())
+        self._waiting: tuple[float, Any] | None = None
+        self._stamp, self._ended = -1, 0.0
+        if self.path.suffix.lower() not in FORMATS:
+            raise UsageError(f"{path}: must end with {', '.join(FORMATS)}")
+        if sound is not None and self.path.exists() and self.path.samefile(sound.name):
+            raise UsageError(f"{path}: would overwrite the video that is read")
+
+    def write(
+        self, image: npt.NDArray[np.uint8], time: float, duration: float | None = None
+    ) -> None:
+        """Write the next frame.
+
+        Args:
+            image: (H, W, 3) uint8 RGB; resized to the first one's size.
+            time: in seconds.
+            duration: in seconds; None is that of the rate.
+
+        Raises:
+            UsageError: the file cannot be written.
+        """
+        height, width = image.shape[:2]
+        if self._container is None:
+            self._open(width + width % 2, height + height % 2)
+        image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
+        frame = self.av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        frame = frame.reformat(self._stream.width, self._stream.height, "yuv420p")
+        self._stamp = max(self._stamp + 1, round((time - self.start) / TICKS))
+        frame.pts, frame.time_base = self._stamp, TICKS
+        self._durations[self._stamp] = max(1, round((duration or 1 / self.rate) / TICKS))
+        self._ended = time - self.start + (duration or 1 / self.rate)
+        self.frames += 1
+        self._mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        """Complete the file, and give it its name.
+
+        Raises:
+            UsageError: the file cannot be written.
+        """
+        with self._stack:
+            if self._container is not None:
+                self._mux(self._stream.encode(None))
+                self._mux_sound(self._ended if self.cut_sound else float("inf"))
+                self._container.close()
+
+    def __enter__(self) -> "VideoWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the file, or leave nothing of it after an error."""
+        if kind is None:
+            self.close()
+        else:
+            self._stack.__exit__(kind, error, traceback)
+
+    def _open(self, width: int, height: int) -> None:
+        format_name, codec, options = FORMATS[self.path.suffix.lower()]
+        file = self._stack.enter_context(atomic(self.path))
+        self._container = self.av.open(file, "w", format=format_name)
+        self._stream = self._container.add_stream(
+            codec, rate=Fraction(self.rate).limit_denominator(1001), options=dict(options)
+        )
+        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+        context = self._stream.codec_context
+        context.time_base, context.colorspace, context.color_range = TICKS, _BT601, _LIMITED
+        if self._sound is not None:
+            sound = _sound_of(self._sound, self._container, self.path.name, self.start, self.end)
+            self._packets = self._stack.enter_context(closing(sound))
+            self._waiting = next(self._packets, None)  # its streams are there before the header
+
+    def _mux(self, packets: list[Any]) -> None:
+        """Write packets of the video, and the sound that comes before them."""
+        for packet in packets:
+            packet.duration = self._durations.pop(packet.pts, 0)
+            self._mux_sound(float(packet.dts * packet.time_base))
+            self._container.mux(packet)
+
+    def _mux_sound(self, until: float) -> None:
+        while self._waiting is not None and self._waiting[0] < until:
+            self._container.mux(self._waiting[1])
+            self._waiting = next(self._packets, None)
+
+
+def _sound_of(
+    place: Place, target: Any, name: str, start: float, end: float | None
+) -> Generator[tuple[float, Any], None, None]:
+    """Yield the packets of a file's sound, each with its time in the new file.
+
+    Args:
+        place: the file.
+        target: the new container, to which the streams of the sound are added.
+        name: of the new file.
+        start: time in seconds that becomes 0.
+        end: where the sound ends; None is its own end.
+    """
+    opener = Opener(place)
+    with closing(opener.open()) as source:
+        outputs = {
+            s.index: each for s in source.streams.audio if (each := _copied(s, target, name))
+        }
+        if not outputs:
+            return
+        video = opener.stream(source)
+        origin = float((video.start_time or 0) * video.time_base)
+        if start:
+            source.seek(int((origin + start) * 1_000_000))
+        for packet in source.demux([source.streams[index] for index in outputs]):
+            if packet.dts is None or packet.pts is None:
+                continue
+            time = float(packet.pts * packet.time_base) - origin
+            if end is not None and time >= end:
+                return
+            if time >= start or not start:
+                shift = round((origin + start) / packet.time_base)
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                packet.stream = outputs[packet.stream.index]
+                yield time - start, packet
+
+
+def _copied(stream: Any, target: Any, name: str) -> Any:
+    """Return the new stream of a sound; None, with a warning, where it does not fit."""
+    kind = stream.codec_context.name if stream.codec_context is not None else "unknown"
+    if kind not in target.supported_codecs:
+        warn(f"{name}: has no sound of the kind {kind}; a .mkv file has")
+        return None
+    return target.add_stream_from_template(stream)

@@ -1,0 +1,179 @@
+"""Videos -> frames with detections: known squares, in order, a bounded number at once."""
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_videos import Finder, draw_frame, square, write_video
+
+import darknet_torch as dt
+from darknet_torch.errors import DataError, ImageError, UsageError
+from darknet_torch.inference.detector import Detector
+from darknet_torch.videos import detecting
+from darknet_torch.videos.reading import RawFrame, ReadCounts
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    write_video(tmp_path / "a.mp4")
+    return tmp_path / "a.mp4"
+
+
+@pytest.mark.parametrize(
+    ("concurrent", "settings"),
+    [(True, {}), (True, {"batch_size": 3}), (False, {"batch_size": 4}), (True, {"workers": 1})],
+)
+def test_the_squares_are_where_they_were_drawn(path: Path, concurrent, settings) -> None:
+    finder: Any = Finder(concurrent=concurrent)
+    with dt.video(finder, path, **settings) as frames:
+        assert (frames.name, frames.total, frames.rate) == (str(path), 20, 25)
+        found = list(frames)
+    assert [frame.number for frame in found] == list(range(20))
+    for frame in found:
+        red, green = sorted(frame.detections, key=lambda d: d.name)
+        assert (red.name, green.name) == ("ant", "bee")
+        assert red.box == pytest.approx(square(frame.number), abs=4)
+        assert green.box == pytest.approx((130, 90, 150, 110), abs=4)
+        assert frame.track_ids is None
+        assert frame.image.shape == (120, 160, 3)
+    assert max(finder.batches) == settings.get("batch_size", 1)
+    assert sum(finder.batches) == 20
+
+
+def test_a_real_network(small_network, path: Path) -> None:
+    """What `detect` finds on each frame by itself, and the network as it was."""
+    small_network.train()
+    frames = list(dt.video(small_network, path, threshold=0.3, every=7, classes=["bee"]))
+    assert len(frames) == 3
+    detector = Detector(small_network, threshold=0.3)
+    for frame in frames:
+        (outcome,) = detector.stream([frame.image])
+        expected = outcome.result.filter("bee")
+        assert len(expected)
+        assert frame.detections.to_dict() == expected.to_dict()
+    assert small_network.training
+
+
+def test_some_frames(path: Path) -> None:
+    found = list(dt.video(Finder(), path, every=4, start="0:00.3", end=0.7))
+    assert [frame.number for frame in found] == [8, 12, 16]
+    assert [frame.time for frame in found] == pytest.approx([0.32, 0.48, 0.64])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"every": 0}, "every=0: must be at least 1"),
+        ({"start": 2, "end": 1}, "end=1: must be later than start=2"),
+        ({"end": "soon"}, "end=soon: must be seconds"),
+        ({"rate": 0}, "rate: above 0"),
+        ({"reconnect": -1}, "reconnect: must be at least 0"),
+        ({"workers": 0}, "workers=0"),
+    ],
+)
+def test_wrong_arguments(settings, message, path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        dt.video(Finder(), path, **settings)
+
+
+def test_errors_come_at_once(tmp_path: Path, path: Path) -> None:
+    with pytest.raises(ImageError, match="no such file"):
+        dt.video(Finder(), tmp_path / "none.mp4")
+    with pytest.raises(DataError, match="cannot be read"):
+        dt.video(Finder(), path, zones=tmp_path / "none.yaml")
+
+
+def test_pyav_is_missing(path: Path, monkeypatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "av", None)
+    with pytest.raises(UsageError, match="av is not installed: pip install"):
+        dt.video(Finder(), path)
+
+
+def test_the_error_of_a_network_is_raised(path: Path) -> None:
+    class Broken(Finder):
+        def __call__(self, x, /):
+            raise UsageError("broken")
+
+    for concurrent in (True, False):
+        with pytest.raises(UsageError, match="broken"):
+            list(dt.video(Broken(concurrent=concurrent), path))
+
+
+class Endless:
+    """Frames without an end; it counts them."""
+
+    def __init__(self, is_finite: bool) -> None:
+        self.counts, self.rate, self.total, self.is_finite = ReadCounts(), 25.0, None, is_finite
+        self.stopped = False
+
+    def frames(self):
+        while not self.stopped:
+            number = self.counts.read
+            self.counts.read += 1
+            yield RawFrame(draw_frame(number % 40), number, number / 100)
+            time.sleep(0.0005)
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+def test_a_bounded_number_of_frames_is_in_memory() -> None:
+    """However long the video is, and however slow its user."""
+    finder: Any = Finder()
+    reader = Endless(is_finite=True)
+    frames = detecting.Video("endless", Detector(finder, workers=2, batch_size=2), reader)
+    next(frames)
+    time.sleep(0.3)
+    bound = detecting.READ_AHEAD + 1 + 2 * 2 * 2 + detecting.DONE_AHEAD + 2 + 4
+    assert reader.counts.read <= bound
+    for _ in range(50):
+        next(frames)
+    time.sleep(0.1)
+    assert reader.counts.read <= bound + 51
+    frames.close()
+    assert reader.stopped
+    assert not frames._frames._thread.is_alive()
+    assert not frames._detected._thread.is_alive()
+
+
+def test_in_real_time_frames_are_dropped() -> None:
+    """The network is slow: it has the newest frame each time."""
+
+    class Slow(Finder):
+        def __call__(self, x, /):
+            time.sleep(0.05)
+            return super().__call__(x)
+
+    reader = Endless(is_finite=False)
+    with detecting.Video("live", Detector(Slow()), reader, newest=True) as frames:
+        numbers = [next(frames).number for _ in range(5)]
+        assert frames.dropped > 10
+    assert numbers == sorted(set(numbers))
+    assert numbers[-1] - numbers[0] > 20
+
+
+def test_a_file_in_real_time_is_played_at_its_speed(path: Path) -> None:
+    begun = time.monotonic()
+    with dt.video(Finder(), path, realtime=True) as frames:
+        found = list(frames)
+    assert time.monotonic() - begun >= 19 / 25
+    assert frames.dropped + len(found) == 20
+    assert found[-1].number == 19
+
+
+def test_stopped_from_another_thread() -> None:
+    reader = Endless(is_finite=True)
+    frames = detecting.Video("endless", Detector(Finder()), reader)
+    threading.Timer(0.1, frames.stop).start()
+    assert len(list(frames)) > 0
+    assert reader.stopped
+
+
+def test_nobody_needs_to_close_it() -> None:
+    reader = Endless(is_finite=True)
+    frames = detecting.Video("endless", Detector(Finder()), reader)
+    next(frames)
+    del frames
+    assert reader.stopped
