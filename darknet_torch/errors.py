@@ -71,16 +71,24 @@ class UsageError(DarknetError):
 
 
 class DarknetWarning(UserWarning):
-    """Something is doubtful, but the result is still what Darknet computes."""
+    """Something is doubtful, but the result is still what Darknet computes.
+
+    Attributes:
+        kind: what it has in common with warnings of other images, of which the command prints the
+            first, and counts the others; None for a warning that stands alone.
+    """
+
+    kind: str | None = None
 
 
-def warn(message: str) -> None:
+def warn(message: str, kind: str | None = None) -> None:
     """Emit a DarknetWarning at the line that called this package, through torch or not."""
-    message = printable(message)
+    warning = DarknetWarning(printable(message))
+    warning.kind = kind
     if sys.version_info >= (3, 12):
-        warnings.warn(message, DarknetWarning, skip_file_prefixes=_own_files())
+        warnings.warn(warning, skip_file_prefixes=_own_files())
     else:
-        warnings.warn(message, DarknetWarning, stacklevel=_outside())
+        warnings.warn(warning, stacklevel=_outside())
 
 
 def _own_files() -> tuple[str, ...]:

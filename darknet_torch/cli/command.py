@@ -4,7 +4,8 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
@@ -33,9 +34,9 @@ PRINTS_ITSELF = ("generate",)
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit status."""
     try:
-        with warnings.catch_warnings(), escaped_output():
+        with warnings.catch_warnings(), escaped_output(), _shown_warnings() as show:
             warnings.simplefilter("always", DarknetWarning)
-            warnings.showwarning = _show_warning
+            warnings.showwarning = show
             warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # the error says more
             if sys.platform == "darwin":  # before torch is imported; it warns of each operator
                 os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
@@ -130,5 +131,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    note(f"warning: {message}")
+@contextmanager
+def _shown_warnings() -> Iterator[Callable[..., None]]:
+    """Yield what shows a warning; of a kind the first one, and at the end how many others."""
+    others: Counter[str] = Counter()
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        kind = message.kind if isinstance(message, DarknetWarning) else None
+        if kind is not None and kind in others:
+            others[kind] += 1
+            return
+        if kind is not None:
+            others[kind] = 0
+        note(f"warning: {message}")
+
+    try:
+        yield show
+    finally:
+        for kind, count in others.items():
+            if count:
+                note(f"warning: {count} more images: {kind}")

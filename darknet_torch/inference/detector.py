@@ -18,6 +18,7 @@ from darknet_torch.inference.postprocess import (
     PostProcess,
     candidates_of_boxes,
     candidates_of_detections,
+    warn_of_nan,
 )
 from darknet_torch.inference.prepared import Prepared, as_batch, prepare
 from darknet_torch.inference.streaming import Errors, Outcomes, collect, stream
@@ -215,7 +216,10 @@ class Detector:
         """Return the detections of each image from the network's outputs for a batch."""
         placements = [image.placement(self.letterbox) for image in images]
         paths = [image.path for image in images]
-        return self.postprocessing(self._candidates(outputs).cpu(), placements, paths)
+        found = self.postprocessing(self._candidates(outputs).cpu(), placements, paths)
+        if self.network.contents != "detections":
+            warn_of_nan(outputs, found)
+        return found
 
     def _candidates(self, outputs: Sequence[Tensor]) -> Candidates:
         if self.network.contents == "boxes":

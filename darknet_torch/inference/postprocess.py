@@ -17,7 +17,7 @@ from darknet_torch.heads.nms import NmsKind, non_maximum_suppression
 from darknet_torch.images.resizing import Placement
 from darknet_torch.inference.detections import Detections
 
-__all__ = ["PostProcess", "candidates_of_boxes", "candidates_of_detections"]
+__all__ = ["PostProcess", "candidates_of_boxes", "candidates_of_detections", "warn_of_nan"]
 
 FAR = 10_000_000
 """Pixels at which an edge lies that is infinitely far away."""
@@ -136,8 +136,28 @@ def _warn_of_infinite(xyxy: Tensor, counts: Sequence[int], paths: Sequence[str |
             warn(
                 f"{path or 'an image'}: {int(part.sum())} of {len(part)} boxes are infinite or NaN:"
                 f" their edges are put {FAR:,} pixels away, or at 0; do the weights belong to this"
-                " cfg?"
+                " cfg?",
+                kind="boxes are infinite or NaN",
             )
+
+
+def warn_of_nan(outputs: Sequence[Tensor], detections: Sequence[Detections]) -> None:
+    """Warn of images without detections whose outputs are NaN: no score is above a threshold then.
+
+    Args:
+        outputs: of a batch: raw maps, or boxes and scores; the images come first.
+        detections: of its images.
+    """
+    without = [number for number, each in enumerate(detections) if not len(each)]
+    if not without:
+        return
+    odd = torch.stack([each[without].isnan().flatten(1).any(dim=1).cpu() for each in outputs])
+    for number in (without[index] for index in odd.any(dim=0).nonzero()[:, 0].tolist()):
+        warn(
+            f"{detections[number].path or 'an image'}: no detections, as outputs of the network are"
+            " NaN; do the weights belong to this cfg?",
+            kind="no detections, as outputs of the network are NaN",
+        )
 
 
 def _class_mask(classes: frozenset[int], scores: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The command: what it prints and writes, its exit status, its speed where no network is needed."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,21 @@ def test_detect_writes_the_requested_files(files, capsys) -> None:
     assert (out / "b.xml").read_text().startswith("<annotation>")
     assert sorted(p.name for p in (out / "a-crops").iterdir())[0] == "000.jpg"
     assert not list(out.rglob(".*")), "a temporary file is left"
+
+
+def test_a_warning_of_many_images_is_counted(files, capsys) -> None:
+    """The first one in full, and how many others there are."""
+    network = dt.load("net.cfg", "net.weights")
+    with torch.no_grad():
+        network.layers[0].conv.bias[2] = 200  # the exponential is infinite
+        network.layers[0].conv.bias[4:7] = 9
+    dt.save(network, "net.weights")
+    (files / "photos" / "c.png").write_bytes((files / "photos" / "a.png").read_bytes())
+    assert main("detect net.cfg net.weights photos --save none".split()) == 0
+    warned = [line for line in capsys.readouterr().err.splitlines() if "warning: " in line]
+    assert len(warned) == 2
+    assert re.search(r"photos/a\.png: \d+ of \d+ boxes are infinite or NaN: their", warned[0])
+    assert warned[1] == "warning: 2 more images: boxes are infinite or NaN"
 
 
 def test_detect_json(files, capsys) -> None:

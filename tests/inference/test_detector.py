@@ -224,6 +224,22 @@ def test_a_box_without_end_does_not_stop_the_rest(tmp_path, width, left, right) 
     assert found[1].draw().size == (64, 48)
 
 
+def test_outputs_that_are_not_numbers_are_told(tmp_path: Path) -> None:
+    """No score of such an image is above a threshold; the images around are not meant."""
+    detector = Detector(dt.build(ONE_BOX))
+    for name in ("a.png", "b.png", "c.png"):
+        Image.new("RGB", (64, 48)).save(tmp_path / name)
+    images = [detector.prepare(tmp_path / name) for name in ("a.png", "b.png", "c.png")]
+    raw = torch.zeros(3, 6, 1, 1)
+    raw[0, 4:] = 9
+    raw[1] = float("nan")
+    raw[2, 4:] = -9
+    with pytest.warns(DarknetWarning, match=r"b\.png: no detections, as outputs .* NaN") as caught:
+        found = detector.postprocess((raw,), images)
+    assert len(caught) == 1
+    assert [len(each) for each in found] == [1, 0, 0]
+
+
 def many_images(folder: Path, count: int) -> list[Path]:
     rng = np.random.default_rng(1)
     paths = [folder / f"{number:02}.png" for number in range(count)]
