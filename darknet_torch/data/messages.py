@@ -39,3 +39,9 @@ def finite_number(value: Any) -> float:
     if not math.isfinite(number):
         raise DataError(f"{shown(value)}: a finite number expected")
     return number
+
+
+def named_in(where: str, name: str) -> str:
+    """Return a name for a message with the place that has it; once, if it stands for itself."""
+    text = shown(name)
+    return text if where in (text, printable(name)) else f"{where}: {text}"

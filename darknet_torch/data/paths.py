@@ -5,7 +5,7 @@ from glob import has_magic
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from darknet_torch.data.messages import shown
+from darknet_torch.data.messages import named_in
 from darknet_torch.data.moved_paths import MovedPaths, shortened
 from darknet_torch.data.problems import ProblemList
 from darknet_torch.errors import DataError, UsageError, warn
@@ -83,7 +83,7 @@ def find_path(name: str, search_folders: Sequence[Path], where: str) -> Path:
         moved.warn()
     if path is None:
         tried = ", ".join(printable(str(each)) for each in candidates[:5])
-        raise DataError(f"{where}: {shown(name)}: no such file or folder; looked for {tried}")
+        raise DataError(f"{named_in(where, name)}: no such file or folder; looked for {tried}")
     return path
 
 
@@ -140,9 +140,9 @@ def _matches(name: str, search_folders: Sequence[Path], where: str) -> list[List
             paths = _images(str(folder / pattern), where)
             if paths:
                 if pattern not in (name, name.replace("\\", "/")):
-                    warn(f"{where}: {shown(name)}: nothing there; {folder / pattern} is taken")
+                    warn(f"{named_in(where, name)}: nothing there; {folder / pattern} is taken")
                 return [ListedImage(path, str(path)) for path in paths]
-    raise DataError(f"{where}: {shown(name)}: no image matches")
+    raise DataError(f"{named_in(where, name)}: no image matches")
 
 
 def _images(pattern: str, where: str) -> list[Path]:

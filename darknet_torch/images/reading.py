@@ -55,9 +55,10 @@ def read(
     Args:
         source: a path, the bytes of a file, an open binary file, a PIL image, a NumPy array
             (H, W, C) or (H, W), or a tensor (C, H, W).
-        channels: 3 for RGB, or 1 for the grey of stb_image, (77 R + 150 G + 29 B) / 256; other
-            numbers must be those of the source, as of an RGBA PNG, a TIFF or a .npy of (H, W, C);
-            None is RGB, or the source's number if no image program reads it as RGB.
+        channels: 3 for RGB, or 1 for the grey of stb_image, (77 R + 150 G + 29 B) / 256; 4 for RGB
+            and opacity, full where a file has none, as of stb_image; other numbers must be those
+            of the source, as of a TIFF or a .npy of (H, W, C); None is RGB, or the source's number
+            if no image program reads it as RGB.
         max_pixels: most pixels of a file; 0 is no limit; None is the variable
             DARKNET_TORCH_MAX_PIXELS, or else `PIL.Image.MAX_IMAGE_PIXELS`.
 
@@ -111,6 +112,8 @@ def _decoded(file: Any, channels: int | None, limit: int) -> npt.NDArray[Any]:
         if not start.startswith(TIFF):
             raise
         return read_tiff(file, limit)
+    if channels == 4 and not start.startswith(TIFF):
+        return _with_opacity(array)
     if channels in (None, 1, 3, *array.shape[2:]) or not start.startswith(TIFF):
         return array
     return read_tiff(file, limit)  # as Pillow leaves out some of its channels, or pages
@@ -123,7 +126,7 @@ def _pixels(image: Image.Image, channels: int | None) -> npt.NDArray[Any]:
     if image.mode.startswith(("I", "F")):
         largest = max(float(np.nan_to_num(part).max(initial=0)) for part in _strips(image))
         return _in_strips(image, lambda part: _upper_bits(part, largest))
-    if image.mode == "P":  # straight to RGB, Pillow warns about the transparency it drops
+    if image.mode == "P" or (image.mode, channels) == ("LA", 4):  # P: Pillow warns otherwise
         image = image.convert("RGBA")
     wanted = image.mode == "RGB" or (channels not in (1, 3) and len(image.getbands()) == channels)
     return _in_strips(image if wanted else image.convert("RGB"), lambda part: part)
@@ -187,6 +190,15 @@ def _from_tensor(image: torch.Tensor, name: str) -> torch.Tensor:
         return image.float()
     what = f"a tensor {list(image.shape)} of {image.dtype}"
     raise ImageError(f"{name}: {what}; (C, H, W) of uint8 or float expected")
+
+
+def _with_opacity(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return RGB with a fourth channel, all opaque, as stb_image yields it."""
+    if array.shape[2:] == (4,):
+        return array
+    colours = array if array.ndim == 3 else array[..., None]
+    rgb = np.broadcast_to(colours, (*array.shape[:2], 3))
+    return np.concatenate((rgb, np.full_like(rgb[..., :1], 255)), axis=2)
 
 
 def _with_channels(image: torch.Tensor, channels: int, name: str) -> torch.Tensor:

@@ -151,6 +151,16 @@ def test_summary(files, capsys) -> None:
     assert "64 x   32 x    3" in capsys.readouterr().out
 
 
+def test_check_of_files_with_their_cfg_inside(files, capsys) -> None:
+    network = dt.load("net.cfg", "net.weights")
+    dt.export(network, "net.safetensors")
+    assert main(["check", "net.safetensors"]) == 0
+    assert "net.safetensors: 2 layers, the cfg inside; version 0.2.5" in capsys.readouterr().out
+    Path("net.onnx").write_bytes(b"\x08")
+    assert main(["check", "net.onnx"]) == 1
+    assert "darknet-torch verify CFG WEIGHTS net.onnx checks it" in capsys.readouterr().out
+
+
 def test_check(files, capsys) -> None:
     assert main(["check", "net.cfg", "net.weights"]) == 0
     assert "fills 2 layers" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -299,3 +300,10 @@ def test_class_names_in_paths_that_are_no_utf8(tmp_path: Path) -> None:
     dataset = read(tmp_path / "*/1.png", format="paths", names=tmp_path / "my.names")
     assert [sample.label for sample in dataset.samples] == [1]
     assert read(tmp_path, format="folders", names=tmp_path / "my.names").samples[0].label == 1
+
+
+@pytest.mark.parametrize("source", ["none.txt", "none*.jpg"])
+def test_a_missing_source_is_named_once(source: str, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=rf"^{re.escape(source)}: no (such|image)"):
+        read(source)

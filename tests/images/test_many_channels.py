@@ -16,6 +16,26 @@ from darknet_torch.images.reading import read
 from darknet_torch.images.size import image_size
 
 
+@pytest.mark.parametrize(
+    ("mode", "pixel", "expected"),
+    [
+        ("RGB", (1, 2, 3), [1, 2, 3, 255]),
+        ("RGBA", (1, 2, 3, 4), [1, 2, 3, 4]),
+        ("L", 9, [9, 9, 9, 255]),
+        ("LA", (9, 5), [9, 9, 9, 5]),
+    ],
+)
+def test_a_file_for_four_channels(mode, pixel, expected: list[int]) -> None:
+    """As stb_image reads it for Darknet: RGB and opacity."""
+    content = io.BytesIO()
+    Image.new(mode, (3, 2), pixel).save(content, "PNG")
+    image = read(content.getvalue(), 4)
+    assert image.shape == (4, 2, 3)
+    assert image[:, 0, 0].tolist() == expected
+    with pytest.raises(ImageError, match=r"3 channels .*, 4 expected"):
+        read(np.zeros((2, 3, 3), np.uint8), 4)
+
+
 def noise(channels: int, dtype: str = "u1") -> np.ndarray:
     shape = (6, 9, channels) if channels else (6, 9)
     return np.random.default_rng(0).integers(0, 256, shape).astype(dtype)
