@@ -11,13 +11,15 @@ from PIL import Image, ImageDraw
 
 from darknet_torch.errors import UsageError
 from darknet_torch.extras import require
-from darknet_torch.images.drawing import FontFile, class_color, draw_text
+from darknet_torch.images.drawing import FontFile, draw_text
 from darknet_torch.inference.detections import Detections
 from darknet_torch.safety.text import printable
 from darknet_torch.videos.zones import ZoneShape
 
 __all__ = ["Counting", "ShapeCount", "ZoneCounts"]
 
+COLOR = 255, 221, 0
+"""Of lines and zones, in RGB: yellow, which few classes have."""
 FORGOTTEN = 300
 """Frames after which an object that was in a zone counts again when it comes back."""
 
@@ -73,11 +75,10 @@ class ZoneCounts:
         image = image.copy()
         draw = ImageDraw.Draw(image)
         width = max(1, round((image.width * image.height) ** 0.5 / 300))
-        for number, shape in enumerate(self.shapes):
-            color = class_color(number)
+        for shape in self.shapes:
             points = [*shape.points, *([] if shape.is_line else shape.points[:1])]
-            draw.line(points, fill=color, width=width)
-            draw_text(image, shape.points[0], shape.text, color, font=font)
+            draw.line(points, fill=COLOR, width=width)
+            draw_text(image, shape.points[0], shape.text, COLOR, font=font)
         return image
 
 

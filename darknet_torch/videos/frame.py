@@ -63,9 +63,6 @@ class VideoFrame:
         Raises:
             UsageError: `font` is no font.
         """
-        image = Image.fromarray(self.image)
-        if self.counts is not None:
-            image = self.counts.drawn(image, font)
         found = list(self.detections.clip())
         ids = self.track_ids or (None,) * len(found)
         starts = ["" if number is None else f"{number} " for number in ids]
@@ -76,4 +73,6 @@ class VideoFrame:
         )
         colors = [class_color(d.class_id) for d in found]
         boxes = [d.box for d in found]
-        return draw_boxes(image, boxes, labels, colors, substitutes=plain, font=font)
+        image = Image.fromarray(self.image)
+        image = draw_boxes(image, boxes, labels, colors, substitutes=plain, font=font)
+        return image if self.counts is None else self.counts.drawn(image, font)
