@@ -448,6 +448,7 @@ STANDS_FOR = {
     "videos/test_detecting": "videos.frame",
     "videos/test_reading": "videos.containers videos.folders",
     "videos/test_tracking": "videos.counting",
+    "videos/test_writing": "videos.sound",
 }
 """Test file -> the modules that it tests besides that of its name."""
 

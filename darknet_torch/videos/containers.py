@@ -64,8 +64,9 @@ class Opener:
             ImageError: there is none, or it has too many pixels.
         """
         for stream in container.streams.video:
-            if not stream.disposition & self.av.stream.Disposition.attached_pic:
-                context = stream.codec_context
+            context = stream.codec_context  # None of an unknown codec
+            is_cover = stream.disposition & self.av.stream.Disposition.attached_pic
+            if context is not None and not is_cover:
                 context.options = self._limit()
                 self.check(context.width, context.height)
                 context.thread_type = "AUTO" if self.place.kind == "file" else "SLICE"

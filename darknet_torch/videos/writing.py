@@ -1,12 +1,12 @@
 """Video files written with the times of their frames, and with the sound of their source."""
 
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,8 @@ import numpy.typing as npt
 from darknet_torch.errors import UsageError, warn
 from darknet_torch.extras import require
 from darknet_torch.files import atomic
-from darknet_torch.videos.containers import Opener
 from darknet_torch.videos.places import Place
+from darknet_torch.videos.sound import Sound
 
 __all__ = ["VIDEO_ENDINGS", "VideoWriter"]
 
@@ -64,12 +64,11 @@ class VideoWriter:
     ) -> None:
         self.av: Any = require("av", "video")
         self.path, self.start, self.end, self.rate = Path(path), start, end, rate
-        self.frames, self.cut_sound, self._sound = 0, False, sound
+        self.frames, self.cut_sound, self._source = 0, False, sound
         self._stack, self._durations = ExitStack(), dict[int, int]()
         self._container: Any = None
         self._stream: Any = None
-        self._packets: Iterator[tuple[float, Any]] = iter(())
-        self._waiting: tuple[float, Any] | None = None
+        self._sound: Sound | None = None
         self._stamp, self._ended = -1, 0.0
         if self.path.suffix.lower() not in FORMATS:
             raise UsageError(f"{path}: must end with {', '.join(FORMATS)}")
@@ -111,8 +110,10 @@ class VideoWriter:
         with self._stack:
             if self._container is not None:
                 self._mux(self._stream.encode(None))
-                self._mux_sound(self._ended if self.cut_sound else float("inf"))
-                self._container.close()
+                if self._sound is not None:
+                    self._sound.mux(self._ended if self.cut_sound else float("inf"))
+                with self._damage_counted():
+                    self._container.close()
 
     def __enter__(self) -> "VideoWriter":
         return self
@@ -130,73 +131,48 @@ class VideoWriter:
             self._stack.__exit__(kind, error, traceback)
 
     def _open(self, width: int, height: int) -> None:
-        format_name, codec, options = FORMATS[self.path.suffix.lower()]
         file = self._stack.enter_context(atomic(self.path))
-        self._container = self.av.open(file, "w", format=format_name)
-        self._stream = self._container.add_stream(
+        try:
+            self._begin(file, self._source, width, height)
+        except self.av.error.FFmpegError:
+            if self._source is None or not self._sound:
+                raise
+            warn(f"{self.path.name}: has no sound, as that of the source is damaged")
+            file.seek(0)
+            file.truncate()
+            self._begin(file, None, width, height)
+
+    def _begin(self, file: BinaryIO, source: Place | None, width: int, height: int) -> None:
+        """Write the header, for frames of a size and the sound of a source."""
+        format_name, codec, options = FORMATS[self.path.suffix.lower()]
+        container = self._container = self.av.open(file, "w", format=format_name)
+        stream = self._stream = container.add_stream(
             codec, rate=Fraction(self.rate).limit_denominator(1001), options=dict(options)
         )
-        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
-        context = self._stream.codec_context
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        context = stream.codec_context
         context.time_base, context.colorspace, context.color_range = TICKS, _BT601, _LIMITED
-        if self._sound is not None:
-            sound = _sound_of(self._sound, self._container, self.path.name, self.start, self.end)
-            self._packets = self._stack.enter_context(closing(sound))
-            self._waiting = next(self._packets, None)  # its streams are there before the header
+        self._sound = None
+        if source is not None:
+            self._sound = Sound(source, container, self.path.name, self.start, self.end)
+            self._stack.callback(self._sound.close)
+        container.start_encoding()
 
     def _mux(self, packets: list[Any]) -> None:
         """Write packets of the video, and the sound that comes before them."""
         for packet in packets:
             packet.duration = self._durations.pop(packet.pts, 0)
-            self._mux_sound(float(packet.dts * packet.time_base))
-            self._container.mux(packet)
+            if self._sound is not None:
+                self._sound.mux(float(packet.dts * packet.time_base))
+            with self._damage_counted():
+                self._container.mux(packet)
 
-    def _mux_sound(self, until: float) -> None:
-        while self._waiting is not None and self._waiting[0] < until:
-            self._container.mux(self._waiting[1])
-            self._waiting = next(self._packets, None)
-
-
-def _sound_of(
-    place: Place, target: Any, name: str, start: float, end: float | None
-) -> Generator[tuple[float, Any], None, None]:
-    """Yield the packets of a file's sound, each with its time in the new file.
-
-    Args:
-        place: the file.
-        target: the new container, to which the streams of the sound are added.
-        name: of the new file.
-        start: time in seconds that becomes 0.
-        end: where the sound ends; None is its own end.
-    """
-    opener = Opener(place)
-    with closing(opener.open()) as source:
-        outputs = {
-            s.index: each for s in source.streams.audio if (each := _copied(s, target, name))
-        }
-        if not outputs:
-            return
-        video = opener.stream(source)
-        origin = float((video.start_time or 0) * video.time_base)
-        if start:
-            source.seek(int((origin + start) * 1_000_000))
-        for packet in source.demux([source.streams[index] for index in outputs]):
-            if packet.dts is None or packet.pts is None:
-                continue
-            time = float(packet.pts * packet.time_base) - origin
-            if end is not None and time >= end:
-                return
-            if time >= start or not start:
-                shift = round((origin + start) / packet.time_base)
-                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
-                packet.stream = outputs[packet.stream.index]
-                yield time - start, packet
-
-
-def _copied(stream: Any, target: Any, name: str) -> Any:
-    """Return the new stream of a sound; None, with a warning, where it does not fit."""
-    kind = stream.codec_context.name if stream.codec_context is not None else "unknown"
-    if kind not in target.supported_codecs:
-        warn(f"{name}: has no sound of the kind {kind}; a .mkv file has")
-        return None
-    return target.add_stream_from_template(stream)
+    @contextmanager
+    def _damage_counted(self) -> Iterator[None]:
+        """Count the errors of packets of the sound, which wait for those of the video."""
+        try:
+            yield
+        except self.av.error.FFmpegError as error:
+            if self._sound is None or not isinstance(error, self._sound.damage):
+                raise
+            self._sound.damaged += 1

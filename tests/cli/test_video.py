@@ -11,9 +11,11 @@ from urllib.request import urlopen
 
 import av
 import pytest
+from rtsp_server import Camera
 from small_videos import write_video
 
 from darknet_torch.cli import main, video_outputs
+from darknet_torch.videos import reading
 
 VIDEO = ["video", "net.cfg", "net.weights"]
 
@@ -112,6 +114,24 @@ def test_ctrl_c_leaves_a_file_that_plays(capsys) -> None:
             float(video.duration * video.time_base), abs=0.1
         )
     assert "wrote a.mp4" in capsys.readouterr().out
+
+
+def test_a_camera_that_is_switched_off_and_on_again(monkeypatch, capsys) -> None:
+    """The verb goes on where it comes back, and ends well where it does not."""
+    monkeypatch.setattr(reading, "FIRST_PAUSE", 0.1)
+    write_video("live.ts", 50)
+    camera = Camera(Path("live.ts").read_bytes())
+    arguments = [camera.url, "--reconnect", "3", "--all-frames", "--jsonl", "a.jsonl"]
+    assert main([*VIDEO, *arguments]) == 0
+    assert camera.served == 2
+    rows = lines("a.jsonl")
+    assert [row["frame"] for row in rows] == list(range(len(rows)))
+    assert 80 < len(rows) <= 100
+    times = [row["time"] for row in rows]
+    assert times == sorted(times)
+    printed = capsys.readouterr()
+    assert "connections after the first: 1" in printed.out
+    assert "secret" not in printed.out + printed.err
 
 
 def test_the_feeds(monkeypatch, capsys) -> None:

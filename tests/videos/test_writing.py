@@ -50,6 +50,39 @@ def test_frames_length_and_sound_are_those_of_the_source(lengths, ending, tmp_pa
     assert after["length"] == pytest.approx(before["length"], abs=0.03)
 
 
+def test_the_sound_of_a_transport_stream(tmp_path: Path) -> None:
+    """Its packets have headers that an .mp4 file has not; what is heard is the same."""
+    source, target = tmp_path / "a.ts", tmp_path / "b.mp4"
+    write_video(source, 30, sound=True)
+    copy(source, target)
+    before, after = heard(source), heard(target)
+    assert len(after) > 40_000
+    lags = (0, 1024, 2048)  # samples with which the encoder begins, and which .mp4 leaves out
+    parts = [before[lag + 2048 : lag + 40_000] for lag in lags]
+    assert min(np.abs(part - after[2048:40_000]).max() for part in parts) < 1e-3
+    assert content(target)["length"] == pytest.approx([30 / 25], abs=0.1)
+
+
+def heard(path: Path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+
+
+def test_damaged_sound(tmp_path: Path) -> None:
+    """The frames are all there, and a warning says what is not."""
+    source, target = tmp_path / "a.ts", tmp_path / "b.mp4"
+    write_video(source, 30, sound=True)
+    content_ = bytearray(source.read_bytes())
+    with av.open(str(source)) as container:
+        places = [p.pos for p in container.demux(audio=0) if p.pos][2:]
+    for place in places:
+        content_[place + 30 : place + 188] = bytes(158)
+    source.write_bytes(content_)
+    with pytest.warns(DarknetWarning, match=r"b\.mp4: .* sound"):
+        copy(source, target)
+    assert len(content(target)["frames"]) == 30
+
+
 def test_pictures_are_those_that_were_written(tmp_path: Path) -> None:
     target = tmp_path / "a.mp4"
     with VideoWriter(target) as writer:
