@@ -2,7 +2,7 @@
 
 examples: darknet-torch evaluate yolov4-tiny coco.yaml --points 101
           darknet-torch evaluate my.cfg my.weights obj.data --batch-size 8 --plots
-          torchrun --nproc-per-node 4 --no-python darknet-torch evaluate my.cfg my.weights my.yaml
+          torchrun --standalone --nproc-per-node 4 --no-python darknet-torch evaluate yolov4 my.yaml
 
 DATA is a .yaml, Darknet's .data, a list of images, a folder, or COCO's .json (docs/data.md).
 Exit status 1: images are missing or cannot be read; the others are measured.

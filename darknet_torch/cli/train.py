@@ -6,7 +6,7 @@ examples: darknet-torch train yolov4-tiny my.yaml
           darknet-torch train my.cfg obj.data --scratch --set mosaic=0 --set learning_rate=.002
           darknet-torch train --recipe yolov2-voc --cache ram
           darknet-torch train rnn.cfg book.txt --scratch
-          torchrun --nproc-per-node 4 --no-python darknet-torch train yolov4-tiny my.yaml
+          torchrun --standalone --nproc-per-node 4 --no-python darknet-torch train yolov4 my.yaml
 
 Without WEIGHTS the named model's are fetched. Where the classes of DATA are others than those of
 the network, its heads, steps and max_batches are changed to match, and the cfg is written beside

@@ -1,15 +1,13 @@
 """`train_characters`: recurrent networks that predict the next byte of a text.
 
-Each batch reads `batch / subdivisions` streams of the text, each from a random place on, for
-`subdivisions` runs of `time_steps` bytes; the state is kept from run to run and starts at zero.
-Gradients do not go back beyond a run. Darknet keeps the state from batch to batch too.
+Each batch reads `batch / subdivisions` streams of the text for `subdivisions` runs of `time_steps`
+bytes, see `text_steps`.
 """
 
 import hashlib
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -23,23 +21,19 @@ from darknet_torch.data.dataset import Array
 from darknet_torch.distributed import Ranks, process_group
 from darknet_torch.errors import DataError, UsageError
 from darknet_torch.files import read_bytes
-from darknet_torch.layers.truth import LossContext, Truth
 from darknet_torch.network import Network, Runnable, as_network
 from darknet_torch.network.editing import with_options
 from darknet_torch.network.eval_mode import in_eval_mode
-from darknet_torch.network.state import State
 from darknet_torch.training import run_files
-from darknet_torch.training.batches import Batch
 from darknet_torch.training.callbacks import Callback
 from darknet_torch.training.loop import own_random_numbers, run_to_the_end
-from darknet_torch.training.losses import LossInputs, losses_of, network_cost, total_loss
 from darknet_torch.training.options import TrainOptions, check_net, overridden
 from darknet_torch.training.preparation import cfg_text, open_folder, start_course
 from darknet_torch.training.result import TrainingResult
 from darknet_torch.training.run import Run
 from darknet_torch.training.running_statistics import RunningStatistics
 from darknet_torch.training.solver import Solver
-from darknet_torch.training.step import BatchLoss
+from darknet_torch.training.text_steps import TextStepper, text_batches
 
 __all__ = ["bits_per_character", "train_characters"]
 
@@ -131,7 +125,7 @@ def _prepare(
     kept = len(text) - len(text) // HELD_BACK
     solver = Solver(network, seed=options.seed)
     solver.begin()
-    stepper = _Stepper(network, streams, net.subdivisions, steps, solver.batch)
+    stepper = TextStepper(network, streams, net.subdivisions, steps, solver.batch)
     digest = hashlib.sha256(text.tobytes()).hexdigest()[:16]
     run = Run(
         network=network,
@@ -153,7 +147,7 @@ def _prepare(
         start_course(run)
         run.tell(f"{path}: {len(text)} bytes, the last {len(text) - kept} of them are kept back")
     open_folder(run)
-    run.batches = _batches(text[:kept], path, stepper, options.seed, run.course.batches)
+    run.batches = text_batches(text[:kept], path, stepper, options.seed, run.course.batches)
     return run
 
 
@@ -165,77 +159,6 @@ def _read(path: Path, size: int, shortest: int) -> Array:
         place = int((text == largest).argmax())
         raise DataError(f"{path}: byte {place} is {largest}; the network has {size} inputs")
     return text
-
-
-def _batches(
-    text: Array, path: Path, stepper: "_Stepper", seed: int, start: int
-) -> Iterator[Batch]:
-    """Yield batches: images (runs, steps + 1, streams) uint8 are bytes, each with the next one."""
-    runs, steps = stepper.runs, stepper.steps
-    length = runs * steps
-    within = np.arange(runs)[:, None] * steps + np.arange(steps + 1)  # (runs, steps + 1)
-    number = start
-    while True:
-        random = np.random.default_rng((seed, number))
-        first = random.integers(len(text) - length, size=stepper.streams)
-        pieces = text[within[..., None] + first]
-        yield Batch(torch.from_numpy(pieces), Truth.empty(stepper.streams), (path,))
-        number += 1
-
-
-@dataclass
-class _Stepper:
-    """Computes the gradients of a batch: run after run of text, step after step.
-
-    Args:
-        network: recurrent.
-        streams: texts that are read at the same time.
-        runs: of `steps` bytes each.
-        steps: bytes that gradients go back.
-        count: bytes of a batch, which the loss is divided by.
-    """
-
-    network: Network
-    streams: int
-    runs: int
-    steps: int
-    count: int
-
-    def __post_init__(self) -> None:
-        self.module, self.device = LossInputs(self.network), self.network.device
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=False)
-
-    @property
-    def images(self) -> int:
-        """What Darknet counts as images: runs of streams."""
-        return self.streams * self.runs
-
-    def gradients(self, images: Tensor, truth: Truth, seen: int, seed: int) -> BatchLoss:
-        """Add the gradients of a batch; see `_batches` for the images."""
-        torch.manual_seed(seed % 2**63)
-        state: State = {}
-        cost, sums, finite = 0.0, dict[str, float](), True
-        for number, run in enumerate(images.to(self.device).long()):
-            state = {index: tuple(t.detach() for t in each) for index, each in state.items()}
-            context = LossContext((0, 0), seen + (number + 1) * self.streams)
-            totals = []
-            for now, following in itertools.pairwise(run):
-                outputs = self.module(self._one_hot(now), state)
-                values = replace(truth, values=self._one_hot(following)).to(self.device)
-                losses = losses_of(self.network.plan, outputs, values, context)
-                totals.append(total_loss(losses))
-                cost += float(network_cost(losses))
-                for loss in losses.values():
-                    for name, value in loss.parts.items():
-                        sums[name] = sums.get(name, 0.0) + float(value.detach())
-            total = torch.stack(totals).sum()
-            finite = finite and bool(total.isfinite())
-            (total / self.count).backward()
-        parts = {name: value / self.count for name, value in sums.items()}
-        return BatchLoss(cost / self.count, parts, () if finite else (self.network.plan.final,))
-
-    def _one_hot(self, numbers: Tensor) -> Tensor:
-        return torch.nn.functional.one_hot(numbers, self.network.plan.input.c).float()
 
 
 @torch.no_grad()

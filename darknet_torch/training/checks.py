@@ -1,4 +1,4 @@
-"""What is checked before the first step: the data set, its classes, the anchors."""
+"""What is checked before the first step: losses, the data set, its classes, the anchors."""
 
 from collections.abc import Iterator
 
@@ -7,16 +7,65 @@ import numpy as np
 from darknet_torch.data import NOTES, Dataset
 from darknet_torch.data.anchors import best_iou, box_sizes, cluster
 from darknet_torch.errors import DarknetError, DataError, UsageError, warn
+from darknet_torch.layers.base import Layer
 from darknet_torch.network.node import Node
 from darknet_torch.network.plan import Plan
 from darknet_torch.training.losses import node_with_masks, truth_size
 
-__all__ = ["anchor_hint", "check_dataset", "check_joint", "problem_lines"]
+__all__ = [
+    "anchor_hint",
+    "check_batch_norm",
+    "check_dataset",
+    "check_joint",
+    "check_losses",
+    "problem_lines",
+]
 
 CLEARLY = 0.03
 """How much better the mean IoU of other anchors must be for a hint."""
 STARTS = 5
 """k-means++ starts of that comparison."""
+
+
+def check_losses(plan: Plan) -> None:
+    """Check that there is something to train for, and warn of what does not learn or is not kept.
+
+    Raises:
+        UsageError: a head has no loss, or no layer has one.
+    """
+    for index, head in zip(plan.heads, plan.head_layers, strict=True):
+        if type(head).loss is Layer.loss:
+            raise UsageError(f"layer {index} [{plan[index].name}]: has no loss to train with")
+    if all(type(node.layer).loss is Layer.loss for node in plan):
+        raise UsageError("no layer has a loss: a head, [softmax] or [cost] is needed to train")
+    if plan.net.dynamic_minibatch:
+        where = plan.net.section.where()
+        warn(f"{where}: dynamic_minibatch=1 has no effect: a batch has as many images at all sizes")
+    for node in plan:
+        where = node.layer.section.where()
+        if node.layer.untrained is not None:
+            warn(f"{where}: {node.layer.untrained}")
+        if node.layer.dontload and node.tensors:
+            warn(f"{where}: dontload=1: what it learns is not in the .weights files")
+
+
+def check_batch_norm(plan: Plan, images: int) -> None:
+    """Check that batch norm has more than one value of each channel, whose variance it divides by.
+
+    Args:
+        plan: of the network.
+        images: of a mini-batch.
+
+    Raises:
+        UsageError: a layer has one only, which Darknet makes NaN.
+    """
+    for node in plan:
+        normalizes = any(each.kind == "rolling_mean" for each in node.segments)
+        if normalizes and images * max(node.shape.h * node.shape.w, 1) < 2:
+            raise UsageError(
+                f"{node.layer.section.where()}: batch norm of one value of each channel has no"
+                " variance; larger images, or more of them in each part (batch / subdivisions)"
+            )
 
 
 def check_dataset(dataset: Dataset, plan: Plan) -> None:

@@ -33,9 +33,10 @@ def may_update(run: Run, loss: BatchLoss, batch: Batch) -> bool:
     what = f"loss of {where}" if where else "gradient"
     text = f"batch {run.course.batches}: the {what} is not finite; images: {images}"
     if run.options.on_nan == "stop" or run.course.skipped > MOST_SKIPPED:
+        run.stepper.undo()
         run.course.batches -= 1
         run.course.seen -= run.stepper.images
-        save(run)
+        save(run, is_last=True)
         raise TrainingError(
             f"{text}; a lower learning_rate, or on_nan= (--on-nan) skip or lower, may help;"
             f" the state before is in {run.options.path}"

@@ -196,7 +196,7 @@ def _loop(run: Run, interrupt: Interrupt) -> str:
             write_weights(run, f"_{course.batches}.weights")
         interrupted = _agree(run, interrupt.requested)
         if interrupted or course.stopped or _is_time_to_save(run):
-            save(run)
+            save(run, is_last=interrupted or course.stopped is not None)
         if interrupted and not course.stopped:
             return "interrupt"
     return course.stopped

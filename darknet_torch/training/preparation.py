@@ -13,8 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from darknet_torch.data import Dataset
 from darknet_torch.distributed import Ranks
-from darknet_torch.errors import UsageError, warn
-from darknet_torch.layers.base import Layer
+from darknet_torch.errors import UsageError
 from darknet_torch.layers.truth import LossContext
 from darknet_torch.network import Network
 from darknet_torch.network.editing import with_options
@@ -23,7 +22,14 @@ from darknet_torch.parsing import parser
 from darknet_torch.training import run_files
 from darknet_torch.training.augment_options import AugmentOptions
 from darknet_torch.training.batches import batches
-from darknet_torch.training.checks import anchor_hint, check_dataset, check_joint, problem_lines
+from darknet_torch.training.checks import (
+    anchor_hint,
+    check_batch_norm,
+    check_dataset,
+    check_joint,
+    check_losses,
+    problem_lines,
+)
 from darknet_torch.training.first_batch import draw_first_batch
 from darknet_torch.training.losses import LossInputs, no_objects, node_with_masks, total_loss
 from darknet_torch.training.memory import fitting_subdivisions
@@ -95,28 +101,6 @@ def prepare(
     return run
 
 
-# ---- checks and data
-
-
-def check_losses(plan: Plan) -> None:
-    """Check that there is something to train for, and warn of what does not learn or is not kept.
-
-    Raises:
-        UsageError: a head has no loss, or no layer has one.
-    """
-    for index, head in zip(plan.heads, plan.head_layers, strict=True):
-        if type(head).loss is Layer.loss:
-            raise UsageError(f"layer {index} [{plan[index].name}]: has no loss to train with")
-    if all(type(node.layer).loss is Layer.loss for node in plan):
-        raise UsageError("no layer has a loss: a head, [softmax] or [cost] is needed to train")
-    for node in plan:
-        where = node.layer.section.where()
-        if node.layer.untrained is not None:
-            warn(f"{where}: {node.layer.untrained}")
-        if node.layer.dontload and node.tensors:
-            warn(f"{where}: dontload=1: what it learns is not in the .weights files")
-
-
 # ---- what the loop needs
 
 
@@ -135,6 +119,7 @@ def _assembled(
     stepper.subdivisions = run_files.saved_subdivisions(options) or _subdivisions(
         stepper, module, options
     )
+    check_batch_norm(network.plan, stepper.mini_batch)
     if options.compile:
         module.compile()
     if ranks.size > 1:

@@ -99,7 +99,7 @@ class Run:
         course: how far it is.
         batches: where the images come from.
         log: metrics.csv; in the first process only.
-        started, saved: when this process began, and last wrote the state.
+        started, saved, drawn: when this process began, last wrote the state, last drew the chart.
         rate: images per second.
     """
 
@@ -120,6 +120,7 @@ class Run:
     log: MetricsLog | None = None
     started: float = field(default_factory=time.monotonic)
     saved: float = field(default_factory=time.monotonic)
+    drawn: float = -math.inf
     rate: Rate = field(default_factory=Rate)
 
     @property

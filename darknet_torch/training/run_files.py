@@ -5,6 +5,8 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from torch import Tensor
+
 from darknet_torch.errors import UsageError
 from darknet_torch.network import weights_file
 from darknet_torch.training import training_state
@@ -14,14 +16,21 @@ from darknet_torch.training.run import Course, Run
 
 __all__ = ["resume", "save", "saved_subdivisions", "state_path", "write_weights"]
 
+CHART_SECONDS = 30
+"""The chart is drawn so often at most."""
+
 
 def state_path(folder: Path) -> Path:
     """Return the file that a training goes on from."""
     return folder / "state.safetensors"
 
 
-def save(run: Run) -> None:
-    """Write the state, the last weights and the chart.
+def save(run: Run, *, is_last: bool = False) -> None:
+    """Write the state, the last weights and the chart, which takes longer, not every time.
+
+    Args:
+        run: the training.
+        is_last: whether it ends here.
 
     Raises:
         DarknetError: a file cannot be written; those from before are whole.
@@ -35,9 +44,12 @@ def save(run: Run) -> None:
             solver.ema,
             {"course": asdict(replace(run.course, elapsed=run.elapsed))},
             fingerprint=run.fingerprint,
+            kept=run.stepper.kept(),
         )
         write_weights(run, "_last.weights")
-        _draw(run)
+        if is_last or time.monotonic() - run.drawn > CHART_SECONDS:
+            _draw(run)
+            run.drawn = time.monotonic()
     run.saved = time.monotonic()
 
 
@@ -76,12 +88,14 @@ def resume(run: Run) -> bool:
         return False
     solver = run.solver
     try:
+        kept: dict[str, Tensor] = {}
         extra = training_state.load(
-            path, run.network, solver.optimizer, solver.ema, fingerprint=run.fingerprint
+            path, run.network, solver.optimizer, solver.ema, fingerprint=run.fingerprint, kept=kept
         )
     except UsageError as error:
         hint = "fresh=True (--fresh) starts anew, folder= (--folder) names another place"
         raise UsageError(f"{error}; {hint}") from error
     run.course = Course(**extra["course"])
+    run.stepper.restore(kept)
     run.course.stopped = run.why_to_stop()  # by the options of now
     return True

@@ -56,6 +56,15 @@ class Steps(Protocol):
     def gradients(self, images: Tensor, truth: Truth, seen: int, seed: int) -> BatchLoss:
         """Add the gradients of a batch to the parameters; see `Stepper`."""
 
+    def undo(self) -> None:
+        """Forget the last batch, which is to be computed again."""
+
+    def kept(self) -> Mapping[str, Tensor]:
+        """Return what the next batch depends on besides the network, by name."""
+
+    def restore(self, kept: Mapping[str, Tensor]) -> None:
+        """Take over what `kept` returned before the training was stopped."""
+
 
 @dataclass
 class Stepper:
@@ -116,6 +125,16 @@ class Stepper:
             costs.append(network_cost(losses))
             broken.append({index: loss.total.detach() for index, loss in losses.items()})
         return self._joined(sums, costs, broken)
+
+    def undo(self) -> None:
+        """Forget nothing: batches of images do not depend on one another."""
+
+    def kept(self) -> Mapping[str, Tensor]:
+        """Return nothing, for the same reason."""
+        return {}
+
+    def restore(self, kept: Mapping[str, Tensor]) -> None:
+        """Take over nothing."""
 
     def _one(
         self, images: Tensor, truth: Truth, seen: int, seed: int, number: int

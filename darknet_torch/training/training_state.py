@@ -4,6 +4,7 @@
     optimizer.INDEX.NAME       momentum, moments and steps of each parameter
     ema.NAME                   the averaged network
     generator.NAME             states of random number generators
+    kept.NAME                  what else is kept, such as the state of recurrent layers
 
 are tensors of a .safetensors file; all else is JSON in its metadata. As it is one file, which gets
 its name when it is complete, its parts always belong together, whenever the program is killed.
@@ -38,6 +39,7 @@ __all__ = ["load", "read", "save"]
 VERSION = 1
 KEY = "darknet_torch.training"
 NO_GENERATORS: Mapping[str, torch.Generator] = {}
+NOTHING: Mapping[str, Tensor] = {}
 
 
 def save(
@@ -49,6 +51,7 @@ def save(
     *,
     fingerprint: Mapping[str, Any] | None = None,
     generators: Mapping[str, torch.Generator] = NO_GENERATORS,
+    kept: Mapping[str, Tensor] = NOTHING,
 ) -> None:
     """Write the state: afterwards the file is complete and on the disk, or is as it was before.
 
@@ -64,6 +67,7 @@ def save(
         fingerprint: what has to be the same when it goes on, in types that JSON has: cfg, data set,
             options.
         generators: random number generators in use, by name.
+        kept: more tensors, by name.
 
     Raises:
         UsageError: the file cannot be written, such as on a full disk, or safetensors is not
@@ -72,6 +76,7 @@ def save(
     own = {**_own_generators(), **{name: each.get_state() for name, each in generators.items()}}
     tensors = _tensors(network, optimizer, ema)
     tensors |= {f"generator.{name}": state for name, state in own.items()}
+    tensors |= {f"kept.{name}": each for name, each in kept.items()}
     about = {
         "version": VERSION,
         "extra": dict(extra),
@@ -103,6 +108,7 @@ def load(
     *,
     fingerprint: Mapping[str, Any] | None = None,
     generators: Mapping[str, torch.Generator] = NO_GENERATORS,
+    kept: dict[str, Tensor] | None = None,
 ) -> dict[str, Any]:
     """Put a state back, and return what `save` was given as `extra`.
 
@@ -115,6 +121,7 @@ def load(
         ema: the averaged network, if there was one.
         fingerprint: as for `save`.
         generators: as for `save`; one that the file has not stays as it is.
+        kept: is filled with what `save` was given.
 
     Raises:
         WeightsError: the file is damaged, or is no state of a training.
@@ -138,6 +145,8 @@ def load(
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": momentum, "param_groups": groups})
     _restore(path, states, generators, about["random"])
+    if kept is not None:
+        kept |= part_of(tensors, "kept")
     extra: dict[str, Any] = about["extra"]
     return extra
 

@@ -1,15 +1,19 @@
 """`train_characters`: a recurrent network learns a text, and goes on where it was stopped."""
 
+import itertools
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 import darknet_torch as dt
 from darknet_torch.errors import DataError, UsageError
 from darknet_torch.inference.generator import generate
 from darknet_torch.training.characters import train_characters
 from darknet_torch.training.result import TrainingResult
+from darknet_torch.training.text_steps import Streams, TextStepper, text_batches
 
 CFG = """[net]
 inputs=128
@@ -61,6 +65,9 @@ def test_a_text_goes_on_with_the_same_bits(cfg: Path) -> None:
     run(cfg, "parts", max_batches=2)
     (cfg.parent / "parts" / "rnn.cfg").unlink()
     parts = run(cfg, "parts", max_batches=4)
+    saved = safe_open(cfg.parent / "parts" / "state.safetensors", "pt")
+    assert saved.get_tensor("kept.0.0").shape == (4, 24)  # streams, values of [rnn]
+    assert saved.get_tensor("kept.0.0").any()
     state = parts.network.state_dict()
     for name, value in whole.network.state_dict().items():
         assert torch.equal(value, state[name]), name
@@ -78,3 +85,46 @@ def test_wrong_texts(cfg: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="needs a recurrent network of vectors"):
         train_characters(dt.build("yolov3-tiny", width=32, height=32), text)
     assert not (tmp_path / "run").exists()
+
+
+def test_streams_go_on_until_they_jump() -> None:
+    streams = Streams(count=30, length=1000, steps=7, seed=5)
+    place, jumped = streams[0]
+    assert jumped.all()
+    jumps, reached = 0, place
+    for run in range(1, 300):
+        place, jumped = streams[run]
+        expected = (reached + 7) % 1000
+        assert (place[~jumped] == expected[~jumped]).all() and (place < 1000).all()
+        jumps, reached = jumps + int(jumped.sum()), place
+    assert 0.5 < jumps / (30 * 299 / 64) < 1.5
+    assert (Streams(30, 1000, 7, 5)[250][0] == streams[250][0]).all()
+
+
+def test_the_state_goes_on_from_batch_to_batch(cfg: Path) -> None:
+    torch.manual_seed(0)
+    network = dt.build(cfg).train()
+    text = np.random.default_rng(0).integers(97, 123, 500, dtype=np.uint8)
+    stepper = TextStepper(network, streams=2, runs=3, steps=4, count=24)
+    state: dict[int, tuple[torch.Tensor, ...]] = {}
+    made = text_batches(text, cfg, stepper, seed=2, start=0)
+    for batch in itertools.islice(made, 12):
+        before = stepper.kept()
+        stepper.gradients(batch.images, batch.truth, 0, 0)
+        for run, pieces in enumerate(batch.images):
+            assert batch.truth.values is not None
+            for stream in batch.truth.values[:, run].nonzero()[:, 0].tolist():
+                for tensors in state.values():
+                    tensors[0][stream] = 0
+            for byte in pieces[:-1].long():
+                with torch.no_grad():
+                    _, state = network.step(torch.nn.functional.one_hot(byte, 128).float(), state)
+        for index, tensors in state.items():
+            torch.testing.assert_close(stepper.kept()[f"{index}.0"], tensors[0])
+    stepper.undo()
+    assert all(torch.equal(each, before[name]) for name, each in stepper.kept().items())
+    other = TextStepper(network, streams=2, runs=3, steps=4, count=24)
+    other.restore(stepper.kept())
+    assert all(torch.equal(each, before[name]) for name, each in other.kept().items())
+    with pytest.raises(UsageError, match="is that of other layers"):
+        other.restore({"0.0": torch.zeros(3, 24)})

@@ -8,7 +8,13 @@ import shapes
 
 import darknet_torch as dt
 from darknet_torch.data import Dataset, GroundTruth, Problem, Sample, read
-from darknet_torch.training.checks import anchor_hint, problem_lines
+from darknet_torch.errors import DarknetWarning, UsageError
+from darknet_torch.training.checks import (
+    anchor_hint,
+    check_batch_norm,
+    check_losses,
+    problem_lines,
+)
 
 
 def dataset(sides: list[int]) -> Dataset:
@@ -49,3 +55,19 @@ def test_faults_are_counted(tmp_path: Path) -> None:
     assert len(list(problem_lines(data))) == 1
     broken = Dataset(data.names, data.samples, (Problem("zero area", "a.txt:1", "no area"),))
     assert "1 faults (zero area 1)" in list(problem_lines(broken))[1]
+
+
+def test_batch_norm_of_one_value() -> None:
+    cfg = "[net]\nwidth=4\nheight=4\nchannels=3\n[convolutional]\nbatch_normalize=1\nsize=4\n"
+    plan = dt.plan(f"{cfg}[softmax]\n")
+    check_batch_norm(plan, 2)
+    with pytest.raises(
+        UsageError, match="5: .convolutional.: batch norm of one value of each channel"
+    ):
+        check_batch_norm(plan, 1)
+
+
+def test_an_option_without_effect_is_warned_of() -> None:
+    cfg = "[net]\ninputs=4\ndynamic_minibatch=1\n[connected]\noutput=2\n[softmax]\n"
+    with pytest.warns(DarknetWarning, match="dynamic_minibatch=1 has no effect"):
+        check_losses(dt.plan(cfg, dialect="alexeyab"))

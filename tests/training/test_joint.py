@@ -10,6 +10,7 @@ from PIL import Image
 
 import darknet_torch as dt
 from darknet_torch import data
+from darknet_torch.cli import main
 from darknet_torch.data import Dataset
 from darknet_torch.errors import DataError, UsageError
 from darknet_torch.network import Network
@@ -102,3 +103,15 @@ def test_joint_images_that_cannot_be_used(
     with pytest.raises(UsageError, match="with a word tree"):
         train(plain, boxes, joint=blue, folder=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_command_of_the_documentation(tmp_path: Path, network: Network, blue: Dataset) -> None:
+    text = network.plan.text.replace("tree=colors.tree", f"tree={tmp_path / 'colors.tree'}")
+    (tmp_path / "yolo9000.cfg").write_text(text)
+    boxes = shapes.draw_detection_set(tmp_path / "shapes")
+    (tmp_path / "imagenet.yaml").write_text("train: blue\nnames: [red, green, blue]\n")
+    words = ["train", str(tmp_path / "yolo9000.cfg"), str(boxes)]
+    words += ["--joint", str(tmp_path / "imagenet.yaml"), "--joint-share", "0.5"]
+    small = ["--scratch", "--max-batches", "2", "--workers", "0", "--dialect", "pjreddie"]
+    assert main([*words, *small, "--folder", str(tmp_path / "training")]) == 0
+    assert (tmp_path / "training" / "yolo9000_last.weights").is_file()

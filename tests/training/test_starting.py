@@ -1,10 +1,13 @@
 """Starting points: other classes with their schedule, and heads that expect few objects."""
 
+from pathlib import Path
+
 import pytest
 import shapes
 import torch
 
 import darknet_torch as dt
+from darknet_torch.cli import main
 from darknet_torch.training.starting import expect_few_objects, fit_classes, needs_other_classes
 
 REGION = "[net]\nwidth=32\nheight=32\nchannels=3\n[convolutional]\nfilters=16\nsize=3\npad=1\n"
@@ -61,3 +64,21 @@ def test_when_classes_must_change() -> None:
     assert needs_other_classes(network, ["0", "1", "2", "3"])
     network.names = ("x", "b", "c")
     assert needs_other_classes(network, ["a", "b", "c"])
+
+
+def test_darknet19_on_class_folders_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    description = shapes.draw_class_folders(tmp_path / "flowers", images=3).read_text()
+    Path("flowers.yaml").write_text(f"root: flowers\n{description}")
+    small = (
+        "--scratch --width 32 --height 32 --batch 2 --subdivisions 1 --max-batches 1 --workers 0"
+    )
+    assert main(["train", "darknet19", "flowers.yaml", *small.split()]) == 0
+    output = capsys.readouterr()
+    assert "top 1" in output.err
+    assert Path("training/darknet19.names").read_text().split() == ["red", "green", "blue"]
+    assert (
+        dt.load("training/darknet19.cfg", "training/darknet19_last.weights").plan[-1].shape.c == 3
+    )
