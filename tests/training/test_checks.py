@@ -62,7 +62,7 @@ def test_batch_norm_of_one_value() -> None:
     plan = dt.plan(f"{cfg}[softmax]\n")
     check_batch_norm(plan, 2)
     with pytest.raises(
-        UsageError, match="5: .convolutional.: batch norm of one value of each channel"
+        UsageError, match=r"5: .convolutional.: batch norm of one value of each channel"
     ):
         check_batch_norm(plan, 1)
 
