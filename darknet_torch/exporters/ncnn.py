@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, TypedDict
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darknet_torch.errors import UsageError
@@ -192,7 +193,7 @@ def _layer_at_fault(exported: Exported, python: str, settings: _Precision) -> st
             build.mkdir()
             inputs = [_zeros(shape) for shape in node.input_shapes]
             names = ["boxes", "scores"] if isinstance(module, _Decoded) else ["output"]
-            _save_job(module, inputs, names, build)
+            _save_job(_BehindMaps(module), inputs, names, build)
         failure = _failure(python, builds, settings)
     return failure and str(alone[failure.number][0].layer.section.error(failure.reason))
 
@@ -208,6 +209,19 @@ def _alone(exported: Exported) -> Iterator[tuple[Node, nn.Module]]:
         seen.add(kind)
         size = (network.plan.input.h, network.plan.input.w)
         yield node, _Decoded(node.layer, size) if isinstance(node.layer, Head) else module
+
+
+class _BehindMaps(nn.Module):
+    """A layer behind poolings that change nothing, which tell pnnx which axis is the batch."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        maps = [F.max_pool2d(x, 1) if x.dim() == 4 else x for x in inputs]
+        result: Tensor | tuple[Tensor, ...] = self.module(*maps)
+        return result
 
 
 class _Decoded(nn.Module):

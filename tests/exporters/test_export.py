@@ -194,9 +194,18 @@ def fails() -> None:
 @pytest.mark.skipif(PYTHON not in os.environ, reason=f"{PYTHON} names no Python with litert_torch")
 @pytest.mark.parametrize("contents", ["raw", "boxes"])
 def test_tflite(contents: str, network: Network, tmp_path: Path) -> None:
-    """LiteRT runs what it made and compares."""
-    dt.export(network, tmp_path / "net.tflite", contents=contents)
+    """LiteRT runs what it made and compares; here it does so again, from the file alone."""
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+    path = tmp_path / "net.tflite"
+    dt.export(network, path, contents=contents)
     assert [each.name for each in tmp_path.iterdir() if each.suffix == ".tflite"] == ["net.tflite"]
+    (names,) = interpreter.Interpreter(str(path)).get_signature_list().values()
+    outputs = ["raw0", "raw1", "raw2"] if contents == "raw" else ["boxes", "scores"]
+    assert names == {"inputs": ["images"], "outputs": outputs}
+    assert dt.verify(network, path).good
+    converted: Any = dt.load(path)
+    assert (converted.engine, converted.names) == ("litert", network.names)
+    assert len(dt.detect(converted, torch.zeros(3, 40, 50), threshold=0.01)) > 0
 
 
 def test_an_interpreter_that_is_none(network: Network, tmp_path: Path) -> None:

@@ -130,9 +130,11 @@ def test_the_command_runs_it(small_folder: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_a_layer_that_ncnn_lacks_is_named(tmp_path: Path) -> None:
-    """By the section and its line, in one line, and nothing is written."""
-    (tmp_path / "net.cfg").write_text(CFG.replace("activation=linear", "activation=stair"))
-    with pytest.raises(UsageError, match=r"net.cfg:12: \[convolutional\]: NCNN has no") as error:
+    """By the section and its line, in one line, and nothing is written; not those before it."""
+    first, _ = CFG.split("[convolutional]\nfilters=14")
+    section = CONVOLUTION.format(4, "stair")
+    (tmp_path / "net.cfg").write_text(f"{first}[avgpool]\n{section}")
+    with pytest.raises(UsageError, match=r"net.cfg:13: \[convolutional\]: NCNN has no") as error:
         dt.export(dt.build(tmp_path / "net.cfg"), tmp_path / "net.param")
     assert "\n" not in str(error.value)
     assert [each.name for each in tmp_path.iterdir()] == ["net.cfg"]

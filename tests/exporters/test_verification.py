@@ -124,9 +124,9 @@ def test_files_that_cannot_be_compared(small_network: Network) -> None:
     dt.export(small_network, "cut.weights", cutoff=1)
     with pytest.raises(UsageError, match=r"cut.weights: is of another network, of 1 layers"):
         verify(small_network, "cut.weights")
-    Path("net.param").write_text("")
-    with pytest.raises(UsageError, match=r"net.param: the ending must be one of .onnx, .xml"):
-        verify(small_network, "net.param")
+    Path("net.engine").write_text("")
+    with pytest.raises(UsageError, match=r"net.engine: the ending must be one of .onnx, .xml"):
+        verify(small_network, "net.engine")
     with pytest.raises(UsageError, match=r"net.weights: no engine runs it"):
         verify(small_network, "net.weights", engine="openvino")
 
