@@ -1,7 +1,8 @@
 """Data sets: check them, count what is in them, write them in another format.
 
 SOURCE is a .yaml description (or coco, voc), a .data file, a list of images, a folder, a glob, a
-folder in VOC's layout, a COCO .json, or - for paths of images on standard input.
+folder in VOC's layout, a COCO .json, an http(s) address of one of these files or of an image, or -
+for paths and addresses of images on standard input.
 Exit status of check: 0 clean, 1 problems, 2 wrong input.
 
 examples: darknet-torch data check my.data
@@ -10,6 +11,7 @@ examples: darknet-torch data check my.data
 """
 
 import argparse
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from darknet_torch.cli.images import STANDARD_INPUT
 from darknet_torch.cli.output import print_json
@@ -84,14 +87,40 @@ def run(options: argparse.Namespace) -> int:
 
 @contextmanager
 def _path(source: str) -> Iterator[str]:
-    """Yield the path of a source; of standard input that of a list with its lines."""
-    if source != STANDARD_INPUT:
+    """Yield the path of a source; of standard input that of a list with its lines.
+
+    Addresses of the web, as a source or as lines of standard input, are fetched first.
+    """
+    if source != STANDARD_INPUT and not _is_address(source):
         yield source
         return
     with TemporaryDirectory() as folder:
+        if source != STANDARD_INPUT:
+            yield str(_fetched(source, Path(folder)))
+            return
+        text = sys.stdin.buffer.read().replace(b"\0", b"\n").decode(errors="surrogateescape")
+        lines = []
+        for number, line in enumerate(text.split("\n")):
+            beside = Path(folder, str(number))
+            lines.append(str(_fetched(line, beside)) if _is_address(line) else line)
         path = Path(folder, "standard-input.txt")
-        path.write_bytes(sys.stdin.buffer.read().replace(b"\0", b"\n"))
+        path.write_text("\n".join(lines), errors="surrogateescape")
         yield str(path)
+
+
+def _is_address(text: str) -> bool:
+    return text.strip().lower().startswith(("http://", "https://"))
+
+
+def _fetched(address: str, folder: Path) -> Path:
+    """Fetch an address into a folder, under the last part of its path."""
+    from darknet_torch.inference.sources import fetched
+
+    content = fetched(address.strip()).getvalue()
+    folder.mkdir(exist_ok=True)
+    path = folder / (re.sub(r"[^\w.-]", "_", Path(urlsplit(address.strip()).path).name) or "image")
+    path.write_bytes(content)
+    return path
 
 
 @contextmanager

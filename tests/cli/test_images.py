@@ -243,3 +243,20 @@ def test_data_takes_standard_input(between: bytes, pipe: int, photos: Path, caps
     assert printed["counts"] == {"missing picture": 1}
     (problem,) = printed["problems"]
     assert problem["where"].endswith("standard-input.txt:3")
+
+
+def test_data_of_the_web(server: Server, photos: Path, pipe: int, capsys, monkeypatch) -> None:
+    """An address as the source, and addresses on standard input; none of them off line."""
+    server.pages = {"/x/a.png": (photos / "a.png").read_bytes()}
+    address = f"{server.url}/x/a.png"
+    assert main(["data", "stats", address, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["pictures"] == 1
+    os.write(pipe, f"{address}\nphotos/a.png\n {address}\n".encode())
+    os.close(pipe)
+    assert main(["data", "stats", "-", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["picture_sizes"] == [[50, 40, 3]]
+    assert main(["data", "stats", f"{server.url}/none.png"]) == 2
+    assert f"{server.url}/none.png: 404 Not Found" in capsys.readouterr().err
+    monkeypatch.setattr(sources, "_recent", sources._Recent())
+    assert main(["data", "stats", address, "--offline"]) == 2
+    assert "offline" in capsys.readouterr().err.replace("-", "")
