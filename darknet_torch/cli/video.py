@@ -11,7 +11,6 @@ ends the work; what was written up to then is complete (exit status 130).
 """
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darknet_torch.cli.arguments import (
@@ -31,7 +30,6 @@ from darknet_torch.training.interrupt import stops_between_batches
 
 if TYPE_CHECKING:
     from darknet_torch.videos.detecting import Video
-    from darknet_torch.videos.frame import VideoFrame
 
 SIGNATURE = ("darknet_torch.videos.detecting", "video")
 FLAGS = {"use_map": "--map", "start": "--from", "end": "--to"}
@@ -74,24 +72,22 @@ def run(options: argparse.Namespace) -> int:
     end = None if options.end is None else seconds_of(options.end, "--to")
     network = load_runnable(options, many=True)
     doing("video")
-    last = None
     with video(network, source, **given(options, parameters_of(*SIGNATURE))) as frames:
         outputs = VideoOutputs(options, place, frames.rate, start, end)
         with outputs, stops_between_batches(then=frames.stop) as interrupt:
-            for last in with_bar(frames, frames.total, "frame"):
-                outputs.write(last)
+            for frame in with_bar(frames, frames.total, "frame"):
+                outputs.write(frame)
             if interrupt.requested:
                 outputs.cut_sound()
-    _report(frames, last, outputs.written, as_json=options.json)
+    for line in _report(frames, outputs):
+        inform(line) if options.json else print(line)
     return 130 if interrupt.requested else 0
 
 
-def _report(
-    frames: "Video", last: "VideoFrame | None", written: list[Path], *, as_json: bool
-) -> None:
-    """Print what was done; where JSON was printed, to standard error."""
-    counts = frames.counts
-    lines = [f"{printable(frames.name)}: {counts.read - frames.dropped} frames"]
+def _report(frames: "Video", outputs: VideoOutputs) -> list[str]:
+    """Return the lines that say what was done."""
+    counts, last = frames.counts, outputs.last
+    lines = [f"{printable(frames.name)}: {outputs.count} frames"]
     if frames.dropped:
         lines.append(f"{frames.dropped} frames dropped, as the network was busy")
     if counts.broken:
@@ -100,5 +96,4 @@ def _report(
         lines.append(f"connections after the first: {counts.reconnected}")
     if last is not None and last.counts is not None:
         lines += [shape.report for shape in last.counts.shapes]
-    for line in [*lines, *(f"wrote {printable(str(path))}" for path in written)]:
-        inform(line) if as_json else print(line)
+    return [*lines, *(f"wrote {printable(str(path))}" for path in outputs.written)]

@@ -67,6 +67,8 @@ class VideoOutputs:
 
     Attributes:
         written: the files.
+        count: number of frames so far.
+        last: the last one of them.
 
     Raises:
         UsageError: a file cannot be written, a port is in use, or the font is none.
@@ -87,6 +89,8 @@ class VideoOutputs:
             load_font(options.font)
         self._options, self._stack, self._writes = options, ExitStack(), list[Write]()
         self.written, self._video = list[Path](), None
+        self.count = 0
+        self.last: VideoFrame | None = None
         if out := options.out or _default_out(options, place):
             sound = place if place.kind == "file" else None
             self._video = VideoWriter(out, sound=sound, start=start, end=end, rate=rate)
@@ -108,6 +112,7 @@ class VideoOutputs:
 
     def write(self, frame: "VideoFrame") -> None:
         """Write the next frame; it is drawn if somebody wants the picture."""
+        self.count, self.last = self.count + 1, frame
         picture = cache(partial(frame.draw, font=self._options.font))
         for write in self._writes:
             write(frame, picture)

@@ -91,7 +91,8 @@ class VideoWriter:
         height, width = image.shape[:2]
         if self._container is None:
             self._open(width + width % 2, height + height % 2)
-        image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
+        if height % 2 or width % 2:
+            image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
         frame = self.av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
         frame = frame.reformat(self._stream.width, self._stream.height, "yuv420p")
         self._stamp = max(self._stamp + 1, round((time - self.start) / TICKS))

@@ -106,6 +106,8 @@ def test_ctrl_c_leaves_a_file_that_plays(capsys) -> None:
     assert main([*VIDEO, *arguments]) == 130
     frames = len(packets("a.mp4", "video"))
     assert 0 < frames < 500
+    printed = capsys.readouterr().out
+    assert printed == f"long.mp4: {frames} frames\nwrote a.mp4\nwrote a.jsonl\n"
     assert frames == len(lines("a.jsonl"))
     with av.open("a.mp4") as container:
         assert len(list(container.decode(video=0))) == frames
@@ -113,7 +115,6 @@ def test_ctrl_c_leaves_a_file_that_plays(capsys) -> None:
         assert float(audio.duration * audio.time_base) == pytest.approx(
             float(video.duration * video.time_base), abs=0.1
         )
-    assert "wrote a.mp4" in capsys.readouterr().out
 
 
 def test_a_camera_that_is_switched_off_and_on_again(monkeypatch, capsys) -> None:
@@ -155,8 +156,9 @@ def test_the_feeds(monkeypatch, capsys) -> None:
     assert main([*VIDEO, *arguments, "--threshold", "0.3"]) == 0
     for thread in threads:
         thread.join(10)
-    assert received["multipart/x-mixed-replace"].count(b"--frame\r\n") > 2
+    assert received["multipart/x-mixed-replace"].count(b"--frame\r\n") >= 1
+    assert received["multipart/x-mixed-replace"].endswith(b"--frame--\r\n")
     frames = json.loads(received["application/json"])
-    assert len(frames) > 2
     assert frames[-1]["frame_id"] == 19
-    assert "20 frames" in capsys.readouterr().out or len(frames) < 20
+    printed = capsys.readouterr().out
+    assert "20 frames" in printed or "dropped" in printed

@@ -149,9 +149,9 @@ def test_in_real_time_frames_are_dropped() -> None:
     reader = Endless(is_finite=False)
     with detecting.Video("live", Detector(Slow()), reader, newest=True) as frames:
         numbers = [next(frames).number for _ in range(5)]
-        assert frames.dropped > 10
+        assert frames.dropped > 4
     assert numbers == sorted(set(numbers))
-    assert numbers[-1] - numbers[0] > 20
+    assert numbers[-1] - numbers[0] > 8
 
 
 def test_a_file_in_real_time_is_played_at_its_speed(path: Path) -> None:

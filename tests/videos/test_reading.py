@@ -16,7 +16,7 @@ from webserver import Server, serve
 from darknet_torch.errors import ImageError
 from darknet_torch.videos import reading
 from darknet_torch.videos.folders import FolderReader
-from darknet_torch.videos.places import place_of
+from darknet_torch.videos.places import Place, place_of
 from darknet_torch.videos.reading import RawFrame, Reader, Span
 
 __all__ = ["serve"]  # the fixture `server`
@@ -196,6 +196,18 @@ def _connected(address: str) -> Reader:
         except ImageError:
             assert time.monotonic() < end
             time.sleep(0.02)
+
+
+def test_a_camera_has_no_end() -> None:
+    """A source of FFmpeg's own that never ends, in place of a device."""
+    place = Place("camera", "testsrc=size=64x48:rate=20", "camera 0", "lavfi")
+    reader = Reader(place, Span(2), reconnect=3)
+    assert (reader.is_finite, reader.total, reader.rate) == (False, None, 20)
+    frames = reader.frames()
+    assert [next(frames).number for _ in range(3)] == [0, 2, 4]
+    reader.stop()
+    assert list(frames) == []
+    assert reader.counts.reconnected == 0
 
 
 def test_nobody_is_there(port: int) -> None:
