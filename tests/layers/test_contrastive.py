@@ -2,9 +2,11 @@
 
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import shapes
 import torch
 from naive.contrastive_loss import deltas
 from torch import Tensor
@@ -13,6 +15,7 @@ import darknet_torch as dt
 from darknet_torch.errors import UsageError
 from darknet_torch.layers.base import Layer
 from darknet_torch.layers.truth import LossContext, Truth
+from darknet_torch.training.loop import train
 from darknet_torch.training.losses import layer_losses
 
 IMAGE = (32, 48)
@@ -246,3 +249,16 @@ def test_a_classifier_needs_its_classes() -> None:
     layer, context = classifier(3)
     with pytest.raises(UsageError, match="needs 3 class values for each image, and there are 2"):
         layer.loss(torch.rand(2, 6), with_values(torch.zeros(2, 2)), context)
+
+
+def test_pairs_of_images_are_trained_with(tmp_path: Path) -> None:
+    text = CFG.format(options="", iou_thresh=1).replace("width=48", "width=32")
+    lines = "batch=4\nsubdivisions=2\nmax_batches=2\ncontrastive=1\n"
+    network = dt.build(text.replace("batch=4\n", lines), dialect="alexeyab")
+    data = shapes.draw_detection_set(tmp_path / "shapes")
+    train(network, data, folder=tmp_path / "run", workers=0)
+    heading, *rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
+    column = heading.split(",").index("contrastive")
+    assert all(float(row.split(",")[column]) > 0 for row in rows[:2])
+    with pytest.raises(UsageError, match="leave one image for each part, and pairs are compared"):
+        train(network, data, folder=tmp_path / "other", subdivisions=4)
