@@ -52,8 +52,9 @@ EPOCHS, FEWEST = 4, 100
 MOST_WORKERS = 8
 NOT_MEASURED = (
     "no validation images: no score is measured, and no best weights are kept; `val:` in the"
-    " description, or val= (--val), names some (there is no score of masks)"
+    " description, or val= (--val), names some"
 )
+NO_SCORE = "there is no score of masks: no best weights are kept, NAME_last.weights is the result"
 LARGEST_BATCH = 16
 """Images of one forward pass when the score is measured."""
 
@@ -74,15 +75,15 @@ def prepare(
     network = with_options(network, cfg).to(network.device)
     check_losses(network.plan)
     check_net(network.plan.net, ranks.size)
-    train, validation, others = read_all(
-        source, val, joint, options, masks=node_with_masks(network.plan) is not None
-    )
+    masks = node_with_masks(network.plan) is not None
+    train, validation, others = read_all(source, val, joint, options, masks=masks)
     check_dataset(train, network.plan)
     if others is not None:
         check_joint(others, network.plan)
     network.names = network.names or train.names
-    if node_with_masks(network.plan) is not None and not network.plan.heads:
-        validation = None  # there is no score of masks
+    learns_masks_only = masks and not network.plan.heads
+    if learns_masks_only:
+        validation = None
     run = _assembled(network, options, ranks, train, validation)
     if run_files.resume(run):
         run.tell(f"going on behind batch {run.course.batches} of {options.path}")
@@ -95,7 +96,7 @@ def prepare(
             run.tell(hint)
         run.tell(_how(run))
         if validation is None:
-            run.tell(NOT_MEASURED)
+            run.tell(NO_SCORE if learns_masks_only else NOT_MEASURED)
     open_folder(run)
     _open_batches(run, train, others)
     return run
@@ -116,6 +117,7 @@ def _assembled(
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     shape = (net.batch, net.subdivisions)
     stepper = Stepper(network.plan, module, device, dtype, *shape, ranks, scaler)
+    check_batch_norm(network.plan, stepper.mini_batch)
     stepper.subdivisions = run_files.saved_subdivisions(options) or _subdivisions(
         stepper, module, options
     )

@@ -15,6 +15,7 @@ from darknet_torch.training.checks import (
     check_losses,
     problem_lines,
 )
+from darknet_torch.training.loop import train
 
 
 def dataset(sides: list[int]) -> Dataset:
@@ -57,7 +58,7 @@ def test_faults_are_counted(tmp_path: Path) -> None:
     assert "1 faults (zero area 1)" in list(problem_lines(broken))[1]
 
 
-def test_batch_norm_of_one_value() -> None:
+def test_batch_norm_of_one_value(tmp_path: Path) -> None:
     cfg = "[net]\nwidth=4\nheight=4\nchannels=3\n[convolutional]\nbatch_normalize=1\nsize=4\n"
     plan = dt.plan(f"{cfg}[softmax]\n")
     check_batch_norm(plan, 2)
@@ -65,6 +66,11 @@ def test_batch_norm_of_one_value() -> None:
         UsageError, match=r"5: .convolutional.: batch norm of one value of each channel"
     ):
         check_batch_norm(plan, 1)
+    images = shapes.draw_class_folders(tmp_path / "colors", images=1)
+    network = dt.build(f"{cfg}filters=3\n[softmax]\n")
+    with pytest.raises(UsageError, match="batch norm of one value of each channel"):
+        train(network, images, folder=tmp_path / "run", batch=1, max_batches=1, workers=0)
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_option_without_effect_is_warned_of() -> None:
