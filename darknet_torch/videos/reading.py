@@ -26,6 +26,10 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds before the first try to reach a stream again, which are doubled each time; at most."""
 USUAL_RATE = 25.0
 """Frames in a second where nobody says."""
+HIGHEST_RATE = 1000.0
+"""Frames in a second; formats that have no rate may say 90,000."""
+LONGEST = 3600.0
+"""Seconds that a frame may last; more is a mistake in the file."""
 CLOSE = 1e-6
 """Seconds by which times may differ that are the same."""
 
@@ -117,7 +121,8 @@ class Reader:
         self.counts, self._stopped = ReadCounts(), Event()
         self._container: Any = self.opener.open()
         stream = self.opener.stream(self._container)
-        self.rate = float(stream.average_rate or stream.guessed_rate or USUAL_RATE)
+        rate = float(stream.average_rate or stream.guessed_rate or 0)
+        self.rate = rate if 0 < rate <= HIGHEST_RATE else USUAL_RATE
         self.is_finite = is_finite(self._container)
         length = stream.frames or round((self._container.duration or 0) / 1e6 * self.rate)
         self.total = span.share(length, self.rate) if self.is_finite and length else None
@@ -158,7 +163,9 @@ class Reader:
             return True  # nobody wants it
         try:
             self._container = self.opener.open()
+            self.opener.stream(self._container)
         except ImageError:
+            self._container.close()
             return False
         self.counts.reconnected += 1
         return True
@@ -190,7 +197,8 @@ class Reader:
     def _origin(self, stream: Any, stamp: float) -> float:
         """Return the time stamp of the time 0, from that of the first frame of a connection."""
         if self.is_finite:
-            return float(stream.start_time * stream.time_base) if stream.start_time else stamp
+            known = stream.start_time is not None
+            return float(stream.start_time * stream.time_base) if known else stamp
         if self._time < 0:
             self._begun = clock.monotonic()
             return stamp
@@ -202,8 +210,8 @@ class Reader:
         image = frame.to_ndarray(format="rgb24")
         if turns := round(frame.rotation / 90) % 4:
             image = np.ascontiguousarray(np.rot90(image, turns))
-        duration = float(frame.duration * frame.time_base) if frame.duration else None
-        return RawFrame(image, number, time, duration)
+        duration = float((frame.duration or 0) * (frame.time_base or 0))
+        return RawFrame(image, number, time, duration if 0 < duration < LONGEST else None)
 
     def _go_to_start(self) -> int | None:
         """Seek the last key frame before the first wanted one; return its stamp, if it is known."""
