@@ -2,6 +2,7 @@
 
 examples: darknet-torch convert yolov4-tiny -o yolov4-tiny.onnx
           darknet-torch convert my.cfg my.weights -o my.onnx --contents detections
+          darknet-torch convert my.cfg my.weights -o my.onnx --int8 my.yaml
           darknet-torch convert my.cfg my.weights -o backbone.weights --cutoff 15
 """
 
@@ -22,6 +23,9 @@ NEGATIVE = {
     "dynamic_batch": ("--fixed-batch", "batches of 1 only"),
     "dynamic_size": ("--fixed-size", "the cfg's height and width only"),
 }
+
+SOME = 4
+"""Images of a data set that a file in 8 bits is verified on."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +60,21 @@ def run(options: argparse.Namespace) -> int:
     print(f"wrote {printable(options.out)}")
     _say_who_cannot_run(options.out)
     changed = options.cutoff is not None or options.classes is not None
-    return 0 if options.no_verify or changed else _verified(network, options.out)
+    status = 0 if options.no_verify or changed else _verified(network, options.out, options.int8)
+    if options.int8 is not None:
+        _say_what_it_cost(network, options)
+    return status
+
+
+def _say_what_it_cost(network: Any, options: argparse.Namespace) -> None:
+    """Print score and time in 8 bits beside those in float32, if an engine can run the file."""
+    from darknet_torch.exporters.int8_report import compare
+
+    doing("compare with float32")
+    try:
+        print(compare(network, options.out, options.int8))
+    except UsageError as error:
+        note(f"not compared: {error}")
 
 
 def _say_who_cannot_run(path: str) -> None:
@@ -72,7 +90,14 @@ def _say_who_cannot_run(path: str) -> None:
         )
 
 
-def _verified(network: Any, path: str) -> int:
+def _some_images(data: str | None) -> list[Path]:
+    """Return the first images of the data set that 8 bits were calibrated with."""
+    from darknet_torch.data import read
+
+    return [] if data is None else [each.path for each in read(data).samples[:SOME]]
+
+
+def _verified(network: Any, path: str, data: str | None) -> int:
     from darknet_torch.exporters.verification import COMPARED, verify
 
     if not path.lower().endswith(COMPARED):
@@ -80,7 +105,8 @@ def _verified(network: Any, path: str) -> int:
 
     doing(f"verify {path}")
     try:
-        report = verify(network, path, trusted=True)  # it was written a moment ago
+        # it was written a moment ago
+        report = verify(network, path, images=_some_images(data), trusted=True)
     except UsageError as error:
         note(f"not verified: {error}")
         return 0

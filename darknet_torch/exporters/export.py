@@ -34,6 +34,10 @@ def export(
     as_detector: bool | None = None,
     classes: int | None = None,
     cutoff: int | None = None,
+    int8: str | PathLike[str] | None = None,
+    calibration: Literal["percentile", "minmax", "entropy"] | None = None,
+    calibration_images: int | None = None,
+    max_drop: float | None = None,
     python: str | None = None,
 ) -> None:
     """Write a network in another program's format.
@@ -66,12 +70,21 @@ def export(
         as_detector: of darknet, with fuse: shortcut weights too, as AlexeyAB's detector has them.
         classes: of darknet: new number of classes of the heads, whose weights start at random.
         cutoff: of darknet: only the first layers, as many as given.
+        int8: of onnx, openvino and tensorrt: a data set, or images: layers are computed in 8 bits,
+            in ranges that these show.
+        calibration: of int8: how the range of a layer's values is chosen: "minmax" takes all,
+            "percentile" (the default) leaves out the rarest, "entropy" (not openvino) loses the
+            least information.
+        calibration_images: of int8: how many images are used, 128.
+        max_drop: of int8: points of mAP that may be lost on them, 1.0; layers stay in float32
+            until no more are.
         python: an interpreter that has the converter, for coreml, ncnn, tensorrt and tflite; None
             is that in the variable DARKNET_TORCH_CONVERTER_PYTHON, or this one.
 
     Raises:
         UsageError: an unknown ending or option, a package that is not installed, a network that
             the format cannot hold, or a file that cannot be written.
+        DataError: of int8: there is no image that can be used.
     """
     options = {
         "contents": contents,
@@ -89,6 +102,10 @@ def export(
         "as_detector": as_detector,
         "classes": classes,
         "cutoff": cutoff,
+        "int8": int8,
+        "calibration": calibration,
+        "calibration_images": calibration_images,
+        "max_drop": max_drop,
         "python": python,
     }
     write_as(network, path, to, options)

@@ -6,12 +6,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from darknet_torch.errors import UsageError
+from darknet_torch.exporters.calibration import Calibration
 from darknet_torch.exporters.tracing import output_names, prepared, program, varying
 from darknet_torch.extras import require
 from darknet_torch.files import write_atomically
@@ -39,6 +41,10 @@ def write(
     nms: float | bool | Literal["standard"] | None = None,
     nms_kind: str | None = None,
     max_det: int | None = None,
+    int8: str | PathLike[str] | None = None,
+    calibration: Literal["percentile", "minmax", "entropy"] = "percentile",
+    calibration_images: int = 128,
+    max_drop: float = 1.0,
 ) -> None:
     """Write an ONNX file; its input is `images`, float32 (B, C, H, W) in 0..1, RGB.
 
@@ -62,10 +68,20 @@ def write(
             "diounms" (a loop in the graph, exact for images that are stretched to the input),
             "standard" (the operator whatever the cfg has); None is the cfg's.
         max_det: of detections: most detections of an image and class; None keeps all.
+        int8: a data set, or images: layers are computed in 8 bits, in ranges that these show.
+        calibration: of int8: how the range of a layer's values is chosen: "minmax" takes all,
+            "percentile" leaves out the rarest, "entropy" loses the least information.
+        calibration_images: of int8: how many images are used.
+        max_drop: of int8: points of mAP that may be lost on them; layers stay in float32 until
+            no more are.
 
     Raises:
         UsageError: the network cannot be exported so, or onnx or onnxscript is not installed.
+        DataError: of int8: there is no image that can be used.
     """
+    ranges = int8 and Calibration(int8, calibration, calibration_images, max_drop)
+    if ranges and dtype != "float32":
+        raise UsageError(f"int8: what is not in 8 bits is float32, not {dtype}")
     content = model(
         network,
         contents=contents,
@@ -78,7 +94,12 @@ def write(
         nms_kind=nms_kind,
         max_det=max_det,
     )
-    write_atomically(path, content.SerializeToString())
+    if ranges:
+        from darknet_torch.exporters.int8_onnx import write_onnx
+
+        write_onnx(network, path, content, ranges)
+    else:
+        write_atomically(path, content.SerializeToString())
 
 
 def model(

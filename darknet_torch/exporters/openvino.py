@@ -1,14 +1,20 @@
 """OpenVINO IR: .xml with its .bin beside it, for Intel's processors, graphics and NPUs."""
 
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters import onnx
+from darknet_torch.exporters.calibration import Calibration, read_samples
+from darknet_torch.exporters.int8 import quantize
+from darknet_torch.exporters.int8_onnx import layer_nodes, weighted_layers
+from darknet_torch.exporters.int8_openvino import OpenVINOQuantizer
 from darknet_torch.exporters.staging import must_not_replace, staging_folder
 from darknet_torch.extras import require
-from darknet_torch.network import Network
+from darknet_torch.loading import load
+from darknet_torch.network import Network, Runnable
 from darknet_torch.network.origin import Origin
 
 __all__ = ["write"]
@@ -22,6 +28,10 @@ def write(
     dtype: Literal["float32", "float16"] = "float32",
     dynamic_batch: bool = True,
     dynamic_size: bool | None = None,
+    int8: str | PathLike[str] | None = None,
+    calibration: Literal["percentile", "minmax"] = "percentile",
+    calibration_images: int = 128,
+    max_drop: float = 1.0,
 ) -> None:
     """Write X.xml and X.bin, by way of ONNX: the input is `images`, the outputs are those of ONNX.
 
@@ -37,11 +47,19 @@ def write(
         dynamic_batch: whether the batch may vary.
         dynamic_size: whether height and width may vary, in multiples of the stride; None where no
             layer fixes them.
+        int8: a data set, or images: layers are computed in 8 bits, in ranges that these show.
+        calibration: of int8: how the range of a layer's values is chosen: "minmax" takes all,
+            "percentile" leaves out the rarest.
+        calibration_images: of int8: how many images are used.
+        max_drop: of int8: points of mAP that may be lost on them; layers stay in float32 until
+            no more are.
 
     Raises:
         UsageError: the network cannot be exported so, X.bin belongs to NCNN's X.param, or openvino,
-            onnx or onnxscript is not installed.
+            onnx or onnxscript (of int8: nncf) is not installed.
+        DataError: of int8: there is no image that can be used.
     """
+    ranges = int8 and Calibration(int8, calibration, calibration_images, max_drop)
     must_not_replace(path, ".bin", ".param")
     openvino = require("openvino", "openvino")
     source = onnx.model(
@@ -55,9 +73,45 @@ def write(
         model.set_rt_info(value, ["darknet_torch", key])
     with staging_folder(path) as folder:
         made = folder / path.with_suffix(".xml").name  # OpenVINO refuses an ending in capitals
-        try:
-            openvino.save_model(model, made, compress_to_fp16=dtype == "float16")
-            openvino.Core().read_model(made)  # an error of the last bytes is not reported
-        except RuntimeError as error:  # without a reason
-            raise UsageError(f"{path}: cannot be written; the disk may be full") from error
+        if ranges:
+            _write_int8(network, made, model, source, ranges)
+        else:
+            _save(model, made, half=dtype == "float16")
         made.rename(folder / path.name)
+
+
+def _save(model: Any, path: Path, *, half: bool = False) -> None:
+    openvino = require("openvino", "openvino")
+    try:
+        openvino.save_model(model, path, compress_to_fp16=half)
+        openvino.Core().read_model(path)  # an error of the last bytes is not reported
+    except RuntimeError as error:  # without a reason
+        raise UsageError(f"{path}: cannot be written; the disk may be full") from error
+
+
+def _write_int8(
+    network: Network, path: Path, model: Any, source: Any, calibration: Calibration
+) -> None:
+    """Write a model in 8 bits.
+
+    Args:
+        network: what the model was made from.
+        path: the .xml file to write.
+        model: the openvino.Model in float32.
+        source: the onnx.ModelProto that it was read from.
+        calibration: the images, and how much may be lost.
+    """
+    samples = read_samples(network, calibration)
+    quantizer = OpenVINOQuantizer(
+        model,
+        layer_nodes(source),
+        weighted_layers(source),
+        samples.inputs,
+        calibration.method,
+        _save,
+    )
+
+    def run(file: Path) -> Runnable:
+        return load(file, engine="openvino")
+
+    quantize(network, path, quantizer, samples, calibration, run)

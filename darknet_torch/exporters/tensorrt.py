@@ -1,10 +1,13 @@
 """TensorRT: an engine for this machine's graphics card, driver and version of TensorRT."""
 
+from os import PathLike
 from pathlib import Path
 from typing import Literal
 
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters import onnx
+from darknet_torch.exporters.calibration import Calibration
+from darknet_torch.exporters.int8_onnx import write_onnx
 from darknet_torch.exporters.other_python import run, suitable_python
 from darknet_torch.exporters.staging import staging_folder
 from darknet_torch.exporters.tracing import example
@@ -20,6 +23,10 @@ def write(
     contents: Literal["raw", "boxes", "detections"] = "raw",
     dtype: Literal["float32", "float16"] = "float32",
     max_batch: int = 1,
+    int8: str | PathLike[str] | None = None,
+    calibration: Literal["percentile", "minmax", "entropy"] = "percentile",
+    calibration_images: int = 128,
+    max_drop: float = 1.0,
     python: str | None = None,
 ) -> None:
     """Write an engine for batches of 1 to `max_batch` images of the cfg's size, by way of ONNX.
@@ -32,6 +39,10 @@ def write(
         contents: see the ONNX exporter.
         dtype: precision of the graph, which TensorRT takes as it is.
         max_batch: most images of a batch.
+        int8: a data set, or images: layers are computed in 8 bits, in ranges that these show.
+        calibration: of int8: how the range of a layer's values is chosen, see the ONNX exporter.
+        calibration_images: of int8: how many images are used.
+        max_drop: of int8: points of mAP that may be lost on them, as ONNX Runtime computes it.
         python: an interpreter that has tensorrt; None is that in the variable
             DARKNET_TORCH_CONVERTER_PYTHON, or this one.
 
@@ -46,7 +57,11 @@ def write(
     )
     with staging_folder(path) as folder:
         source = folder / "model.onnx"
-        source.write_bytes(model.SerializeToString())
+        if int8 is None:
+            source.write_bytes(model.SerializeToString())
+        else:
+            ranges = Calibration(int8, calibration, calibration_images, max_drop)
+            write_onnx(network, source, model, ranges, symmetric=True)
         shape, target = list(example(network, batch=1).shape[1:]), folder / path.name
         run(python, convert, source=str(source), target=str(target), shape=shape, batch=max_batch)
         source.unlink()

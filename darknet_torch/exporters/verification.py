@@ -34,7 +34,7 @@ from darknet_torch.network.origin import Origin
 
 __all__ = ["COMPARED", "Check", "Report", "verify"]
 
-BOUNDS = {"float32": 5e-5, "float16": 2e-2}
+BOUNDS = {"float32": 5e-5, "float16": 2e-2, "int8": 0.5}
 """Largest difference of an output, relative to its largest magnitude, by the file's precision."""
 COMPARED = tuple(dict.fromkeys((*engines.ENDINGS, *ENDINGS, ".weights")))
 """Endings of the files that can be compared."""
@@ -42,6 +42,8 @@ Runs = Callable[[Tensor], Tensor | tuple[Tensor, ...]]
 LOWER_THRESHOLDS = (0.1, 0.01, 0.001)
 SCORE = 1e-3
 """Detections whose score is this near to the threshold are not compared."""
+SURE = 0.5
+"""The same of files in 8 bits, and how much a score may differ: what is sure must be found."""
 
 
 class Check(NamedTuple):
@@ -145,7 +147,7 @@ def _report(
     converted = Converted(path, network.plan, network.names, name, origin, trusted=trusted)
     limit = BOUNDS[origin.dtype] if bound is None else bound
     checks = []
-    if has_weights(path):
+    if has_weights(path) and origin.dtype != "int8":  # there they are others, by as much as 1/256
         mine = prepared(network, dtype=origin.dtype).state_dict()
         checks += [_weights(weight_errors(path, mine), len(mine))]
     if converted.contents != "detections":
@@ -222,7 +224,8 @@ def _detections(
     network: Network, converted: Converted, images: Sequence[Any], bound: float
 ) -> list[Check]:
     """Compare the detections of network and file, box by box, class by class."""
-    origin, limit, own = converted.origin, max(1e-4, bound), Detector(network).nms_kind
+    origin, own = converted.origin, Detector(network).nms_kind
+    limit = SURE if origin.dtype == "int8" else max(1e-4, bound)
     if converted.contents != "detections":
         return _any_detections(network, converted, images, limit)
     theirs = Detector(converted, threshold=origin.threshold)
@@ -259,7 +262,8 @@ def _comparison(
     """Compare the detections of two detectors; the count is that of the first or of the second."""
     scores = boxes = 0.0
     count = 0
-    least = mine.threshold + min(SCORE, mine.threshold / 10)
+    near = SURE if bound == SURE else min(SCORE, mine.threshold / 10)
+    least = mine.threshold + near
     for image in images:
         (a,), (b,) = (run_batches(each, [each.prepare(image)]) for each in (mine, theirs))
         for these, those in ((a, b), (b, a)):
@@ -269,7 +273,7 @@ def _comparison(
         count += max(int((each.score > least).sum()) for each in (a, b))
     return [
         Check(f"{what}, probability", scores, bound, count),
-        Check(f"{what}, 1 - IoU", boxes, 10 * bound, count),
+        Check(f"{what}, 1 - IoU", boxes, 0.5 if bound == SURE else 10 * bound, count),
     ]
 
 

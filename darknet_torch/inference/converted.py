@@ -84,7 +84,7 @@ class Converted(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of the weights in the file."""
+        """The type of the weights in the file; those of layers in 8 bits have a scale beside."""
         dtype: torch.dtype = getattr(torch, self.origin.dtype)
         return dtype
 

@@ -21,6 +21,9 @@ __all__ = ["Prepared", "as_batch", "prepare"]
 LARGEST = 12 << 20
 """Values of an image beyond which its threads resize it, so that few of them lie in memory."""
 
+FLAT = 2 / 255
+"""Smallest difference of two pixels of an image that is not of one colour."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -49,6 +52,15 @@ class Prepared:
     def pixels(self) -> Tensor:
         """The network's input, (C, height, width) float32 in 0..1 on the CPU."""
         return self.fit.apply(self.image) if self.waits else self.image
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether the image is of one colour."""
+        fit, pixels = self.fit, self.pixels
+        rows = slice(fit.top, fit.top + len(fit.rows.position))
+        columns = slice(fit.left, fit.left + len(fit.columns.position))
+        part = pixels[:, rows, columns].flatten(1)  # without the margins
+        return bool((part.amax(1) - part.amin(1)).max() < FLAT)
 
     def placement(self, letterbox: bool) -> Placement:
         """Return where the image lies in the network's input.

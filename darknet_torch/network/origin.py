@@ -8,7 +8,7 @@ A file holds it as text, key by key, wherever its format keeps metadata:
 | `names` | class names, one a line |
 | `header` | of the weights file: major, minor, revision, seen |
 | `contents` | "raw", "boxes" or "detections", see `network.Contents` |
-| `dtype` | "float32", "float16", "bfloat16" or "float64", of the weights |
+| `dtype` | "float32", "float16", "bfloat16", "float64" or "int8", of the weights |
 | `input` | width x height x channels of the input, or the number of values |
 | `batch`, `size` | "dynamic" or "1"; "dynamic" or "fixed" |
 | `letterbox` | "true" or "false": how images are meant to be brought to the input |
@@ -37,7 +37,7 @@ KEYS = (
     *("cfg", "dialect", "mode", "names", "header", "contents", "dtype", "input", "batch", "size"),
     *("letterbox", "threshold", "nms", "nms_kind"),
 )
-DTYPES = ("float32", "float16", "bfloat16", "float64")
+DTYPES = ("float32", "float16", "bfloat16", "float64", "int8")
 FRACTION = r"(0|1)(\.\d+)?(e-?\d+)?|\d+(\.\d+)?e-\d+"
 
 

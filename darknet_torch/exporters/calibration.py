@@ -1,0 +1,119 @@
+"""What a conversion to 8 bits needs: images that show the values of each layer, and a score.
+
+calibration = Calibration("my.yaml", "percentile", images=128, max_drop=1.0)
+samples = read_samples(network, calibration)
+for x in samples.inputs: ...                       # (1, C, H, W) float32, as detect makes them
+"""
+
+from dataclasses import dataclass
+from os import PathLike, fspath
+from typing import Literal, get_args
+
+import numpy as np
+
+from darknet_torch import data
+from darknet_torch.data import Dataset
+from darknet_torch.data.dataset import Array
+from darknet_torch.errors import DataError, ImageError, UsageError, warn
+from darknet_torch.evaluation.evaluator import evaluate
+from darknet_torch.evaluation.results import DetectionResult
+from darknet_torch.inference.classifier import Classifier
+from darknet_torch.inference.detector import Detector
+from darknet_torch.network import Network, Runnable
+
+__all__ = ["Calibration", "Method", "Samples", "read_samples", "score"]
+
+Method = Literal["percentile", "minmax", "entropy"]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How a network is brought to 8 bits.
+
+    Args:
+        data: a data set, or images without labels: what `data.read` takes.
+        method: how the range of a layer's values is chosen: "minmax" takes all values, "percentile"
+            leaves out the rarest, "entropy" loses the least information.
+        images: how many images are used, spread over the data set.
+        max_drop: points of mAP (top-1 of classifiers) that may be lost on them.
+
+    Raises:
+        UsageError: an argument is out of its range.
+    """
+
+    data: str | PathLike[str]
+    method: Method = "percentile"
+    images: int = 128
+    max_drop: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(Method):
+            raise UsageError(f"calibration={self.method}: must be {', '.join(get_args(Method))}")
+        if self.images < 1:
+            raise UsageError(f"calibration_images={self.images}: must be at least 1")
+        if not 0 <= self.max_drop <= 100:
+            raise UsageError(f"max_drop={self.max_drop}: must be from 0 to 100 points")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images for calibration.
+
+    Args:
+        dataset: these images, with their ground truth if there is any.
+        inputs: what the network gets of them, (1, C, H, W) float32 each.
+    """
+
+    dataset: Dataset
+    inputs: tuple[Array, ...]
+
+    @property
+    def labelled(self) -> bool:
+        """Whether a score can be measured on them."""
+        return is_labelled(self.dataset)
+
+
+def is_labelled(dataset: Dataset) -> bool:
+    """Return whether a data set has any ground truth."""
+    return any(len(each.ground_truth) or each.label is not None for each in dataset.samples)
+
+
+def read_samples(network: Network, calibration: Calibration) -> Samples:
+    """Read images for calibration; those that cannot be read are left out, with a warning.
+
+    Raises:
+        DataError: there is no such data set, or no image that can be used.
+    """
+    dataset = data.read(calibration.data)
+    where = dataset.source or fspath(calibration.data)
+    count = min(len(dataset.samples), calibration.images)
+    chosen = np.linspace(0, len(dataset.samples) - 1, count).round().astype(int)
+    task = Detector(network) if network.plan.heads else Classifier(network)
+    kept, inputs = list[int](), list[Array]()
+    for number in chosen.tolist():
+        try:
+            image = task.prepare(dataset.samples[number].path)
+        except ImageError as error:
+            warn(f"{error}: left out")
+            continue
+        if not image.is_flat:
+            kept.append(number)
+            inputs.append(image.pixels[None].numpy())
+    if not inputs:
+        first = f"; {dataset.problems[0]}" if dataset.problems and not count else ""
+        why = "every image is of one colour, or cannot be read" if count else "there is no image"
+        raise DataError(f"{where}: nothing to calibrate with: {why}{first}")
+    return Samples(dataset.take(kept), tuple(inputs))
+
+
+def score(network: Runnable, dataset: Dataset) -> float:
+    """Return mAP at an IoU of .5 as Darknet counts it, or the top-1 accuracy; in percent.
+
+    Args:
+        network: a Network, or a converted file.
+        dataset: labelled images.
+    """
+    result = evaluate(network, dataset, tops=(1,))
+    if isinstance(result, DetectionResult):
+        return 100 * float(result.darknet.average_precisions(result.points).mean())
+    return 100 * result.accuracy.top[1]

@@ -1,0 +1,123 @@
+"""Which layers of a network bear 8 bits: a search that ends where the score is kept.
+
+The first convolution and those before heads stay in float32: they are little work, and lose the
+most. If the score still falls by more than is allowed, further layers do, the most sensitive first.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+import torch
+
+from darknet_torch.errors import warn
+from darknet_torch.exporters.calibration import Calibration, Samples, score
+from darknet_torch.exporters.stored_weights import relative_error
+from darknet_torch.network import Network, Runnable
+
+__all__ = ["Quantizer", "first_and_last", "quantize"]
+
+FEW = 4
+"""Images on which the error of a single layer is measured."""
+SHARES = (1 / 8, 1 / 4, 1 / 2)
+"""Of the other layers, how many of the most sensitive stay in float32, one after the other."""
+
+
+class Quantizer(Protocol):
+    """Writes a network with some of its layers in 8 bits."""
+
+    @property
+    def layers(self) -> Sequence[int]:
+        """The layers that can be in 8 bits."""
+
+    def write(self, path: Path, keep: Collection[int] | None) -> None:
+        """Write a file.
+
+        Args:
+            path: the file.
+            keep: the layers that stay in float32; None is all of the network.
+        """
+
+
+def quantize(
+    network: Network,
+    path: Path,
+    quantizer: Quantizer,
+    samples: Samples,
+    calibration: Calibration,
+    run: Callable[[Path], Runnable],
+) -> tuple[int, ...]:
+    """Write a network in 8 bits.
+
+    Args:
+        network: a Network with values.
+        path: the file to write; others are written into its folder, and removed.
+        quantizer: writes such files.
+        samples: images to measure on; without labels nothing is measured.
+        calibration: how much of the score may be lost.
+        run: opens a file.
+
+    Returns:
+        The layers that stay in float32.
+    """
+    keep = first_and_last(network) & set(quantizer.layers)
+    quantizer.write(path, keep)
+    if not samples.labelled:
+        warn("the images have no labels: what 8 bits cost in mAP is not measured")
+        return tuple(sorted(keep))
+    with TemporaryDirectory() as folder:
+        exact, alone = (Path(folder) / f"{name}-{path.name}" for name in ("exact", "alone"))
+        quantizer.write(exact, None)
+        wanted = score(run(exact), samples.dataset) - calibration.max_drop
+        missing = wanted - score(run(path), samples.dataset)
+        if missing > 0:
+            layers = [each for each in quantizer.layers if each not in keep]
+            ranked = _by_error(layers, exact, alone, quantizer, samples, run)
+            for share in SHARES:
+                keep = keep | set(ranked[: max(1, int(len(ranked) * share))])
+                quantizer.write(path, keep)
+                missing = wanted - score(run(path), samples.dataset)
+                if missing <= 0:
+                    break
+    if missing > 0:
+        lost = missing + calibration.max_drop
+        warn(f"8 bits cost {lost:.2f} points, more than max_drop={calibration.max_drop}")
+    return tuple(sorted(keep))
+
+
+def first_and_last(network: Network) -> set[int]:
+    """Return the first layer with weights, and those that feed a head or yield the output."""
+    weighted = [n for n, layer in enumerate(network.layers) if list(layer.parameters())]
+    ends = {source for head in network.plan.heads for source in network.plan[head].inputs}
+    return {weighted[0], *(ends or {weighted[-1]})} if weighted else set()
+
+
+def _by_error(
+    layers: Sequence[int],
+    exact: Path,
+    alone: Path,
+    quantizer: Quantizer,
+    samples: Samples,
+    run: Callable[[Path], Runnable],
+) -> list[int]:
+    """Return layers by the error that each causes if it alone is in 8 bits, the largest first."""
+    inputs = [torch.from_numpy(each) for each in samples.inputs[:FEW]]
+    plain = run(exact)
+    expected = [_outputs(plain, x) for x in inputs]
+    errors = dict[int, float]()
+    for layer in layers:
+        quantizer.write(alone, set(quantizer.layers) - {layer})
+        network = run(alone)
+        errors[layer] = max(
+            relative_error(actual, wanted)
+            for x, outputs in zip(inputs, expected, strict=True)
+            for actual, wanted in zip(_outputs(network, x), outputs, strict=True)
+        )
+    return sorted(layers, key=lambda layer: -errors[layer])
+
+
+def _outputs(network: Any, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    with torch.inference_mode():
+        outputs = network(x)
+    return outputs if isinstance(outputs, tuple) else (outputs,)
