@@ -410,6 +410,8 @@ STANDS_FOR = {
     "evaluation/test_collect": "distributed progress",
     "evaluation/test_evaluator": "cli.evaluate evaluation.class_matching",
     "exporters/test_export": " ".join(f"exporters.{name}" for name in EXPORTERS.split()),
+    "exporters/test_int8": "exporters.calibration exporters.int8_onnx exporters.int8_openvino"
+    " exporters.int8_report",
     "exporters/test_onnx": "exporters.onnx_nms",
     "exporters/test_verification": "exporters.stored_weights",
     "heads/test_heads": "heads.anchor_head heads.base heads.box_coder heads.boxes"
