@@ -1,14 +1,15 @@
 """The process group of `torchrun`: several processes that do one job, each a part of it."""
 
+import heapq
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 
-__all__ = ["Ranks", "local_rank", "process_group"]
+__all__ = ["Ranks", "local_rank", "process_group", "ranks", "shares"]
 
 
 class Ranks(NamedTuple):
@@ -54,3 +55,27 @@ def process_group() -> Iterator[Ranks]:
 def local_rank() -> int:
     """Return the rank of this process on its machine, which is the index of its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def ranks() -> Ranks:
+    """Return the rank and the number of processes that `torchrun` started, without a group."""
+    return Ranks(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+
+
+def shares(sizes: Sequence[int], count: int) -> list[list[int]]:
+    """Share work out by size: the largest piece first, each to whoever has the least so far.
+
+    Args:
+        sizes: of the pieces, in any unit.
+        count: number of shares.
+
+    Returns:
+        For each share the indices of its pieces, in their order. It depends on the arguments alone.
+    """
+    load = [(0, share) for share in range(count)]
+    owned: list[list[int]] = [[] for _ in range(count)]
+    for index in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
+        least, share = heapq.heappop(load)
+        owned[share].append(index)
+        heapq.heappush(load, (least + max(1, sizes[index]), share))
+    return [sorted(each) for each in owned]

@@ -407,7 +407,7 @@ STANDS_FOR = {
     "data/test_description": "data.class_folders data.class_names data.paths data.safe_yaml",
     "data/test_voc": "data.safe_xml",
     "data/test_writing": "cli.data",
-    "evaluation/test_collect": "distributed progress",
+    "evaluation/test_collect": "progress",
     "evaluation/test_evaluator": "cli.evaluate evaluation.class_matching",
     "exporters/test_export": " ".join(f"exporters.{name}" for name in EXPORTERS.split()),
     "exporters/test_int8": "exporters.calibration exporters.int8_onnx exporters.int8_openvino"

@@ -33,6 +33,7 @@ __all__ = [
     "load_runnable",
     "plan_options",
     "take_weights",
+    "use_own_card",
 ]
 
 
@@ -229,3 +230,13 @@ def _say_device(network: "Network | Optimized", device: "torch.device") -> None:
             inform(unsaid.pop())
 
     hook = network.register_forward_pre_hook(say)
+
+
+def use_own_card(options: argparse.Namespace) -> None:
+    """Let each process of `torchrun` compute on a graphics card of its own, where there are any."""
+    import torch
+
+    from darknet_torch.distributed import local_rank
+
+    if options.device in ("auto", "cuda") and torch.cuda.is_available():
+        options.device = f"cuda:{local_rank()}"

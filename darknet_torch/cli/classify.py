@@ -13,8 +13,9 @@ from darknet_torch.cli.arguments import (
     add_trust,
     load_runnable,
     take_weights,
+    use_own_card,
 )
-from darknet_torch.cli.images import add_images, batches, show_all
+from darknet_torch.cli.images import add_images, batches, own_share, show_all
 from darknet_torch.cli.parameters import add_parameters, given, parameters_of
 from darknet_torch.safety.text import printable
 
@@ -51,8 +52,10 @@ def run(options: argparse.Namespace) -> int:
     from darknet_torch.inference.classifier import Classifier
 
     take_weights(options)
+    use_own_card(options)
     classifier = Classifier(load_runnable(options), **given(options, _options()))
-    return show_all(batches(options.images), classifier.stream, _text, as_json=options.json)
+    mine = ([batch[index] for index in own_share(batch)] for batch in batches(options.images))
+    return show_all(mine, classifier.stream, _text, as_json=options.json)
 
 
 def _text(outcome: "Outcome[Classification]") -> str:

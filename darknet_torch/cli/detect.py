@@ -18,8 +18,15 @@ from darknet_torch.cli.arguments import (
     add_speed,
     load_runnable,
     take_weights,
+    use_own_card,
 )
-from darknet_torch.cli.images import STANDARD_INPUT, add_images, batches, show_all
+from darknet_torch.cli.images import (
+    STANDARD_INPUT,
+    add_images,
+    batches,
+    own_share,
+    show_all,
+)
 from darknet_torch.cli.output import inform
 from darknet_torch.cli.parameters import add_parameters, given, parameters_of
 from darknet_torch.cli.progress import doing
@@ -75,6 +82,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("--skip-existing: no files are looked for with --save none")
     take_weights(options)
     images = options.images or [str(cfg_folder() / "sample.jpg")]
+    use_own_card(options)
     sources = batches(images)
     if STANDARD_INPUT in images:
         many = True
@@ -101,10 +109,14 @@ def run(options: argparse.Namespace) -> int:
 def _named(
     sources: Iterator[list[str]], folder: ResultFolder, stems: deque[str], *, skip: bool
 ) -> Iterator[list[str]]:
-    """Yield the images whose results are not there, and append the names of their files."""
+    """Yield the images whose results are not there, and append the names of their files.
+
+    Under `torchrun` each process has its share of the images, whose files have the same names.
+    """
     skipped = 0
     for batch in sources:
         named = [(source, folder.stem(source)) for source in batch]
+        named = [named[index] for index in own_share(batch)]
         missing = [(source, stem) for source, stem in named if not (skip and folder.has(stem))]
         skipped += len(named) - len(missing)
         stems.extend(stem for _, stem in missing)

@@ -17,6 +17,7 @@ from darknet_torch.cli.arguments import (
     add_engine,
     load_runnable,
     take_weights,
+    use_own_card,
 )
 from darknet_torch.cli.output import note, print_json
 from darknet_torch.cli.parameters import add_parameters, given, parameters_of
@@ -66,7 +67,6 @@ def _options() -> list[str]:
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate; print and write the results; list the problems of the data."""
-    import torch
 
     from darknet_torch import distributed
     from darknet_torch.extras import require
@@ -76,8 +76,7 @@ def run(options: argparse.Namespace) -> int:
     take_weights(options, among="data")
     if len(options.data) != 1:
         raise UsageError(f"must be one DATA, not {len(options.data)}: {' '.join(options.data)}")
-    if options.device in ("auto", "cuda") and torch.cuda.is_available():
-        options.device = f"cuda:{distributed.local_rank()}"
+    use_own_card(options)
     with distributed.process_group() as group:
         result = _evaluate(options)
     if group.rank == 0:

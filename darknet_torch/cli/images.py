@@ -5,16 +5,19 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darknet_torch.cli.output import inform, is_quiet, note, print_json
 from darknet_torch.cli.progress import with_bar
+from darknet_torch.errors import UsageError
+from darknet_torch.files import is_file
 from darknet_torch.safety.text import printable
 
 if TYPE_CHECKING:
     from darknet_torch.inference.streaming import Outcome
 
-__all__ = ["STANDARD_INPUT", "add_images", "batches", "show_all"]
+__all__ = ["STANDARD_INPUT", "add_images", "batches", "own_share", "show_all"]
 
 STANDARD_INPUT = "-"
 HELP = (
@@ -45,9 +48,13 @@ def batches(words: Sequence[str]) -> Iterator[list[str]]:
 
     Raises:
         ImageError: a folder, glob or list without images.
+        UsageError: paths on standard input under `torchrun`.
     """
+    from darknet_torch.distributed import ranks
     from darknet_torch.inference.sources import expand
 
+    if STANDARD_INPUT in words and ranks().size > 1:
+        raise UsageError(f"{STANDARD_INPUT}: paths on standard input cannot be shared by torchrun")
     if STANDARD_INPUT not in words:
         yield list(expand(list(words))[0])
         return
@@ -56,6 +63,18 @@ def batches(words: Sequence[str]) -> Iterator[list[str]]:
             yield from _arriving()
         else:
             yield list(expand(word)[0])
+
+
+def own_share(sources: Sequence[str]) -> list[int]:
+    """Return the indices of the images that are this process's under `torchrun`; else of all."""
+    from darknet_torch.distributed import ranks, shares
+
+    group = ranks()
+    if group.size == 1:
+        return list(range(len(sources)))
+    paths = map(Path, sources)
+    sizes = [path.stat().st_size if is_file(path) else 0 for path in paths]
+    return shares(sizes, group.size)[group.rank]
 
 
 def _arriving() -> Iterator[list[str]]:

@@ -19,7 +19,13 @@ from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING
 
-from darknet_torch.cli.arguments import add_cfg, add_device, plan_options, take_weights
+from darknet_torch.cli.arguments import (
+    add_cfg,
+    add_device,
+    plan_options,
+    take_weights,
+    use_own_card,
+)
 from darknet_torch.cli.output import inform, print_json
 from darknet_torch.cli.parameters import add_parameters, given, parameters_of
 from darknet_torch.cli.progress import doing, download_bar
@@ -84,8 +90,7 @@ def run(options: argparse.Namespace) -> int:
     options.folder = options.folder or parameters_of(*SIGNATURE)["folder"].default
     take_weights(options, among="data", converted=False)
     _check_words(options)
-    if options.device in ("auto", "cuda") and torch.cuda.is_available():
-        options.device = f"cuda:{distributed.local_rank()}"
+    use_own_card(options)
     torch.manual_seed(options.seed)  # of the values that training starts from
     with distributed.process_group() as group:
         network = _network(options)

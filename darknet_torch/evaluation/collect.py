@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from darknet_torch.data.dataset import Array, Dataset
-from darknet_torch.distributed import Ranks
+from darknet_torch.distributed import Ranks, shares
 from darknet_torch.evaluation.cache import RECORD_COLUMNS, Record, RecordCache, decode, encode
 from darknet_torch.inference.streaming import Outcomes
 from darknet_torch.network import Runnable
@@ -63,7 +63,11 @@ def collect_records(
     group = settings.group
     size, total = task.batch_size, len(dataset)
     batches = [range(first, min(first + size, total)) for first in range(0, total, size)]
-    mine = batches[group.rank :: group.size]
+    pixels = [
+        sum(each.width * each.height for each in dataset.samples[batch.start : batch.stop])
+        for batch in batches
+    ]
+    mine = [batches[index] for index in shares(pixels, group.size)[group.rank]]
     known = _own_records(task, dataset, mine, settings)
     own = [known[number] for batch in mine for number in batch]
     if group.size == 1:
