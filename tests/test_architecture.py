@@ -421,7 +421,8 @@ STANDS_FOR = {
     " heads.yolo",
     "inference/test_classifier": "cli.classify",
     "inference/test_detections": "inference.detection_formats",
-    "inference/test_detector": "inference.postprocess inference.streaming",
+    "inference/test_detector": "inference.decoding inference.detector_options inference.postprocess"
+    " inference.streaming",
     "inference/test_generator": "cli.generate",
     "network/test_checkpoint_file": "network.key_matching",
     "network/test_network": "network.input_size network.node network.plan network.runnable"

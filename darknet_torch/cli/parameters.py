@@ -141,7 +141,7 @@ def _add_flag(
 
 def _add_value(parser: argparse.ArgumentParser, parameter: Parameter, flag: str) -> None:
     only_words = parameter.words and set(parameter.types) <= {"bool"}
-    metavar = next((METAVARS[each] for each in parameter.types if each in METAVARS), None)
+    metavar = next((text for kind, text in METAVARS.items() if kind in parameter.types), None)
     how: dict[str, Any] = (
         {"choices": parameter.words}
         if only_words
@@ -151,7 +151,18 @@ def _add_value(parser: argparse.ArgumentParser, parameter: Parameter, flag: str)
     parser.add_argument(flag, dest=parameter.name, default=default, help=help_text, **how)
 
 
-METAVARS = {"int": "N", "float": "X", "PathLike[str]": "PATH", "Sequence[int]": "N,N"}
+KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "Mapping[str, float]": "numbers by class (person=.5,*=.25)",
+}
+METAVARS = {
+    "Mapping[str, float]": "X|CLASS=X,...",
+    "int": "N",
+    "float": "X",
+    "PathLike[str]": "PATH",
+    "Sequence[int]": "N,N",
+}
 
 
 def _help(parameter: Parameter) -> str:
@@ -169,21 +180,32 @@ def _converter(parameter: Parameter) -> Callable[[str], Any]:
     known: dict[str, Callable[[str], Any]] = {
         "int": int,
         "float": float,
+        "Mapping[str, float]": _number_or_numbers,
         "Sequence[int]": lambda text: [int(word) for word in text.split(",")],
         "Sequence[str | int]": _names_or_numbers,
     }
-    convert = next((known[each] for each in parameter.types if each in known), str)
+    convert = next((known[each] for each in reversed(parameter.types) if each in known), str)
 
     def converted(text: str) -> Any:
         try:
             return text if text in parameter.words else convert(text)
         except ValueError:
-            kinds = [{"int": "a whole number", "float": "a number"}.get(each, "") for each in types]
+            kinds = [KINDS.get(each, "") for each in types]
             what = " or ".join((*filter(None, kinds), *parameter.words)) or "numbers"
             raise argparse.ArgumentTypeError(f"{text}: must be {what}") from None
 
     types = parameter.types
     return converted
+
+
+def _number_or_numbers(text: str) -> float | dict[str, float]:
+    """Return a number, or those of `person=.5,*=.25` by name; ValueError for something else."""
+    if "=" not in text:
+        return float(text)
+    pairs = [word.rpartition("=") for word in text.split(",") if word]
+    if not all(name for name, _, _ in pairs):
+        raise ValueError(text)
+    return {name: float(value) for name, _, value in pairs}
 
 
 def _names_or_numbers(text: str) -> list[str | int]:

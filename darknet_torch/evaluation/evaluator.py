@@ -4,7 +4,7 @@ result = evaluate(load("yolov4-tiny"), "coco.yaml", points=101)
 print(result.mean_average_precision)
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from inspect import signature
 from os import PathLike
@@ -46,7 +46,7 @@ def evaluate(
     points: int = 0,
     iou: float = 0.5,
     confidence: float = 0.25,
-    threshold: float = 0.005,
+    threshold: float | Mapping[str, float] = 0.005,
     nms: float = 0.45,
     nms_kind: str | None = None,
     hier_threshold: float = 0.5,
@@ -79,7 +79,8 @@ def evaluate(
         points: 0 is the area under Darknet's curve, 11 and 101 its means over so many recalls.
         iou: IoU from which a detection matches a ground truth.
         confidence: score above which true and false positives are counted.
-        threshold: lowest score of a detection that is kept, for the curves.
+        threshold: lowest score of a detection that is kept, for the curves; of all classes, or by
+            class name ("*" is all others, 0.005 unless given).
         nms: of detectors: IoU above which the weaker of two boxes is dropped; 0 keeps all.
         nms_kind: of detectors: "default", "greedynms", "diounms" or "objectness"; None is the
             last head's.
@@ -139,7 +140,7 @@ def evaluate(
     shared = asks_for_shared(classes, network.names)
     detector = Detector(
         network,
-        threshold=threshold,
+        threshold={"*": 0.005, **threshold} if isinstance(threshold, Mapping) else threshold,
         nms=nms,
         nms_kind=nms_kind,
         hier_threshold=hier_threshold,

@@ -1,27 +1,29 @@
 """Images -> detections: read, resize, forward, decode, NMS, and back to pixels."""
 
-from collections.abc import Sequence
-from os import PathLike, fspath
+from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from darknet_torch.errors import UsageError
-from darknet_torch.heads.base import Head
-from darknet_torch.heads.boxes import Candidates, join
 from darknet_torch.images.limits import pixel_limit
 from darknet_torch.images.reading import ImageSource
 from darknet_torch.images.resizing import letterboxing, stretching
+from darknet_torch.inference.decoding import decode
 from darknet_torch.inference.detections import Detections
-from darknet_torch.inference.postprocess import (
-    PostProcess,
-    candidates_of_boxes,
-    candidates_of_detections,
-    warn_of_nan,
+from darknet_torch.inference.detector_options import (
+    check_counts,
+    check_fractions,
+    class_ids,
+    mapped_heads,
+    names_of,
 )
+from darknet_torch.inference.postprocess import PostProcess, warn_of_nan
 from darknet_torch.inference.prepared import Prepared, as_batch, prepare
 from darknet_torch.inference.streaming import Errors, Outcomes, collect, stream
+from darknet_torch.inference.thresholds import Thresholds
 from darknet_torch.network import Runnable
 
 __all__ = ["NMS_KINDS", "Detector", "detect"]
@@ -33,7 +35,7 @@ def detect(
     network: Runnable,
     images: Any,
     *,
-    threshold: float | None = None,
+    threshold: float | Mapping[str, float] | None = None,
     nms: float = 0.45,
     nms_kind: str | None = None,
     hier_threshold: float = 0.5,
@@ -54,7 +56,8 @@ def detect(
         images: a path, file object, bytes, PIL image, numpy array (H, W, 3) uint8, or tensor
             (C, H, W) uint8 or 0..1 gives Detections. A list of those, a folder, a glob, or a
             tensor (B, C, H, W) gives a list of them.
-        threshold: lowest score of a detection; None is the fork's (pjreddie 0.5, AlexeyAB 0.25).
+        threshold: lowest score of a detection, of all classes, or by class name ("*" is all
+            others); None is the fork's (pjreddie 0.5, AlexeyAB 0.25).
         nms: IoU above which the weaker of two boxes is dropped; 0 keeps all.
         nms_kind: "default" (IoU, class by class), "greedynms", "diounms" or "objectness" (all
             classes of a box at once, `do_nms_obj`); None is the last head's.
@@ -106,7 +109,8 @@ class Detector:
 
     Args:
         network: a Network, an optimized one, or a converted file.
-        threshold: lowest score of a detection; None is the fork's (pjreddie 0.5, AlexeyAB 0.25).
+        threshold: lowest score of a detection, of all classes, or by class name ("*" is all
+            others); None is the fork's (pjreddie 0.5, AlexeyAB 0.25).
         nms: IoU above which the weaker of two boxes is dropped; 0 keeps all.
         nms_kind: "default" (IoU, class by class), "greedynms", "diounms" or "objectness" (all
             classes of a box at once, `do_nms_obj`); None is the last head's.
@@ -128,7 +132,7 @@ class Detector:
         self,
         network: Runnable,
         *,
-        threshold: float | None = None,
+        threshold: float | Mapping[str, float] | None = None,
         nms: float = 0.45,
         nms_kind: str | None = None,
         hier_threshold: float = 0.5,
@@ -144,24 +148,25 @@ class Detector:
         plan = network.plan
         if not plan.heads:
             raise UsageError("the network has no head that yields boxes; is it a classifier?")
-        _check_fractions(nms=nms, hier_threshold=hier_threshold, threshold=threshold)
-        _check_counts(max_det=max_det, batch_size=batch_size, workers=workers)
+        check_fractions(nms=nms, hier_threshold=hier_threshold)
+        check_counts(max_det=max_det, batch_size=batch_size, workers=workers)
         if nms_kind not in (None, *NMS_KINDS):
             raise UsageError(f"nms_kind={nms_kind}: must be one of {', '.join(NMS_KINDS)}")
         self.network = network
-        self.threshold = plan.context.dialect.threshold if threshold is None else threshold
         self.letterbox = network.letterbox if letterbox is None else letterbox
         self.hier_threshold, self.use_map = hier_threshold, bool(use_map)
         self.batch_size, self.workers = batch_size, workers
         self.max_pixels = pixel_limit(max_pixels)
-        self.heads = _mapped(network, use_map)
+        self.heads = mapped_heads(network, use_map)
+        default = plan.context.dialect.threshold
+        self.thresholds = Thresholds.of(threshold, default, self.names, self.class_count)
         self.postprocessing = PostProcess(
             nms=0.0 if network.contents == "detections" else nms,
             nms_kind=nms_kind or plan.nms[0],
             beta=plan.nms[1],
             classes=self.class_count,
             names=self.names,
-            class_filter=_class_ids(classes, self.names, self.class_count),
+            class_filter=class_ids(classes, self.names, self.class_count),
             agnostic=agnostic,
             max_det=max_det,
         )
@@ -181,7 +186,12 @@ class Detector:
     def names(self) -> tuple[str, ...]:
         """Names of the classes that are scored."""
         names, classes = self.network.names, self.class_map
-        return names if classes is None or not names else _names_of(classes, names)
+        return names if classes is None or not names else names_of(classes, names)
+
+    @property
+    def threshold(self) -> float:
+        """The lowest threshold of all classes."""
+        return self.thresholds.lowest
 
     @property
     def nms_kind(self) -> str:
@@ -191,7 +201,7 @@ class Detector:
     @property
     def settings(self) -> str:
         """Text of all settings that the results depend on."""
-        values = (self.threshold, self.letterbox, self.hier_threshold, self.class_map)
+        values = (self.thresholds, self.letterbox, self.hier_threshold, self.class_map)
         return f"{values} {self.postprocessing}"
 
     def stream(self, sources: Any) -> Outcomes[Detections]:
@@ -216,81 +226,8 @@ class Detector:
         """Return the detections of each image from the network's outputs for a batch."""
         placements = [image.placement(self.letterbox) for image in images]
         paths = [image.path for image in images]
-        found = self.postprocessing(self._candidates(outputs).cpu(), placements, paths)
+        candidates = decode(self, outputs).cpu()
+        found = self.postprocessing(candidates, placements, paths)
         if self.network.contents != "detections":
             warn_of_nan(outputs, found)
         return found
-
-    def _candidates(self, outputs: Sequence[Tensor]) -> Candidates:
-        if self.network.contents == "boxes":
-            boxes, scores = outputs
-            return candidates_of_boxes(boxes, scores, self.threshold)
-        if self.network.contents == "detections":
-            (rows,) = outputs
-            return candidates_of_detections(rows, self.class_count, self.threshold)
-        return self._decoded(outputs)
-
-    def _decoded(self, raw: Sequence[Tensor]) -> Candidates:
-        """Decode the raw outputs of all heads."""
-        shape = self.network.plan.input
-        heads = list(zip(self.heads, raw, strict=True))
-        return join(
-            [
-                head.select(
-                    each,
-                    (shape.h, shape.w),
-                    self.threshold,
-                    hier_threshold=self.hier_threshold,
-                    use_map=self.use_map,
-                    count=count,
-                )
-                for (head, each), count in zip(heads, _counts(heads, self.threshold), strict=True)
-            ]
-        )
-
-
-def _counts(heads: Sequence[tuple[Head, Tensor]], threshold: float) -> Sequence[int | None]:
-    """Return how many boxes of each head pass, where that saves to wait for each head alone."""
-    if not heads[0][1].is_cuda:
-        return [None] * len(heads)
-    return torch.stack([head.passing(raw, threshold).sum() for head, raw in heads]).tolist()
-
-
-def _names_of(classes: Sequence[int], names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of some classes; the index of a class without one."""
-    return tuple(names[n] if n < len(names) else str(n) for n in classes)
-
-
-def _mapped(network: Runnable, use_map: bool | str | PathLike[str]) -> tuple[Head, ...]:
-    """Return the heads, with another class map if `use_map` names one."""
-    heads = network.plan.head_layers
-    if isinstance(use_map, bool):
-        return heads
-    folders = network.plan.context.folders
-    return tuple(head.with_class_map(fspath(use_map), folders) for head in heads)
-
-
-def _check_fractions(**values: float | None) -> None:
-    for name, value in values.items():
-        if value is not None and not 0 <= value <= 1:
-            raise UsageError(f"{name}={value}: must be from 0 to 1")
-
-
-def _check_counts(**values: int | None) -> None:
-    for name, value in values.items():
-        if value is not None and value < 1:
-            raise UsageError(f"{name}={value}: must be at least 1")
-
-
-def _class_ids(
-    classes: Sequence[str | int] | None, names: tuple[str, ...], count: int
-) -> frozenset[int] | None:
-    if classes is None:
-        return None
-    numbers = {name: number for number, name in enumerate(names)}
-    ids = {numbers.get(each, each) if isinstance(each, str) else each for each in classes}
-    unknown = [each for each in ids if not isinstance(each, int) or not 0 <= each < count]
-    if unknown:
-        known = f"; there are {', '.join(names[:10])} ..." if names else ""
-        raise UsageError(f"classes: {unknown[0]!r} is no class of this network{known}")
-    return frozenset(each for each in ids if isinstance(each, int))

@@ -1,6 +1,6 @@
 """Videos, cameras and streams -> frames with their detections, tracks and counts."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 from os import PathLike
@@ -38,7 +38,7 @@ def video(
     network: Runnable,
     source: str | PathLike[str] | int,
     *,
-    threshold: float | None = None,
+    threshold: float | Mapping[str, float] | None = None,
     nms: float = 0.45,
     nms_kind: str | None = None,
     hier_threshold: float = 0.5,
@@ -69,8 +69,9 @@ def video(
         source: a video file, a folder of images that are frames, the number of a camera (0) or
             its device (/dev/video0), or an address (rtsp://, http://, https://, rtmp://, tcp://,
             udp://, rtp://, srt://).
-        threshold: lowest score of a detection; where objects are tracked, lower ones continue
-            tracks, too; None is the fork's (pjreddie 0.5, AlexeyAB 0.25).
+        threshold: lowest score of a detection, of all classes, or by class name ("*" is all
+            others); where objects are tracked, lower ones continue tracks, too; None is the
+            fork's (pjreddie 0.5, AlexeyAB 0.25).
         nms: IoU above which the weaker of two boxes is dropped; 0 keeps all.
         nms_kind: "default" (IoU, class by class), "greedynms", "diounms" or "objectness" (all
             classes of a box at once, `do_nms_obj`); None is the last head's.
@@ -127,8 +128,8 @@ def video(
     reader = _reader(place, span, pixel_limit(max_pixels), rate, reconnect)
     tracking = None
     if track or counting is not None:
-        tracking = Tracking(detector.threshold, reader.rate / every)
-        detector.threshold *= WEAK
+        tracking = Tracking(detector.thresholds, reader.rate / every)
+        detector.thresholds = detector.thresholds.scaled(WEAK)
     newest = not reader.is_finite if realtime is None else realtime
     paced = newest and reader.is_finite
     return Video(place.name, detector, reader, tracking, counting, newest=newest, paced=paced)

@@ -7,6 +7,7 @@ import torch
 
 from darknet_torch.extras import require
 from darknet_torch.inference.detections import Detections
+from darknet_torch.inference.thresholds import Thresholds
 
 __all__ = ["WEAK", "Tracking"]
 
@@ -22,19 +23,19 @@ class Tracking:
     number from the second frame on.
 
     Args:
-        threshold: lowest score with which a track begins.
+        thresholds: lowest score of each class with which a track begins.
         rate: frames in a second.
 
     Raises:
         UsageError: the package is not installed.
     """
 
-    def __init__(self, threshold: float, rate: float) -> None:
-        self.threshold = threshold
+    def __init__(self, thresholds: Thresholds, rate: float) -> None:
+        self.thresholds = thresholds
         self._tracker: Any = require("trackers", "track").ByteTrackTracker(
             frame_rate=rate,
-            track_activation_threshold=threshold,
-            high_conf_det_threshold=threshold,
+            track_activation_threshold=thresholds.highest,
+            high_conf_det_threshold=thresholds.highest,
         )
 
     def __call__(
@@ -46,12 +47,17 @@ class Tracking:
             detections: of the frame, the weak ones among them.
             time: of the frame in seconds, later than that of the frame before.
         """
+        least = self.thresholds.of_classes(detections.class_id)
         found = detections.to_supervision()
+        if self.thresholds.by_class is not None:
+            # ByteTrack has one threshold: scores are taken in relation to that of their class
+            relative = detections.score / least.clamp_min(1e-6) * self.thresholds.highest
+            found.confidence = relative.clamp_max(1).numpy()
         found.data["row"] = np.arange(len(detections))
         tracked = self._tracker.update(found, timestamp=time)
         ids = np.full(len(detections), -1)
         if len(tracked):
             ids[tracked.data["row"]] = tracked.tracker_id
-        kept = (detections.score > self.threshold) | torch.from_numpy(ids >= 0)
+        kept = (detections.score > least) | torch.from_numpy(ids >= 0)
         numbers = ids[kept.numpy()].tolist()
         return detections[kept], tuple(None if each < 0 else each for each in numbers)

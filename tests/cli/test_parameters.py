@@ -1,5 +1,6 @@
 """The command's options are the parameters of the functions that it calls."""
 
+import argparse
 import inspect
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import darknet_torch as dt
 from darknet_torch.cli import main
 from darknet_torch.cli.convert import options_of_formats
-from darknet_torch.cli.parameters import Parameter, parameters_of
+from darknet_torch.cli.parameters import Parameter, add_parameters, parameters_of
 from darknet_torch.exporters.formats import FORMATS, Format
 
 TOY = '''
@@ -96,6 +97,7 @@ def test_options_that_no_call_could_reach(capsys) -> None:
     [
         ("--nms soft", "convert: --nms: soft: must be a number or standard"),
         ("--opset x", "convert: --opset: x: must be a whole number"),
+        ("--threshold a=b", "convert: --threshold: a=b: must be a number"),
         ("--contents pictures", "convert: --contents: invalid choice"),
     ],
 )
@@ -134,3 +136,24 @@ def test_wrong_imports(name, content, error, tmp_path, monkeypatch, capsys) -> N
         (tmp_path / name).write_text(content)
     assert main(["--import", name, "models"]) == 2
     assert error in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0.3", 0.3),
+        ("cell phone=.5,*=.25", {"cell phone": 0.5, "*": 0.25}),
+        ("a=b=1e-1,", {"a=b": 0.1}),
+    ],
+)
+def test_numbers_by_class(text: str, value: object) -> None:
+    parser = argparse.ArgumentParser()
+    add_parameters(parser, parameters_of("darknet_torch.inference.detector", "detect"))
+    assert parser.parse_args(["--threshold", text]).threshold == value
+
+
+@pytest.mark.parametrize("text", ["person", "person=high", "=.5", "person=.5,.25"])
+def test_no_numbers_by_class(text: str, capsys) -> None:
+    assert main(["detect", "yolov4-tiny", "--threshold", text]) == 2
+    what = "must be a number or numbers by class (person=.5,*=.25)"
+    assert f"detect: --threshold: {text}: {what}" in capsys.readouterr().err
