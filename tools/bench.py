@@ -20,6 +20,7 @@ from bench_evaluate import bench_evaluate
 from bench_folder import bench_folder
 from bench_fresh import CONVERT, IMPORT, LOAD, PLAN, fresh, median
 from bench_optimize import bench_boxes, bench_layers
+from bench_pipeline import bench_pipeline, bench_resize
 from bench_speed import ENGINES, NETWORKS, bench_speed
 from bench_train import bench_augment, bench_images, bench_train
 from bench_turns import in_turns
@@ -215,6 +216,8 @@ BENCHES = {
     "train": bench_train,
     "augment": bench_augment,
     "images": bench_images,
+    "resize": bench_resize,
+    "pipeline": bench_pipeline,
     "video": bench_video,
 }
 
@@ -226,6 +229,8 @@ def main() -> None:
     parser.add_argument("--engines", nargs="+", choices=ENGINES, help="of speed")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8], help="of speed, folder")
     parser.add_argument("--rounds", type=int, default=9, help="of speed")
+    parser.add_argument("--device", default="cpu", help="of pipeline (cpu)")
+    parser.add_argument("--json", type=Path, help="of resize, pipeline: a file to append lines to")
     parser.add_argument("--threads", type=int, help="of speed (all cores)")
     parser.add_argument(
         "--before", type=Path, help="of speed, import: another checkout, to run beside this one"

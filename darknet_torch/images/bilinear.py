@@ -7,18 +7,21 @@ Source: `resize_image` of Darknet's image.c. `batch_resizing` mixes the images o
 whole batch in the same way.
 """
 
+import threading
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = ["Taps", "column_taps", "last_row", "row_taps", "sample"]
 
 STRIP = 1 << 19
-"""Values that are mixed at a time: memory of this size is used again, not fetched anew."""
+"""Values that are mixed at a time."""
+ROUNDING = 1e-6
+"""Difference from 1 of the weights of a row that is not darkened."""
 
 
 class Taps(NamedTuple):
@@ -85,53 +88,92 @@ def sample(image: Tensor, rows: Taps, columns: Taps, out: Tensor | None = None) 
     if out is None:
         out = torch.empty(channels, len(rows.position), len(columns.position), device=image.device)
     mix = _mix_interleaved if image.permute(1, 2, 0).is_contiguous() else _mix_planar
+    sources, share = (each.to(image.device) for each in (rows.position, rows.weight))
     columns = _on(columns, image.device)
     across = columns.weight[:, 1].contiguous()
-    share = rows.weight if image.is_floating_point() else rows.weight / 255
-    strip = max(1, STRIP // (channels * width))
-    strips = (each.split(strip) for each in (rows.position, share, out.movedim(1, 0)))
-    for index, weight, part in zip(*strips, strict=True):
-        top, bottom = int(index[0, 0]), int(index.max())
-        taps = Taps(*(each.to(image.device) for each in (index - top, weight)))
-        left, right = mix(image[:, top : bottom + 1], taps, columns)
+    strip = max(1, STRIP // (channels * max(width, len(across))))
+    strips = (each.split(strip) for each in (sources, share[:, 1:], out.movedim(1, 0)))
+    for position, weight, part in zip(*strips, strict=True):
+        left, right = mix(image, Taps(position, weight.contiguous()), columns)
         torch.lerp(left, right, across, out=part)
+    if not image.is_floating_point():
+        out.div_(255)
+    return _darken(out, rows)
+
+
+def _darken(out: Tensor, rows: Taps) -> Tensor:
+    """Multiply the rows of which a part is left out."""
+    factor = rows.weight.sum(1)
+    for row in ((factor - 1).abs() > ROUNDING).nonzero()[:, 0].tolist():
+        out[:, row].mul_(float(factor[row]))
     return out
 
 
-def _mix_interleaved(image: Tensor, rows: Taps, columns: Taps) -> list[Tensor]:
-    """Return rows at both columns, (n, C, width) each; the channels of a pixel lie together."""
+def _mix_interleaved(image: Tensor, rows: Taps, columns: Taps) -> tuple[Tensor, Tensor]:
+    """Return rows at both columns, (n, C, width) each; the channels of a pixel lie together.
+
+    rows: `weight` is the share of the second row.
+    """
     channels, height, width = image.shape
     lines = image.permute(1, 2, 0).view(height, width * channels)
-    mixed = _mix_rows(lines, rows.position, rows.weight)
     size = len(rows.position), channels, len(columns.position)
-    return [mixed.index_select(1, each).view(size) for each in _interleaved(columns, channels)]
+    return _at(_mix_rows(lines, rows), _interleaved(columns, channels), size)
 
 
-def _mix_planar(image: Tensor, rows: Taps, columns: Taps) -> list[Tensor]:
+def _mix_planar(image: Tensor, rows: Taps, columns: Taps) -> tuple[Tensor, Tensor]:
     """Return the same of an image whose channels lie one behind the other."""
-    if image.shape[1] > 2 * len(rows.position):
-        image = image.index_select(1, rows.position.flatten())
-        rows = Taps(_pairs(len(rows.position), image.device), rows.weight)
     channels, height, width = image.shape
+    if not image.is_contiguous():  # a part of a larger image
+        image, height = image.index_select(1, rows.position.flatten()), rows.position.numel()
+        pairs = torch.arange(height, device=image.device).view(rows.position.shape)
+        rows = Taps(pairs, rows.weight)
     start = torch.arange(channels, device=image.device)[:, None, None] * height
     lines = image.reshape(channels * height, width)
-    index, weight = (start + rows.position).flatten(0, 1), rows.weight.repeat(channels, 1)
-    mixed = _mix_rows(lines, index, weight)
-    size = channels, len(rows.position), len(columns.position)
-    places = columns.position.T.contiguous()
-    return [mixed.index_select(1, each).view(size).movedim(0, 1) for each in places]
+    rows = Taps((start + rows.position).flatten(0, 1), rows.weight.repeat(channels, 1))
+    size = channels, len(rows.position) // channels, len(columns.position)
+    left, right = _at(_mix_rows(lines, rows), columns.position.T.contiguous(), size)
+    return left.movedim(0, 1), right.movedim(0, 1)
 
 
-def _mix_rows(lines: Tensor, index: Tensor, weight: Tensor) -> Tensor:
-    """Return (n, W) float32, each the weighted sum of two rows of `lines` (H, W)."""
-    if len(lines) > 2 * len(index):  # most rows are not used
-        lines = lines.index_select(0, index.flatten())
-        index = _pairs(len(index), lines.device)
-    return F.embedding_bag(index, lines.float(), mode="sum", per_sample_weights=weight)
+def _mix_rows(lines: Tensor, rows: Taps) -> Tensor:
+    """Return (n, W) float32: two rows of `lines` (H, W) mixed each, in scratch memory."""
+    size = len(rows.position), lines.shape[1]
+    picked = _scratch.take("picked", size, lines)
+    upper, lower = (_scratch.take(name, size, lines, torch.float32) for name in ("upper", "lower"))
+    for mixed, index in zip((upper, lower), rows.position.T.contiguous(), strict=True):
+        mixed.copy_(torch.index_select(lines, 0, index, out=picked))
+    return torch.lerp(upper, lower, rows.weight, out=upper)
 
 
-def _pairs(count: int, device: torch.device) -> Tensor:
-    return torch.arange(2 * count, device=device).view(count, 2)
+def _at(
+    mixed: Tensor, places: Sequence[Tensor] | Tensor, size: tuple[int, int, int]
+) -> tuple[Tensor, Tensor]:
+    """Return the values of mixed rows at two lists of places, in scratch memory."""
+    names, shape = ("left", "right"), (len(mixed), len(places[0]))
+    left, right = (_scratch.take(name, shape, mixed) for name in names)
+    for out, place in zip((left, right), places, strict=True):
+        torch.index_select(mixed, 1, place, out=out)
+    return left.view(size), right.view(size)
+
+
+class _Scratch(threading.local):
+    """Memory of a thread that is used again: fetching it anew takes as long as the work."""
+
+    def __init__(self) -> None:
+        self.tensors: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
+
+    def take(
+        self, name: str, size: tuple[int, int], like: Tensor, dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """Return a tensor with any values; the next one of this name overwrites it."""
+        key, count = (name, dtype or like.dtype, like.device), size[0] * size[1]
+        if key not in self.tensors or self.tensors[key].numel() < count:
+            with torch.inference_mode(False):  # else it could be used there alone
+                self.tensors[key] = torch.empty(count, dtype=key[1], device=key[2])
+        return self.tensors[key][:count].view(size)
+
+
+_scratch = _Scratch()
 
 
 @lru_cache(maxsize=256)

@@ -1,5 +1,7 @@
 """Taps, and images that are mixed in strips and in any order of their values in memory."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -48,3 +50,27 @@ def test_writes_to_a_part():
     assert sample(image, *taps, out[:, 2:12, 3:15]).shape == (3, 10, 12)
     assert torch.equal(out[:, 2:12, 3:15], sample(image, *taps))
     assert (out == 9).sum() == 3 * (14 * 16 - 10 * 12)
+
+
+def test_in_inference_mode_and_out_of_it():
+    """The memory that is used again serves both."""
+    with ThreadPoolExecutor(1) as new_thread:
+
+        def both() -> list[torch.Tensor]:
+            taps = row_taps(33, 21), column_taps(35, 22)
+            with torch.inference_mode():
+                inside = sample(image_of(33, 35), *taps)
+            return [inside, sample(image_of(33, 35), *taps)]
+
+        inside, outside = new_thread.submit(both).result()
+    assert torch.equal(inside, outside)
+
+
+def test_threads_do_not_share_memory():
+    images = [image_of(60 + n, 70) for n in range(8)]
+    taps = [(row_taps(60 + n, 50), column_taps(70, 50)) for n in range(8)]
+    alone = [sample(image, *each) for image, each in zip(images, taps, strict=True)]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            together = pool.map(lambda n: sample(images[n], *taps[n]), range(8))
+            assert all(map(torch.equal, alone, together))

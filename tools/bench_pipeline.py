@@ -1,0 +1,131 @@
+"""The stages from a file to boxes, each alone; `tools/bench.py pipeline` and `resize`.
+
+A stage's time is that of an image on one core (reading, resizing, postprocessing) or on the device
+(the forward pass). The bound of a folder is what the cores could do if none ever waited.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench_turns import in_turns
+
+__all__ = ["bench_pipeline", "bench_resize"]
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+BATCH = 32
+SIZES = (((640, 480), (416, 416)), ((4000, 3000), (416, 416)), ((320, 240), (608, 608)))
+"""Images and inputs, (width, height) in pixels."""
+
+
+def bench_resize(options: argparse.Namespace) -> None:
+    """Darknet's resize of a uint8 image on one core, beside torch's and OpenCV's."""
+    import numpy as np
+    import torch
+    import torch.nn.functional as F
+
+    from darknet_torch.images.resizing import resize
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for (width, height), (new_w, new_h) in SIZES:
+        pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        image = torch.from_numpy(pixels).permute(2, 0, 1)
+
+        def interpolate(image: torch.Tensor = image, size: Any = (new_h, new_w)) -> torch.Tensor:
+            x = image[None].float()
+            return F.interpolate(x, size, mode="bilinear", align_corners=True).div_(255)
+
+        def ours(image: torch.Tensor = image, size: Any = (new_w, new_h)) -> torch.Tensor:
+            return resize(image, *size)
+
+        work: dict[str, Callable[[], object]] = {"resize": ours, "F.interpolate": interpolate}
+        if (other := _opencv(pixels, (new_w, new_h))) is not None:
+            work["OpenCV, uint8"] = other
+        seconds = in_turns(work, rounds=25, warm=3)
+        _report(
+            f"resize {width} x {height} to {new_w} x {new_h}",
+            {what: each * 1e3 for what, each in seconds.items()},
+            "ms",
+            options,
+        )
+    torch.set_num_threads(threads)
+
+
+def _opencv(pixels: Any, size: tuple[int, int]) -> Callable[[], object] | None:
+    """Return OpenCV's resize of the same image, whose result is uint8; None without OpenCV."""
+    try:
+        import cv2
+    except ImportError:
+        return None
+    cv2.setNumThreads(1)
+    return lambda: cv2.resize(pixels, size)
+
+
+def bench_pipeline(options: argparse.Namespace) -> None:
+    """Milliseconds an image of each stage alone, and of a folder from files to boxes."""
+    import torch
+
+    import darknet_torch as dt
+    from darknet_torch.images.reading import read
+    from darknet_torch.images.resizing import resize
+    from darknet_torch.inference.detector import Detector
+    from darknet_torch.inference.prepared import as_batch
+    from darknet_torch.network.device import as_device
+
+    photos = [str(path) for path in sorted((SHARED / "datasets/coco128").rglob("*.jpg"))[:BATCH]]
+    if not photos:
+        print("pipeline: the photos (../shared) are not here")
+        return
+    device = as_device(options.device)
+    network = dt.optimize(dt.load("yolov4-tiny", device=device))
+    detector = Detector(network, batch_size=BATCH, workers=os.cpu_count() or 1)
+    images = [read(photo) for photo in photos]
+    prepared = [detector.prepare(photo) for photo in photos]
+    shape = network.plan.input
+    raw = detector.forward(prepared)
+
+    def wait(result: object) -> object:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return result
+
+    def on_one_core(run: Callable[[], object]) -> Callable[[], object]:
+        def alone() -> object:
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)
+            result = run()
+            torch.set_num_threads(threads)
+            return result
+
+        return alone
+
+    with torch.inference_mode():
+        batch = as_batch(prepared, network)
+        work: dict[str, Callable[[], object]] = {
+            "read": on_one_core(lambda: [read(photo) for photo in photos]),
+            "resize": on_one_core(lambda: [resize(each, shape.w, shape.h) for each in images]),
+            "batch": lambda: wait(as_batch(prepared, network)),
+            "forward": lambda: wait(network(batch)),
+            "postprocess": on_one_core(lambda: detector.postprocess(raw, prepared)),
+            "folder": lambda: list(detector.stream(photos)),
+        }
+        seconds = in_turns(work, rounds=7, warm=1)
+    _report(
+        f"yolov4-tiny 416, {len(photos)} photos, {device.type}",
+        {what: each / len(photos) * 1e3 for what, each in seconds.items()},
+        "ms an image",
+        options,
+    )
+
+
+def _report(what: str, figures: dict[str, float], unit: str, options: argparse.Namespace) -> None:
+    """Print a line, and append it to the file of --json."""
+    text = ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
+    print(f"{what}: {text} {unit}", flush=True)
+    if options.json is not None:
+        with options.json.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"what": what, "unit": unit, **figures}) + "\n")
