@@ -399,6 +399,7 @@ STANDS_FOR = {
     " network.summary",
     "cli/test_convert": "cli.verify",
     "cli/test_images": "cli.result_folder inference.sources",
+    "cli/test_result_kinds": "cli.common_files cli.labelled_folder",
     "cli/test_train": "cli.training_display",
     "data/test_anchors": "cli.anchors",
     "data/test_coco": "data.coco_classes data.coco_writing",

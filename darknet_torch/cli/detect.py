@@ -20,11 +20,13 @@ from darknet_torch.cli.arguments import (
     take_weights,
     use_own_card,
 )
+from darknet_torch.cli.common_files import COMMON_KINDS
 from darknet_torch.cli.images import (
     STANDARD_INPUT,
     add_images,
     batches,
     own_share,
+    own_suffix,
     show_all,
 )
 from darknet_torch.cli.output import inform
@@ -75,11 +77,18 @@ def _options() -> list[str]:
 def run(options: argparse.Namespace) -> int:
     """Detect on all images; report the broken ones at the end."""
     from darknet_torch.inference.detector import Detector
+    from darknet_torch.inference.detector_options import names_of
+    from darknet_torch.inference.heat_maps import HeatMapDetector
     from darknet_torch.loading import cfg_folder
 
     kinds = kinds_of(options.save)
     if options.skip_existing and not kinds:
         raise UsageError("--skip-existing: no files are looked for with --save none")
+    if options.skip_existing and (common := sorted(kinds & COMMON_KINDS.keys())):
+        raise UsageError(
+            f"--skip-existing: --save {common[0]} is one file of all images, which would lack the"
+            " skipped ones"
+        )
     take_weights(options)
     images = options.images or [str(cfg_folder() / "sample.jpg")]
     use_own_card(options)
@@ -92,7 +101,20 @@ def run(options: argparse.Namespace) -> int:
     network = load_runnable(options, many=many)
     doing("detect")
     detector = Detector(network, **given(options, _options()))
-    folder = ResultFolder(Path(options.out), kinds, scores=options.scores, font=options.font)
+    runner: Detector | HeatMapDetector = detector
+    heat = None
+    if "heatmap" in kinds:
+        runner = HeatMapDetector(detector)
+        heat = runner.draw
+    folder = ResultFolder(
+        Path(options.out),
+        kinds,
+        scores=options.scores,
+        font=options.font,
+        names=names_of(range(detector.class_count), detector.names),
+        heat=heat,
+        suffix=own_suffix(),
+    )
     stems = deque[str]()
 
     def show(outcome: "Outcome[Detections]") -> str:
@@ -103,7 +125,11 @@ def run(options: argparse.Namespace) -> int:
         return _text(outcome.source, detections, written)
 
     named = _named(sources, folder, stems, skip=options.skip_existing)
-    return show_all(named, detector.stream, show, as_json=options.json)
+    with folder:
+        status = show_all(named, runner.stream, show, as_json=options.json)
+    for path in folder.finished:
+        inform(f"wrote {printable(str(path))}")
+    return status
 
 
 def _named(

@@ -17,7 +17,7 @@ from darknet_torch.safety.text import printable
 if TYPE_CHECKING:
     from darknet_torch.inference.streaming import Outcome
 
-__all__ = ["STANDARD_INPUT", "add_images", "batches", "own_share", "show_all"]
+__all__ = ["STANDARD_INPUT", "add_images", "batches", "own_share", "own_suffix", "show_all"]
 
 STANDARD_INPUT = "-"
 HELP = (
@@ -75,6 +75,14 @@ def own_share(sources: Sequence[str]) -> list[int]:
     paths = map(Path, sources)
     sizes = [path.stat().st_size if is_file(path) else 0 for path in paths]
     return shares(sizes, group.size)[group.rank]
+
+
+def own_suffix() -> str:
+    """Return what the files of this process are called besides their name: "" of the only one."""
+    from darknet_torch.distributed import ranks
+
+    group = ranks()
+    return f".{group.rank}" if group.size > 1 else ""
 
 
 def _arriving() -> Iterator[list[str]]:

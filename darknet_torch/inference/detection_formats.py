@@ -13,7 +13,16 @@ from darknet_torch.data.coco_classes import COCO_CATEGORY_IDS, are_coco
 from darknet_torch.errors import UsageError
 from darknet_torch.safety.text import printable
 
-__all__ = ["Detection", "to_coco", "to_dicts", "to_supervision", "to_table", "to_voc", "to_yolo"]
+__all__ = [
+    "Detection",
+    "to_coco",
+    "to_dicts",
+    "to_labelme",
+    "to_supervision",
+    "to_table",
+    "to_voc",
+    "to_yolo",
+]
 
 
 class Detection(NamedTuple):
@@ -93,6 +102,34 @@ def to_voc(detections: Iterable[Detection], width: int, height: int, path: str |
             _add(box, **{tag: min(max(round(value) + 1, 1), last)})
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def to_labelme(
+    detections: Iterable[Detection], width: int, height: int, image: str
+) -> dict[str, Any]:
+    """Return the content of a LabelMe file: rectangles in pixels, with their scores.
+
+    Args:
+        detections: with boxes inside the image.
+        width: of the image.
+        height: of the image.
+        image: its path, from the folder of the LabelMe file.
+    """
+    shapes: list[dict[str, Any]] = [
+        {
+            "label": printable(d.name),
+            "points": [[_short(v) for v in d.box[:2]], [_short(v) for v in d.box[2:]]],
+            "group_id": None,
+            "description": "",
+            "shape_type": "rectangle",
+            "flags": {},
+            "score": _short(d.score),
+        }
+        for d in detections
+    ]
+    size = {"imageHeight": height, "imageWidth": width}
+    head = {"version": "5.5.0", "flags": {}, "shapes": shapes}
+    return {**head, "imagePath": image, "imageData": None, **size}
 
 
 def to_supervision(xyxy: Tensor, score: Tensor, class_id: Tensor, names: Sequence[str]) -> Any:

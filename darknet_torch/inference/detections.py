@@ -22,7 +22,7 @@ from darknet_torch.inference.detection_formats import Detection
 from darknet_torch.inference.sources import fetched
 from darknet_torch.safety.text import printable, to_json
 
-__all__ = ["Detection", "Detections"]
+__all__ = ["Detection", "Detections", "open_picture"]
 
 
 _SHOWN = 10
@@ -173,11 +173,11 @@ class Detections:
         Raises:
             UsageError: no path is known, the image has another size, or `font` is no font.
         """
-        return _drawn(_open(image, self), self.clip().sort(), scores, font)
+        return _drawn(open_picture(self, image), self.clip().sort(), scores, font)
 
     def crops(self, image: ImageSource | None = None) -> list[Image.Image]:
         """Return what is inside each box; a box without a whole pixel is skipped. See `draw`."""
-        return crop_boxes(_open(image, self), [d.box for d in self.clip()])
+        return crop_boxes(open_picture(self, image), [d.box for d in self.clip()])
 
 
 def _check(d: Detections) -> None:
@@ -210,8 +210,16 @@ def _class_id(name: str | int, names: Sequence[str]) -> int:
     raise UsageError(f"{name}: no such class" + (f"; did you mean {near[0]}?" if near else ""))
 
 
-def _open(source: ImageSource | None, d: Detections) -> Image.Image:
-    """Open the image that the detections are of."""
+def open_picture(d: Detections, source: ImageSource | None = None) -> Image.Image:
+    """Open the image that detections are of.
+
+    Args:
+        d: the detections.
+        source: the image; None is their file.
+
+    Raises:
+        UsageError: no path is known, or the image has another size.
+    """
     source = d.path if source is None else source
     if source is None:
         raise UsageError("draw: which image? these detections have no path")
