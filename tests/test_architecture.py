@@ -425,6 +425,7 @@ STANDS_FOR = {
     "inference/test_detector": "inference.decoding inference.detector_options inference.postprocess"
     " inference.streaming",
     "inference/test_generator": "cli.generate",
+    "inference/test_reader_processes": "inference.reader_process",
     "network/test_checkpoint_file": "network.key_matching",
     "network/test_network": "network.input_size network.node network.plan network.runnable"
     " network.schedule network.state",

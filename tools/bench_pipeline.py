@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ def bench_pipeline(options: argparse.Namespace) -> None:
     from darknet_torch.images.resizing import resize
     from darknet_torch.inference.detector import Detector
     from darknet_torch.inference.prepared import as_batch
+    from darknet_torch.inference.reader_processes import ReaderProcesses
     from darknet_torch.network.device import as_device
 
     photos = [str(path) for path in sorted((SHARED / "datasets/coco128").rglob("*.jpg"))[:BATCH]]
@@ -103,11 +105,15 @@ def bench_pipeline(options: argparse.Namespace) -> None:
 
         return alone
 
-    with torch.inference_mode():
+    cores = os.cpu_count() or 1
+    threads = ThreadPoolExecutor(cores)
+    with torch.inference_mode(), ReaderProcesses(detector.reading, cores) as processes:
         batch = as_batch(prepared, network)
         work: dict[str, Callable[[], object]] = {
             "read": on_one_core(lambda: [read(photo) for photo in photos]),
             "resize": on_one_core(lambda: [resize(each, shape.w, shape.h) for each in images]),
+            "read and resize in threads": lambda: list(threads.map(detector.prepare, photos)),
+            "in processes": lambda: list(threads.map(processes, photos)),
             "batch": lambda: wait(as_batch(prepared, network)),
             "forward": lambda: wait(network(batch)),
             "postprocess": on_one_core(lambda: detector.postprocess(raw, prepared)),

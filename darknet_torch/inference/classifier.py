@@ -11,7 +11,7 @@ from darknet_torch.errors import UsageError
 from darknet_torch.images.limits import pixel_limit
 from darknet_torch.images.reading import ImageSource
 from darknet_torch.images.resizing import cropping, letterboxing
-from darknet_torch.inference.prepared import Prepared, as_batch, prepare
+from darknet_torch.inference.prepared import Prepared, Reading, as_batch
 from darknet_torch.inference.streaming import Errors, Outcomes, collect, stream
 from darknet_torch.network import Runnable
 from darknet_torch.safety.text import printable
@@ -82,7 +82,8 @@ def classify(
             is the fork's.
         leaves: of a word tree, only the classes without children.
         batch_size: images in one forward pass.
-        workers: threads that read images ahead; on a CPU, long lists are shared among them.
+        workers: threads that read images ahead; on a CPU, long lists are shared among them, and
+            for other devices very long ones are read by a process a core, unless it is 1.
         max_pixels: most pixels of an image file; 0 sets no limit; None is the variable
             DARKNET_TORCH_MAX_PIXELS, or else 89 million (`PIL.Image.MAX_IMAGE_PIXELS`).
         errors: what is done about broken images among several: "raise" the error of the first, or
@@ -118,7 +119,8 @@ class Classifier:
             is the fork's.
         leaves: of a word tree, only the classes without children.
         batch_size: images in one forward pass.
-        workers: threads that read images ahead; on a CPU, long lists are shared among them.
+        workers: threads that read images ahead; on a CPU, long lists are shared among them, and
+            for other devices very long ones are read by a process a core, unless it is 1.
         max_pixels: most pixels of an image file, see `classify`.
 
     Raises:
@@ -156,12 +158,17 @@ class Classifier:
 
     def stream(self, sources: Any) -> Outcomes[Classification]:
         """Yield an outcome for every image, in order, read ahead; `sources` as in `classify`."""
-        return stream(self, sources, self.batch_size, self.workers)
+        return stream(self, sources, self.batch_size, self.workers, self.reading)
+
+    @property
+    def reading(self) -> Reading:
+        """How images are read for the network."""
+        fitting = letterboxing if self.letterbox else cropping
+        return Reading.of(self.network, fitting, self.max_pixels)
 
     def prepare(self, source: ImageSource) -> Prepared:
         """Read one image, for the size of the network's input."""
-        fitting = letterboxing if self.letterbox else cropping
-        return prepare(source, self.network, fitting, self.max_pixels)
+        return self.reading(source)
 
     @torch.inference_mode()
     def forward(self, images: Sequence[Prepared]) -> tuple[Tensor]:

@@ -21,7 +21,7 @@ from darknet_torch.inference.detector_options import (
     names_of,
 )
 from darknet_torch.inference.postprocess import PostProcess, warn_of_nan
-from darknet_torch.inference.prepared import Prepared, as_batch, prepare
+from darknet_torch.inference.prepared import Prepared, Reading, as_batch
 from darknet_torch.inference.streaming import Errors, Outcomes, collect, stream
 from darknet_torch.inference.thresholds import Thresholds
 from darknet_torch.network import Runnable
@@ -68,7 +68,8 @@ def detect(
         agnostic: boxes of different classes compete in NMS too.
         use_map: with a word tree, score the classes of the section's `map` file, or of another.
         batch_size: images in one forward pass.
-        workers: threads that read images ahead; on a CPU, long lists are shared among them.
+        workers: threads that read images ahead; on a CPU, long lists are shared among them, and
+            for other devices very long ones are read by a process a core, unless it is 1.
         max_pixels: most pixels of an image file; 0 sets no limit; None is the variable
             DARKNET_TORCH_MAX_PIXELS, or else 89 million (`PIL.Image.MAX_IMAGE_PIXELS`).
         errors: what is done about broken images among several: "raise" the error of the first, or
@@ -121,7 +122,8 @@ class Detector:
         agnostic: boxes of different classes compete in NMS too.
         use_map: with a word tree, score the classes of the section's `map` file, or of another.
         batch_size: images in one forward pass.
-        workers: threads that read images ahead; on a CPU, long lists are shared among them.
+        workers: threads that read images ahead; on a CPU, long lists are shared among them, and
+            for other devices very long ones are read by a process a core, unless it is 1.
         max_pixels: most pixels of an image file, see `detect`.
 
     Raises:
@@ -206,12 +208,17 @@ class Detector:
 
     def stream(self, sources: Any) -> Outcomes[Detections]:
         """Yield an outcome for every image, in order, read ahead; `sources` as in `detect`."""
-        return stream(self, sources, self.batch_size, self.workers)
+        return stream(self, sources, self.batch_size, self.workers, self.reading)
+
+    @property
+    def reading(self) -> Reading:
+        """How images are read for the network."""
+        fitting = letterboxing if self.letterbox else stretching
+        return Reading.of(self.network, fitting, self.max_pixels)
 
     def prepare(self, source: ImageSource) -> Prepared:
         """Read one image, for the size of the network's input."""
-        fitting = letterboxing if self.letterbox else stretching
-        return prepare(source, self.network, fitting, self.max_pixels)
+        return self.reading(source)
 
     @torch.inference_mode()
     def forward(self, images: Sequence[Prepared]) -> tuple[Tensor, ...]:

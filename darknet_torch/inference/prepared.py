@@ -5,18 +5,25 @@ they were read, a quarter of the bytes, and are resized there, all of a batch to
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from darknet_torch.images.batch_resizing import resize_batch
 from darknet_torch.images.reading import ImageSource, read
-from darknet_torch.images.resizing import Fit, Placement
+from darknet_torch.images.resizing import (
+    Fit,
+    Placement,
+    cropping,
+    letterboxing,
+    stretching,
+)
 from darknet_torch.inference.sources import fetched, path_of
 from darknet_torch.network import Runnable
 
-__all__ = ["Prepared", "as_batch", "prepare"]
+__all__ = ["Prepared", "Reading", "as_batch"]
 
 LARGEST = 12 << 20
 """Values of an image beyond which its threads resize it, so that few of them lie in memory."""
@@ -71,30 +78,65 @@ class Prepared:
         return Placement(self.width, self.height, self.fit.width, self.fit.height, letterbox)
 
 
-def prepare(
-    source: ImageSource,
-    network: Runnable,
-    fitting: Callable[[int, int, int, int], Fit],
-    max_pixels: int,
-) -> Prepared:
-    """Read an image for a network.
+@dataclass(frozen=True)
+class Reading:
+    """How images are read for a network.
 
     Args:
-        source: a path, an address, or what else `read` takes.
-        network: that will compute it.
+        channels: of the network's input.
+        width: of the network's input, in pixels.
+        height: of the network's input.
         fitting: `stretching`, `letterboxing` or `cropping`.
         max_pixels: most pixels of an image file.
-
-    Raises:
-        ImageError: the image cannot be read.
+        device: where the network computes.
     """
-    shape = network.plan.input
-    image = read(fetched(source), channels=shape.c, max_pixels=max_pixels)
-    height, width = image.shape[1:]
-    fit = fitting(width, height, shape.w, shape.h)
-    if not _is_for_device(image, network.device):
-        image = fit.apply(image)
-    return Prepared(image, fit, path_of(source), width, height)
+
+    channels: int
+    width: int
+    height: int
+    fitting: Callable[[int, int, int, int], Fit]
+    max_pixels: int
+    device: torch.device
+
+    @classmethod
+    def of(
+        cls, network: Runnable, fitting: Callable[[int, int, int, int], Fit], max_pixels: int
+    ) -> Self:
+        """Return how images are read for a network."""
+        shape = network.plan.input
+        return cls(shape.c, shape.w, shape.h, fitting, max_pixels, network.device)
+
+    def __call__(self, source: ImageSource) -> Prepared:
+        """Read one image.
+
+        Args:
+            source: a path, an address, or what else `read` takes.
+
+        Raises:
+            ImageError: the image cannot be read.
+        """
+        image = read(fetched(source), channels=self.channels, max_pixels=self.max_pixels)
+        height, width = image.shape[1:]
+        fit = self.fit(width, height)
+        if not _is_for_device(image, self.device):
+            image = fit.apply(image)
+        return Prepared(image, fit, path_of(source), width, height)
+
+    def fit(self, width: int, height: int) -> Fit:
+        """Return how an image of width x height pixels becomes the network's input."""
+        return self.fitting(width, height, self.width, self.height)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it for another process, as JSON can hold it."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return values | {"fitting": self.fitting.__name__, "device": str(self.device)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Return what `to_dict` had."""
+        known = {each.__name__: each for each in (stretching, letterboxing, cropping)}
+        fitting, device = known[values["fitting"]], torch.device(values["device"])
+        return cls(**values | {"fitting": fitting, "device": device})
 
 
 def as_batch(images: Sequence[Prepared], network: Runnable) -> Tensor:

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from itertools import islice
 from os import PathLike
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, get_args
@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from darknet_torch.errors import DarknetError, ImageError, UsageError, warn
+from darknet_torch.inference.prepared import Reading
+from darknet_torch.inference.reader_processes import ReaderProcesses, core_count
 from darknet_torch.inference.sources import expand
 from darknet_torch.network import Runnable
 from darknet_torch.network.eval_mode import in_eval_mode
@@ -33,6 +35,8 @@ R = TypeVar("R")
 
 LONG = 2
 """Batches for each worker from which on a list is long; a short one gets all cores at once."""
+VERY_MANY = 1000
+"""Images from which on processes read them for a graphics card."""
 MOST_AT_ONCE = 8
 """Most images that a worker takes at once, unless a batch has more."""
 
@@ -110,27 +114,57 @@ def _forward(task: Task[T, R], images: Sequence[T], batch_size: int) -> list[Ten
     return [torch.cat(each) if len(each) > 1 else each[0] for each in outputs]
 
 
-def stream(task: Task[T, R], sources: Iterable[Any], batch_size: int, workers: int) -> Outcomes[R]:
+def stream(
+    task: Task[T, R],
+    sources: Iterable[Any],
+    batch_size: int,
+    workers: int,
+    reading: Reading | None = None,
+) -> Outcomes[R]:
     """Yield an outcome for every source, in order.
 
     Images are prepared in threads, ahead of the batch that the network works on. Where that is
     `concurrent`, the workers share a long list: each takes some whole batches and its share of the
     cores, so that none waits for another. A path stands for what it stands for in `detect`. A
     network in training mode computes in eval mode, and is back in training mode at the end.
+
+    Args:
+        task: what is done.
+        sources: images.
+        batch_size: images in one forward pass.
+        workers: number of threads.
+        reading: all that `task.prepare` does; where the network is not on the CPU, a list of very
+            many images is then read by processes, one a core.
     """
     if isinstance(sources, str | PathLike | Tensor):
         sources, _ = expand(sources)
-    with in_eval_mode(task.network):
-        yield from _stream(task, sources, batch_size, workers)
+    with in_eval_mode(task.network), ExitStack() as stack:
+        prepare: Callable[[Any], Any] = task.prepare
+        if reading is not None and workers > 1 and _pays_processes(task.network, sources):
+            workers = core_count()
+            prepare = stack.enter_context(ReaderProcesses(reading, workers))
+        yield from _stream(task, prepare, sources, batch_size, workers)
 
 
-def _stream(task: Task[T, R], sources: Iterable[Any], batch_size: int, workers: int) -> Outcomes[R]:
+def _pays_processes(network: Runnable, sources: Iterable[Any]) -> bool:
+    """Return whether processes should read images: starting them takes seconds."""
+    many = isinstance(sources, Sequence) and len(sources) >= VERY_MANY
+    return many and network.device.type != "cpu"
+
+
+def _stream(
+    task: Task[T, R],
+    prepare: Callable[[Any], T],
+    sources: Iterable[Any],
+    batch_size: int,
+    workers: int,
+) -> Outcomes[R]:
     if workers > 1 and task.network.concurrent and isinstance(sources, Sequence):
         shares = _shares(sources, batch_size, workers)
         if len(shares) >= LONG * workers:
             yield from in_workers(task, shares, batch_size, workers)
             return
-    ahead = read_ahead(task.prepare, sources, workers, 2 * batch_size)
+    ahead = read_ahead(prepare, sources, workers, 2 * max(batch_size, workers))
     # A graphics card works on one batch while the boxes of the one before are postprocessed.
     launched: deque[Iterator[Outcome[R]]] = deque()
     while batch := list(islice(ahead, batch_size)):

@@ -6,12 +6,13 @@ among somebody's photos would run there, with all rights of the user.
 
 import os
 import subprocess
+import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from darknet_torch.safety.process_setting import ProcessSetting
 
-__all__ = ["run", "run_python", "without_current_folder"]
+__all__ = ["run", "run_python", "start_module", "without_current_folder"]
 
 SAFE_PATH = "PYTHONSAFEPATH"
 """Variable that keeps the current folder off the path of Python 3.11 and newer."""
@@ -45,6 +46,31 @@ def run(command: list[str]) -> "subprocess.CompletedProcess[str]":
         text=True,
         errors="replace",
         env=_environment(),
+    )
+
+
+def start_module(module: str, *arguments: str) -> "subprocess.Popen[bytes]":
+    """Start a module of this package in a process of its own, with pipes to it and from it.
+
+    Ctrl-C does not reach it; it should end when its standard input does.
+
+    Args:
+        module: full name of the module.
+        *arguments: for its sys.argv.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    home = str(Path(__file__).resolve().parents[2])  # this package, wherever it was found
+    environment = _environment() | {"OMP_NUM_THREADS": "1"}
+    entries = (home, environment["PYTHONPATH"])
+    environment["PYTHONPATH"] = os.pathsep.join(each for each in entries if each)
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+        start_new_session=True,
     )
 
 

@@ -9,7 +9,7 @@ import darknet_torch as dt
 from darknet_torch.images.resizing import letterboxing, stretching
 from darknet_torch.inference import prepared
 from darknet_torch.inference.detector import Detector
-from darknet_torch.inference.prepared import as_batch, prepare
+from darknet_torch.inference.prepared import Reading, as_batch
 
 
 @pytest.fixture
@@ -31,10 +31,10 @@ def resized_on_the_device(monkeypatch) -> None:
 
 @pytest.mark.parametrize("fitting", [stretching, letterboxing])
 def test_the_same_input_either_way(network, images, fitting, monkeypatch):
-    here = [prepare(each, network, fitting, 0) for each in images]
+    here = [Reading.of(network, fitting, 0)(each) for each in images]
     assert not any(each.waits for each in here)
     resized_on_the_device(monkeypatch)
-    there = [prepare(each, network, fitting, 0) for each in images]
+    there = [Reading.of(network, fitting, 0)(each) for each in images]
     assert all(each.waits and each.image.dtype == torch.uint8 for each in there)
     expected = torch.stack([each.pixels for each in here])
     for batch in (as_batch(here, network), as_batch(there, network)):
@@ -48,7 +48,7 @@ def test_the_same_input_either_way(network, images, fitting, monkeypatch):
 
 def test_fractions_are_resized_here(network, monkeypatch):
     resized_on_the_device(monkeypatch)
-    assert not prepare(torch.rand(3, 20, 30), network, stretching, 0).waits
+    assert not Reading.of(network, stretching, 0)(torch.rand(3, 20, 30)).waits
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
