@@ -45,6 +45,10 @@ class VerbParser(argparse.ArgumentParser):
             self._refuse(unknown)
         return found, unknown
 
+    def print_help(self, file: Any = None) -> None:
+        """Print the help; argparse's own does not notice a full disk."""
+        print(self.format_help(), end="", file=file, flush=True)
+
     def complete(self) -> None:
         """Add the arguments of the verb, and those that all verbs have."""
         if self._is_complete:

@@ -63,7 +63,7 @@ def test_files(words: str, size: int, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
-@pytest.mark.parametrize("words", ["models", "data check {}/data.yaml"])
+@pytest.mark.parametrize("words", ["models", "data check {}/data.yaml", "detect --help"])
 @pytest.mark.usefixtures("data")
 def test_output(words: str) -> None:
     code = "import sys; from darknet_torch.cli import main; sys.exit(main(sys.argv[1:]))"
