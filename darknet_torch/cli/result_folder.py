@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -90,12 +89,7 @@ class ResultFolder:
     def __enter__(self) -> "ResultFolder":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._common.close()
         self.finished += self._common.paths
         if "dataset" in self.kinds and (self.path / "images").is_dir():

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from os import PathLike, fspath
 from queue import SimpleQueue
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -49,12 +48,7 @@ class ReaderProcesses:
             self._idle.put(_Process(self.reading))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End the processes; nobody may be reading."""
         for _ in range(self.count):
             self._idle.get().end()

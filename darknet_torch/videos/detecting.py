@@ -7,7 +7,6 @@ from os import PathLike
 from pathlib import Path
 from threading import Event
 from time import monotonic
-from types import TracebackType
 from typing import Any, TypeAlias
 
 from darknet_torch.errors import ImageError, UsageError
@@ -219,12 +218,7 @@ class Video(Iterator[VideoFrame]):
     def __enter__(self) -> "Video":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __del__(self) -> None:
