@@ -50,8 +50,8 @@ class ReaderProcesses:
 
     def __exit__(self, *_: object) -> None:
         """End the processes; nobody may be reading."""
-        for _ in range(self.count):
-            self._idle.get().end()
+        for process in [self._idle.get() for _ in range(self.count)]:
+            process.end()
 
     def __call__(self, source: Any) -> Prepared:
         """Read one image, as `reading` does; what is no file is read by this process.
