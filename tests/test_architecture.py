@@ -28,7 +28,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROOT_FILES = "errors version files extras distributed progress".split()
 STAGES = (
     "parsing images zoo data layers heads metrics network inference loading evaluation exporters"
-    " speed training videos cli"
+    " speed training videos server cli"
 ).split()
 ORDER = ["safety", *ROOT_FILES, *STAGES]
 BEHIND_HEADS = set(STAGES[STAGES.index("heads") + 1 :])
@@ -449,6 +449,9 @@ STANDS_FOR = {
     " training.preparation training.result training.run training.run_files"
     " training.running_statistics training.scoring training.sources training.step",
     "cli/test_video": "cli.video_outputs",
+    "server/test_guard": "server.metrics server.status",
+    "server/test_routes": "server.application server.kept server.model",
+    "server/test_running": "server.connection",
     "test_docs": "version",
     "test_loading": "network.cfg_source",
     "videos/test_detecting": "videos.frame",

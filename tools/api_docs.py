@@ -47,6 +47,7 @@ THEMES = (
         ("videos.detecting", "videos.frame", "videos.counting", "videos.writing"),
         "What `video` yields, and how it is written; see [video.md](video.md).",
     ),
+    Theme("Server", ("server.running",), "Networks over HTTP; see [serve.md](serve.md)."),
     Theme("Classification", ("inference.classifier",), "What `classify` returns."),
     Theme("Networks", ("network", "network.plan"), "What `load` and `build` return."),
     Theme("Layers", ("layers",), "To write a layer type, see `docs/examples`."),

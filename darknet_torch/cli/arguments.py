@@ -25,6 +25,7 @@ __all__ = [
     "add_cfg",
     "add_device",
     "add_engine",
+    "add_plan_options",
     "add_speed",
     "add_trust",
     "add_weights",
@@ -41,6 +42,11 @@ def add_cfg(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
     """Add the arguments of all verbs about a network; `optional`: it may be named otherwise."""
     text = "a name (darknet-torch models) or a .cfg file"
     parser.add_argument("cfg", metavar="CFG", nargs="?" if optional else None, help=text)
+    add_plan_options(parser)
+
+
+def add_plan_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `plan`, `build` and `load`; see `plan_options`."""
     parser.add_argument("--dialect", choices=list(DIALECTS), help="the fork that the cfg is for")
     parser.add_argument("--width", type=int, help="width of the network's input, in pixels")
     parser.add_argument("--height", type=int, help="height of the network's input, in pixels")

@@ -182,6 +182,7 @@ def _converter(parameter: Parameter) -> Callable[[str], Any]:
         "float": float,
         "Mapping[str, float]": _number_or_numbers,
         "Sequence[int]": lambda text: [int(word) for word in text.split(",")],
+        "Sequence[str]": lambda text: [word for word in text.split(",") if word],
         "Sequence[str | int]": _names_or_numbers,
     }
     convert = next((known[each] for each in reversed(parameter.types) if each in known), str)

@@ -1,0 +1,1 @@
+"""Networks behind HTTP, with a page to try them."""

@@ -1,0 +1,218 @@
+"""Requests of many clients, computed in batches: each thread takes some, and computes them at once.
+
+Where a network is `concurrent`, several threads compute, and share the cores while there is work
+for all of them; a single request has all cores. Elsewhere the threads read images at the same time,
+and one computes.
+"""
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from threading import Condition, Lock, Thread
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from darknet_torch.errors import UsageError
+from darknet_torch.images.reading import ImageSource
+from darknet_torch.inference.prepared import Prepared
+from darknet_torch.inference.streaming import Task
+from darknet_torch.network import Runnable
+from darknet_torch.network.eval_mode import in_eval_mode
+
+__all__ = ["Batcher", "Computed", "Job", "of_image"]
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What a network computed of an image.
+
+    Args:
+        result: Detections, or a Classification.
+        image: as it was prepared.
+        outputs: of the network, for this image alone.
+    """
+
+    result: Any
+    image: Prepared
+    outputs: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """An image that waits to be computed.
+
+    Args:
+        source: the image's file.
+        task: a Detector or a Classifier, with the settings of this request.
+        answer: what is made of the result, in the thread that computed it.
+        future: receives what `answer` returns, or the error.
+    """
+
+    source: ImageSource
+    task: Task[Prepared, Any]
+    answer: Callable[[Computed], Any]
+    future: Future[Any] = field(default_factory=Future)
+
+
+class Batcher:
+    """Threads that compute the jobs of one network.
+
+    Args:
+        network: what all jobs are for.
+        batch_size: most images in one forward pass.
+        wait: seconds that a thread waits for more images.
+        workers: number of threads.
+        observe: called with (images, seconds) of each batch.
+
+    Raises:
+        UsageError: a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        network: Runnable,
+        *,
+        batch_size: int = 8,
+        wait: float = 0.002,
+        workers: int = 2,
+        observe: Callable[[int, float], object] = lambda images, seconds: None,
+    ) -> None:
+        for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 1)):
+            if value < least:
+                raise UsageError(f"{name}={value}: must be at least {least}")
+        if wait < 0:
+            raise UsageError(f"batch_wait={wait}: must be at least 0")
+        self.network, self.batch_size, self.wait, self.observe = network, batch_size, wait, observe
+        self._waiting, self._changed, self._closed = deque[Job](), Condition(), False
+        self._busy, self._cores = 0, torch.get_num_threads()
+        self._turn = nullcontext() if network.concurrent else Lock()
+        self._mode = ExitStack()
+        self._mode.enter_context(in_eval_mode(network))
+        self._threads = [Thread(target=self._work, daemon=True) for _ in range(workers)]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Number of images that no thread has taken yet."""
+        return len(self._waiting)
+
+    def submit(self, job: Job) -> "Future[Any]":
+        """Let a job be computed; its future, which can be cancelled, has the answer."""
+        with self._changed:
+            if self._closed:
+                raise UsageError("the server ends")
+            self._waiting.append(job)
+            self._changed.notify()
+        return job.future
+
+    def close(self) -> None:
+        """Compute what waits, and end the threads."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+        self._mode.close()
+        torch.set_num_threads(self._cores)  # of threads to come
+
+    def _work(self) -> None:
+        while jobs := self._take():
+            wanted = [job for job in jobs if job.future.set_running_or_notify_cancel()]
+            if wanted:
+                self._run(wanted)
+
+    def _take(self) -> list[Job]:
+        """Return this thread's share of the jobs that wait; none at the end."""
+        with self._changed:
+            while True:
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                if self.wait and not self._closed:
+                    self._changed.wait_for(self._is_full, self.wait)
+                if self._waiting:
+                    fair = -(-len(self._waiting) // len(self._threads))
+                    count = min(fair, self.batch_size)
+                    return [self._waiting.popleft() for _ in range(count)]
+                if self._closed:
+                    return []
+
+    def _is_full(self) -> bool:
+        return self._closed or len(self._waiting) >= self.batch_size
+
+    def _run(self, jobs: Sequence[Job]) -> None:
+        """Compute jobs; each future gets its answer, or its error."""
+        begun = time.perf_counter()
+        with self._share_of_cores():
+            pairs = [(job, image) for job in jobs if (image := _prepared(job)) is not None]
+            if not pairs:
+                return
+            try:
+                with self._turn:
+                    outputs = pairs[0][0].task.forward([image for _, image in pairs])
+            except Exception as error:  # too little memory, for example: the thread goes on
+                for job, _ in pairs:
+                    job.future.set_exception(error)
+                return
+            for number, (job, image) in enumerate(pairs):
+                mine = of_image(outputs, number, len(pairs), self.network)
+                _answer(job, image, mine)
+        self.observe(len(pairs), time.perf_counter() - begun)
+
+    @contextmanager
+    def _share_of_cores(self) -> Iterator[None]:
+        """Use all cores, or this thread's share if others compute or soon will."""
+        with self._changed:
+            self._busy += 1
+            sharing = min(len(self._threads), self._busy + len(self._waiting))
+        if self.network.concurrent:
+            cores = min(self._cores, os.cpu_count() or 1)
+            torch.set_num_threads(max(1, cores // sharing))  # of this thread
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._busy -= 1
+
+
+def of_image(
+    outputs: Sequence[Tensor], number: int, count: int, network: Runnable
+) -> tuple[Tensor, ...]:
+    """Return a network's outputs for one image of a batch.
+
+    Args:
+        outputs: for the whole batch.
+        number: of the image.
+        count: images in the batch.
+        network: that computed them.
+    """
+    if count == 1:
+        return tuple(outputs)
+    if network.contents == "detections":
+        (rows,) = outputs
+        mine = rows[rows[:, 0] == number].clone()
+        mine[:, 0] = 0
+        return (mine,)
+    return tuple(each[number : number + 1].clone() for each in outputs)
+
+
+def _prepared(job: Job) -> Prepared | None:
+    """Read a job's image; None where that fails, and the future has the error."""
+    try:
+        return job.task.prepare(job.source)
+    except Exception as error:  # whoever waits for the future handles it
+        job.future.set_exception(error)
+        return None
+
+
+def _answer(job: Job, image: Prepared, outputs: tuple[Tensor, ...]) -> None:
+    try:
+        result = job.task.postprocess(outputs, [image])[0]
+        job.future.set_result(job.answer(Computed(result, image, outputs)))
+    except Exception as error:  # whoever waits for the future handles it
+        job.future.set_exception(error)

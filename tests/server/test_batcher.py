@@ -1,0 +1,148 @@
+"""Jobs of several threads, computed together: batches, order, errors, the end."""
+
+import threading
+from typing import Any
+
+import pytest
+import torch
+from small_server import LOW, photo
+
+import darknet_torch as dt
+from darknet_torch.inference.detector import Detector
+from darknet_torch.network import Network
+from darknet_torch.server.batcher import Batcher, Job, of_image
+
+
+class Counting:
+    """A network that notes the sizes of its batches, and waits until it may compute."""
+
+    def __init__(self, network: Network) -> None:
+        self.network, self.sizes, self.may = network, list[int](), threading.Event()
+        self.concurrent = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.network, name)
+
+    def __call__(self, x: torch.Tensor) -> Any:
+        self.may.wait(10)
+        self.sizes.append(len(x))
+        return self.network(x)
+
+
+def found(job: Job) -> Any:
+    return job.future.result(10)
+
+
+def job_of(detector: Detector, image: bytes) -> Job:
+    return Job(image, detector, lambda computed: computed.result)
+
+
+def test_what_waits_is_computed_together(small_network: Network) -> None:
+    counting = Counting(small_network)
+    seen: list[tuple[int, float]] = []
+    batcher = Batcher(
+        counting, batch_size=4, workers=1, observe=lambda count, _: seen.append((count, 0))
+    )
+    detectors = [Detector(counting, threshold=LOW + 0.01 * number) for number in range(9)]
+    images = [photo(seed=number) for number in range(9)]
+    jobs = [job_of(*pair) for pair in zip(detectors, images, strict=True)]
+    first = batcher.submit(jobs[0])
+    while batcher.waiting:
+        pass
+    for job in jobs[1:]:
+        batcher.submit(job)
+    counting.may.set()
+    first.result(10)
+    results = [found(job) for job in jobs]
+    batcher.close()
+    assert counting.sizes == [1, 4, 4]
+    assert [count for count, _ in seen] == [1, 4, 4]
+    for number, result in enumerate(results):
+        alone = dt.detect(small_network, images[number], threshold=LOW + 0.01 * number)
+        assert isinstance(alone, dt.Detections)
+        assert torch.allclose(result.xyxy, alone.xyxy, atol=0.02)
+        assert result.class_id.tolist() == alone.class_id.tolist()
+
+
+def test_a_broken_image_spoils_no_other(small_network: Network) -> None:
+    batcher = Batcher(small_network, workers=1, wait=0.05)
+    detector = Detector(small_network)
+    good, bad = job_of(detector, photo()), job_of(detector, b"none")
+    for job in (bad, good):
+        batcher.submit(job)
+    assert found(good).width == 96
+    with pytest.raises(dt.DarknetError):
+        found(bad)
+    failing = Job(photo(), detector, lambda _: 1 // 0)
+    batcher.submit(failing)
+    with pytest.raises(ZeroDivisionError):
+        found(failing)
+    batcher.submit(again := job_of(detector, photo()))
+    assert found(again).width == 96
+    batcher.close()
+
+
+def test_what_was_cancelled_is_not_computed(small_network: Network) -> None:
+    counting = Counting(small_network)
+    batcher = Batcher(counting, batch_size=1, workers=1, wait=0)
+    detector = Detector(counting)
+    jobs = [job_of(detector, photo()) for _ in range(3)]
+    batcher.submit(jobs[0])
+    while batcher.waiting:
+        pass
+    for job in jobs[1:]:
+        batcher.submit(job)
+    assert jobs[1].future.cancel()
+    counting.may.set()
+    found(jobs[2])
+    batcher.close()
+    assert counting.sizes == [1, 1]
+
+
+def test_the_end(small_network: Network) -> None:
+    """What waits is computed, the cores are as before, and nothing more is taken."""
+    before = torch.get_num_threads()
+    batcher = Batcher(small_network, workers=2)
+    detector = Detector(small_network)
+    jobs = [job_of(detector, photo()) for _ in range(9)]
+    for job in jobs:
+        batcher.submit(job)
+    batcher.close()
+    assert all(job.future.done() for job in jobs)
+    assert torch.get_num_threads() == before
+    with pytest.raises(dt.DarknetError, match="the server ends"):
+        batcher.submit(job_of(detector, photo()))
+
+
+def test_a_network_in_training_mode_computes_as_at_inference(small_network: Network) -> None:
+    small_network.train()
+    before = small_network.state_dict()["layers.0.bn.running_mean"].clone()
+    batcher = Batcher(small_network)
+    batcher.submit(job := job_of(Detector(small_network, threshold=LOW), photo()))
+    result = found(job)
+    batcher.close()
+    assert small_network.training
+    assert torch.equal(before, small_network.state_dict()["layers.0.bn.running_mean"])
+    alone = dt.detect(small_network.eval(), photo(), threshold=LOW)
+    assert isinstance(alone, dt.Detections)
+    assert torch.equal(result.xyxy, alone.xyxy)
+
+
+def test_detections_of_one_image_of_a_batch(small_network: Network) -> None:
+    """Of a file whose rows are detections after NMS."""
+
+    class Rows:
+        contents = "detections"
+
+    rows = torch.tensor([[0.0, 1, 2, 3, 4, 0.5, 0], [2, 1, 1, 1, 1, 0.4, 1], [2, 0, 0, 1, 1, 1, 0]])
+    of = [of_image((rows,), number, 3, Rows())[0] for number in range(3)]  # type: ignore[arg-type]
+    assert [each.shape[0] for each in of] == [1, 0, 2]
+    assert of[2][:, 0].tolist() == [0, 0]
+    assert of[2][:, 5].tolist() == [rows[1, 5], 1]
+    assert rows[:, 0].tolist() == [0, 2, 2]
+
+
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"workers": 0}, {"wait": -1}])
+def test_arguments(small_network: Network, wrong: dict[str, Any]) -> None:
+    with pytest.raises(dt.DarknetError, match="must be at least"):
+        Batcher(small_network, **wrong)
