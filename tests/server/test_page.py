@@ -145,7 +145,7 @@ def test_a_photo_that_is_dropped_or_pasted(page: Any) -> None:
             }""",
             [event, holder, list(photo())],
         )
-        page.wait_for_function(f"document.getElementById('status').textContent.includes('{event}')")
+        playwright.expect(page.locator("#status")).to_contain_text(event)
         assert page.locator("#boxes g").count() > 0
 
 
@@ -159,7 +159,7 @@ def test_layers_and_their_maps(page: Any) -> None:
     page.click("#layer-table button >> nth=0")
     page.wait_for_selector("#maps:not([hidden])")
     assert page.locator("#maps-title").inner_text() == "Layer 0: channels 0 to 7 of 8"
-    page.wait_for_function("document.getElementById('maps-picture').naturalWidth > 40")
+    assert page.locator("#maps-picture").bounding_box()["height"] > 40
 
 
 def test_downloads(page: Any, small_network: Network) -> None:
@@ -203,7 +203,7 @@ def test_by_keyboard(page: Any, small_network: Network) -> None:
 def test_another_model_and_errors(page: Any) -> None:
     choose(page)
     page.select_option("#model", "classes")
-    page.wait_for_function("document.querySelectorAll('#results tbody tr').length === 5")
+    playwright.expect(page.locator("#results tbody tr")).to_have_count(5)
     assert page.locator("#settings").is_hidden()
     assert page.locator("#boxes g").count() == 0
     page.select_option("#model", "small")
