@@ -67,6 +67,7 @@ def page(browser: Any, address: str) -> Iterator[Any]:
     asked: list[str] = []
     wrong: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
+    page.on("filechooser", lambda _: None)  # so that Chromium reports them from now on
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.goto(address)
     page.wait_for_selector("#layer-table tbody tr", state="attached")
