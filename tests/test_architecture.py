@@ -413,6 +413,8 @@ STANDS_FOR = {
     "exporters/test_export": " ".join(f"exporters.{name}" for name in EXPORTERS.split()),
     "exporters/test_int8": "exporters.calibration exporters.int8_onnx exporters.int8_openvino"
     " exporters.int8_report",
+    "exporters/test_layouts": "exporters.counterpart exporters.onnx_older exporters.onnx_uint8"
+    " exporters.programs inference.layouts",
     "exporters/test_onnx": "exporters.onnx_nms",
     "exporters/test_verification": "exporters.stored_weights",
     "heads/test_heads": "heads.anchor_head heads.base heads.box_coder heads.boxes"

@@ -23,7 +23,7 @@ from darknet_torch.layers import Layer
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
-PAGES = [path for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "api.md"]
+PAGES = [path for path in sorted((ROOT / "docs").rglob("*.md")) if path.name != "api.md"]
 BCCD = ROOT.parent / "shared" / "datasets" / "bccd" / "BCCD"
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
@@ -124,7 +124,7 @@ def users_folder(weights, tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_blocks_of_pages_run(path, request) -> None:
     """Blocks of ```python run, in the order of the page; ```python not-run is only shown."""
     blocks = re.findall(r"^```python\n(.*?)^```", path.read_text(), flags=re.DOTALL | re.MULTILINE)
@@ -140,8 +140,8 @@ def test_blocks_of_pages_run(path, request) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))],
-    ids=lambda p: p.stem,
+    [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))],
+    ids=lambda p: f"{p.parent.name}/{p.stem}",
 )
 def test_links_of_pages_lead_somewhere(path) -> None:
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", path.read_text()):

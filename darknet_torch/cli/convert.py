@@ -60,10 +60,20 @@ def run(options: argparse.Namespace) -> int:
     print(f"wrote {printable(options.out)}")
     _say_who_cannot_run(options.out)
     changed = options.cutoff is not None or options.classes is not None
-    status = 0 if options.no_verify or changed else _verified(network, options.out, options.int8)
+    path = _file_inside(options.out, options.to)
+    status = 0 if options.no_verify or changed else _verified(network, path, options.int8)
     if options.int8 is not None:
         _say_what_it_cost(network, options)
     return status
+
+
+def _file_inside(path: str, to: str | None) -> str:
+    """Return the file that can be run: that inside of a folder, or the one that was written."""
+    if to != "triton":
+        return path
+    from darknet_torch.exporters.triton import MODEL
+
+    return str(Path(path) / MODEL)
 
 
 def _say_what_it_cost(network: Any, options: argparse.Namespace) -> None:

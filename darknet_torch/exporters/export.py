@@ -28,6 +28,9 @@ def export(
     nms: float | bool | Literal["standard"] | None = None,
     nms_kind: str | None = None,
     max_det: int | None = None,
+    layout: Literal["boxes+scores", "ultralytics", "deepstream"] | None = None,
+    uint8: bool | None = None,
+    program: Literal["frigate", "zoneminder", "deepstream"] | None = None,
     max_batch: int | None = None,
     device: Literal["cpu", "cuda"] | None = None,
     fuse: bool | None = None,
@@ -55,7 +58,7 @@ def export(
         dynamic_batch: whether the batch may vary; True where the format can.
         dynamic_size: whether height and width may vary, in multiples of the stride; None where
             no layer fixes them.
-        opset: of onnx: version of the operator set, 18 or more.
+        opset: of onnx: version of the operator set, 13 or more.
         threshold: of detections: lowest score; None is the fork's.
         nms: of detections: IoU above which the weaker of two boxes is dropped, 0.45;
             "standard" is 0.45 with the nms_kind of that name.
@@ -63,7 +66,13 @@ def export(
             "diounms" (a loop in the graph), "standard" (the operator whatever the cfg has); None
             is the cfg's.
         max_det: of detections: most detections of an image and class.
-        max_batch: of tensorrt: most images of a batch.
+        layout: of onnx and triton, of boxes: "boxes+scores", or what other programs take:
+            "ultralytics" is one output (B, 4 + C, N), cxcywh in pixels and the scores;
+            "deepstream" is one (B, N, 6), xyxy in pixels, best score, class index.
+        uint8: of onnx and triton: the input is uint8 (B, H, W, C) in 0..255, scaled by the file.
+        program: of onnx: a program that gets labels and a configuration beside the file, and boxes
+            in its layout.
+        max_batch: of tensorrt and triton: most images of a batch.
         device: of aot_inductor: what the package runs on.
         fuse: of darknet, safetensors and state_dict: batch norm becomes part of the weights, and
             the cfg is without it.
@@ -96,6 +105,9 @@ def export(
         "nms": nms,
         "nms_kind": nms_kind,
         "max_det": max_det,
+        "layout": layout,
+        "uint8": uint8,
+        "program": program,
         "max_batch": max_batch,
         "device": device,
         "fuse": fuse,

@@ -31,6 +31,7 @@ FORMATS = {
     "coreml": Format((".mlpackage",), f"{HERE}.coreml", "Core ML"),
     "ncnn": Format((".param",), f"{HERE}.ncnn", "NCNN, with its .bin beside it"),
     "tensorrt": Format((".engine",), f"{HERE}.tensorrt", "TensorRT engine, built from ONNX"),
+    "triton": Format((), f"{HERE}.triton", "a model folder of Triton, ONNX inside"),
 }
 """Name -> format. A module's `write(network, path, *, options)` has an option for each of its
 keyword arguments; `export` spells out those of the formats here, the command has all."""

@@ -8,22 +8,28 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters.calibration import Calibration
-from darknet_torch.exporters.tracing import output_names, prepared, program, varying
+from darknet_torch.exporters.onnx_older import OLDEST, older_model
+from darknet_torch.exporters.onnx_uint8 import with_uint8_input
+from darknet_torch.exporters.programs import for_program, labelled, write_beside
+from darknet_torch.exporters.tracing import Varying, output_names, prepared, varying
+from darknet_torch.exporters.tracing import program as traced_program
 from darknet_torch.extras import require
 from darknet_torch.files import write_atomically
 from darknet_torch.network import Contents, Network
-from darknet_torch.network.origin import Origin
+from darknet_torch.network.origin import Layout, Origin
 
 __all__ = ["model", "write"]
 
 DEFAULT_IOU = 0.45
 """IoU above which Darknet's detectors drop the weaker of two boxes."""
+NEWER = 18
+"""The operator set with which torch's newer exporter begins."""
 MAX_BYTES = 2 << 30
 """Largest size of a protocol buffer."""
 
@@ -41,6 +47,9 @@ def write(
     nms: float | bool | Literal["standard"] | None = None,
     nms_kind: str | None = None,
     max_det: int | None = None,
+    layout: Literal["boxes+scores", "ultralytics", "deepstream"] | None = None,
+    uint8: bool = False,
+    program: Literal["frigate", "zoneminder", "deepstream"] | None = None,
     int8: str | PathLike[str] | None = None,
     calibration: Literal["percentile", "minmax", "entropy"] = "percentile",
     calibration_images: int = 128,
@@ -57,7 +66,7 @@ def write(
             box, score, class index, the highest score of each class first. None is "detections"
             where one of their options is given, else "raw".
         dtype: precision of weights and computation; input and outputs stay float32.
-        opset: version of the operator set, 18 or more.
+        opset: version of the operator set, 13 or more; below 18 height and width are fixed.
         dynamic_batch: whether the batch may vary.
         dynamic_size: whether height and width may vary, in multiples of the stride; None where no
             layer fixes them.
@@ -68,6 +77,12 @@ def write(
             "diounms" (a loop in the graph, exact for images that are stretched to the input),
             "standard" (the operator whatever the cfg has); None is the cfg's.
         max_det: of detections: most detections of an image and class; None keeps all.
+        layout: of boxes: how other programs want them. "ultralytics" is one output (B, 4 + C, N),
+            cxcywh in pixels of the input with the score of each class; "deepstream" is one (B, N,
+            6), xyxy in pixels of the input, best score, its class index; None is boxes and scores.
+        uint8: the input is uint8 (B, H, W, C) in 0..255, and the file scales it.
+        program: write labels and a configuration for this program beside the file, in whose layout
+            boxes are, and for the cfg's height and width.
         int8: a data set, or images: layers are computed in 8 bits, in ranges that these show.
         calibration: of int8: how the range of a layer's values is chosen: "minmax" takes all,
             "percentile" leaves out the rarest, "entropy" loses the least information.
@@ -79,6 +94,11 @@ def write(
         UsageError: the network cannot be exported so, or onnx or onnxscript is not installed.
         DataError: of int8: there is no image that can be used.
     """
+    if program is not None:
+        contents, layout, dynamic_size = for_program(program, contents, layout, dynamic_size)
+        labelled(network, program, uint8=uint8)
+    if int8 and (layout or uint8):
+        raise UsageError("int8: has boxes and scores of its own layout, and float32 input")
     ranges = int8 and Calibration(int8, calibration, calibration_images, max_drop)
     if ranges and dtype != "float32":
         raise UsageError(f"int8: what is not in 8 bits is float32, not {dtype}")
@@ -93,6 +113,8 @@ def write(
         nms=nms,
         nms_kind=nms_kind,
         max_det=max_det,
+        layout=layout,
+        uint8=uint8,
     )
     if ranges:
         from darknet_torch.exporters.int8_onnx import write_onnx
@@ -100,6 +122,8 @@ def write(
         write_onnx(network, path, content, ranges)
     else:
         write_atomically(path, content.SerializeToString())
+    if program is not None:
+        write_beside(network, path, program, uint8=uint8)
 
 
 def model(
@@ -114,20 +138,37 @@ def model(
     nms: float | bool | Literal["standard"] | None = None,
     nms_kind: str | None = None,
     max_det: int | None = None,
+    layout: Layout | None = None,
+    uint8: bool = False,
 ) -> Any:
     """Return the checked onnx.ModelProto that `write` writes; see there for the arguments."""
     onnx = require("onnx", "onnx")
     require("onnxscript", "onnx")
-    if opset < 18:
-        raise UsageError(f"opset={opset}: must be at least 18")
+    if opset < OLDEST:
+        raise UsageError(f"opset={opset}: must be at least {OLDEST}")
+    contents = "boxes" if layout and contents is None else contents
     iou, nms_kind = _iou_and_kind(nms, nms_kind)
     contents = _contents(contents, threshold=threshold, nms=nms, nms_kind=nms_kind, max_det=max_det)
+    if layout is not None:
+        _must_be_known(layout, contents)
+    arrangement: Layout = layout or "boxes+scores"
     decoded: Literal["raw", "boxes"] = "raw" if contents == "raw" else "boxes"
-    traced = program(
-        prepared(network, decoded, dtype), dynamic_batch=dynamic_batch, dynamic_size=dynamic_size
+    exported, names = (
+        prepared(network, decoded, dtype, arrangement),
+        output_names(network, decoded, arrangement),
     )
-    result = _converted(traced, output_names(network, decoded), opset)
-    origin = Origin.of(network, contents=contents, dtype=dtype, **varying(traced))
+    if opset < NEWER:
+        if contents == "detections" or dynamic_size:
+            what = "dynamic_size" if dynamic_size else "contents=detections"
+            raise UsageError(f"{what}: needs opset {NEWER} or more, not {opset}")
+        with _quiet():
+            result = older_model(exported, names, opset, dynamic_batch=dynamic_batch)
+        varies = Varying(dynamic_batch=dynamic_batch, dynamic_size=False)
+    else:
+        traced = traced_program(exported, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size)
+        result, varies = _converted(traced, names, opset), varying(traced)
+    origin = Origin.of(network, contents=contents, dtype=dtype, **varies)
+    origin = replace(origin, layout=arrangement, images="uint8" if uint8 else "float32")
     if contents == "detections":
         least = network.plan.context.dialect.threshold if threshold is None else threshold
         kind, beta = _nms_kind(network, nms_kind)
@@ -135,12 +176,23 @@ def model(
 
         result = with_nms(result, least, iou, kind, beta, max_det)
         origin = replace(origin, threshold=least, nms=iou, nms_kind=kind)
+    if uint8:
+        if network.plan.input.is_vector:
+            raise UsageError("uint8: the network takes vectors, not images")
+        result = with_uint8_input(result)
     for key, value in origin.to_text().items():
         result.metadata_props.add(key=key, value=value)
     if result.ByteSize() >= MAX_BYTES:
         raise UsageError("the network is larger than the 2 GB that an ONNX file can hold")
     onnx.checker.check_model(result, full_check=True)
     return result
+
+
+def _must_be_known(layout: Layout, contents: Contents) -> None:
+    if layout not in get_args(Layout):
+        raise UsageError(f"layout={layout}: must be {', '.join(get_args(Layout))}")
+    if contents != "boxes":
+        raise UsageError(f"layout: is for contents=boxes, not {contents}")
 
 
 def _contents(requested: Contents | None, **options: object) -> Contents:

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from darknet_torch.errors import UsageError
 from darknet_torch.heads.boxes import cxcywh_to_xyxy
+from darknet_torch.inference.layouts import NAMES, arranged
 from darknet_torch.layers.traced import HasPlainForm
 from darknet_torch.network import Network
 from darknet_torch.network.folding import fold
+from darknet_torch.network.origin import Layout
 
 __all__ = [
     "Exported",
@@ -35,11 +37,18 @@ class Exported(nn.Module):
         network: its batch norm folded, on the CPU.
         contents: "raw" or "boxes".
         dtype: of the network's weights.
+        layout: of contents "boxes": how they are arranged, see `inference/layouts.py`.
     """
 
-    def __init__(self, network: Network, contents: str, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        network: Network,
+        contents: str,
+        dtype: torch.dtype,
+        layout: Layout = "boxes+scores",
+    ) -> None:
         super().__init__()
-        self.network, self.contents, self.dtype = network, contents, dtype
+        self.network, self.contents, self.dtype, self.layout = network, contents, dtype, layout
         self.heads = network.plan.head_layers
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -51,7 +60,7 @@ class Exported(nn.Module):
         Returns:
             The raw maps, or the last layer's output where there is no head; for "boxes" a pair of
             boxes (B, N, 4), xyxy in fractions of the input, and scores (B, N, classes), objectness
-            included, no threshold applied.
+            included, no threshold applied; or these in another layout.
         """
         raw = self.network(images.to(self.dtype))
         if isinstance(raw, Tensor):
@@ -59,20 +68,25 @@ class Exported(nn.Module):
         raw = tuple(each.float() for each in raw)
         return raw if self.contents == "raw" else self._boxes(raw, images)
 
-    def _boxes(self, raw: tuple[Tensor, ...], images: Tensor) -> tuple[Tensor, Tensor]:
+    def _boxes(self, raw: tuple[Tensor, ...], images: Tensor) -> tuple[Tensor, ...]:
         size = (images.shape[2], images.shape[3])
         decoded = [head.decode(each, size) for head, each in zip(self.heads, raw, strict=True)]
         most = self.network.plan.classes
         scores = [_padded(each.scores, most - each.scores.shape[2]) for each in decoded]
         boxes = torch.cat([each.boxes for each in decoded], dim=1)
-        return cxcywh_to_xyxy(boxes), torch.cat(scores, dim=1)
+        return arranged(cxcywh_to_xyxy(boxes), torch.cat(scores, dim=1), self.layout, size)
 
 
 def _padded(scores: Tensor, columns: int) -> Tensor:
     return F.pad(scores, (0, columns)) if columns else scores
 
 
-def prepared(network: Network, contents: str = "raw", dtype: str = "float32") -> Exported:
+def prepared(
+    network: Network,
+    contents: str = "raw",
+    dtype: str = "float32",
+    layout: Layout = "boxes+scores",
+) -> Exported:
     """Return the module that is exported: batch norm folded, in a precision, on the CPU.
 
     Raises:
@@ -88,7 +102,7 @@ def prepared(network: Network, contents: str = "raw", dtype: str = "float32") ->
         raise UsageError(f"dtype={dtype}: must be float32 or float16")
     precision: torch.dtype = getattr(torch, dtype)
     folded = fold(network if _is_plain(network) else copy.deepcopy(network).cpu().float())
-    return Exported(folded.to(precision), contents, precision).eval()
+    return Exported(folded.to(precision), contents, precision, layout).eval()
 
 
 def with_plain_layers(exported: Exported) -> None:
@@ -193,9 +207,9 @@ def dynamic_shapes(network: Network, *, batch: bool, size: bool) -> dict[int, An
     return varying
 
 
-def output_names(network: Network, contents: str) -> list[str]:
-    """Return the names of the outputs: `raw0`, `raw1` ... or `output`; or `boxes`, `scores`."""
+def output_names(network: Network, contents: str, layout: Layout = "boxes+scores") -> list[str]:
+    """Return the names of the outputs: `raw0`, `raw1` ... or `output`; or those of a layout."""
     if contents != "raw":
-        return ["boxes", "scores"]
+        return list(NAMES[layout])
     heads = network.plan.heads
     return [f"raw{number}" for number in range(len(heads))] if heads else ["output"]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from darknet_torch.errors import UsageError
+from darknet_torch.exporters.counterpart import Counterpart
 from darknet_torch.exporters.stored_weights import has_weights, relative_error, weight_errors
 from darknet_torch.exporters.tracing import prepared
 from darknet_torch.heads.boxes import iou
@@ -151,7 +152,7 @@ def _report(
         mine = prepared(network, dtype=origin.dtype).state_dict()
         checks += [_weights(weight_errors(path, mine), len(mine))]
     if converted.contents != "detections":
-        plain = prepared(network, converted.contents)
+        plain = Counterpart(network, origin)
         names = ("boxes", "scores") if converted.contents == "boxes" else ()
         checks += _outputs(network, plain, converted, images, limit, names)
     if network.plan.heads:
@@ -227,10 +228,12 @@ def _detections(
     origin, own = converted.origin, Detector(network).nms_kind
     limit = SURE if origin.dtype == "int8" else max(1e-4, bound)
     if converted.contents != "detections":
-        return _any_detections(network, converted, images, limit)
+        same = (origin.layout, origin.images) == (Origin.layout, Origin.images)
+        mine = network if same else Counterpart(network, origin)
+        return _any_detections(mine, converted, images, limit)
     theirs = Detector(converted, threshold=origin.threshold)
-    mine = _with_nms_of(origin, network, origin.nms_kind)
-    checks = _comparison(mine, theirs, images, limit)
+    own_nms = _with_nms_of(origin, network, origin.nms_kind)
+    checks = _comparison(own_nms, theirs, images, limit)
     if origin.nms_kind not in (None, own):
         exact = _with_nms_of(origin, network, own)
         checks += _comparison(exact, theirs, images, float("inf"), f"beside nms_kind={own}")
@@ -238,7 +241,7 @@ def _detections(
 
 
 def _any_detections(
-    network: Network, other: Runnable, images: Sequence[Any], bound: float
+    network: Runnable, other: Runnable, images: Sequence[Any], bound: float
 ) -> list[Check]:
     """Compare the detections above the usual threshold; above a lower one, if there are none."""
     usual = Detector(network).threshold

@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from darknet_torch.data.dataset import Array
 from darknet_torch.errors import UsageError
 from darknet_torch.inference.converted_outputs import check_outputs
 from darknet_torch.inference.engines import first_line, lacks_loop, start
+from darknet_torch.inference.layouts import in_256_steps
 from darknet_torch.network import Contents
 from darknet_torch.network.float32 import float32_products
 from darknet_torch.network.origin import Origin
@@ -131,14 +133,20 @@ class Converted(nn.Module):
 
     def _outputs(self, x: Tensor) -> list[Tensor]:
         try:
-            outputs = self._run(x.contiguous().numpy())
+            outputs = self._run(self._input(x))
         except Exception as error:  # engines have errors of their own
             raise UsageError(f"{self.path}: {self.engine}: {first_line(error)}") from error
         plan = self.plan if self.plan.input.is_vector else self._plan_of_size(*x.shape[2:])
         try:
-            return check_outputs(outputs, plan, self.contents, len(x))
+            return check_outputs(outputs, plan, self.contents, len(x), layout=self.origin.layout)
         except UsageError as error:
             raise UsageError(f"{self.path}: {error}") from None
+
+    def _input(self, x: Tensor) -> Array:
+        """Return images as the file takes them; those of uint8 are rounded to 256 steps."""
+        if self.origin.images == "uint8":
+            x = in_256_steps(x).permute(0, 2, 3, 1)
+        return x.contiguous().numpy()
 
     def _plan_of_size(self, height: int, width: int) -> Plan:
         """Return the plan for a size of input; the last one is kept."""

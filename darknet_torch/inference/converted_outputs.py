@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from darknet_torch.errors import UsageError
+from darknet_torch.inference.layouts import restored
 from darknet_torch.layers.base import Shape
 from darknet_torch.network import Contents
+from darknet_torch.network.origin import Layout
 from darknet_torch.network.plan import Plan
 
 __all__ = ["check_outputs"]
@@ -23,7 +25,11 @@ ROW = 7
 
 
 def check_outputs(
-    outputs: Sequence[Any], plan: Plan, contents: Contents, batch: int
+    outputs: Sequence[Any],
+    plan: Plan,
+    contents: Contents,
+    batch: int,
+    layout: Layout = "boxes+scores",
 ) -> list[Tensor]:
     """Return a file's outputs as tensors.
 
@@ -32,6 +38,7 @@ def check_outputs(
         plan: of the network, for the size of the input.
         contents: what they should be, see `network.Contents`.
         batch: number of images.
+        layout: how boxes are arranged; they are returned as "boxes+scores".
 
     Raises:
         UsageError: they are something else.
@@ -40,7 +47,8 @@ def check_outputs(
     if contents == "detections":
         return [_detections(tensors, plan, batch)]
     if contents == "boxes":
-        return _boxes(tensors, plan, batch)
+        size = (plan.input.h, plan.input.w)
+        return _boxes(restored(tensors, layout, size, plan.classes), plan, batch)
     shapes = [plan[index].shape if index >= 0 else plan.input for index in plan.outputs]
     if len(tensors) != len(shapes):
         raise UsageError(f"yields {len(tensors)} outputs, and its network has {len(shapes)}")

@@ -8,6 +8,8 @@ A file holds it as text, key by key, wherever its format keeps metadata:
 | `names` | class names, one a line |
 | `header` | of the weights file: major, minor, revision, seen |
 | `contents` | "raw", "boxes" or "detections", see `network.Contents` |
+| `layout` | of "boxes": "boxes+scores", "ultralytics" or "deepstream", see `inference/layouts.py` |
+| `images` | "float32": (B, C, H, W) in 0..1; "uint8": (B, H, W, C) in 0..255 |
 | `dtype` | "float32", "float16", "bfloat16", "float64" or "int8", of the weights |
 | `input` | width x height x channels of the input, or the number of values |
 | `batch`, `size` | "dynamic" or "1"; "dynamic" or "fixed" |
@@ -21,7 +23,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 from darknet_torch.errors import WeightsError
 from darknet_torch.network.network import Header, Network
@@ -31,11 +33,16 @@ from darknet_torch.parsing.options import Mode
 from darknet_torch.safety.text import printable
 from darknet_torch.version import __version__
 
-__all__ = ["KEYS", "Origin"]
+__all__ = ["KEYS", "Images", "Layout", "Origin"]
+
+Layout = Literal["boxes+scores", "ultralytics", "deepstream"]
+"""How a converted file of contents "boxes" arranges them, see `inference/layouts.py`."""
+Images = Literal["float32", "uint8"]
+"""Input of a converted file: float32 (B, C, H, W) in 0..1, or uint8 (B, H, W, C) in 0..255."""
 
 KEYS = (
     *("cfg", "dialect", "mode", "names", "header", "contents", "dtype", "input", "batch", "size"),
-    *("letterbox", "threshold", "nms", "nms_kind"),
+    *("letterbox", "threshold", "nms", "nms_kind", "layout", "images"),
 )
 DTYPES = ("float32", "float16", "bfloat16", "float64", "int8")
 FRACTION = r"(0|1)(\.\d+)?(e-?\d+)?|\d+(\.\d+)?e-\d+"
@@ -53,6 +60,8 @@ class Origin:
         threshold: lowest score of a detection; only with contents "detections".
         nms: IoU that NMS allows; only with contents "detections".
         nms_kind: kind of NMS; only with contents "detections".
+        layout: how "boxes" are arranged.
+        images: type and arrangement of the input.
         notes: for people; nothing reads them.
     """
 
@@ -70,6 +79,8 @@ class Origin:
     threshold: float | None = None
     nms: float | None = None
     nms_kind: str | None = None
+    layout: Layout = "boxes+scores"
+    images: Images = "float32"
     notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -123,6 +134,8 @@ class Origin:
             "input": self.input,
             "batch": "dynamic" if self.dynamic_batch else "1",
             "size": "dynamic" if self.dynamic_size else "fixed",
+            "layout": self.layout,
+            "images": self.images,
         }
         options = {"threshold": self.threshold, "nms": self.nms, "nms_kind": self.nms_kind}
         text |= {key: str(value) for key, value in options.items() if value is not None}
@@ -160,6 +173,8 @@ class Origin:
             threshold=_fraction(text, "threshold", path),
             nms=_fraction(text, "nms", path),
             nms_kind=_text(text, "nms_kind") or None,
+            layout=_one_of(text, "layout", get_args(Layout), path),
+            images=_one_of(text, "images", get_args(Images), path),
             notes={str(k): v for k, v in text.items() if k not in KEYS and isinstance(v, str)},
         )
 
