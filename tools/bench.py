@@ -21,6 +21,7 @@ from bench_folder import bench_folder
 from bench_fresh import CONVERT, IMPORT, LOAD, PLAN, fresh, median
 from bench_optimize import bench_boxes, bench_layers
 from bench_pipeline import bench_pipeline, bench_resize
+from bench_serve import bench_serve
 from bench_speed import ENGINES, NETWORKS, bench_speed
 from bench_train import bench_augment, bench_images, bench_train
 from bench_turns import in_turns
@@ -219,6 +220,7 @@ BENCHES = {
     "resize": bench_resize,
     "pipeline": bench_pipeline,
     "video": bench_video,
+    "serve": bench_serve,
 }
 
 

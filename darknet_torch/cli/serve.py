@@ -11,6 +11,7 @@ are answered.
 
 import argparse
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,6 +67,8 @@ def run(options: argparse.Namespace) -> int:
     def started(address: str) -> None:
         inform(f"serving {', '.join(models)} at {address} (Ctrl-C ends)")
 
+    # Of damaged images the answer says what is wrong; Python would remember each warning for good.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     with stops_between_batches():  # which leaves the end to the server
         serve(models, started=started, **given(options, _options()))
     return 0

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 
 from darknet_torch.errors import DarknetError, UsageError
 from darknet_torch.network import Runnable
-from darknet_torch.server.batcher import Batcher
+from darknet_torch.server.batcher import Batcher, Batching
 from darknet_torch.server.guard import Guard
 from darknet_torch.server.kept import KeptImages
 from darknet_torch.server.limits import Limits, Uploads
@@ -37,7 +37,7 @@ class Application:
     Args:
         models: name -> network, the default first.
         limits: of requests.
-        batching: keyword arguments of each `Batcher`.
+        batching: of the images of each model.
         api_key: see `serve`.
         allowed_hosts: see `serve`.
 
@@ -49,7 +49,7 @@ class Application:
         self,
         models: Mapping[str, Runnable],
         limits: Limits,
-        batching: Mapping[str, Any],
+        batching: Batching,
         api_key: str | None,
         allowed_hosts: Sequence[str] | None,
     ) -> None:
@@ -89,7 +89,7 @@ class Application:
         """Start the threads of all models; at the end let them finish what waits."""
         for name, model in self.models.items():
             observe = partial(self.metrics.batch_done, name)
-            self.batchers[name] = Batcher(model.network, observe=observe, **self.batching)
+            self.batchers[name] = Batcher(model.network, self.batching, observe)
         self.is_ready = True
         try:
             yield

@@ -25,7 +25,7 @@ from darknet_torch.inference.streaming import Task
 from darknet_torch.network import Runnable
 from darknet_torch.network.eval_mode import in_eval_mode
 
-__all__ = ["Batcher", "Computed", "Job", "of_image"]
+__all__ = ["Batcher", "Batching", "Computed", "Job", "of_image"]
 
 
 @dataclass(frozen=True)
@@ -60,41 +60,51 @@ class Job:
     future: Future[Any] = field(default_factory=Future)
 
 
-class Batcher:
-    """Threads that compute the jobs of one network.
+@dataclass(frozen=True, kw_only=True)
+class Batching:
+    """How jobs become batches.
 
     Args:
-        network: what all jobs are for.
         batch_size: most images in one forward pass.
-        wait: seconds that a thread waits for more images.
+        batch_wait: seconds that a thread waits for more images.
         workers: number of threads.
-        observe: called with (images, seconds) of each batch.
 
     Raises:
         UsageError: a number is out of its range.
     """
 
+    batch_size: int = 8
+    batch_wait: float = 0.002
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch_size", 1), ("batch_wait", 0), ("workers", 1)):
+            if not getattr(self, name) >= least:
+                raise UsageError(f"{name}={getattr(self, name)}: must be at least {least}")
+
+
+class Batcher:
+    """Threads that compute the jobs of one network.
+
+    Args:
+        network: what all jobs are for.
+        batching: how they become batches.
+        observe: called with (images, seconds) of each batch.
+    """
+
     def __init__(
         self,
         network: Runnable,
-        *,
-        batch_size: int = 8,
-        wait: float = 0.002,
-        workers: int = 2,
+        batching: Batching,
         observe: Callable[[int, float], object] = lambda images, seconds: None,
     ) -> None:
-        for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 1)):
-            if value < least:
-                raise UsageError(f"{name}={value}: must be at least {least}")
-        if wait < 0:
-            raise UsageError(f"batch_wait={wait}: must be at least 0")
-        self.network, self.batch_size, self.wait, self.observe = network, batch_size, wait, observe
+        self.network, self.batching, self.observe = network, batching, observe
         self._waiting, self._changed, self._closed = deque[Job](), Condition(), False
         self._busy, self._cores = 0, torch.get_num_threads()
         self._turn = nullcontext() if network.concurrent else Lock()
         self._mode = ExitStack()
         self._mode.enter_context(in_eval_mode(network))
-        self._threads = [Thread(target=self._work, daemon=True) for _ in range(workers)]
+        self._threads = [Thread(target=self._work, daemon=True) for _ in range(batching.workers)]
         for thread in self._threads:
             thread.start()
 
@@ -133,17 +143,17 @@ class Batcher:
         with self._changed:
             while True:
                 self._changed.wait_for(lambda: self._waiting or self._closed)
-                if self.wait and not self._closed:
-                    self._changed.wait_for(self._is_full, self.wait)
+                if not self._closed:
+                    self._changed.wait_for(self._is_full, self.batching.batch_wait)
                 if self._waiting:
                     fair = -(-len(self._waiting) // len(self._threads))
-                    count = min(fair, self.batch_size)
+                    count = min(fair, self.batching.batch_size)
                     return [self._waiting.popleft() for _ in range(count)]
                 if self._closed:
                     return []
 
     def _is_full(self) -> bool:
-        return self._closed or len(self._waiting) >= self.batch_size
+        return self._closed or len(self._waiting) >= self.batching.batch_size
 
     def _run(self, jobs: Sequence[Job]) -> None:
         """Compute jobs; each future gets its answer, or its error."""

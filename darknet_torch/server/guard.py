@@ -74,7 +74,7 @@ class Guard:
             return _error(400, "the Host header has a name that is not allowed here")
         if self.api_key is None or request.url.path in OPEN:
             return None
-        if hmac.compare_digest(_key(request).encode(), self.api_key.encode()):
+        if hmac.compare_digest(_key(request).encode("latin-1"), self.api_key.encode()):
             return None
         why = "an API key is needed: Authorization: Bearer KEY, or X-API-Key: KEY"
         return _error(401, why, {"www-authenticate": "Bearer"})

@@ -24,7 +24,8 @@ class ServedModel:
         max_pixels: most pixels of an uploaded image.
 
     Raises:
-        UsageError: it neither detects nor classifies images, or keeps a state from one to the next.
+        UsageError: the name is not possible, or the network neither detects nor classifies images,
+            or keeps a state from one to the next.
     """
 
     name: str
@@ -32,6 +33,8 @@ class ServedModel:
     max_pixels: int
 
     def __post_init__(self) -> None:
+        if not self.name.strip() or "/" in self.name:
+            raise UsageError(f"{self.name!r}: the name of a model is not empty, and has no /")
         if state_shapes(self.network.plan):
             raise UsageError(
                 f"{self.name}: its recurrent layers keep a state from one image to the next, which"

@@ -56,6 +56,7 @@ def make_app(
     for module in ("fastapi", "prometheus_client", "python_multipart"):
         require(module, "serve")
     from darknet_torch.server.application import Application
+    from darknet_torch.server.batcher import Batching
     from darknet_torch.server.limits import Limits
 
     limits = Limits(
@@ -65,7 +66,7 @@ def make_app(
         upload_timeout=upload_timeout,
         timeout=timeout,
     )
-    batching = {"batch_size": batch_size, "wait": batch_wait / 1000, "workers": workers}
+    batching = Batching(batch_size=batch_size, batch_wait=batch_wait / 1000, workers=workers)
     return Application(models, limits, batching, api_key, allowed_hosts).app
 
 

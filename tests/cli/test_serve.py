@@ -63,6 +63,7 @@ def test_options_reach_the_server(small_network, monkeypatch) -> None:
         (["none"], "none: no such file, and no such model"),
         (["net.cfg"], "net.cfg: no weights given"),
         (["net.cfg", "net.weights", "--port", "x"], "--port: x: must be a whole number"),
+        (["net.cfg", "net.weights", "--batch-size", "0"], "batch_size=0: must be at least 1"),
         (["net.cfg", "net.weights", "--max-bytes", "0"], "max_bytes=0: must be above 0"),
         (["net.cfg", "net.weights", "--api-key", " "], "api_key: is empty"),
         (["net.cfg", "net.weights", "--host", "no such host"], "port 8000 of no such host: "),

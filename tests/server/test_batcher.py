@@ -10,7 +10,7 @@ from small_server import LOW, photo
 import darknet_torch as dt
 from darknet_torch.inference.detector import Detector
 from darknet_torch.network import Network
-from darknet_torch.server.batcher import Batcher, Job, of_image
+from darknet_torch.server.batcher import Batcher, Batching, Job, of_image
 
 
 class Counting:
@@ -40,9 +40,8 @@ def job_of(detector: Detector, image: bytes) -> Job:
 def test_what_waits_is_computed_together(small_network: Network) -> None:
     counting = Counting(small_network)
     seen: list[tuple[int, float]] = []
-    batcher = Batcher(
-        counting, batch_size=4, workers=1, observe=lambda count, _: seen.append((count, 0))
-    )
+    batching = Batching(batch_size=4, workers=1)
+    batcher = Batcher(counting, batching, lambda count, _: seen.append((count, 0)))
     detectors = [Detector(counting, threshold=LOW + 0.01 * number) for number in range(9)]
     images = [photo(seed=number) for number in range(9)]
     jobs = [job_of(*pair) for pair in zip(detectors, images, strict=True)]
@@ -65,7 +64,7 @@ def test_what_waits_is_computed_together(small_network: Network) -> None:
 
 
 def test_a_broken_image_spoils_no_other(small_network: Network) -> None:
-    batcher = Batcher(small_network, workers=1, wait=0.05)
+    batcher = Batcher(small_network, Batching(workers=1, batch_wait=0.05))
     detector = Detector(small_network)
     good, bad = job_of(detector, photo()), job_of(detector, b"none")
     for job in (bad, good):
@@ -84,7 +83,7 @@ def test_a_broken_image_spoils_no_other(small_network: Network) -> None:
 
 def test_what_was_cancelled_is_not_computed(small_network: Network) -> None:
     counting = Counting(small_network)
-    batcher = Batcher(counting, batch_size=1, workers=1, wait=0)
+    batcher = Batcher(counting, Batching(batch_size=1, workers=1, batch_wait=0))
     detector = Detector(counting)
     jobs = [job_of(detector, photo()) for _ in range(3)]
     batcher.submit(jobs[0])
@@ -102,7 +101,7 @@ def test_what_was_cancelled_is_not_computed(small_network: Network) -> None:
 def test_the_end(small_network: Network) -> None:
     """What waits is computed, the cores are as before, and nothing more is taken."""
     before = torch.get_num_threads()
-    batcher = Batcher(small_network, workers=2)
+    batcher = Batcher(small_network, Batching())
     detector = Detector(small_network)
     jobs = [job_of(detector, photo()) for _ in range(9)]
     for job in jobs:
@@ -117,7 +116,7 @@ def test_the_end(small_network: Network) -> None:
 def test_a_network_in_training_mode_computes_as_at_inference(small_network: Network) -> None:
     small_network.train()
     before = small_network.state_dict()["layers.0.bn.running_mean"].clone()
-    batcher = Batcher(small_network)
+    batcher = Batcher(small_network, Batching())
     batcher.submit(job := job_of(Detector(small_network, threshold=LOW), photo()))
     result = found(job)
     batcher.close()
@@ -142,7 +141,7 @@ def test_detections_of_one_image_of_a_batch(small_network: Network) -> None:
     assert rows[:, 0].tolist() == [0, 2, 2]
 
 
-@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"workers": 0}, {"wait": -1}])
-def test_arguments(small_network: Network, wrong: dict[str, Any]) -> None:
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"workers": 0}, {"batch_wait": -1}])
+def test_arguments(wrong: dict[str, Any]) -> None:
     with pytest.raises(dt.DarknetError, match="must be at least"):
-        Batcher(small_network, **wrong)
+        Batching(**wrong)

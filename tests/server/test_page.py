@@ -33,8 +33,10 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def address(small_network: Network, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Where a server of two networks is, the second of which needs no photo of a person."""
+def address(
+    small_network: Network, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """Where a server of a detector and a classifier is; the parameter is its API key."""
     import uvicorn
 
     addresses: list[str] = []
@@ -48,7 +50,8 @@ def address(small_network: Network, monkeypatch: pytest.MonkeyPatch) -> Iterator
     monkeypatch.setattr(uvicorn.Server, "run", noted)
     classifier = dt.build("[net]\nwidth=8\nheight=8\nchannels=3\n[connected]\noutput=5\n[softmax]")
     models = {"small": small_network, "classes": classifier}
-    settings = {"port": 0, "started": addresses.append}
+    key = getattr(request, "param", None)
+    settings = {"port": 0, "started": addresses.append, "api_key": key}
     thread = threading.Thread(target=running.serve, args=(models,), kwargs=settings)
     thread.start()
     end = time.monotonic() + 20
@@ -199,6 +202,19 @@ def test_by_keyboard(page: Any, small_network: Network) -> None:
     page.wait_for_timeout(50)
     same(shown(page), wanted(small_network, threshold=0.24))
     assert page.locator("#threshold-value").inner_text() == "0.24"
+
+
+@pytest.mark.parametrize("address", ["secret"], indirect=True)
+def test_a_key_is_asked_for(browser: Any, address: str) -> None:
+    page = browser.new_page()
+    page.goto(address)
+    page.wait_for_selector("#status.wrong")
+    page.locator("#key").fill("secret")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#layer-table tbody tr", state="attached")
+    assert page.locator("#key-label").is_hidden()
+    choose(page)
+    page.close()
 
 
 def test_another_model_and_errors(page: Any) -> None:

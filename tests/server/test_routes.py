@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 import darknet_torch as dt
 from darknet_torch.heads.boxes import cxcywh_to_xyxy
 from darknet_torch.network import Network, as_network
+from darknet_torch.server.running import make_app
 
 CLASSIFIER = """[net]
 width=32
@@ -152,8 +153,8 @@ class Boxes:
         return boxes, torch.cat([part.scores for part in parts], dim=1)
 
 
-def test_an_optimized_network_and_a_converted_file(small_network: Network) -> None:
-    with client_of(dt.optimize(small_network), Boxes(small_network)) as client:
+def test_a_network_and_a_converted_file(small_network: Network) -> None:
+    with client_of(small_network, Boxes(small_network)) as client:
         for name in ("small", "small1"):
             params = {"model": name, "threshold": LOW, "keep": True}
             answer = client.post("/detect", params=params, content=photo()).json()
@@ -244,6 +245,8 @@ def test_images_are_forgotten_in_time(client: TestClient) -> None:
 def test_networks_that_cannot_be_served() -> None:
     with pytest.raises(dt.DarknetError, match="no model to serve"):
         client_of()
+    with pytest.raises(dt.DarknetError, match="'a/b': the name of a model"):
+        make_app({"a/b": dt.build("yolov3-tiny", width=32, height=32)})
     recurrent = "[net]\ninputs=4\nbatch=1\n[rnn]\noutput=4\nhidden=4\n[softmax]\n"
     with pytest.raises(dt.DarknetError, match="small: its recurrent layers keep a state"):
         client_of(as_network(dt.build(recurrent)))
