@@ -5,7 +5,7 @@ from typing import Any
 
 from darknet_torch.errors import UsageError
 
-__all__ = ["not_installed", "require"]
+__all__ = ["installed", "not_installed", "require"]
 
 
 def require(module: str, extra: str) -> Any:
@@ -22,6 +22,15 @@ def require(module: str, extra: str) -> Any:
         return import_module(module)
     except ImportError as error:
         raise UsageError(not_installed(module.partition(".")[0], extra)) from error
+
+
+def installed(module: str) -> bool:
+    """Return whether a module can be imported, with the libraries that it needs."""
+    try:
+        import_module(module)
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def not_installed(package: str, extra: str) -> str:

@@ -428,6 +428,7 @@ STANDS_FOR = {
     " inference.streaming",
     "inference/test_generator": "cli.generate",
     "inference/test_reader_processes": "inference.reader_process",
+    "inference/test_tiled": "images.strips inference.tile_grid inference.tile_joining",
     "network/test_checkpoint_file": "network.key_matching",
     "network/test_network": "network.input_size network.node network.plan network.runnable"
     " network.schedule network.state",

@@ -23,6 +23,7 @@ from bench_optimize import bench_boxes, bench_layers
 from bench_pipeline import bench_pipeline, bench_resize
 from bench_serve import bench_serve
 from bench_speed import ENGINES, NETWORKS, bench_speed
+from bench_tiles import bench_tiles
 from bench_train import bench_augment, bench_images, bench_train
 from bench_turns import in_turns
 from bench_video import bench_video
@@ -221,6 +222,7 @@ BENCHES = {
     "pipeline": bench_pipeline,
     "video": bench_video,
     "serve": bench_serve,
+    "tiles": bench_tiles,
 }
 
 

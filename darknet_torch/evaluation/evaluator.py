@@ -57,6 +57,8 @@ def evaluate(
     tops: Sequence[int] = (1, 5),
     leaves: bool = True,
     letterbox: bool | None = None,
+    tiles: str | tuple[int, int] | None = None,
+    overlap: float = 0.2,
     batch_size: int = 1,
     workers: int = 2,
     max_pixels: int | None = None,
@@ -79,8 +81,7 @@ def evaluate(
         points: 0 is the area under Darknet's curve, 11 and 101 its means over so many recalls.
         iou: IoU from which a detection matches a ground truth.
         confidence: score above which true and false positives are counted.
-        threshold: lowest score of a detection that is kept, for the curves; of all classes, or by
-            class name ("*" is all others, 0.005 unless given).
+        threshold: lowest score of a detection that is kept; by class name, too ("*": all others).
         nms: of detectors: IoU above which the weaker of two boxes is dropped; 0 keeps all.
         nms_kind: of detectors: "default", "greedynms", "diounms" or "objectness"; None is the
             last head's.
@@ -89,13 +90,14 @@ def evaluate(
             "shared" measures the classes whose names network and data set both have.
         max_det: of detectors: most detections of an image; None keeps all.
         agnostic: of detectors: boxes of different classes compete in NMS too.
-        use_map: of detectors with a word tree: score the classes of the section's `map` file, or
-            of another one.
+        use_map: of detectors with a word tree: score the classes of the `map` file, or of another.
         tops: of classifiers: the k of top k.
         leaves: of classifiers with a word tree: only the classes without children.
         letterbox: keep the aspect ratio on a grey ground, or stretch (classifiers: cut out the
             centre); None is the fork's.
-        batch_size: images in one forward pass.
+        tiles: of detectors: size of the tiles in which large images are looked at, see `detect`.
+        overlap: share of a tile that the next one has, too.
+        batch_size: images, or tiles, in one forward pass.
         workers: threads that read images ahead; on a CPU, long lists are shared among them.
         max_pixels: most pixels of an image file; 0 sets no limit; None is the variable
             DARKNET_TORCH_MAX_PIXELS, or else 89 million (`PIL.Image.MAX_IMAGE_PIXELS`).
@@ -122,6 +124,8 @@ def evaluate(
             max_det=max_det,
             agnostic=agnostic,
             use_map=use_map,
+            tiles=tiles,
+            overlap=overlap,
         )
         labelled = _labelled(dataset)
         tops = [k for k in tops if k <= len(labelled.names)] or [1]
@@ -149,6 +153,8 @@ def evaluate(
         max_det=max_det,
         agnostic=agnostic,
         use_map=use_map,
+        tiles=tiles,
+        overlap=overlap,
         batch_size=batch_size,
         workers=workers,
         max_pixels=max_pixels,

@@ -24,6 +24,8 @@ from darknet_torch.inference.postprocess import PostProcess, warn_of_nan
 from darknet_torch.inference.prepared import Prepared, Reading, as_batch
 from darknet_torch.inference.streaming import Errors, Outcomes, collect, stream
 from darknet_torch.inference.thresholds import Thresholds
+from darknet_torch.inference.tile_grid import check_tiles
+from darknet_torch.inference.tiled import TiledDetector
 from darknet_torch.network import Runnable
 
 __all__ = ["NMS_KINDS", "Detector", "detect"]
@@ -44,6 +46,8 @@ def detect(
     max_det: int | None = None,
     agnostic: bool = False,
     use_map: bool | str | PathLike[str] = False,
+    tiles: str | tuple[int, int] | None = None,
+    overlap: float = 0.2,
     batch_size: int = 1,
     workers: int = 2,
     max_pixels: int | None = None,
@@ -67,7 +71,10 @@ def detect(
         max_det: most detections of an image, the best are kept; None keeps all.
         agnostic: boxes of different classes compete in NMS too.
         use_map: with a word tree, score the classes of the section's `map` file, or of another.
-        batch_size: images in one forward pass.
+        tiles: size of the tiles in which a large image is looked at: "800x600", (800, 600), or
+            "auto", that of the network's input; None is the whole image at once.
+        overlap: share of a tile that the next one has, too.
+        batch_size: images, or tiles, in one forward pass.
         workers: threads that read images ahead; on a CPU, long lists are shared among them, and
             for other devices very long ones are read by a process a core, unless it is 1.
         max_pixels: most pixels of an image file; 0 sets no limit; None is the variable
@@ -94,6 +101,8 @@ def detect(
         max_det=max_det,
         agnostic=agnostic,
         use_map=use_map,
+        tiles=tiles,
+        overlap=overlap,
         batch_size=batch_size,
         workers=workers,
         max_pixels=max_pixels,
@@ -121,7 +130,10 @@ class Detector:
         max_det: most detections of an image, the best are kept; None keeps all.
         agnostic: boxes of different classes compete in NMS too.
         use_map: with a word tree, score the classes of the section's `map` file, or of another.
-        batch_size: images in one forward pass.
+        tiles: size of the tiles in which a large image is looked at: "800x600", (800, 600), or
+            "auto", that of the network's input; None is the whole image at once.
+        overlap: share of a tile that the next one has, too.
+        batch_size: images, or tiles, in one forward pass.
         workers: threads that read images ahead; on a CPU, long lists are shared among them, and
             for other devices very long ones are read by a process a core, unless it is 1.
         max_pixels: most pixels of an image file, see `detect`.
@@ -143,6 +155,8 @@ class Detector:
         max_det: int | None = None,
         agnostic: bool = False,
         use_map: bool | str | PathLike[str] = False,
+        tiles: str | tuple[int, int] | None = None,
+        overlap: float = 0.2,
         batch_size: int = 1,
         workers: int = 2,
         max_pixels: int | None = None,
@@ -172,6 +186,9 @@ class Detector:
             agnostic=agnostic,
             max_det=max_det,
         )
+        self.nms, self.overlap = nms, overlap
+        self.tile = check_tiles(tiles, overlap, (plan.input.w, plan.input.h))
+        self.tiled = None if self.tile is None else TiledDetector(self, self.tile, overlap)
 
     @property
     def class_map(self) -> tuple[int, ...] | None:
@@ -204,10 +221,13 @@ class Detector:
     def settings(self) -> str:
         """Text of all settings that the results depend on."""
         values = (self.thresholds, self.letterbox, self.hier_threshold, self.class_map)
-        return f"{values} {self.postprocessing}"
+        tiles = "" if self.tile is None else f" {self.tile} {self.overlap} {self.nms}"
+        return f"{values} {self.postprocessing}{tiles}"
 
     def stream(self, sources: Any) -> Outcomes[Detections]:
         """Yield an outcome for every image, in order, read ahead; `sources` as in `detect`."""
+        if self.tiled is not None:
+            return self.tiled.stream(sources)
         return stream(self, sources, self.batch_size, self.workers, self.reading)
 
     @property

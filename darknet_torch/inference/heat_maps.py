@@ -36,19 +36,22 @@ class HeatMapDetector:
         detector: with its settings; the heat maps are of its `classes` alone.
 
     Raises:
-        UsageError: the outputs of the network are boxes already.
+        UsageError: the outputs of the network are boxes already, or images are cut into tiles.
     """
 
     def __init__(self, detector: Detector) -> None:
         if detector.network.contents != "raw":
             raise UsageError("a heat map needs raw maps: this file was converted to yield boxes")
+        if detector.tiled is not None:
+            raise UsageError("a heat map is of a whole image, not of tiles")
         self.detector, self.network = detector, detector.network
         self.prepare, self.forward = detector.prepare, detector.forward
         self._maps: WeakKeyDictionary[Detections, tuple[Tensor, Placement]] = WeakKeyDictionary()
 
     def stream(self, sources: Any) -> Outcomes[Detections]:
         """Yield an outcome for every image, in order, read ahead; `sources` as in `detect`."""
-        return stream(self, sources, self.detector.batch_size, self.detector.workers)
+        chosen = self.detector
+        return stream(self, sources, chosen.batch_size, chosen.workers, chosen.reading)
 
     @torch.inference_mode()
     def postprocess(

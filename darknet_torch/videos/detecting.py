@@ -46,6 +46,8 @@ def video(
     max_det: int | None = None,
     agnostic: bool = False,
     use_map: bool | str | PathLike[str] = False,
+    tiles: str | tuple[int, int] | None = None,
+    overlap: float = 0.2,
     batch_size: int = 1,
     workers: int = 2,
     max_pixels: int | None = None,
@@ -80,7 +82,10 @@ def video(
         max_det: most detections of a frame, the best are kept; None keeps all.
         agnostic: boxes of different classes compete in NMS too.
         use_map: with a word tree, score the classes of the section's `map` file, or of another.
-        batch_size: frames in one forward pass; one in real time.
+        tiles: size of the tiles in which a large frame is looked at: "800x600", (800, 600), or
+            "auto", that of the network's input; None is the whole frame at once.
+        overlap: share of a tile that the next one has, too.
+        batch_size: frames, or tiles, in one forward pass; one in real time.
         workers: threads that compute; on a CPU, they share its cores.
         max_pixels: most pixels of a frame; 0 sets no limit; None is the variable
             DARKNET_TORCH_MAX_PIXELS, or else 89 million (`PIL.Image.MAX_IMAGE_PIXELS`).
@@ -115,6 +120,8 @@ def video(
         max_det=max_det,
         agnostic=agnostic,
         use_map=use_map,
+        tiles=tiles,
+        overlap=overlap,
         batch_size=batch_size,
         workers=workers,
         max_pixels=max_pixels,
@@ -242,8 +249,9 @@ class _FrameTask:
     """The steps from a frame to its detections."""
 
     def __init__(self, detector: Detector) -> None:
-        self.network, self.forward = detector.network, detector.forward
-        self.postprocess, self._prepare = detector.postprocess, detector.prepare
+        steps = detector.tiled or detector
+        self.network, self.forward = detector.network, steps.forward
+        self.postprocess, self._prepare = steps.postprocess, steps.prepare
 
     def prepare(self, frame: RawFrame, /) -> Any:
         """Bring a frame to the size of the network's input."""
