@@ -456,6 +456,7 @@ STANDS_FOR = {
     "server/test_routes": "server.application server.kept server.model",
     "server/test_running": "server.connection",
     "test_docs": "version",
+    "test_notebooks": "inference.notebook",
     "test_loading": "network.cfg_source",
     "videos/test_detecting": "videos.frame",
     "videos/test_reading": "videos.containers videos.folders",

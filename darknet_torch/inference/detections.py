@@ -19,6 +19,7 @@ from darknet_torch.images.limits import pixel_limit
 from darknet_torch.images.reading import ImageSource
 from darknet_torch.inference import detection_formats
 from darknet_torch.inference.detection_formats import Detection
+from darknet_torch.inference.notebook import NotebookDisplay
 from darknet_torch.inference.sources import fetched
 from darknet_torch.safety.text import printable, to_json
 
@@ -29,7 +30,7 @@ _SHOWN = 10
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Detections:
+class Detections(NotebookDisplay):
     """The detected objects of one image.
 
     Args:

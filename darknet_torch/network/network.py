@@ -55,6 +55,10 @@ class RawNetwork(nn.Module):
     def __str__(self) -> str:
         return f"{self!r}\n{summarize(self.plan)}"
 
+    def _repr_html_(self) -> str:
+        """Return the table of the layers as HTML, for notebooks."""
+        return summarize(self.plan).to_html(repr(self))
+
 
 class Network(RawNetwork):
     """A Darknet network.

@@ -1,12 +1,14 @@
 """The table of layers that Darknet prints, with parameters, operations and memory."""
 
 from dataclasses import asdict, dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from darknet_torch.layers.base import Shape
 from darknet_torch.network.plan import Node, Plan
 from darknet_torch.network.schedule import schedule
+from darknet_torch.safety.text import printable
 
 __all__ = ["Row", "Summary", "one_line", "summarize"]
 
@@ -68,6 +70,19 @@ class Summary:
         )
         return "\n".join(lines)
 
+    def to_html(self, title: str) -> str:
+        """Return the table as HTML, in which all texts are escaped.
+
+        Args:
+            title: what stands above it.
+        """
+        names = ["layer", "section", "size / source", "input", "output", "weights", "BFLOPs"]
+        rows = [_html_row("th", names), *(_html_row("td", _cells(row)) for row in self.rows)]
+        last = str(self).rpartition("\n")[2]
+        return (
+            f"<div><p>{escape(title)}</p><table>{''.join(rows)}</table><p>{escape(last)}</p></div>"
+        )
+
 
 def summarize(plan: Plan) -> Summary:
     """Return the summary of a plan; no tensor is made."""
@@ -117,6 +132,17 @@ def _line(row: Row) -> str:
     parameters = f"{row.parameters:>12,}" if row.parameters else " " * 12
     line = f"{name:<22}{row.detail:<22}{shapes[0]:>20} -> {shapes[1]:>20}{parameters}{flops}"
     return line.rstrip()
+
+
+def _cells(row: Row) -> list[str]:
+    shapes = [f"{w} x {h} x {c}" if h else str(c) for c, h, w in (row.input, row.output)]
+    flops = f"{row.flops / 1e9:.3f}" if row.flops else ""
+    parameters = f"{row.parameters:,}" if row.parameters else ""
+    return [str(row.index), row.section, row.detail, *shapes, parameters, flops]
+
+
+def _html_row(tag: str, cells: list[str]) -> str:
+    return f"<tr>{''.join(f'<{tag}>{escape(printable(cell))}</{tag}>' for cell in cells)}</tr>"
 
 
 def _memory(plan: Plan) -> int:
