@@ -23,16 +23,18 @@ class Watched(tiled.TiledDetector):
     def _of_tiles(self, image):
         for objects in super()._of_tiles(image):
             parts.append(objects.xyxy)
+            numbers.append(objects.tile)
             yield objects
 
-parts = []
+parts, numbers = [], []
 path, out = sys.argv[1:]
 detector = Detector(dt.load("yolov4-tiny"), tiles="auto", max_pixels=0, batch_size=4)
 (outcome,) = Watched(detector, detector.tile, detector.overlap).stream([path])
 if outcome.error:
     raise outcome.error
 found = outcome.result
-torch.save({"tiles": torch.cat(parts), "joined": found.xyxy, "class_id": found.class_id}, out)
+of_tiles = {"tiles": torch.cat(parts), "numbers": torch.cat(numbers)}
+torch.save(of_tiles | {"joined": found.xyxy, "class_id": found.class_id}, out)
 print(json.dumps({"memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
 """
 
@@ -47,11 +49,12 @@ def bench_tiles(_: argparse.Namespace) -> None:
         row = fresh(TILED, str(path), str(out))
         found = torch.load(out, weights_only=True)
     recalls = {name: _recall(boxes, found[name]) for name in ("tiles", "joined")}
-    doubles = _doubles(found["joined"], found["class_id"])
+    doubles, own = _doubles(found)
     print(
         f"tiles of a {SIDE} x {SIDE} image with {OBJECTS} objects: recall {recalls['joined']:.3f},"
         f" of the tiles alone {recalls['tiles']:.3f}; {len(found['tiles'])} boxes of tiles,"
-        f" {len(found['joined'])} after joining, {doubles} doubles; memory at peak"
+        f" {len(found['joined'])} after joining, {doubles} doubles across"
+        f" edges, {own} that the network sees in one tile; memory at peak"
         f" {row['memory'] / 1e9:.2f} GB (bound 2)"
     )
 
@@ -91,18 +94,22 @@ def _recall(boxes: Any, found: Any) -> float:
     return float(_ious(boxes, found).ge(0.5).any(dim=1).float().mean())
 
 
-def _doubles(xyxy: Any, class_id: Any) -> int:
-    """Return the number of boxes that lie to 70 % in another box of their class."""
+def _doubles(found: dict[str, Any]) -> tuple[int, int]:
+    """Return how many boxes lie to 70 % in another of their class: of other tiles, of one tile."""
     import torch
 
+    xyxy, class_id = found["joined"], found["class_id"]
     low = torch.maximum(xyxy[:, None, :2], xyxy[None, :, :2])
     high = torch.minimum(xyxy[:, None, 2:], xyxy[None, :, 2:])
-    inside = (high - low).clamp_min(0).prod(dim=2) / (xyxy[:, 2:] - xyxy[:, :2]).prod(dim=1)[
-        :, None
+    inside = (high - low).clamp_min(0).prod(dim=2)
+    inside /= (xyxy[:, 2:] - xyxy[:, :2]).prod(dim=1)[:, None]
+    pairs = ((inside > 0.7) & (class_id[:, None] == class_id)).fill_diagonal_(False).nonzero()
+    tiles = [
+        {int(n) for n in found["numbers"][(found["tiles"] - box).abs().amax(dim=1) < 0.5]}
+        for box in xyxy
     ]
-    same = class_id[:, None] == class_id[None]
-    inside.fill_diagonal_(0)
-    return int(((inside > 0.7) & same).any(dim=1).sum())
+    own = sum(bool(tiles[a] & tiles[b]) for a, b in pairs.tolist())
+    return len(pairs) - own, own
 
 
 def _ious(a: Any, b: Any) -> Any:

@@ -3,7 +3,8 @@
 The rule is that of DarkHelp: detections of one class, in neighbouring tiles, are one object if one
 of them is near an edge of its tile (`EDGE_FACTOR` of its size), and the rectangle around both has
 little more than their area (`RECT_FACTOR` times). DarkHelp's tiles touch. As these overlap, area
-that both have counts once, and both must agree about the region that both tiles see.
+that both have counts once, and both must agree about the region that both tiles see, unless the
+one near the edge is inside the other.
 """
 
 from typing import NamedTuple
@@ -22,6 +23,8 @@ RECT_FACTOR = 1.2
 """How many times the area of two parts the rectangle around them may have."""
 AGREEMENT = 0.3
 """IoU, in the region that two tiles see, from which on two boxes agree."""
+INSIDE = 0.7
+"""Share of a box near an edge from which on it is a part of a box that it is inside of."""
 NOTHING = 0.1
 """Share of a box in that region up to which it has nothing there."""
 
@@ -79,7 +82,8 @@ def _pairs(objects: TileObjects, grid: TileGrid, windows: Tensor, cut: Tensor) -
             pairs = pairs[objects.class_id[pairs[:, 0]] == objects.class_id[pairs[:, 1]]]
             fit = _fit(objects.xyxy[pairs[:, 0]], objects.xyxy[pairs[:, 1]])
             agree = _agree(objects.xyxy[pairs], windows[pairs])
-            chosen = (fit <= RECT_FACTOR) & agree
+            inside = _share_inside(objects.xyxy[pairs[:, 0]], objects.xyxy[pairs[:, 1]])
+            chosen = (fit <= RECT_FACTOR) & (agree | (inside >= INSIDE))
             parts.append(pairs[chosen])
             fits.append(fit[chosen])
     return torch.cat(parts)[torch.cat(fits).argsort(stable=True)]
@@ -90,6 +94,12 @@ def _fit(a: Tensor, b: Tensor) -> Tensor:
     both = _area(a) + _area(b) - _area(_intersection(a, b))
     around = torch.cat((torch.minimum(a, b)[..., :2], torch.maximum(a, b)[..., 2:]), dim=-1)
     return torch.where(both > 0, _area(around) / both, torch.inf)
+
+
+def _share_inside(a: Tensor, b: Tensor) -> Tensor:
+    """Return the share of boxes `a` (P, 4) that is inside `b`; 0 without area."""
+    area = _area(a)
+    return torch.where(area > 0, _area(_intersection(a, b)) / area, 0.0)
 
 
 def _agree(boxes: Tensor, windows: Tensor) -> Tensor:

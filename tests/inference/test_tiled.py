@@ -91,6 +91,8 @@ OVERLAPPING = TileGrid((0, 80), (0, 80), 100, 100)
         # near the edges of both tiles; then whole in the second, whose box is better
         (OVERLAPPING, [(0, (82, 20, 100, 40)), (1, (90, 20, 150, 42))], [(82, 20, 150, 42)]),
         (OVERLAPPING, [(0, (93, 20, 100, 40)), (1, (94, 20, 118, 40))], [(94, 20, 118, 40)]),
+        # a scrap of what the other tile sees whole
+        (OVERLAPPING, [(1, (80, 30, 85, 36)), (0, (50, 20, 84, 40))], [(50, 20, 84, 40)]),
         # wider than the overlap
         (OVERLAPPING, [(0, (50, 20, 100, 40)), (1, (80, 20, 140, 40))], [(50, 20, 140, 40)]),
         # two neighbours, one of which both tiles see whole
