@@ -24,6 +24,7 @@ from its own folder and from what stands before it here:
     training                        losses of all layers, solver, augmentation, the loop
     videos                          files, cameras and streams -> frames with detections, tracks
     server                          networks behind HTTP, with a page to try them
+    batch                           millions of images: clusters, Parquet, restarts
     cli                             the command, one file a verb
 
 Names are loaded when they are first used, so that importing this package does not import torch.

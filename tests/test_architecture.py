@@ -28,7 +28,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROOT_FILES = "errors version files extras distributed progress".split()
 STAGES = (
     "parsing images zoo data layers heads metrics network inference loading evaluation exporters"
-    " speed training videos server cli"
+    " speed training videos server batch cli"
 ).split()
 ORDER = ["safety", *ROOT_FILES, *STAGES]
 BEHIND_HEADS = set(STAGES[STAGES.index("heads") + 1 :])
@@ -397,6 +397,7 @@ EXPORTERS = (
 STANDS_FOR = {
     "cli/test_cli": "cli.command cli.arguments cli.check cli.detect cli.models cli.summary"
     " network.summary",
+    "batch/test_running": "batch.detector batch.inputs batch.output cli.batch",
     "cli/test_convert": "cli.verify",
     "cli/test_images": "cli.result_folder inference.sources",
     "cli/test_result_kinds": "cli.common_files cli.labelled_folder",

@@ -23,8 +23,8 @@ from darknet_torch.zoo.http import OFFLINE
 __all__ = ["VERBS", "run"]
 
 VERBS = (
-    *("detect", "video", "classify", "generate", "serve", "evaluate", "train", "data"),
-    *("anchors", "summary", "check", "convert", "verify", "models"),
+    *("detect", "video", "batch", "classify", "generate", "serve", "evaluate", "train"),
+    *("data", "anchors", "summary", "check", "convert", "verify", "models"),
 )
 
 PRINTS_ITSELF = ("generate",)

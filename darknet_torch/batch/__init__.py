@@ -1,0 +1,1 @@
+"""Millions of images: one detector for Ray Data, Spark and Dask; folders and shards to Parquet."""

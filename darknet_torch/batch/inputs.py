@@ -1,0 +1,147 @@
+"""Images of folders, globs, Parquet files and WebDataset shards, on disks or at any address."""
+
+import hashlib
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import fsspec
+
+from darknet_torch.errors import UsageError
+from darknet_torch.extras import require
+from darknet_torch.files import IMAGE_SUFFIXES
+
+__all__ = ["Unit", "units_of"]
+
+SHARDS = (".parquet", ".tar")
+SUFFIXES = tuple(each for each in IMAGE_SUFFIXES if each != ".npy")
+Item = tuple[str, bytes]
+"""Address of an image, and the content of its file."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a worker does at once, and what a restart repeats or leaves out: its part of the output.
+
+    Args:
+        addresses: of images, or of one shard.
+    """
+
+    addresses: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The file of its results, which is made from its addresses."""
+        digest = hashlib.sha256("\n".join(self.addresses).encode()).hexdigest()
+        return f"part-{digest[:24]}.parquet"
+
+    @property
+    def is_shard(self) -> bool:
+        """Whether it is one file of many images."""
+        return self.addresses[0].lower().endswith(SHARDS)
+
+    def items(self, column: str) -> Iterator[tuple[str, bytes | str]]:
+        """Yield the address and content of each image; a text is the reason why there is none.
+
+        Args:
+            column: of a Parquet file: that which holds the contents of images.
+
+        Raises:
+            UsageError: a shard is damaged, or has no such column.
+        """
+        for address in self.addresses:
+            if not self.is_shard:
+                yield address, _content(address)
+                continue
+            read = _tar if address.lower().endswith(".tar") else _parquet
+            try:
+                yield from read(address, column)
+            except UsageError:
+                raise
+            except Exception as error:  # of file systems and parsers, each with errors of its own
+                raise UsageError(f"{address}: cannot be read: {error}") from error
+
+
+def _content(address: str) -> bytes | str:
+    try:
+        with fsspec.open(address, "rb") as file:
+            content: bytes = file.read()
+    except Exception as error:  # each file system has errors of its own
+        return f"{address}: cannot be read: {error}"
+    return content
+
+
+def _tar(address: str, _: str) -> Iterator[tuple[str, bytes]]:
+    with fsspec.open(address, "rb") as file, tarfile.open(fileobj=file, mode="r|") as archive:
+        for member in archive:
+            content = archive.extractfile(member) if member.isfile() else None
+            if content is not None and member.name.lower().endswith(SUFFIXES):
+                yield f"{address}/{member.name}", content.read()
+
+
+def _parquet(address: str, column: str) -> Iterator[tuple[str, bytes]]:
+    parquet = require("pyarrow.parquet", "batch")
+    with fsspec.open(address, "rb") as file:
+        table = parquet.ParquetFile(file)
+        names = table.schema_arrow.names
+        if column not in names:
+            raise UsageError(f"{address}: has no column {column}; there are {', '.join(names)}")
+        number = 0
+        for batch in table.iter_batches(batch_size=64, columns=[column]):
+            for value in batch.column(0).to_pylist():
+                # Hugging Face's images are {"bytes": ..., "path": ...}
+                yield f"{address}#{number}", value["bytes"] if isinstance(value, dict) else value
+                number += 1
+
+
+def units_of(source: str, done: frozenset[str], size: int = 256) -> tuple[list[Unit], int]:
+    """Return what is to be done, and how many images or shards are done already.
+
+    Args:
+        source: a folder, a file or a glob, on a disk or at an address of fsspec (`s3://...`).
+        done: addresses of images, and names of shards' parts, whose results are there.
+        size: images in a unit.
+
+    Raises:
+        UsageError: there are no images.
+    """
+    found = _listed(source)
+    if not found:
+        raise UsageError(f"{source}: no images, Parquet files or tar files")
+    shards = [Unit((each,)) for each in found if each.lower().endswith(SHARDS)]
+    images = [each for each in found if not each.lower().endswith(SHARDS)]
+    left = [each for each in images if each not in done]
+    parts = [Unit(tuple(left[start : start + size])) for start in range(0, len(left), size)]
+    parts += [each for each in shards if each.name not in done]
+    total = len(left) + sum(each.name not in done for each in shards)
+    return parts, len(found) - total
+
+
+def _listed(source: str) -> Sequence[str]:
+    """Return the sorted addresses of the images and shards that a source stands for."""
+    try:
+        system, path = fsspec.core.url_to_fs(source)
+        if any(each in path for each in "*?["):
+            names = system.glob(path)
+        elif system.isdir(path):
+            names = system.find(path)
+        else:
+            names = [path] if system.exists(path) else []
+    except Exception as error:  # each file system has errors of its own
+        raise UsageError(f"{source}: cannot be listed: {error}") from error
+    wanted = [each for each in names if _is_wanted(each)]
+    return sorted(_address(system, each) for each in wanted)
+
+
+def _is_wanted(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in (*SUFFIXES, *SHARDS)
+
+
+def _address(system: Any, name: str) -> str:
+    return name if "file" in _protocols(system) else str(system.unstrip_protocol(name))
+
+
+def _protocols(system: Any) -> tuple[str, ...]:
+    return (system.protocol,) if isinstance(system.protocol, str) else tuple(system.protocol)

@@ -1,0 +1,170 @@
+"""Images in, Parquet out: every image once, whatever is stopped, killed or broken."""
+
+import io
+import os
+import pickle
+import signal
+import sys
+import tarfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import darknet_torch as dt
+from darknet_torch.batch import running
+from darknet_torch.batch.detector import RESULT_COLUMNS, RayDetector
+from darknet_torch.batch.inputs import units_of
+from darknet_torch.batch.output import Output
+from darknet_torch.cli import main
+from darknet_torch.errors import UsageError
+
+parquet = pytest.importorskip("pyarrow.parquet", reason='needs the extra "batch"')
+pyarrow = pytest.importorskip("pyarrow", reason='needs the extra "batch"')
+
+pytestmark = pytest.mark.usefixtures("small_folder")
+
+NETWORK = ["net.cfg", "net.weights"]
+
+
+def encoded(number: int) -> bytes:
+    pixels = np.random.default_rng(number).integers(0, 256, (48, 64, 3), np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "png")
+    return content.getvalue()
+
+
+def photos(count: int) -> None:
+    """Images in a folder and one below, one of them broken."""
+    Path("photos/more").mkdir(parents=True)
+    for number in range(count):
+        folder = "photos/more" if number % 2 else "photos"
+        Path(f"{folder}/{number}.png").write_bytes(encoded(number) if number else b"broken")
+
+
+def rows() -> list[dict[str, Any]]:
+    tables = [parquet.read_table(path) for path in sorted(Path("found").glob("part-*.parquet"))]
+    return pyarrow.concat_tables(tables).to_pylist() if tables else []
+
+
+def names(found: list[dict[str, Any]]) -> Counter[str]:
+    return Counter(Path(row["path"]).name for row in found)
+
+
+def batch(source: str, *more: str) -> int:
+    return main(["batch", *NETWORK, source, "found", "--threshold", "0.1", "-q", *more])
+
+
+def test_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    photos(5)
+    assert batch("photos") == 1  # one is broken
+    assert "5 images, 1 of them cannot be read" in capsys.readouterr().out
+    found = {Path(row["path"]).stem: row for row in rows()}
+    assert sorted(found) == ["0", "1", "2", "3", "4"]
+    assert found["0"]["error"]
+    assert found["0"]["width"] == 0
+    assert not found["0"]["boxes"]
+    network = dt.load("net.cfg", "net.weights", names="net.names")
+    expected = dt.detect(network, "photos/2.png", threshold=0.1)
+    assert isinstance(expected, dt.Detections)
+    assert len(expected) > 3
+    assert np.allclose(found["2"]["boxes"], expected.xyxy.flatten(), atol=1e-3)
+    assert found["2"]["class_ids"] == expected.class_id.tolist()
+    assert (found["2"]["width"], found["2"]["height"]) == (64, 48)
+    assert set(found["2"]) == {"path", *RESULT_COLUMNS}
+
+
+def test_a_restart_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    photos(4)
+    assert batch("photos/*.png") == 1
+    assert batch("photos") == 0  # what is left
+    assert "2 images, 0 of them" in capsys.readouterr().out
+    assert batch("photos") == 0
+    assert names(rows()) == Counter({f"{number}.png": 1 for number in range(4)})
+    assert main(["batch", *NETWORK, "photos", "found", "--nms", "0.3", "-q"]) == 2
+    assert "was begun with" in capsys.readouterr().err
+
+
+def test_shards(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("shards").mkdir()
+    with tarfile.open("shards/a.tar", "w") as archive:
+        for name, content in (("1.png", encoded(1)), ("1.json", b"{}"), ("2.png", b"broken")):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    table = pyarrow.table({"image": [{"bytes": encoded(3), "path": "3"}], "n": [1]})
+    parquet.write_table(table, "shards/b.parquet")
+    Path("shards/c.tar").write_bytes(b"no archive" * 100)
+    assert batch("shards", "--column", "image") == 1
+    printed = capsys.readouterr()
+    assert "3 images, 1 of them cannot be read" in printed.out
+    assert "c.tar: cannot be read" in printed.err
+    assert names(rows()) == Counter({"1.png": 1, "2.png": 1, "b.parquet#0": 1})
+    assert batch("shards", "--column", "image") == 1  # the damaged one is tried again
+    assert "0 images" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="has no column pixels; there are image, n"):
+        list(units_of("shards/b.parquet", frozenset())[0][0].items("pixels"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["photos"], "come INPUT and OUTPUT"),
+        (["nothing", "found"], "nothing: no images"),
+        (["what://x/y", "found"], "cannot be listed"),
+    ],
+)
+def test_wrong_words(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["batch", *NETWORK, *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_columns_of_spark_and_dask() -> None:
+    """A DataFrame in, a DataFrame out; the class is pickled without its network."""
+    pandas = pytest.importorskip("pandas")
+    detector = RayDetector(*NETWORK, threshold=0.1)
+    frame = pandas.DataFrame({"id": [7, 8], "bytes": [encoded(1), b"broken"]}, index=[3, 4])
+    found = detector(frame)
+    assert list(found.columns) == ["id", "bytes", *RESULT_COLUMNS]
+    assert list(found.index) == [3, 4]
+    assert found["error"].tolist()[0] == ""
+    assert found["error"].tolist()[1]
+    again = pickle.loads(pickle.dumps(detector))
+    assert again._detector is None
+    assert again({"bytes": frame["bytes"].tolist()})["scores"][0] == found["scores"][3]
+    with pytest.raises(UsageError, match="has no column bytes; there are id"):
+        detector({"id": [1]})
+
+
+class Mortal(RayDetector):
+    """Its process is killed at one batch, once."""
+
+    def __call__(self, batch: Any) -> Any:
+        torch.set_num_threads(1)
+        if not Path("killed").exists() and len(list(Path("found").glob("part-*"))) > 1:
+            Path("killed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(batch)
+
+
+def test_a_worker_of_ray_is_killed() -> None:
+    ray = pytest.importorskip("ray", reason='needs the extra "ray"')
+    photos(30)
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False, configure_logging=False)
+    try:
+        folder = Path.cwd()
+        Output("found").begin({})
+        units, _ = units_of(str(folder / "photos"), frozenset(), size=3)
+        detector = Mortal(str(folder / "net.cfg"), str(folder / "net.weights"), threshold=0.1)
+        outcomes = running.run_on_ray(units, detector, str(folder / "found"), "bytes", workers=2)
+        assert sum(done.images for done in outcomes) == 30
+    finally:
+        ray.shutdown()
+    assert Path("killed").exists()
+    assert names(rows()) == Counter({f"{number}.png": 1 for number in range(30)})
+    assert len([row for row in rows() if row["error"]]) == 1
