@@ -60,7 +60,7 @@ def best_of_each(rows: Array) -> tuple[Array, Array]:
 
 
 def of_ultralytics(output: Array) -> Rows:
-    """What the pages of Frigate, ZoneMinder and OpenCV's samples say of this layout.
+    """How Frigate, ZoneMinder and OpenCV's samples read this layout, as far as we know it.
 
     One row a box behind a transposition; the best class of each; corners from centre and size; NMS
     of all classes together.
@@ -85,7 +85,7 @@ def by_class(corners: Array, score: Array, class_id: Array) -> Rows:
 
 
 def of_deepstream(output: Array) -> Rows:
-    """What DeepStream does: rows above the threshold; NMS class by class (cluster-mode 2)."""
+    """How DeepStream reads rows, as far as we know it: a threshold, then NMS class by class."""
     rows = output[0][output[0][:, 4] > THRESHOLD]
     return by_class(rows[:, :4], rows[:, 4], rows[:, 5].astype(int))
 
