@@ -10,7 +10,6 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from darknet_torch.data.coco_classes import COCO_CATEGORY_IDS, are_coco
 from darknet_torch.files import atomic
 from darknet_torch.safety.text import csv_cell, printable, to_json
 
@@ -97,6 +96,8 @@ class _Coco:
     """A data set of COCO: images, annotations with scores, categories."""
 
     def __init__(self, names: Sequence[str]) -> None:
+        from darknet_torch.data.coco_classes import COCO_CATEGORY_IDS, are_coco
+
         self.ids = COCO_CATEGORY_IDS if are_coco(names) else tuple(range(1, len(names) + 1))
         categories = [
             {"id": number, "name": printable(name), "supercategory": ""}
