@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
@@ -21,8 +22,10 @@ DETECT = ["detect", "net.cfg", "net.weights", "--threshold", "0.2", "--names", "
 def photos(small_network, tmp_path: Path) -> Path:
     """The small network's folder, with two images in a folder of it."""
     (tmp_path / "photos").mkdir()
-    for name, size in (("a.png", (50, 40)), ("b.jpg", (40, 60))):
-        Image.effect_noise(size, 80).convert("RGB").save(tmp_path / "photos" / name)
+    rng = np.random.default_rng(0)
+    for name, (width, height) in (("a.png", (50, 40)), ("b.jpg", (40, 60))):
+        pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / name)
     return tmp_path / "photos"
 
 
