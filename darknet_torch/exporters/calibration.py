@@ -21,7 +21,15 @@ from darknet_torch.inference.classifier import Classifier
 from darknet_torch.inference.detector import Detector
 from darknet_torch.network import Network, Runnable
 
-__all__ = ["Calibration", "Method", "Samples", "read_samples", "score"]
+__all__ = [
+    "Calibration",
+    "Method",
+    "Samples",
+    "calibration_of",
+    "is_labelled",
+    "read_samples",
+    "score",
+]
 
 Method = Literal["percentile", "minmax", "entropy"]
 
@@ -76,6 +84,28 @@ class Samples:
 def is_labelled(dataset: Dataset) -> bool:
     """Return whether a data set has any ground truth."""
     return any(len(each.ground_truth) or each.label is not None for each in dataset.samples)
+
+
+def calibration_of(
+    data: str | PathLike[str] | None, method: Method, images: int, max_drop: float, dtype: str
+) -> Calibration | None:
+    """Return what the options of a format mean; None where nothing is brought to 8 bits.
+
+    Args:
+        data: see `Calibration`; None is no conversion to 8 bits.
+        method: see `Calibration`.
+        images: see `Calibration`.
+        max_drop: see `Calibration`.
+        dtype: of the layers that are not in 8 bits, which must be float32.
+
+    Raises:
+        UsageError: an argument is out of its range, or dtype is another.
+    """
+    if data is None:
+        return None
+    if dtype != "float32":
+        raise UsageError(f"int8: what is not in 8 bits is float32, not {dtype}")
+    return Calibration(data, method, images, max_drop)
 
 
 def read_samples(network: Network, calibration: Calibration) -> Samples:

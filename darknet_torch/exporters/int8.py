@@ -52,7 +52,7 @@ def quantize(
 
     Args:
         network: a Network with values.
-        path: the file to write; others are written into its folder, and removed.
+        path: the file to write.
         quantizer: writes such files.
         samples: images to measure on; without labels nothing is measured.
         calibration: how much of the score may be lost.

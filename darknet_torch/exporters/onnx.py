@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from darknet_torch.errors import UsageError
-from darknet_torch.exporters.calibration import Calibration
+from darknet_torch.exporters.calibration import calibration_of
 from darknet_torch.exporters.onnx_older import OLDEST, older_model
 from darknet_torch.exporters.onnx_uint8 import with_uint8_input
 from darknet_torch.exporters.programs import for_program, labelled, write_beside
@@ -99,9 +99,7 @@ def write(
         labelled(network, program, uint8=uint8)
     if int8 and (layout or uint8):
         raise UsageError("int8: has boxes and scores of its own layout, and float32 input")
-    ranges = int8 and Calibration(int8, calibration, calibration_images, max_drop)
-    if ranges and dtype != "float32":
-        raise UsageError(f"int8: what is not in 8 bits is float32, not {dtype}")
+    in_8_bits = calibration_of(int8, calibration, calibration_images, max_drop, dtype)
     content = model(
         network,
         contents=contents,
@@ -116,10 +114,10 @@ def write(
         layout=layout,
         uint8=uint8,
     )
-    if ranges:
+    if in_8_bits is not None:
         from darknet_torch.exporters.int8_onnx import write_onnx
 
-        write_onnx(network, path, content, ranges)
+        write_onnx(network, path, content, in_8_bits)
     else:
         write_atomically(path, content.SerializeToString())
     if program is not None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters import onnx
-from darknet_torch.exporters.calibration import Calibration, read_samples
+from darknet_torch.exporters.calibration import Calibration, calibration_of, read_samples
 from darknet_torch.exporters.int8 import quantize
 from darknet_torch.exporters.int8_onnx import layer_nodes, weighted_layers
 from darknet_torch.exporters.int8_openvino import OpenVINOQuantizer
@@ -59,7 +59,7 @@ def write(
             onnx or onnxscript (of int8: nncf) is not installed.
         DataError: of int8: there is no image that can be used.
     """
-    ranges = int8 and Calibration(int8, calibration, calibration_images, max_drop)
+    in_8_bits = calibration_of(int8, calibration, calibration_images, max_drop, dtype)
     must_not_replace(path, ".bin", ".param")
     openvino = require("openvino", "openvino")
     source = onnx.model(
@@ -73,8 +73,8 @@ def write(
         model.set_rt_info(value, ["darknet_torch", key])
     with staging_folder(path) as folder:
         made = folder / path.with_suffix(".xml").name  # OpenVINO refuses an ending in capitals
-        if ranges:
-            _write_int8(network, made, model, source, ranges)
+        if in_8_bits is not None:
+            _write_int8(network, made, model, source, in_8_bits)
         else:
             _save(model, made, half=dtype == "float16")
         made.rename(folder / path.name)

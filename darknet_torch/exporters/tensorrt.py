@@ -6,7 +6,7 @@ from typing import Literal
 
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters import onnx
-from darknet_torch.exporters.calibration import Calibration
+from darknet_torch.exporters.calibration import calibration_of
 from darknet_torch.exporters.int8_onnx import write_onnx
 from darknet_torch.exporters.other_python import run, suitable_python
 from darknet_torch.exporters.staging import staging_folder
@@ -49,6 +49,7 @@ def write(
     Raises:
         UsageError: the network cannot be exported so, or tensorrt is not installed or has no card.
     """
+    in_8_bits = calibration_of(int8, calibration, calibration_images, max_drop, dtype)
     python = suitable_python("tensorrt", "tensorrt", python)
     if max_batch < 1:
         raise UsageError(f"max_batch={max_batch}: must be at least 1")
@@ -57,11 +58,10 @@ def write(
     )
     with staging_folder(path) as folder:
         source = folder / "model.onnx"
-        if int8 is None:
+        if in_8_bits is None:
             source.write_bytes(model.SerializeToString())
         else:
-            ranges = Calibration(int8, calibration, calibration_images, max_drop)
-            write_onnx(network, source, model, ranges, symmetric=True)
+            write_onnx(network, source, model, in_8_bits, symmetric=True)
         shape, target = list(example(network, batch=1).shape[1:]), folder / path.name
         run(python, convert, source=str(source), target=str(target), shape=shape, batch=max_batch)
         source.unlink()

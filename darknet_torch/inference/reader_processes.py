@@ -64,7 +64,7 @@ class ReaderProcesses:
         process = self._idle.get()
         try:
             return process.read(fspath(source), self.reading)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             process.end()
             process = _Process(self.reading)
             raise ImageError(f"{source}: the process that read it ended") from error
@@ -79,7 +79,7 @@ class _Process:
         self.process = start_module(MODULE, json.dumps(reading.to_dict()))
 
     def read(self, path: str, reading: Reading) -> Prepared:
-        """Read one image; OSError or ValueError if the process ended."""
+        """Read one image; OSError, ValueError or EOFError if the process ended."""
         pipe_in, pipe_out = self.process.stdin, self.process.stdout
         assert pipe_in is not None and pipe_out is not None
         pipe_in.write(json.dumps(path).encode() + b"\n")

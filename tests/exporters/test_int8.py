@@ -136,6 +136,16 @@ def test_wrong_options(network, images, tmp_path, options, message):
     assert not list(tmp_path.glob("*my*"))
 
 
+@pytest.mark.parametrize("ending", [".xml", ".engine"])
+def test_the_other_layers_are_float32(network, images, tmp_path, ending):
+    """No option is passed over, and none is refused after the work."""
+    with pytest.raises(UsageError, match="not float16"):
+        dt.export(network, tmp_path / f"my{ending}", int8=images, dtype="float16")
+    with pytest.raises(UsageError, match="calibration_images=0"):
+        dt.export(network, tmp_path / f"my{ending}", int8=images, calibration_images=0)
+    assert not list(tmp_path.glob("*my*"))
+
+
 def test_a_format_without(network, images, tmp_path):
     with pytest.raises(UsageError, match="torch_export has no option int8"):
         dt.export(network, tmp_path / "my.pt2", int8=images)

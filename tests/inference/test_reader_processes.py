@@ -1,5 +1,6 @@
 """Processes that read images: the same images and errors as in this process, and clean ends."""
 
+import io
 import os
 import signal
 from collections.abc import Iterator
@@ -78,6 +79,35 @@ def test_a_process_that_ends(read, files):
     with pytest.raises(ImageError, match="the process that read it ended"):
         read(files[0])
     assert read(files[0]).waits  # another has taken its place
+    for each in others:
+        read._idle.put(each)
+
+
+def test_a_process_that_ends_in_the_middle_of_an_image(read, files):
+    """As one that is killed for its memory: the next image is read by another."""
+
+    class Cut:
+        stdin = io.BytesIO()
+        stdout = io.BytesIO(
+            b'{"warnings": [], "shape": [9, 9, 3], "dtype": "uint8", "width": 9, "height": 9}\n123'
+        )
+        killed = False
+
+        def kill(self):
+            self.killed = True
+
+        def wait(self, timeout):
+            assert self.killed
+
+    process = read._idle.get()
+    others = [read._idle.get() for _ in range(read.count - 1)]
+    process.end()
+    process.process = cut = Cut()
+    read._idle.put(process)
+    with pytest.raises(ImageError, match="the process that read it ended"):
+        read(files[0])
+    assert cut.killed
+    assert read(files[0]).waits
     for each in others:
         read._idle.put(each)
 
