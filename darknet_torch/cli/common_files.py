@@ -3,15 +3,13 @@
 They grow in temporary files, and get their names at the end, after Ctrl-C too.
 """
 
-import csv
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from darknet_torch.files import atomic
-from darknet_torch.safety.text import csv_cell, printable, to_json
+from darknet_torch.safety.text import csv_line, printable, to_json
 
 if TYPE_CHECKING:
     from darknet_torch.inference.detections import Detections
@@ -72,24 +70,18 @@ class _Csv:
 
     def __init__(self, names: Sequence[str]) -> None:
         del names
-        self._head = _csv_line(COLUMNS)
+        self._head = csv_line(COLUMNS)
 
     def row(self, detections: "Detections") -> str:
         content = detections.to_dict()
         text, self._head = self._head, ""
         for each in content["detections"]:
             values = content["path"], each["class"], each["class_id"], each["score"], *each["box"]
-            text += _csv_line(values)
+            text += csv_line(values)
         return text
 
     def end(self) -> str:
         return self._head
-
-
-def _csv_line(values: Sequence[Any]) -> str:
-    text = StringIO()
-    csv.writer(text, lineterminator="\n").writerow(map(csv_cell, values))
-    return text.getvalue()
 
 
 class _Coco:

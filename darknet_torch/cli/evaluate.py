@@ -67,7 +67,6 @@ def _options() -> list[str]:
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate; print and write the results; list the problems of the data."""
-
     from darknet_torch import distributed
     from darknet_torch.extras import require
 

@@ -1,18 +1,17 @@
 """What the verb video writes of each frame: a video, JSON, CSV, and feeds over HTTP."""
 
 import argparse
-import csv
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from functools import cache, partial
-from io import BytesIO, StringIO
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from darknet_torch.cli.output import inform, print_json
 from darknet_torch.files import atomic
-from darknet_torch.safety.text import csv_cell
+from darknet_torch.safety.text import csv_line
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -169,9 +168,7 @@ def _csv_writes(file: BinaryIO) -> Write:
     """Return what writes a line for each object; track ids are empty where there are none."""
 
     def row(*cells: object) -> None:
-        text = StringIO()
-        csv.writer(text, lineterminator="\n").writerow(map(csv_cell, cells))
-        file.write(text.getvalue().encode())
+        file.write(csv_line(cells).encode())
 
     def write(frame: "VideoFrame", _: Picture) -> None:
         ids = frame.track_ids or (None,) * len(frame.detections)

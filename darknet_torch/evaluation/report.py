@@ -3,10 +3,8 @@
 The figures of a detector are the dictionary of `DetectionResult.to_dict`.
 """
 
-import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from io import StringIO
 from typing import Any
 
 from darknet_torch.safety import text
@@ -32,11 +30,8 @@ def classification_text(images: int, top: Mapping[int, float]) -> str:
 
 def to_csv(rows: Sequence[Figures]) -> str:
     """Return rows with equal keys as CSV, the keys in the first line."""
-    content = StringIO()
-    writer = csv.DictWriter(content, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: text.csv_cell(value) for key, value in row.items()} for row in rows)
-    return content.getvalue()
+    keys = list(rows[0]) if rows else []
+    return "".join(map(text.csv_line, (keys, *([each[key] for key in keys] for each in rows))))
 
 
 def to_json(figures: Figures) -> str:

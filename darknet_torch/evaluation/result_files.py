@@ -5,11 +5,9 @@ confusion.csv     the confusion matrix      detections.json  COCO's result forma
 *.png             precision over recall, F1 over the threshold, confusion matrix, worst images
 """
 
-import csv
 import heapq
 import json
 from collections.abc import Iterator
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +65,10 @@ def _texts(result: DetectionResult | ClassificationResult) -> Iterator[tuple[str
 
 
 def _confusion(result: DetectionResult) -> str:
-    content = StringIO()
-    writer = csv.writer(content, lineterminator="\n")
-    names = [text.csv_cell(name) for name in (*result.names, "background")]
-    writer.writerow(("found \\ marked", *names))
-    writer.writerows(
-        (name, *row) for name, row in zip(names, result.confusion.tolist(), strict=True)
-    )
-    return content.getvalue()
+    names = (*result.names, "background")
+    rows = zip(names, result.confusion.tolist(), strict=True)
+    lines = [("found \\ marked", *names), *((name, *row) for name, row in rows)]
+    return "".join(map(text.csv_line, lines))
 
 
 def coco_results(result: DetectionResult) -> list[dict[str, Any]]:

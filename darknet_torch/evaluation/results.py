@@ -27,7 +27,12 @@ OVERLAPS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 
 
 class _Result(ABC):
-    """The text forms of both kinds of results."""
+    """The score and the text forms of both kinds of results."""
+
+    @property
+    @abstractmethod
+    def score(self) -> float:
+        """One figure in 0..1: `mean_average_precision` of detectors, top 1 of classifiers."""
 
     @abstractmethod
     def rows(self) -> list[dict[str, Any]]:
@@ -126,6 +131,11 @@ class DetectionResult(_Result):
         """Darknet's mAP in 0..1, at `iou`, with `points`, over all classes."""
         return float(self.darknet.average_precisions(self.points).mean())
 
+    @property
+    def score(self) -> float:
+        """`mean_average_precision`: the one figure of a detector, in 0..1."""
+        return self.mean_average_precision
+
     def errors(self) -> Array:
         """Return false positives above `confidence` plus false negatives of each image, int64."""
         matched, images = self.darknet, len(self.dataset)
@@ -206,6 +216,11 @@ class ClassificationResult(_Result):
     ranked: Array
     accuracy: Accuracy
     network: str = ""
+
+    @property
+    def score(self) -> float:
+        """Top-1 accuracy in 0..1; 0 without images."""
+        return self.accuracy.top1
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row for each class."""

@@ -16,7 +16,6 @@ from darknet_torch.data import Dataset
 from darknet_torch.data.dataset import Array
 from darknet_torch.errors import DataError, ImageError, UsageError, warn
 from darknet_torch.evaluation.evaluator import evaluate
-from darknet_torch.evaluation.results import DetectionResult
 from darknet_torch.inference.classifier import Classifier
 from darknet_torch.inference.detector import Detector
 from darknet_torch.network import Network, Runnable
@@ -143,7 +142,4 @@ def score(network: Runnable, dataset: Dataset) -> float:
         network: a Network, or a converted file.
         dataset: labelled images.
     """
-    result = evaluate(network, dataset, tops=(1,))
-    if isinstance(result, DetectionResult):
-        return 100 * float(result.darknet.average_precisions(result.points).mean())
-    return 100 * result.accuracy.top[1]
+    return 100 * evaluate(network, dataset, tops=(1,)).score

@@ -1,10 +1,7 @@
 """ONNX in 8 bits (pairs of QuantizeLinear and DequantizeLinear), by ONNX Runtime."""
 
-import io
-import logging
 import re
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,6 +9,7 @@ from typing import Any
 from darknet_torch.data.dataset import Array
 from darknet_torch.exporters.calibration import Calibration, Method, read_samples
 from darknet_torch.exporters.int8 import quantize
+from darknet_torch.exporters.silence import silent
 from darknet_torch.exporters.staging import staging_folder
 from darknet_torch.extras import require
 from darknet_torch.files import write_atomically
@@ -79,7 +77,7 @@ class OnnxQuantizer:
         self.model, self.symmetric = model, symmetric
         self.nodes = layer_nodes(model)
         self.layers: Sequence[int] = weighted_layers(model)
-        with _silent():
+        with silent():
             self.ranges = _ranges(model, inputs, method, symmetric=symmetric)
 
     def write(self, path: Path, keep: Collection[int] | None) -> None:
@@ -94,7 +92,7 @@ class OnnxQuantizer:
         inside = [name for layer, each in self.nodes.items() if layer not in keep for name in each]
         copied = type(self.model)()
         copied.CopyFrom(self.model)
-        with _silent():
+        with silent():
             quantizer = quantization.QDQQuantizer(
                 copied,
                 True,  # a scale for each channel of the weights
@@ -163,16 +161,3 @@ def _ranges(model: Any, inputs: tuple[Array, ...], method: Method, *, symmetric:
         for start in range(0, len(inputs), AT_ONCE):
             calibrator.collect_data(Reader(inputs[start : start + AT_ONCE]))
         return calibrator.compute_data()
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Keep ONNX Runtime's prints and its advice to preprocess to itself."""
-    logger = logging.getLogger()
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logger.setLevel(before)

@@ -1,15 +1,13 @@
 """OpenVINO in 8 bits, by NNCF."""
 
-import io
-import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from darknet_torch.data.dataset import Array
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters.calibration import Method
+from darknet_torch.exporters.silence import silent
 from darknet_torch.extras import require
 
 __all__ = ["OpenVINOQuantizer"]
@@ -58,7 +56,7 @@ class OpenVINOQuantizer:
     def quantized(self, keep: Collection[int]) -> Any:
         """Return the openvino.Model; the layers `keep` stay in float32."""
         nncf = self.nncf
-        with _silent():
+        with silent("nncf"):
             result = nncf.quantize(
                 self.model.clone(),
                 nncf.Dataset(self.inputs),
@@ -97,16 +95,3 @@ class OpenVINOQuantizer:
         return self.nncf.AdvancedQuantizationParameters(
             activations_range_estimator_params=estimator
         )
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Keep NNCF's progress and advice to itself."""
-    logger = logging.getLogger("nncf")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        logger.setLevel(before)

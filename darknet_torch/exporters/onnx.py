@@ -1,10 +1,5 @@
 """ONNX: runs in ONNX Runtime, OpenCV 5, OpenVINO and what is built from ONNX."""
 
-import io
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -17,6 +12,7 @@ from darknet_torch.exporters.calibration import calibration_of
 from darknet_torch.exporters.onnx_older import OLDEST, older_model
 from darknet_torch.exporters.onnx_uint8 import with_uint8_input
 from darknet_torch.exporters.programs import for_program, labelled, write_beside
+from darknet_torch.exporters.silence import silent
 from darknet_torch.exporters.tracing import Varying, output_names, prepared, varying
 from darknet_torch.exporters.tracing import program as traced_program
 from darknet_torch.extras import require
@@ -159,7 +155,7 @@ def model(
         if contents == "detections" or dynamic_size:
             what = "dynamic_size" if dynamic_size else "contents=detections"
             raise UsageError(f"{what}: needs opset {NEWER} or more, not {opset}")
-        with _quiet():
+        with silent("torch.onnx"):
             result = older_model(exported, names, opset, dynamic_batch=dynamic_batch)
         varies = Varying(dynamic_batch=dynamic_batch, dynamic_size=False)
     else:
@@ -223,7 +219,7 @@ def _nms_kind(network: Network, requested: str | None) -> tuple[str, float]:
 
 
 def _converted(traced: torch.export.ExportedProgram, outputs: list[str], opset: int) -> Any:
-    with _quiet():
+    with silent("torch.onnx"):
         converted = torch.onnx.export(
             traced,
             dynamo=True,
@@ -235,16 +231,3 @@ def _converted(traced: torch.export.ExportedProgram, outputs: list[str], opset: 
     if converted is None:
         raise UsageError("torch could not convert the network to ONNX")
     return converted.model_proto
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporter's progress and advice."""
-    logger = logging.getLogger("torch.onnx")
-    before, logger.level = logger.level, logging.ERROR
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.level = before

@@ -16,7 +16,8 @@ __all__ = ["BoxCoder", "Cells"]
 class Cells(NamedTuple):
     """The cell and the anchor of each box, and the sizes that they refer to.
 
-    `x`, `y` and `anchor` are int64 tensors (...): column, row and index of the anchor.
+    `x`, `y` and `anchor` are tensors (...): column, row and index of the anchor, all of them whole
+    numbers. `anchor` is int64; `x` and `y` are int64 or of the type of the entries.
     """
 
     x: Tensor

@@ -88,13 +88,13 @@ def sample(image: Tensor, rows: Taps, columns: Taps, out: Tensor | None = None) 
     if out is None:
         out = torch.empty(channels, len(rows.position), len(columns.position), device=image.device)
     mix = _mix_interleaved if image.permute(1, 2, 0).is_contiguous() else _mix_planar
-    sources, share = (each.to(image.device) for each in (rows.position, rows.weight))
+    pairs, shares = (each.to(image.device) for each in (rows.position, rows.weight))
     columns = _on(columns, image.device)
     across = columns.weight[:, 1].contiguous()
     strip = max(1, STRIP // (channels * max(width, len(across))))
-    strips = (each.split(strip) for each in (sources, share[:, 1:], out.movedim(1, 0)))
-    for position, weight, part in zip(*strips, strict=True):
-        left, right = mix(image, Taps(position, weight.contiguous()), columns)
+    strips = (each.split(strip) for each in (pairs, shares[:, 1:], out.movedim(1, 0)))
+    for pair, second, part in zip(*strips, strict=True):
+        left, right = mix(image, pair, second.contiguous(), columns)
         torch.lerp(left, right, across, out=part)
     if not image.is_floating_point():
         out.div_(255)
@@ -109,40 +109,44 @@ def _darken(out: Tensor, rows: Taps) -> Tensor:
     return out
 
 
-def _mix_interleaved(image: Tensor, rows: Taps, columns: Taps) -> tuple[Tensor, Tensor]:
-    """Return rows at both columns, (n, C, width) each; the channels of a pixel lie together.
+def _mix_interleaved(
+    image: Tensor, pairs: Tensor, second: Tensor, columns: Taps
+) -> tuple[Tensor, Tensor]:
+    """Return mixed rows at both columns, (n, C, width) each; the channels of a pixel lie together.
 
-    rows: `weight` is the share of the second row.
+    pairs: (n, 2) int64, the two rows of each.
+    second: (n, 1) float32, the share of the second one.
     """
     channels, height, width = image.shape
     lines = image.permute(1, 2, 0).view(height, width * channels)
-    size = len(rows.position), channels, len(columns.position)
-    return _at(_mix_rows(lines, rows), _interleaved(columns, channels), size)
+    size = len(pairs), channels, len(columns.position)
+    return _at(_mix_rows(lines, pairs, second), _interleaved(columns, channels), size)
 
 
-def _mix_planar(image: Tensor, rows: Taps, columns: Taps) -> tuple[Tensor, Tensor]:
+def _mix_planar(
+    image: Tensor, pairs: Tensor, second: Tensor, columns: Taps
+) -> tuple[Tensor, Tensor]:
     """Return the same of an image whose channels lie one behind the other."""
     channels, height, width = image.shape
     if not image.is_contiguous():  # a part of a larger image
-        image, height = image.index_select(1, rows.position.flatten()), rows.position.numel()
-        pairs = torch.arange(height, device=image.device).view(rows.position.shape)
-        rows = Taps(pairs, rows.weight)
+        image, height = image.index_select(1, pairs.flatten()), pairs.numel()
+        pairs = torch.arange(height, device=image.device).view(pairs.shape)
     start = torch.arange(channels, device=image.device)[:, None, None] * height
     lines = image.reshape(channels * height, width)
-    rows = Taps((start + rows.position).flatten(0, 1), rows.weight.repeat(channels, 1))
-    size = channels, len(rows.position) // channels, len(columns.position)
-    left, right = _at(_mix_rows(lines, rows), columns.position.T.contiguous(), size)
+    size = channels, len(pairs), len(columns.position)
+    mixed = _mix_rows(lines, (start + pairs).flatten(0, 1), second.repeat(channels, 1))
+    left, right = _at(mixed, columns.position.T.contiguous(), size)
     return left.movedim(0, 1), right.movedim(0, 1)
 
 
-def _mix_rows(lines: Tensor, rows: Taps) -> Tensor:
+def _mix_rows(lines: Tensor, pairs: Tensor, second: Tensor) -> Tensor:
     """Return (n, W) float32: two rows of `lines` (H, W) mixed each, in scratch memory."""
-    size = len(rows.position), lines.shape[1]
+    size = len(pairs), lines.shape[1]
     picked = _scratch.take("picked", size, lines)
     upper, lower = (_scratch.take(name, size, lines, torch.float32) for name in ("upper", "lower"))
-    for mixed, index in zip((upper, lower), rows.position.T.contiguous(), strict=True):
+    for mixed, index in zip((upper, lower), pairs.T.contiguous(), strict=True):
         mixed.copy_(torch.index_select(lines, 0, index, out=picked))
-    return torch.lerp(upper, lower, rows.weight, out=upper)
+    return torch.lerp(upper, lower, second, out=upper)
 
 
 def _at(

@@ -4,13 +4,13 @@ from base64 import b64encode
 from collections.abc import Iterator
 from html import escape
 from io import BytesIO
-from typing import Any, Protocol
+from typing import Protocol
 
 from PIL import Image
 
 from darknet_torch.errors import DarknetError
 from darknet_torch.inference.detection_formats import Detection
-from darknet_torch.safety.text import printable
+from darknet_torch.safety.text import html_row
 
 __all__ = ["NotebookDisplay"]
 
@@ -61,15 +61,10 @@ class NotebookDisplay:
 
 
 def _table(detections: list[Detection]) -> str:
-    head = _row("th", ["class", "score", "left", "top", "right", "bottom"])
+    head = html_row("th", ["class", "score", "left", "top", "right", "bottom"])
     rows = [
-        _row("td", [printable(d.name), f"{d.score:.2f}", *map(round, d.box)])
-        for d in detections[:ROWS]
+        html_row("td", [d.name, f"{d.score:.2f}", *map(round, d.box)]) for d in detections[:ROWS]
     ]
     more = len(detections) - ROWS
     note = f"<p>and {more} more</p>" if more > 0 else ""
     return f"<table>{head}{''.join(rows)}</table>{note}" if detections else ""
-
-
-def _row(tag: str, values: list[Any]) -> str:
-    return f"<tr>{''.join(f'<{tag}>{escape(str(value))}</{tag}>' for value in values)}</tr>"

@@ -30,6 +30,12 @@ class Accuracy:
         """Number of images."""
         return int(self.images_by_class.sum())
 
+    @property
+    def top1(self) -> float:
+        """Top-1 accuracy over all images, also where `top` has no 1; 0 without images."""
+        correct = np.rint(np.nansum(self.by_class * self.images_by_class))
+        return float(correct / self.images) if self.images else 0.0
+
 
 def evaluate(ranked: Array, labels: Array, classes: int, tops: Sequence[int] = (1, 5)) -> Accuracy:
     """Compute the accuracy.

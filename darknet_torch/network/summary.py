@@ -8,7 +8,7 @@ from typing import Any
 from darknet_torch.layers.base import Shape
 from darknet_torch.network.plan import Node, Plan
 from darknet_torch.network.schedule import schedule
-from darknet_torch.safety.text import printable
+from darknet_torch.safety.text import html_row
 
 __all__ = ["Row", "Summary", "one_line", "summarize"]
 
@@ -77,7 +77,7 @@ class Summary:
             title: what stands above it.
         """
         names = ["layer", "section", "size / source", "input", "output", "weights", "BFLOPs"]
-        rows = [_html_row("th", names), *(_html_row("td", _cells(row)) for row in self.rows)]
+        rows = [html_row("th", names), *(html_row("td", _cells(row)) for row in self.rows)]
         last = str(self).rpartition("\n")[2]
         return (
             f"<div><p>{escape(title)}</p><table>{''.join(rows)}</table><p>{escape(last)}</p></div>"
@@ -139,10 +139,6 @@ def _cells(row: Row) -> list[str]:
     flops = f"{row.flops / 1e9:.3f}" if row.flops else ""
     parameters = f"{row.parameters:,}" if row.parameters else ""
     return [str(row.index), row.section, row.detail, *shapes, parameters, flops]
-
-
-def _html_row(tag: str, cells: list[str]) -> str:
-    return f"<tr>{''.join(f'<{tag}>{escape(printable(cell))}</{tag}>' for cell in cells)}</tr>"
 
 
 def _memory(plan: Plan) -> int:

@@ -5,12 +5,16 @@ control characters, terminal escapes, marks that turn the direction of writing, 
 no UTF-8, which Python keeps as lone surrogates (`os.fsdecode`).
 """
 
+import csv
 import json
 import re
 import unicodedata
+from collections.abc import Iterable
+from html import escape
+from io import StringIO
 from typing import Any
 
-__all__ = ["csv_cell", "printable", "to_json"]
+__all__ = ["csv_cell", "csv_line", "html_row", "printable", "to_json"]
 
 _JOINERS = "\u200c\u200d"  # Persian, Indian scripts and emoji are written with them
 _NOT_ASCII = re.compile(r"[^\x20-\x7e\n]")
@@ -59,6 +63,23 @@ def csv_cell(value: Any) -> Any:
         return value
     text = printable(value)
     return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
+
+
+def csv_line(cells: Iterable[Any]) -> str:
+    """Return a line of a CSV file with its line end; the cells as in `csv_cell`."""
+    line = StringIO()
+    csv.writer(line, lineterminator="\n").writerow(map(csv_cell, cells))
+    return line.getvalue()
+
+
+def html_row(tag: str, cells: Iterable[object]) -> str:
+    """Return a row of an HTML table, its cells as printable text.
+
+    Args:
+        tag: "td", or "th" for a head.
+        cells: of any type.
+    """
+    return f"<tr>{''.join(f'<{tag}>{escape(printable(str(cell)))}</{tag}>' for cell in cells)}</tr>"
 
 
 def _is_shown(character: str) -> bool:

@@ -4,7 +4,6 @@ import time
 
 from darknet_torch.data import Dataset
 from darknet_torch.evaluation.evaluator import evaluate
-from darknet_torch.evaluation.results import DetectionResult
 from darknet_torch.network import Network
 from darknet_torch.training.callbacks import ScoreReport
 from darknet_torch.training.run import Run
@@ -42,7 +41,4 @@ def score_of(network: Network, dataset: Dataset, points: int, batch_size: int) -
         points: how AP is computed, see `evaluate`.
         batch_size: images of one forward pass.
     """
-    result = evaluate(network, dataset, points=points, tops=(1,), batch_size=batch_size)
-    if isinstance(result, DetectionResult):
-        return float(result.darknet.average_precisions(result.points).mean())
-    return result.accuracy.top[1]
+    return evaluate(network, dataset, points=points, tops=(1,), batch_size=batch_size).score

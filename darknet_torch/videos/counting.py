@@ -83,7 +83,7 @@ class ZoneCounts:
 
 
 class Counting:
-    """ReadCounts the tracked objects of a video.
+    """Counts the tracked objects of a video.
 
     Args:
         shapes: the lines and zones.

@@ -9,7 +9,7 @@ import darknet_torch as dt
 def test_figures_in_all_forms_agree(folder: Path, network: dt.Network) -> None:
     result = dt.evaluate(network, "data.yaml", points=11, confidence=0.3)
     figures = json.loads(result.to_json())
-    assert figures["darknet"]["mAP"] == result.mean_average_precision
+    assert figures["darknet"]["mAP"] == result.mean_average_precision == result.score
     assert figures["darknet"]["means"][".5"]["11"] == result.mean_average_precision
     assert figures["coco"]["AP50"] == result.coco.figures["AP50"]
     assert figures["voc"]["VOC10"] == result.voc.map10

@@ -15,6 +15,16 @@ def test_accuracy_by_hand() -> None:
     assert np.isnan(accuracy.by_class[2])
     assert accuracy.images_by_class.tolist() == [2, 2, 0]
     assert accuracy.images == 4
+    assert accuracy.top1 == 0.5
+
+
+def test_top1_is_exact_whichever_k_were_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    ranked = np.argsort(rng.random((97, 7)))
+    labels = rng.integers(0, 7, 97)
+    every, last = (top_k.evaluate(ranked, labels, 9, tops) for tops in ((1, 5), (5,)))
+    assert every.top1 == last.top1 == every.top[1]
+    assert top_k.evaluate(ranked[:0], labels[:0], 9, (5,)).top1 == 0
 
 
 def test_invalid_labels_and_k_raise() -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 from darknet_torch.errors import DarknetError, DarknetWarning, warn
 from darknet_torch.evaluation.report import to_csv
 from darknet_torch.inference.detections import Detections
-from darknet_torch.safety.text import csv_cell, printable, to_json
+from darknet_torch.safety.text import csv_cell, csv_line, html_row, printable, to_json
 
 NASTY = {
     "\udcc6\udcfb\udcb3\udcb5": r"\xc6\xfb\xb3\xb5",  # a Chinese word in GBK
@@ -65,6 +65,13 @@ def test_a_spreadsheet_computes_no_name(name: str) -> None:
     cell = csv_cell(name)
     assert cell.startswith(("'", "\\")) and name.strip() in cell
     assert csv_cell(-1.5) == -1.5 and csv_cell("a-b") == "a-b"
+
+
+def test_rows_keep_their_columns() -> None:
+    assert csv_line(("a,b", "=1", 2.5, None)) == '"a,b",\'=1,2.5,\n'
+    assert (
+        html_row("td", ["<b>", "\x1b", 2]) == "<tr><td>&lt;b&gt;</td><td>\\x1b</td><td>2</td></tr>"
+    )
 
 
 @pytest.mark.parametrize("name", NASTY)
