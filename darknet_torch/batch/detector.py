@@ -111,14 +111,20 @@ class RayDetector:
 
     def _columns(self, images: Sequence[Any]) -> dict[str, Any]:
         rows = list[tuple[Any, ...]]()
-        sources = [bytes(each) if not isinstance(each, str) else each for each in images]
-        for outcome in self.detector.stream(sources):
+        for outcome in self.detector.stream([*map(_source, images)]):
             if outcome.result is None:
                 rows.append(([], [], [], [], 0, 0, str(outcome.error)))
             else:
                 rows.append(_row(outcome.result))
         columns = list(zip(*rows, strict=True)) if rows else [() for _ in RESULT_COLUMNS]
         return {name: _column(each) for name, each in zip(RESULT_COLUMNS, columns, strict=True)}
+
+
+def _source(value: object) -> str | bytes:
+    """Return an address, or the content of a file; none where the value is neither."""
+    if isinstance(value, str):
+        return value
+    return bytes(value) if isinstance(value, (bytes, bytearray, memoryview)) else b""
 
 
 def _row(found: Detections) -> tuple[Any, ...]:

@@ -17,8 +17,8 @@ __all__ = ["Unit", "units_of"]
 
 SHARDS = (".parquet", ".tar")
 SUFFIXES = tuple(each for each in IMAGE_SUFFIXES if each != ".npy")
-Item = tuple[str, bytes]
-"""Address of an image, and the content of its file."""
+LARGEST = 1 << 29
+"""Bytes of an image's file; a larger one is not read."""
 
 
 @dataclass(frozen=True)
@@ -67,21 +67,25 @@ class Unit:
 def _content(address: str) -> bytes | str:
     try:
         with fsspec.open(address, "rb") as file:
-            content: bytes = file.read()
+            size = getattr(file, "size", None)  # some servers do not tell
+            if size is not None and size > LARGEST:
+                return _too_large(address)
+            content = file.read() if size is not None else file.read(LARGEST + 1)
     except Exception as error:  # each file system has errors of its own
         return f"{address}: cannot be read: {error}"
-    return content
+    return _checked(address, content)
 
 
-def _tar(address: str, _: str) -> Iterator[tuple[str, bytes]]:
+def _tar(address: str, _: str) -> Iterator[tuple[str, bytes | str]]:
     with fsspec.open(address, "rb") as file, tarfile.open(fileobj=file, mode="r|") as archive:
         for member in archive:
             content = archive.extractfile(member) if member.isfile() else None
             if content is not None and member.name.lower().endswith(SUFFIXES):
-                yield f"{address}/{member.name}", content.read()
+                name = f"{address}/{member.name}"
+                yield name, _too_large(name) if member.size > LARGEST else content.read()
 
 
-def _parquet(address: str, column: str) -> Iterator[tuple[str, bytes]]:
+def _parquet(address: str, column: str) -> Iterator[tuple[str, bytes | str]]:
     parquet = require("pyarrow.parquet", "batch")
     with fsspec.open(address, "rb") as file:
         table = parquet.ParquetFile(file)
@@ -92,8 +96,21 @@ def _parquet(address: str, column: str) -> Iterator[tuple[str, bytes]]:
         for batch in table.iter_batches(batch_size=64, columns=[column]):
             for value in batch.column(0).to_pylist():
                 # Hugging Face's images are {"bytes": ..., "path": ...}
-                yield f"{address}#{number}", value["bytes"] if isinstance(value, dict) else value
+                content = value.get("bytes") if isinstance(value, dict) else value
+                yield f"{address}#{number}", _checked(f"{address}#{number}", content)
                 number += 1
+
+
+def _checked(name: str, content: object) -> bytes | str:
+    """Return the content of an image's file, or the reason why it is none."""
+    if not isinstance(content, bytes):
+        what = "nothing" if content is None else type(content).__name__
+        return f"{name}: not the bytes of an image, but {what}"
+    return _too_large(name) if len(content) > LARGEST else content
+
+
+def _too_large(name: str) -> str:
+    return f"{name}: has more than {LARGEST} bytes"
 
 
 def units_of(source: str, done: frozenset[str], size: int = 256) -> tuple[list[Unit], int]:

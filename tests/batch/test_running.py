@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 import darknet_torch as dt
-from darknet_torch.batch import running
+from darknet_torch.batch import inputs, running
 from darknet_torch.batch.detector import RESULT_COLUMNS, RayDetector
 from darknet_torch.batch.inputs import units_of
 from darknet_torch.batch.output import Output
@@ -108,6 +108,34 @@ def test_shards(capsys: pytest.CaptureFixture[str]) -> None:
     assert "0 images" in capsys.readouterr().out
     with pytest.raises(UsageError, match="has no column pixels; there are image, n"):
         list(units_of("shards/b.parquet", frozenset())[0][0].items("pixels"))
+
+
+def test_what_is_no_image_is_a_row_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing, texts and numbers in Parquet; files and members that are too large to be read."""
+    monkeypatch.setattr(inputs, "LARGEST", len(encoded(1)))
+    Path("in").mkdir()
+    Path("in/1.png").write_bytes(encoded(1))
+    Path("in/2.png").write_bytes(encoded(1) + b"\0")
+    with tarfile.open("in/a.tar", "w") as archive:
+        archive.add("in/1.png", "3.png")
+        archive.add("in/2.png", "4.png")
+    values = [{"bytes": each} for each in (encoded(1), None, encoded(1) + b"\0")]
+    parquet.write_table(pyarrow.table({"image": values}), "in/b.parquet")
+    parquet.write_table(pyarrow.table({"image": ["x.png"]}), "in/c.parquet")
+    parquet.write_table(pyarrow.table({"image": [1 << 60]}), "in/d.parquet")
+    assert batch("in", "--column", "image") == 1
+    reasons = {Path(row["path"]).name: row["error"].partition(": ")[2] for row in rows()}
+    large = f"has more than {inputs.LARGEST} bytes"
+    no_image = "not the bytes of an image, but "
+    assert reasons == {
+        **dict.fromkeys(("1.png", "3.png", "b.parquet#0"), ""),
+        **dict.fromkeys(("2.png", "4.png", "b.parquet#2"), large),
+        "b.parquet#1": f"{no_image}nothing",
+        "c.parquet#0": f"{no_image}str",
+        "d.parquet#0": f"{no_image}int",
+    }
+    found = RayDetector(*NETWORK)({"bytes": [encoded(1), None, 1 << 60]})
+    assert [not each for each in found["error"]] == [True, False, False]
 
 
 @pytest.mark.parametrize(
