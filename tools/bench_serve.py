@@ -122,7 +122,7 @@ def hostile(port: int, process: int, content: bytes) -> None:
         thread.join()
     print(
         f"  {HOSTILE} hostile uploads ({SLOW} slow): {dict(statuses)}; memory of the server"
-        f" {before / 1e6:.0f} MB before, {memory(process) / 1e6:.0f} MB behind;"
+        f" {before / 1e6:.0f} MB before, {memory(process) / 1e6:.0f} MB after;"
         f" a photo after them: {post(port, content)}"
     )
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during long work: it ends behind the batch that is being computed."""
+"""Ctrl-C and SIGTERM during long work: it ends after the batch that is being computed."""
 
 import signal
 import threading

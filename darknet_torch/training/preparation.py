@@ -86,7 +86,7 @@ def prepare(
         validation = None
     run = _assembled(network, options, ranks, train, validation)
     if run_files.resume(run):
-        run.tell(f"going on behind batch {run.course.batches} of {options.path}")
+        run.tell(f"going on after batch {run.course.batches} of {options.path}")
     else:
         start_course(run)
         expect_few_objects(run.network)

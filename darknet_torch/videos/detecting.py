@@ -96,7 +96,7 @@ def video(
         realtime: the newest frame is taken and those that have passed meanwhile are dropped; a
             file is played at its speed; None is so for cameras and live streams alone.
         reconnect: tries in a row to reach a stream again that broke off, with growing pauses (0.5,
-            1, 2 ... 30 seconds); behind the last one the video ends.
+            1, 2 ... 30 seconds); after the last one the video ends.
         track: give each object a number that it has in all frames.
         zones: a YAML file of lines and zones in which tracked objects are counted.
 
