@@ -8,13 +8,14 @@ import argparse
 import logging
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import griffe
 from api_entries import Documented, entry_lines
 from griffe import Module
+from markdown_text import slugs_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "api.md"
@@ -147,16 +148,6 @@ def modules_of(module: Module) -> list[Module]:
 
 def exports(module: Module) -> list[str]:
     return [str(name) for name in module.exports or ()]
-
-
-def slugs_of(titles: Iterable[str]) -> Iterator[str]:
-    """Yield the anchors that GitHub gives to headings; equal ones are numbered."""
-    counts: dict[str, int] = {}
-    for title in titles:
-        slug = re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
-        number = counts.get(slug, 0)
-        counts[slug] = number + 1
-        yield f"{slug}-{number}" if number else slug
 
 
 if __name__ == "__main__":

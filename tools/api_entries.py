@@ -72,7 +72,7 @@ def class_lines(item: Class) -> Iterator[str]:
     yield from doc.rest
     for each in members:
         if isinstance(each, Function):
-            yield from (f"#### {item.name}.{each.name}", "")
+            yield from (f"#### {item.name}.{each.name}".replace("__", r"\_\_"), "")
             yield from function_lines(each)
 
 
