@@ -16,12 +16,17 @@ def require(module: str, extra: str) -> Any:
         extra: the extra of darknet_torch that installs the package.
 
     Raises:
-        UsageError: the package is not installed; the message has the command that does.
+        UsageError: the package is not installed; the message has the command that does. Or it
+            cannot be loaded, as where it was built for another torch.
     """
+    package = module.partition(".")[0]
     try:
         return import_module(module)
     except ImportError as error:
-        raise UsageError(not_installed(module.partition(".")[0], extra)) from error
+        raise UsageError(not_installed(package, extra)) from error
+    except OSError as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise UsageError(f"{package} is installed, but cannot be loaded: {reason}") from error
 
 
 def installed(module: str) -> bool:

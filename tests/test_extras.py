@@ -29,3 +29,19 @@ def test_the_command_installs_all_that_the_extra_needs(monkeypatch) -> None:
         require("no_such_package", "onnx")
     message = 'no_such_package is not installed: pip install "onnx>=1.19" "onnxruntime>=1.23"'
     assert str(caught.value) == message
+
+
+def test_a_package_that_cannot_be_loaded(monkeypatch) -> None:
+    """As one that was built for another torch: the reason is that of the library."""
+
+    def load(module: str) -> None:
+        try:
+            raise OSError("libother.so: cannot open\nshared object file")
+        except OSError as error:
+            raise OSError(f"Could not load {module}") from error
+
+    monkeypatch.setattr("darknet_torch.extras.import_module", load)
+    with pytest.raises(UsageError) as caught:
+        require("some.part", "some")
+    message = "some is installed, but cannot be loaded: libother.so: cannot open shared object file"
+    assert str(caught.value) == message

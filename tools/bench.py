@@ -16,6 +16,7 @@ from contextlib import chdir
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench_decoders import bench_decoders
 from bench_evaluate import bench_evaluate
 from bench_folder import bench_folder
 from bench_fresh import CONVERT, IMPORT, LOAD, PLAN, fresh, median
@@ -223,6 +224,7 @@ BENCHES = {
     "video": bench_video,
     "serve": bench_serve,
     "tiles": bench_tiles,
+    "decoders": bench_decoders,
 }
 
 
@@ -233,8 +235,10 @@ def main() -> None:
     parser.add_argument("--engines", nargs="+", choices=ENGINES, help="of speed")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8], help="of speed, folder")
     parser.add_argument("--rounds", type=int, default=9, help="of speed")
-    parser.add_argument("--device", default="cpu", help="of pipeline (cpu)")
-    parser.add_argument("--json", type=Path, help="of resize, pipeline: a file to append lines to")
+    parser.add_argument("--device", default="cpu", help="of pipeline, decoders (cpu)")
+    parser.add_argument(
+        "--json", type=Path, help="of resize, pipeline, decoders: a file to append lines to"
+    )
     parser.add_argument("--threads", type=int, help="of speed (all cores)")
     parser.add_argument(
         "--before", type=Path, help="of speed, import: another checkout, to run beside this one"

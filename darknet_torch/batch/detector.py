@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from darknet_torch.errors import UsageError
+from darknet_torch.images.decoders import DecoderName
 from darknet_torch.inference.detections import Detections
 from darknet_torch.inference.detector import Detector
 from darknet_torch.loading import load
@@ -44,6 +45,7 @@ class RayDetector:
         batch_size: images in one forward pass.
         workers: threads that read images ahead.
         max_pixels: most pixels of an image, see `detect`.
+        decoder: of JPEG files, see `detect`.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class RayDetector:
         batch_size: int = 8,
         workers: int = 2,
         max_pixels: int | None = None,
+        decoder: DecoderName = "pillow",
     ) -> None:
         self.network, self.weights, self.names, self.column = network, weights, names, column
         self.device = device
@@ -68,6 +71,7 @@ class RayDetector:
             "batch_size": batch_size,
             "workers": workers,
             "max_pixels": max_pixels,
+            "decoder": decoder,
         }
         self._detector: Detector | None = None
 

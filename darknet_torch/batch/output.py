@@ -15,6 +15,8 @@ from darknet_torch.files import write_atomically
 __all__ = ["Output"]
 
 SETTINGS = "settings.json"
+EARLIER = {"decoder": "pillow"}
+"""Settings that earlier versions did not write, and what they did."""
 
 
 class Output:
@@ -40,7 +42,7 @@ class Output:
         try:
             self.system.makedirs(self.path, exist_ok=True)
             if self.system.exists(path):
-                before = json.loads(self.system.cat_file(path))
+                before = EARLIER | json.loads(self.system.cat_file(path))
                 differ = [key for key in settings if before.get(key) != settings[key]]
                 if differ:
                     key = differ[0]

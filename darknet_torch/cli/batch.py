@@ -12,9 +12,12 @@ import argparse
 
 from darknet_torch.cli.arguments import add_cfg, take_weights
 from darknet_torch.cli.output import inform, note
+from darknet_torch.cli.parameters import add_parameters, parameters_of
 from darknet_torch.cli.progress import doing, with_bar
 from darknet_torch.errors import UsageError
 from darknet_torch.safety.text import printable
+
+SIGNATURE = ("darknet_torch.inference.detector", "detect")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +40,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--column", default="bytes", help="of Parquet: column of the images (%(default)s)"
     )
+    add_parameters(parser, parameters_of(*SIGNATURE), ["decoder"])
     parser.add_argument("--device", help="cpu, cuda (default: a graphics card if there is one)")
     parser.add_argument(
         "--ray",
@@ -67,8 +71,9 @@ def run(options: argparse.Namespace) -> int:
         threshold=options.threshold,
         nms=options.nms,
         batch_size=options.batch_size,
+        decoder=options.decoder,
     )
-    names = ("cfg", "weights", "names", "threshold", "nms", "column")
+    names = ("cfg", "weights", "names", "threshold", "nms", "column", "decoder")
     folder = Output(output)
     folder.begin({name: getattr(options, name) for name in names})
     units, skipped = units_of(source, folder.done())

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from inspect import signature
 from os import PathLike
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from darknet_torch.evaluation.results import ClassificationResult, DetectionResu
 from darknet_torch.inference.classifier import Classification, Classifier
 from darknet_torch.inference.detections import Detections
 from darknet_torch.inference.detector import Detector
+from darknet_torch.inference.detector_options import check_fractions
 from darknet_torch.metrics import top_k
 from darknet_torch.metrics.curves import check_points
 from darknet_torch.metrics.tables import DetectionTable
@@ -62,6 +64,7 @@ def evaluate(
     batch_size: int = 1,
     workers: int = 2,
     max_pixels: int | None = None,
+    decoder: Literal["pillow", "torchcodec", "nvjpeg", "turbojpeg"] = "pillow",
     cache: str | PathLike[str] | None = None,
     strict: bool = False,
     progress: Progress | None = None,
@@ -101,6 +104,7 @@ def evaluate(
         workers: threads that read images ahead; on a CPU, long lists are shared among them.
         max_pixels: most pixels of an image file; 0 sets no limit; None is the variable
             DARKNET_TORCH_MAX_PIXELS, or else 89 million (`PIL.Image.MAX_IMAGE_PIXELS`).
+        decoder: of JPEG files, see `detect`.
         cache: a folder for detections: what is there is not computed again.
         strict: raise at the first problem of the data.
         progress: called with images done and in all.
@@ -113,7 +117,7 @@ def evaluate(
         UsageError: an argument is wrong, or not for this kind of network.
     """
     check_points(points)
-    _check_shares(iou=iou, confidence=confidence)
+    check_fractions(iou=iou, confidence=confidence)
     dataset = _dataset(source, split, names, format, strict, max_pixels)
     if not network.plan.heads:
         _must_be_unset(
@@ -137,6 +141,7 @@ def evaluate(
             batch_size=batch_size,
             workers=workers,
             max_pixels=max_pixels,
+            decoder=decoder,
         )
         task = _classification_task(classifier)
         records, complete = _records(task, labelled, cache, progress, strict)
@@ -158,6 +163,7 @@ def evaluate(
         batch_size=batch_size,
         workers=workers,
         max_pixels=max_pixels,
+        decoder=decoder,
     )
     dataset, numbers = match_classes(detector, dataset, shared=shared)
     records, complete = _records(_detection_task(detector), dataset, cache, progress, strict)
@@ -177,12 +183,6 @@ def _must_be_unset(**given: object) -> None:
     for name, value in given.items():
         if value != defaults[name].default:
             raise UsageError(f"{name}: is for detectors, and the network has no head")
-
-
-def _check_shares(**given: float) -> None:
-    for name, value in given.items():
-        if not 0 <= value <= 1:
-            raise UsageError(f"{name}={value}: must be from 0 to 1")
 
 
 def _dataset(

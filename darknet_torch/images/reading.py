@@ -16,6 +16,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from darknet_torch.errors import DataError, ImageError, UsageError
+from darknet_torch.images.decoders import CALLS, DecoderName, decode, plain_jpeg
 from darknet_torch.images.limits import pixel_limit
 from darknet_torch.images.many_channels import NPY, TIFF, read_npy, read_tiff
 from darknet_torch.images.size import (
@@ -45,7 +46,11 @@ ImageSource = (
 
 
 def read(
-    source: ImageSource, channels: int | None = 3, *, max_pixels: int | None = None
+    source: ImageSource,
+    channels: int | None = 3,
+    *,
+    max_pixels: int | None = None,
+    decoder: DecoderName = "pillow",
 ) -> torch.Tensor:
     """Read an image.
 
@@ -61,6 +66,7 @@ def read(
             if no image program reads it as RGB.
         max_pixels: most pixels of a file; 0 is no limit; None is the variable
             DARKNET_TORCH_MAX_PIXELS, or else `PIL.Image.MAX_IMAGE_PIXELS`.
+        decoder: of JPEG files, where they are plain: "pillow", "torchcodec" or "turbojpeg".
 
     Returns:
         (channels, H, W) uint8; float32 of a float array or tensor in 0..1.
@@ -75,7 +81,7 @@ def read(
     elif isinstance(source, np.ndarray):
         image = _from_array(source, name)
     else:
-        image = _from_file(source, name, channels, pixel_limit(max_pixels))
+        image = _from_file(source, name, channels, pixel_limit(max_pixels), decoder)
     if image.numel() == 0:
         raise ImageError(f"{name}: an image without pixels: {list(image.shape)}")
     return image if channels is None else _with_channels(image, channels, name)
@@ -88,11 +94,17 @@ def _name(source: ImageSource) -> str:
     return name if isinstance(name, str) and name else f"<{type(source).__name__}>"
 
 
-def _from_file(source: Any, name: str, channels: int | None, limit: int) -> torch.Tensor:
+def _from_file(
+    source: Any, name: str, channels: int | None, limit: int, decoder: DecoderName
+) -> torch.Tensor:
     known = isinstance(source, str | os.PathLike | bytes | bytearray | Image.Image)
     if not known and not hasattr(source, "read"):
         raise UsageError(f"an image is a path, bytes, file, PIL image, array or tensor, not {name}")
     try:
+        if decoder in CALLS and channels in (None, 1, 3):
+            jpeg = plain_jpeg(source, limit)
+            if jpeg is not None and (image := decode(jpeg, decoder)) is not None:
+                return image
         if isinstance(source, Image.Image):
             return _from_array(_pixels(source, channels), name, own=True)
         file = BytesIO(source) if isinstance(source, bytes | bytearray) else source

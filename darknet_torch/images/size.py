@@ -22,6 +22,7 @@ __all__ = [
     "first_bytes",
     "image_size",
     "open_image",
+    "orientation_of",
     "reason",
     "upright",
     "use_image",
@@ -129,11 +130,11 @@ def _pixel_chunks(source: FileOrPath) -> BytesIO | None:
 
 def upright(image: Image.Image) -> Image.Image:
     """Turn a loaded image as its EXIF orientation says."""
-    orientation = _orientation(image.getexif)
+    orientation = orientation_of(image.getexif)
     return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
 
-def _orientation(exif: Callable[[], Image.Exif]) -> Any:
+def orientation_of(exif: Callable[[], Image.Exif]) -> Any:
     """Return the orientation in an image's EXIF; None where there is none, or it is damaged."""
     try:
         return exif().get(ORIENTATION)
@@ -177,7 +178,7 @@ def _upright_size(path: Path, limit: int) -> tuple[int, int, bool]:
 def _header(image: Image.Image) -> tuple[int, int, bool]:
     """Return width, height, and whether the EXIF orientation exchanges them."""
     # Image's own method: that of PNG decodes all pixels to look behind them
-    sideways = _orientation(partial(Image.Image.getexif, image)) in SIDEWAYS
+    sideways = orientation_of(partial(Image.Image.getexif, image)) in SIDEWAYS
     # Pillow has turned a TIFF already
     return *image.size, sideways and image.format != "TIFF"
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from darknet_torch.errors import DataError, ImageError
 from darknet_torch.extras import installed
+from darknet_torch.images.decoders import DecoderName
 from darknet_torch.images.reading import ImageSource, read
 from darknet_torch.images.size import ABSENT, image_size, reason
 
@@ -47,22 +48,29 @@ class Strips(Protocol):
         """
 
 
-def open_strips(source: ImageSource, channels: int, max_pixels: int | None = None) -> Strips:
+def open_strips(
+    source: ImageSource,
+    channels: int,
+    max_pixels: int | None = None,
+    decoder: DecoderName = "pillow",
+) -> Strips:
     """Open an image, to read its rows from the top down.
 
     Args:
         source: what `reading.read` takes.
         channels: 3 for RGB, 1 for grey, or those of the source.
         max_pixels: most pixels of a file, see `reading.read`.
+        decoder: of JPEG files that are not read strip by strip, see `reading.read`.
 
     Raises:
         ImageError: it cannot be read, or has too many pixels.
     """
     if channels == 3 and isinstance(source, str | PathLike):
-        image = _vips_image(Path(source), max_pixels)
-        if image is not None:
-            return _VipsStrips(image, fspath(source))
-    return _WholeImage(read(source, channels=channels, max_pixels=max_pixels))
+        large = _vips_image(Path(source), max_pixels)
+        if large is not None:
+            return _VipsStrips(large, fspath(source))
+    image = read(source, channels=channels, max_pixels=max_pixels, decoder=decoder)
+    return _WholeImage(image)
 
 
 def bands(strips: Strips, tops: Sequence[int], height: int) -> Iterator[Tensor]:

@@ -12,10 +12,10 @@ def upload(tensor: Tensor, device: torch.device) -> Tensor:
     """Return a tensor on a device; a graphics card goes on computing while it is copied.
 
     Args:
-        tensor: on the CPU.
+        tensor: on the CPU, or on the device.
         device: where it is needed, by the work that is launched next.
     """
-    if device.type != "cuda":
+    if device.type != "cuda" or tensor.is_cuda:
         return tensor.to(device)
     copying = _copying(device)
     with torch.cuda.stream(copying):

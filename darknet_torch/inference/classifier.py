@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from darknet_torch.errors import UsageError
+from darknet_torch.images.decoders import DecoderName, check_decoder, decoder_setting
 from darknet_torch.images.limits import pixel_limit
 from darknet_torch.images.reading import ImageSource
 from darknet_torch.images.resizing import cropping, letterboxing
@@ -69,6 +70,7 @@ def classify(
     batch_size: int = 1,
     workers: int = 2,
     max_pixels: int | None = None,
+    decoder: Literal["pillow", "torchcodec", "nvjpeg", "turbojpeg"] = "pillow",
     errors: Errors = "raise",
 ) -> Classification | list[Classification]:
     """Classify one image, or several.
@@ -86,6 +88,8 @@ def classify(
             for other devices very long ones are read by a process a core, unless it is 1.
         max_pixels: most pixels of an image file; 0 sets no limit; None is the variable
             DARKNET_TORCH_MAX_PIXELS, or else 89 million (`PIL.Image.MAX_IMAGE_PIXELS`).
+        decoder: of JPEG files; "pillow" is exact, the others are faster: "torchcodec" and
+            "turbojpeg" on the CPU, "nvjpeg" on a graphics card; each needs its extra.
         errors: what is done about broken images among several: "raise" the error of the first, or
             "skip" them, with a warning each.
 
@@ -104,6 +108,7 @@ def classify(
         batch_size=batch_size,
         workers=workers,
         max_pixels=max_pixels,
+        decoder=decoder,
     )
     return collect(classifier.stream, images, errors)
 
@@ -122,6 +127,7 @@ class Classifier:
         workers: threads that read images ahead; on a CPU, long lists are shared among them, and
             for other devices very long ones are read by a process a core, unless it is 1.
         max_pixels: most pixels of an image file, see `classify`.
+        decoder: of JPEG files, see `classify`.
 
     Raises:
         UsageError: the network is no classifier of images, or an argument is out of its range.
@@ -137,6 +143,7 @@ class Classifier:
         batch_size: int = 1,
         workers: int = 2,
         max_pixels: int | None = None,
+        decoder: DecoderName = "pillow",
     ) -> None:
         if network.plan.heads:
             raise UsageError("the network yields boxes, it is a detector: use detect")
@@ -148,13 +155,15 @@ class Classifier:
         self.network, self.top, self.leaves = network, top, leaves
         self.batch_size, self.workers = batch_size, workers
         self.max_pixels = pixel_limit(max_pixels)
+        self.decoder = check_decoder(decoder, network.device)
         dialect = network.plan.context.dialect
         self.letterbox = dialect.letterbox if letterbox is None else letterbox
 
     @property
     def settings(self) -> str:
         """Text of all settings that the results depend on."""
-        return str({"top": self.top, "leaves": self.leaves, "letterbox": self.letterbox})
+        values = {"top": self.top, "leaves": self.leaves, "letterbox": self.letterbox}
+        return f"{values}{decoder_setting(self.decoder)}"
 
     def stream(self, sources: Any) -> Outcomes[Classification]:
         """Yield an outcome for every image, in order, read ahead; `sources` as in `classify`."""
@@ -164,7 +173,7 @@ class Classifier:
     def reading(self) -> Reading:
         """How images are read for the network."""
         fitting = letterboxing if self.letterbox else cropping
-        return Reading.of(self.network, fitting, self.max_pixels)
+        return Reading.of(self.network, fitting, self.max_pixels, self.decoder)
 
     def prepare(self, source: ImageSource) -> Prepared:
         """Read one image, for the size of the network's input."""

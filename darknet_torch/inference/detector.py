@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from darknet_torch.errors import UsageError
+from darknet_torch.images.decoders import DecoderName, check_decoder, decoder_setting
 from darknet_torch.images.limits import pixel_limit
 from darknet_torch.images.reading import ImageSource
 from darknet_torch.images.resizing import letterboxing, stretching
@@ -51,6 +52,7 @@ def detect(
     batch_size: int = 1,
     workers: int = 2,
     max_pixels: int | None = None,
+    decoder: Literal["pillow", "torchcodec", "nvjpeg", "turbojpeg"] = "pillow",
     errors: Errors = "raise",
 ) -> Detections | list[Detections]:
     """Detect the objects in one image, or in several.
@@ -79,6 +81,8 @@ def detect(
             for other devices very long ones are read by a process a core, unless it is 1.
         max_pixels: most pixels of an image file; 0 sets no limit; None is the variable
             DARKNET_TORCH_MAX_PIXELS, or else 89 million (`PIL.Image.MAX_IMAGE_PIXELS`).
+        decoder: of JPEG files; "pillow" is exact, the others are faster: "torchcodec" and
+            "turbojpeg" on the CPU, "nvjpeg" on a graphics card; each needs its extra.
         errors: what is done about broken images among several: "raise" the error of the first, or
             "skip" them, with a warning each.
 
@@ -106,6 +110,7 @@ def detect(
         batch_size=batch_size,
         workers=workers,
         max_pixels=max_pixels,
+        decoder=decoder,
     )
     return collect(detector.stream, images, errors)
 
@@ -137,6 +142,7 @@ class Detector:
         workers: threads that read images ahead; on a CPU, long lists are shared among them, and
             for other devices very long ones are read by a process a core, unless it is 1.
         max_pixels: most pixels of an image file, see `detect`.
+        decoder: of JPEG files, see `detect`.
 
     Raises:
         UsageError: the network has no head, or an argument is out of its range.
@@ -160,6 +166,7 @@ class Detector:
         batch_size: int = 1,
         workers: int = 2,
         max_pixels: int | None = None,
+        decoder: DecoderName = "pillow",
     ) -> None:
         plan = network.plan
         if not plan.heads:
@@ -173,6 +180,7 @@ class Detector:
         self.hier_threshold, self.use_map = hier_threshold, bool(use_map)
         self.batch_size, self.workers = batch_size, workers
         self.max_pixels = pixel_limit(max_pixels)
+        self.decoder = check_decoder(decoder, network.device)
         self.heads = mapped_heads(network, use_map)
         default = plan.context.dialect.threshold
         self.thresholds = Thresholds.of(threshold, default, self.names, self.class_count)
@@ -222,7 +230,7 @@ class Detector:
         """Text of all settings that the results depend on."""
         values = (self.thresholds, self.letterbox, self.hier_threshold, self.class_map)
         tiles = "" if self.tile is None else f" {self.tile} {self.overlap} {self.nms}"
-        return f"{values} {self.postprocessing}{tiles}"
+        return f"{values} {self.postprocessing}{tiles}{decoder_setting(self.decoder)}"
 
     def stream(self, sources: Any) -> Outcomes[Detections]:
         """Yield an outcome for every image, in order, read ahead; `sources` as in `detect`."""
@@ -234,7 +242,7 @@ class Detector:
     def reading(self) -> Reading:
         """How images are read for the network."""
         fitting = letterboxing if self.letterbox else stretching
-        return Reading.of(self.network, fitting, self.max_pixels)
+        return Reading.of(self.network, fitting, self.max_pixels, self.decoder)
 
     def prepare(self, source: ImageSource) -> Prepared:
         """Read one image, for the size of the network's input."""
@@ -252,9 +260,8 @@ class Detector:
     ) -> list[Detections]:
         """Return the detections of each image from the network's outputs for a batch."""
         placements = [image.placement(self.letterbox) for image in images]
-        paths = [image.path for image in images]
         candidates = decode(self, outputs).cpu()
-        found = self.postprocessing(candidates, placements, paths)
+        found = self.postprocessing(candidates, placements, [image.path for image in images])
         if self.network.contents != "detections":
             warn_of_nan(outputs, found)
         return found

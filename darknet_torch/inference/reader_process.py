@@ -36,19 +36,22 @@ def serve(reading: Reading, requests: BinaryIO, answers: BinaryIO) -> None:
 
 
 def _answer(reading: Reading, path: str) -> tuple[dict[str, Any], memoryview]:
-    """Return the line and the values of an image: uint8 pixel by pixel, or the network's input."""
+    """Return the line and the values of an image.
+
+    They are uint8 pixel by pixel, the network's input, or the content of a JPEG file.
+    """
     try:
         prepared = reading(path)
     except DarknetError as error:
         return {"error": str(error)}, memoryview(b"")
+    header: dict[str, Any] = {"width": prepared.width, "height": prepared.height}
+    jpeg = prepared.jpeg
+    if jpeg is not None:
+        header["jpeg"] = jpeg.width, jpeg.height, jpeg.orientation
+        return header | {"shape": [len(jpeg.content)], "dtype": "uint8"}, memoryview(jpeg.content)
     image = prepared.image.permute(1, 2, 0) if prepared.waits else prepared.image
     values = image.contiguous().numpy()
-    header = {
-        "shape": values.shape,
-        "dtype": str(values.dtype),
-        "width": prepared.width,
-        "height": prepared.height,
-    }
+    header |= {"shape": values.shape, "dtype": str(values.dtype)}
     return header, values.data.cast("B")
 
 

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from darknet_torch.errors import ImageError, warn
+from darknet_torch.images.decoders import Jpeg
 from darknet_torch.inference.prepared import Prepared, Reading
 from darknet_torch.inference.sources import is_address
 from darknet_torch.safety.subprocesses import start_module
@@ -96,6 +97,8 @@ class _Process:
             if not got:
                 raise EOFError
             left = left[got:]
+        if "jpeg" in header:
+            return reading.of_jpeg(Jpeg(pixels.tobytes(), *header["jpeg"]), path)
         fit = reading.fit(header["width"], header["height"])
         image = torch.from_numpy(pixels)
         image = image.permute(2, 0, 1) if image.dtype == torch.uint8 else image

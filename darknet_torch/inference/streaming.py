@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from darknet_torch.errors import DarknetError, ImageError, UsageError, warn
-from darknet_torch.inference.prepared import Reading
+from darknet_torch.inference.prepared import Reading, decoded
 from darknet_torch.inference.reader_processes import ReaderProcesses, core_count
 from darknet_torch.inference.sources import expand
 from darknet_torch.network import Runnable
@@ -227,12 +227,13 @@ def _outcomes(
 
     The others keep their error.
     """
-    good = [each for _, each in prepared if not isinstance(each, DarknetError)]
+    images = decoded([each for _, each in prepared], task.network.device)
+    good = [each for each in images if not isinstance(each, DarknetError)]
     outputs = _forward(task, good, batch_size) if good else []
 
     def outcomes() -> Iterator[Outcome[R]]:
         results = iter(task.postprocess(outputs, good) if good else ())
-        for source, each in prepared:
+        for (source, _), each in zip(prepared, images, strict=True):
             if isinstance(each, DarknetError):
                 yield Outcome(source, None, each)
             else:

@@ -82,8 +82,8 @@ class TiledDetector:
 
     def prepare(self, source: ImageSource) -> TiledImage:
         """Open one image; ImageError if it cannot be read."""
-        channels, limit = self.network.plan.input.c, self._detector.max_pixels
-        strips = open_strips(fetched(source), channels, limit)
+        channels, detector = self.network.plan.input.c, self._detector
+        strips = open_strips(fetched(source), channels, detector.max_pixels, detector.decoder)
         grid = tile_grid((strips.width, strips.height), self.tile, self.overlap)
         return TiledImage(strips, grid, path_of(source))
 

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from darknet_torch.errors import DarknetError, UsageError
+from darknet_torch.images.decoders import DecoderName
 from darknet_torch.network import Runnable
 from darknet_torch.server.batcher import Batcher, Batching
 from darknet_torch.server.guard import Guard
@@ -40,6 +41,7 @@ class Application:
         batching: of the images of each model.
         api_key: see `serve`.
         allowed_hosts: see `serve`.
+        decoder: see `serve`.
 
     Raises:
         UsageError: no model, or one that cannot be served.
@@ -52,13 +54,15 @@ class Application:
         batching: Batching,
         api_key: str | None,
         allowed_hosts: Sequence[str] | None,
+        decoder: DecoderName,
     ) -> None:
         if not models:
             raise UsageError("no model to serve")
         if api_key is not None and not api_key.strip():
             raise UsageError("api_key: is empty")
         self.models = {
-            name: ServedModel(name, network, limits.max_pixels) for name, network in models.items()
+            name: ServedModel(name, network, limits.max_pixels, decoder)
+            for name, network in models.items()
         }
         self.batching, self.batchers = batching, dict[str, Batcher]()
         self.uploads, self.is_ready = Uploads(limits), False

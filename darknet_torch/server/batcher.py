@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from darknet_torch.errors import UsageError
+from darknet_torch.errors import DarknetError, UsageError
 from darknet_torch.images.reading import ImageSource
-from darknet_torch.inference.prepared import Prepared
+from darknet_torch.inference.prepared import Prepared, decoded
 from darknet_torch.inference.streaming import Task
 from darknet_torch.network import Runnable
 from darknet_torch.network.eval_mode import in_eval_mode
@@ -160,9 +160,10 @@ class Batcher:
         begun = time.perf_counter()
         with self._share_of_cores():
             pairs = [(job, image) for job in jobs if (image := _prepared(job)) is not None]
-            if not pairs:
-                return
             try:
+                pairs = self._decoded(pairs)
+                if not pairs:
+                    return
                 with self._turn:
                     outputs = pairs[0][0].task.forward([image for _, image in pairs])
             except Exception as error:  # too little memory, for example: the thread goes on
@@ -173,6 +174,17 @@ class Batcher:
                 mine = of_image(outputs, number, len(pairs), self.network)
                 _answer(job, image, mine)
         self.observe(len(pairs), time.perf_counter() - begun)
+
+    def _decoded(self, pairs: Sequence[tuple[Job, Prepared]]) -> list[tuple[Job, Prepared]]:
+        """Decode what is still a JPEG; where that fails, the future has the error."""
+        images = decoded([image for _, image in pairs], self.network.device)
+        good = list[tuple[Job, Prepared]]()
+        for (job, _), each in zip(pairs, images, strict=True):
+            if isinstance(each, DarknetError):
+                job.future.set_exception(each)
+            else:
+                good.append((job, each))
+        return good
 
     @contextmanager
     def _share_of_cores(self) -> Iterator[None]:

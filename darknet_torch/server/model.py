@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from darknet_torch.errors import UsageError
+from darknet_torch.images.decoders import DecoderName
 from darknet_torch.inference.classifier import Classifier
 from darknet_torch.inference.detector import NMS_KINDS, Detector
 from darknet_torch.network import Runnable
@@ -22,6 +23,7 @@ class ServedModel:
         name: in addresses and answers.
         network: a Network, an optimized one, or a converted file.
         max_pixels: most pixels of an uploaded image.
+        decoder: of JPEG files.
 
     Raises:
         UsageError: the name is not possible, or the network neither detects nor classifies images,
@@ -31,6 +33,7 @@ class ServedModel:
     name: str
     network: Runnable
     max_pixels: int
+    decoder: DecoderName = "pillow"
 
     def __post_init__(self) -> None:
         if not self.name.strip() or "/" in self.name:
@@ -51,13 +54,15 @@ class ServedModel:
         """Return its detector with the settings of a request; see `Detector`."""
         if not self.detects:
             raise UsageError(f"{self.name} is a classifier: POST to /classify")
-        return Detector(self.network, max_pixels=self.max_pixels, **settings)
+        reading: dict[str, Any] = {"max_pixels": self.max_pixels, "decoder": self.decoder}
+        return Detector(self.network, **reading, **settings)
 
     def classifier(self, **settings: Any) -> Classifier:
         """Return its classifier with the settings of a request; see `Classifier`."""
         if self.detects:
             raise UsageError(f"{self.name} is a detector: POST to /detect")
-        return Classifier(self.network, max_pixels=self.max_pixels, **settings)
+        reading: dict[str, Any] = {"max_pixels": self.max_pixels, "decoder": self.decoder}
+        return Classifier(self.network, **reading, **settings)
 
     def description(self) -> dict[str, Any]:
         """Return what a client needs to know, as plain values."""

@@ -6,7 +6,7 @@ serve({"tiny": dt.load("yolov4-tiny")}, port=8000)     # until Ctrl-C or SIGTERM
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from darknet_torch.errors import UsageError
 from darknet_torch.extras import require
@@ -31,6 +31,7 @@ def make_app(
     workers: int = 2,
     max_bytes: int = 16_000_000,
     max_pixels: int = 50_000_000,
+    decoder: Literal["pillow", "torchcodec", "nvjpeg", "turbojpeg"] = "pillow",
     max_in_flight: int = 64,
     upload_timeout: float = 20.0,
     timeout: float = 30.0,
@@ -46,6 +47,7 @@ def make_app(
         workers: number of threads of each model.
         max_bytes: of an upload.
         max_pixels: of an image.
+        decoder: of JPEG files, see `detect`.
         max_in_flight: requests with images at once.
         upload_timeout: in seconds.
         timeout: in seconds.
@@ -67,7 +69,7 @@ def make_app(
         timeout=timeout,
     )
     batching = Batching(batch_size=batch_size, batch_wait=batch_wait / 1000, workers=workers)
-    return Application(models, limits, batching, api_key, allowed_hosts).app
+    return Application(models, limits, batching, api_key, allowed_hosts, decoder).app
 
 
 def serve(
@@ -82,6 +84,7 @@ def serve(
     workers: int = 2,
     max_bytes: int = 16_000_000,
     max_pixels: int = 50_000_000,
+    decoder: Literal["pillow", "torchcodec", "nvjpeg", "turbojpeg"] = "pillow",
     max_in_flight: int = 64,
     upload_timeout: float = 20.0,
     timeout: float = 30.0,
@@ -101,6 +104,7 @@ def serve(
         workers: threads of each model that read images and compute.
         max_bytes: most bytes of an upload; more are answered by 413.
         max_pixels: most pixels of an image.
+        decoder: of JPEG files, see `detect`.
         max_in_flight: most requests with images at once; others are answered by 503.
         upload_timeout: seconds in which a request must have arrived, else it is answered by 408.
         timeout: seconds in which a result must be there, else the answer is 504.
@@ -122,6 +126,7 @@ def serve(
         workers=workers,
         max_bytes=max_bytes,
         max_pixels=max_pixels,
+        decoder=decoder,
         max_in_flight=max_in_flight,
         upload_timeout=upload_timeout,
         timeout=timeout,

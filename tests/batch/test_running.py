@@ -1,6 +1,7 @@
 """Images in, Parquet out: every image once, whatever is stopped, killed or broken."""
 
 import io
+import json
 import os
 import pickle
 import signal
@@ -22,6 +23,7 @@ from darknet_torch.batch.inputs import units_of
 from darknet_torch.batch.output import Output
 from darknet_torch.cli import main
 from darknet_torch.errors import UsageError
+from darknet_torch.extras import installed
 
 parquet = pytest.importorskip("pyarrow.parquet", reason='needs the extra "batch"')
 pyarrow = pytest.importorskip("pyarrow", reason='needs the extra "batch"')
@@ -85,6 +87,13 @@ def test_a_restart_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
     assert "2 images, 0 of them" in capsys.readouterr().out
     assert batch("photos") == 0
     assert names(rows()) == Counter({f"{number}.png": 1 for number in range(4)})
+    settings = json.loads(Path("found/settings.json").read_text())
+    del settings["decoder"]  # as an earlier version wrote it
+    Path("found/settings.json").write_text(json.dumps(settings))
+    assert batch("photos") == 0
+    if installed("simplejpeg"):
+        assert batch("photos", "--decoder", "turbojpeg") == 2
+        assert "was begun with decoder=pillow, not turbojpeg" in capsys.readouterr().err
     assert main(["batch", *NETWORK, "photos", "found", "--nms", "0.3", "-q"]) == 2
     assert "was begun with" in capsys.readouterr().err
 

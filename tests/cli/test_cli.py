@@ -117,6 +117,10 @@ def test_a_broken_image_is_reported_at_the_end(files, capsys) -> None:
         ("detect net.cfg net.weights nowhere.jpg --threshold 3", "threshold=3.0: must be"),
         ("detect net.cfg net.weights photos --classes wasp", "'wasp' is no class"),
         ("detect net.cfg net.weights photos --device gpu", "--device gpu"),
+        (
+            "detect net.cfg net.weights photos --device cpu --decoder nvjpeg",
+            "decoder=nvjpeg: decodes on a graphics card, and the network is on the cpu",
+        ),
         ("detect net.cfg net.weights photos --save txt,gif", "--save gif"),
         ("detect net.cfg net.weights empty/*.jpg", "no file matches"),
         ("summary net.names", "net.names:1"),

@@ -1,15 +1,22 @@
 """Images that are resized on the way, or together on the device of the network."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from small_network import CFG
 
 import darknet_torch as dt
+from darknet_torch.errors import DarknetError
+from darknet_torch.images import decoders
+from darknet_torch.images.reading import read
 from darknet_torch.images.resizing import letterboxing, stretching
+from darknet_torch.inference import detector as detector_module
 from darknet_torch.inference import prepared
 from darknet_torch.inference.detector import Detector
-from darknet_torch.inference.prepared import Reading, as_batch
+from darknet_torch.inference.prepared import Reading, as_batch, decoded
 
 
 @pytest.fixture
@@ -93,3 +100,81 @@ def test_the_next_batch_is_launched_before_the_boxes_of_the_last(network, images
     assert steps == ["forward", *["forward", "postprocess"] * 3, "postprocess"]
     for a, b in zip(found, dt.detect(network, images), strict=True):
         torch.testing.assert_close(a.xyxy, b.xyxy, atol=1e-3, rtol=0)
+
+
+@pytest.fixture
+def files(images, tmp_path):
+    """Photographs, one of them turned, and a PNG among them."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for number, image in enumerate(images):
+        options = {"exif": exif} if number == 2 else {}
+        name = f"{number}.png" if number == 4 else f"{number}.jpg"
+        Image.fromarray(image).save(tmp_path / name, **options)
+    return sorted(map(str, tmp_path.iterdir()))
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """Lists of how many JPEGs a graphics card decodes at once; here Pillow takes its place."""
+    calls = []
+
+    def decode(contents, device):
+        calls.append(len(contents))
+        return [read(content) for content in contents]
+
+    monkeypatch.setattr(decoders, "_nvjpeg", decode)
+    monkeypatch.setattr(detector_module, "check_decoder", lambda decoder, device: decoder)
+    return calls
+
+
+def test_batches_are_decoded_on_the_device(network, files, card):
+    expected = dt.detect(network, files, threshold=0.2, batch_size=4)
+    found = dt.detect(network, files, threshold=0.2, batch_size=4, decoder="nvjpeg", workers=1)
+    assert card == [4, 2]  # the seventh is no JPEG
+    assert sum(map(len, expected)) > 10
+    for a, b in zip(expected, found, strict=True):
+        assert torch.equal(a.class_id, b.class_id)
+        torch.testing.assert_close(a.xyxy, b.xyxy, atol=1e-3, rtol=0)
+        assert (a.width, a.height, a.path) == (b.width, b.height, b.path)
+
+
+def test_few_large_images_lie_on_the_device_at_once(network, files, card, monkeypatch):
+    reading = Reading.of(network, stretching, 0, "nvjpeg")
+    waiting = [reading(each) for each in files]
+    sizes = [3 * each.width * each.height for each in waiting if each.jpeg]
+    monkeypatch.setattr(prepared, "AT_ONCE", sum(sizes[:3]))
+    here = decoded(waiting, network.device)
+    assert card[0] == 3 and len(card) > 1 and sum(card) == 6
+    expected = torch.stack([Reading.of(network, stretching, 0)(each).pixels for each in files])
+    torch.testing.assert_close(as_batch(here, network), expected, atol=2e-7, rtol=0)
+    torch.testing.assert_close(as_batch(waiting, network), expected, atol=2e-7, rtol=0)
+
+
+def test_what_the_device_refuses_is_decoded_by_pillow(network, files, card, monkeypatch):
+    """And what Pillow refuses, too, is the error of that image alone."""
+    path = Path(files[0])
+    content = bytearray(path.read_bytes())
+    start = content.index(b"\xff\xc4")  # its Huffman tables
+    content[start + 4 : start + 40] = b"\xff" * 36
+    path.write_bytes(content)
+
+    def decode(contents, device):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(decoders, "_nvjpeg", decode)
+    stream = Detector(network, batch_size=7, decoder="nvjpeg", workers=1).stream(files)
+    outcomes = list(stream)
+    assert [each.source for each in outcomes] == files
+    assert [each.result is None for each in outcomes] == [True, *[False] * 6]
+    assert str(outcomes[0].error).startswith(f"{files[0]}: ")
+    reading = Reading.of(network, stretching, 0, "nvjpeg")
+    with pytest.raises(DarknetError, match=r"0\.jpg"):
+        as_batch([reading(files[0])], network)
+
+
+def test_a_decoder_is_one_of_the_settings(network):
+    pytest.importorskip("simplejpeg", reason='needs the extra "turbojpeg"')
+    plain, other = Detector(network), Detector(network, decoder="turbojpeg")
+    assert plain.settings != other.settings
+    assert other.reading.decoder == "turbojpeg"

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,17 @@ def test_as_in_this_process(read, files):
                     assert torch.equal(theirs.pixels, mine.pixels)
                     assert theirs.placement(True) == mine.placement(True)
                     assert str(theirs.path) == str(mine.path)
+
+
+def test_jpegs_that_are_decoded_elsewhere(files):
+    """Their content comes through the process; others as ever."""
+    reading = replace(READING, decoder="nvjpeg")
+    with ReaderProcesses(reading, 1) as read:
+        for path in files[:3]:
+            mine, theirs = reading(path), read(path)
+            assert theirs.jpeg == mine.jpeg and (mine.jpeg is not None) == (path.suffix == ".jpg")
+            assert torch.equal(theirs.image, mine.image)
+            assert theirs.placement(True) == mine.placement(True)
 
 
 def test_what_is_no_file_is_read_here(read):

@@ -1,13 +1,17 @@
 """Jobs of several threads, computed together: batches, order, errors, the end."""
 
+import io
 import threading
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from small_server import LOW, photo
 
 import darknet_torch as dt
+from darknet_torch.images import decoders
+from darknet_torch.inference import detector as detector_module
 from darknet_torch.inference.detector import Detector
 from darknet_torch.network import Network
 from darknet_torch.server.batcher import Batcher, Batching, Job, of_image
@@ -27,6 +31,12 @@ class Counting:
         self.may.wait(10)
         self.sizes.append(len(x))
         return self.network(x)
+
+
+def jpeg() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (60, 40), "red").save(file, "JPEG")
+    return file.getvalue()
 
 
 def found(job: Job) -> Any:
@@ -78,6 +88,30 @@ def test_a_broken_image_spoils_no_other(small_network: Network) -> None:
         found(failing)
     batcher.submit(again := job_of(detector, photo()))
     assert found(again).width == 96
+    batcher.close()
+
+
+def test_a_jpeg_that_the_device_refuses_spoils_no_other(
+    small_network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow takes its place in the first image, and refuses the second, too."""
+
+    def refuse(contents: list[bytes], device: torch.device) -> None:
+        raise RuntimeError("refused")
+
+    monkeypatch.setattr(decoders, "_nvjpeg", refuse)
+    monkeypatch.setattr(detector_module, "check_decoder", lambda decoder, device: decoder)
+    detector = Detector(small_network, decoder="nvjpeg")
+    batcher = Batcher(small_network, Batching(workers=1, batch_wait=0.05))
+    content = bytearray(jpeg())
+    start = content.index(b"\xff\xc4")  # its Huffman tables
+    content[start + 4 : start + 40] = b"\xff" * 36
+    jobs = [job_of(detector, jpeg()), job_of(detector, bytes(content))]
+    for job in jobs:
+        batcher.submit(job)
+    assert found(jobs[0]).width == 60
+    with pytest.raises(dt.DarknetError):
+        found(jobs[1])
     batcher.close()
 
 
