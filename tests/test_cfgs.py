@@ -28,6 +28,40 @@ KNOWN = {
     "yolov4-csp": ("alexeyab", 52986205),
     "yolov7-tiny": ("alexeyab", 6241885),
     "yolov7": ("alexeyab", 36974557),
+    "yolov3-voc": ("pjreddie", 61678657),
+    "yolov3-openimages": ("pjreddie", 64807342),
+    "yolov3-tiny-prn": ("alexeyab", 4939758),
+    "enet-coco": ("alexeyab", 4808270),
+    "csresnext50-panet-spp": ("alexeyab", 57030845),
+    "csresnext50-panet-spp-original-optimal": ("alexeyab", 57030845),
+    "yolov4-csp-swish": ("alexeyab", 52986205),
+    "yolov4-csp-x-swish": ("alexeyab", 99847037),
+    "yolov4x-mish": ("alexeyab", 99847037),
+    "yolov4-p5": ("alexeyab", 70917468),
+    "yolov4-p6": ("alexeyab", 127717040),
+    "yolov7x": ("alexeyab", 71409685),
+    "yolov1": ("pjreddie", 197328243),
+    "alexnet": ("pjreddie", 62378344),
+    "darknet": ("pjreddie", 7323480),
+    "tiny": ("pjreddie", 1046488),
+    "vgg-16": ("pjreddie", 138357544),
+    "extraction": ("pjreddie", 23455400),
+    "resnet18": ("pjreddie", 11523496),
+    "resnet34": ("pjreddie", 21639080),
+    "resnet50": ("pjreddie", 22825896),
+    "resnet101": ("pjreddie", 41870248),
+    "resnet152": ("pjreddie", 57559976),
+    "resnext50": ("pjreddie", 22312872),
+    "resnext101-32x4d": ("pjreddie", 41639208),
+    "resnext152-32x4d": ("pjreddie", 56730920),
+    "densenet201": ("pjreddie", 17206440),
+    "darknet53_448": ("pjreddie", 41645640),
+    "strided": ("pjreddie", 85583400),
+    "csdarknet53-omega": ("alexeyab", 27677512),
+    "vgg-conv": ("pjreddie", 14714688),
+    "jnet-conv": ("pjreddie", 18870048),
+    "go": ("pjreddie", 7093761),
+    "rnn": ("pjreddie", 8950016),
 }
 
 STAGE = r"(?m)^# --- .+ \(layers? (\d+)(?:-(\d+))?\)$"
@@ -49,6 +83,8 @@ DEFAULTS = {
     "reorg": {"stride": "1", "reverse": "0"},
     "shortcut": {"activation": "linear"},
     "softmax": {"groups": "1", "temperature": "1"},
+    "local": {"filters": "1", "size": "1", "stride": "1", "pad": "0", "activation": "logistic"},
+    "crop": {"flip": "0", "angle": "0", "saturation": "1", "exposure": "1", "shift": "0"},
     "detection": {"rescore": "0", "softmax": "0", "sqrt": "0", "forced": "0", "jitter": "0.2",
                   "random": "0", "coord_scale": "1", "object_scale": "1",
                   "noobject_scale": "1", "class_scale": "1"},
@@ -96,6 +132,8 @@ def meaning(index, name, options):
     meant = {**DEFAULTS.get(name, {}), **options}
     if name == "net":
         del meant["batch"], meant["subdivisions"]  # see training_batch
+    if name == "rnn":
+        meant.pop("hidden", None)  # no option of the program that the weights are from
     meant = {key: norm(value) for key, value in meant.items()}
     if name == "convolutional":
         half = meant["size"][0] // 2
@@ -118,7 +156,8 @@ def training_batch(path):
 def count_values(sections):
     """Return the number of values in the weights file, by arithmetic of this file alone."""
     net = sections[0][1]
-    c, h, w = (int(net[key]) for key in ("channels", "height", "width"))
+    c, h, w = (int(net.get(key, 1)) for key in ("channels", "height", "width"))
+    c = int(net.get("inputs", c))
     shapes, total = [], 0
     for index, (name, options) in enumerate(sections[1:]):
         meant = meaning(index, name, options)
@@ -130,8 +169,20 @@ def count_values(sections):
         elif name == "connected":
             total += get["output"] * (c * h * w + 1)
             c, h, w = get["output"], 1, 1
+        elif name == "rnn":
+            n, b = get["output"], 4 if get["batch_normalize"] else 1
+            total += 3 * n * b + n * (c + n + n)
+            c = n
+        elif name == "local":
+            n, k, p = get["filters"], get["size"], get["pad"] * (get["size"] // 2)
+            h, w = h + 2 * p - k + 1, w + 2 * p - k + 1
+            total += h * w * (n + n * c * k * k)
+            c = n
+        elif name == "crop":
+            h, w = get["crop_height"], get["crop_width"]
         elif name == "maxpool":
-            h, w = (h - 1) // get["stride"] + 1, (w - 1) // get["stride"] + 1
+            slack = get.get("padding", get["size"] - 1) - get["size"]
+            h, w = (h + slack) // get["stride"] + 1, (w + slack) // get["stride"] + 1
         elif name == "upsample":
             h, w = h * get["stride"], w * get["stride"]
         elif name == "reorg":
@@ -139,12 +190,18 @@ def count_values(sections):
             c, h, w = c * s * s, h // s, w // s
         elif name == "avgpool":
             h = w = 1
+        elif name == "scale_channels":
+            assert (h, w) == (1, 1)
+            assert c == shapes[index + int(meant["from"][0])][0]
+            c, h, w = shapes[index + int(meant["from"][0])]
         elif name == "route":
             sources = [shapes[int(i)] for i in meant["layers"]]
             assert len({s[1:] for s in sources}) == 1, f"layer {index} joins maps of other sizes"
             c, h, w = sum(s[0] // get["groups"] for s in sources), *sources[0][1:]
         elif name == "shortcut":
-            assert shapes[int(meant["from"][0])] == (c, h, w), f"layer {index} adds other shapes"
+            added = shapes[int(meant["from"][0])]
+            # in a ResNet, whose blocks change the shape, Darknet adds what there is of both
+            assert added[0] <= c or added[1:] == (h, w), f"layer {index} adds other shapes"
         elif name == "yolo":
             assert c == len(meant["mask"]) * (5 + get["classes"])
             assert len(meant["anchors"]) == 2 * get["num"]
@@ -155,7 +212,7 @@ def count_values(sections):
             cell = get["classes"] + get["num"] * (1 + get["coords"])
             assert c == get["side"] ** 2 * cell
         else:
-            assert name in {"softmax"}
+            assert name in {"softmax", "dropout", "cost"}
         shapes.append((c, h, w))
     return total
 
@@ -182,10 +239,10 @@ def test_own_hand(name):
     assert text.isascii() and text.endswith("\n") and "\n\n\n" not in text and " \n" not in text
     head = text.partition("\n\n")[0].splitlines()
     assert 3 <= len(head) <= 8 and all(line.startswith("# ") for line in head)
-    assert re.search(r"arXiv:\d{4}\.\d{4,5}", text)
+    assert re.search(r"arXiv:\d{4}\.\d{4,5}|https://(pjreddie\.com/darknet|github\.com)/\w+", text)
     assert f"{KNOWN[name][1]:,} weights" in text
     for line in text.splitlines():
-        assert len(line) <= 100
+        assert len(line) <= (150 if line.startswith("anchors=") else 100)
         assert line.startswith("#") or line == "" or re.fullmatch(r"\[\w+\]|\w+=\S.*", line), line
     ends = [(int(a), int(b or a)) for a, b in re.findall(STAGE, text)]
     assert [a for a, _ in ends] == [0, *(b + 1 for _, b in ends[:-1])]
