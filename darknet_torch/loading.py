@@ -12,7 +12,13 @@ from darknet_torch.files import cfg_folder
 from darknet_torch.inference import engines, metadata
 from darknet_torch.inference.converted import Converted
 from darknet_torch.network import Network, Runnable, as_network, checkpoint_file, weights_file
-from darknet_torch.network.cfg_source import CfgSource, PathOrText, Settings, search_folders
+from darknet_torch.network.cfg_source import (
+    CfgSource,
+    PathOrText,
+    Settings,
+    find_weights,
+    search_folders,
+)
 from darknet_torch.network.device import as_device
 from darknet_torch.network.origin import Origin
 from darknet_torch.network.plan import Plan, make_plan
@@ -44,8 +50,8 @@ def parse_cfg(path_or_text: PathOrText) -> list[Section]:
 def list_cfgs(pattern: str = "*") -> list[str]:
     """Return the names of the cfgs in the package.
 
-    >>> list_cfgs("yolov3*")
-    ['yolov3', 'yolov3-spp', 'yolov3-tiny']
+    >>> list_cfgs("yolov4-p*")
+    ['yolov4-p5', 'yolov4-p6']
 
     Args:
         pattern: with the wildcards of a shell; only matching names are returned.
@@ -168,8 +174,9 @@ def load(
     Args:
         cfg: a name of the zoo, whose weights are fetched and checked; or a path or text; or a
             file that `export` wrote, which has its cfg inside.
-        weights: the weights file; None is the zoo entry's. A .safetensors, .pt or .pth may
-            also be that of a port to PyTorch whose parameters are in the order of the cfg.
+        weights: the weights file, or the name of one of the zoo's backbones, whose layers are
+            read; None is the zoo entry's. A .safetensors, .pt or .pth may also be that of a port
+            to PyTorch whose parameters are in the order of the cfg.
         dialect: the fork whose numbers to compute, or its name; None is that inside the file, the
             zoo entry's, else ALEXEYAB.
         width: width of the network's input in pixels; None is the cfg's.
@@ -198,7 +205,8 @@ def load(
     """
     settings = Settings(dialect, width, height, names, mode)
     source = CfgSource(cfg)
-    path = _weights_path(source, progress) if weights is None else Path(weights)
+    given = _weights_path(source, progress) if weights is None else weights
+    path, cutoff = find_weights(given, cutoff, progress)
     if engines.is_converted(path):
         if str(device) not in ("cpu", "auto"):
             raise UsageError(f"{path}: device={device}: engines read from the processor's memory")

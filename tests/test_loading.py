@@ -7,7 +7,8 @@ import torch
 from small_network import CFG
 
 import darknet_torch as dt
-from darknet_torch.errors import CfgError, DarknetWarning, UsageError
+from darknet_torch import zoo
+from darknet_torch.errors import CfgError, DarknetWarning, UsageError, WeightsError
 from darknet_torch.inference.converted import Converted
 from darknet_torch.network import Network
 
@@ -119,3 +120,19 @@ def test_calls_that_need_a_network_say_so(small_network: Network) -> None:
     ):
         with pytest.raises(UsageError, match=r"a Network is .*Optimized"):
             call()
+
+
+def test_a_backbone_of_the_zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name stands for the file in the cache and for the number of its layers."""
+    name = "yolov3-tiny.conv.11"
+    monkeypatch.setenv("DARKNET_TORCH_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
+    whole = dt.build("yolov3-tiny", width=32, height=32)
+    dt.save(whole, tmp_path / "cache" / name, cutoff=11)
+    assert zoo.cached(name) == tmp_path / "cache" / name
+    assert dt.load("yolov3-tiny", name).loaded == 11
+    assert dt.load("yolov3-tiny", name, cutoff=3).loaded == 3
+    dt.save(whole, name, cutoff=5)  # a file of that name here is meant
+    with pytest.raises(WeightsError):
+        dt.load("yolov3-tiny", name)
+    assert dt.load("yolov3-tiny", name, cutoff=5).loaded == 5

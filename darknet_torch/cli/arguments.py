@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, TypedDict
 from darknet_torch.cli.output import inform
 from darknet_torch.cli.parameters import add_parameters, parameters_of
 from darknet_torch.cli.progress import doing, download_bar
-from darknet_torch.cli.roles import check_cfg, check_weights, is_weights, names_beside
+from darknet_torch.cli.roles import (
+    check_cfg,
+    check_weights,
+    is_weights,
+    names_beside,
+    refuse_backbone,
+)
 from darknet_torch.errors import UsageError
 from darknet_torch.parsing.dialect import DIALECTS
 from darknet_torch.parsing.options import Mode
@@ -127,15 +133,22 @@ def _take_names(network: "Network | Converted", cfg: str) -> None:
 
 
 def take_weights(
-    options: argparse.Namespace, among: str = "images", *, converted: bool = True
+    options: argparse.Namespace,
+    among: str = "images",
+    *,
+    converted: bool = True,
+    backbone: bool = False,
 ) -> None:
     """Take the weights from the first of the other words: `VERB my.cfg my.weights ...`.
 
-    among: the argument that holds those words; converted: whether it may be a converted file.
+    among: the argument that holds those words; converted: whether it may be a converted file;
+    backbone: whether it may be the name of a backbone.
     """
     words = getattr(options, among)
     if options.weights is None and words and is_weights(options.cfg, words[0], converted=converted):
         options.weights = words.pop(0)
+    if not backbone:
+        refuse_backbone(options.weights)
     check_cfg(options.cfg, options.weights, words)
 
 

@@ -55,7 +55,7 @@ def _check(options: argparse.Namespace) -> str:
     if options.weights is None:
         layers = plan(options.cfg, **plan_options(options))
         return f"{options.cfg}: {len(layers)} layers, {layers.floats:,} weights wanted"
-    check_weights(options.cfg, options.weights)
+    check_weights(options.cfg, options.weights, backbone=True)
     loaded = load(
         options.cfg,
         options.weights,

@@ -14,7 +14,15 @@ from darknet_torch import zoo
 from darknet_torch.errors import UsageError
 from darknet_torch.files import IMAGE_SUFFIXES, cfg_folder, is_file
 
-__all__ = ["Role", "check_cfg", "check_weights", "is_weights", "names_beside", "role_of"]
+__all__ = [
+    "Role",
+    "check_cfg",
+    "check_weights",
+    "is_weights",
+    "names_beside",
+    "refuse_backbone",
+    "role_of",
+]
 
 Role = Literal["cfg", "weights", "image", "data set", "text", "folder", "file"]
 """What a path is; "file" is a file of another kind."""
@@ -64,14 +72,16 @@ def _has_header(start: bytes) -> bool:
 def is_weights(cfg: str, word: str, *, converted: bool = True) -> bool:
     """Return whether a word behind CFG is its weights file, and not an image or a data set.
 
-    A network by name has weights of its own; a cfg file needs some, whatever their ending.
+    A network by name has weights of its own; a cfg file needs some, whatever their ending. The
+    name of a backbone is weights, too.
     converted: converted files count as such.
     """
     if not converted and word.lower().endswith(CONVERTED):
         return False
     role, ending = role_of(word), Path(word).suffix.lower()
     if role is None:
-        named = ending in (*WEIGHTS, *CONVERTED)
+        named = ending in (*WEIGHTS, *CONVERTED) or word in zoo.list_backbones()
+        named = named or re.search(r"\.conv\.\d+$", word) is not None
         other = ending in (*IMAGE_SUFFIXES, *DATA_SETS, ".txt") or has_magic(word)
         expected = role_of(cfg) == "cfg" and not other and word != "-" and "://" not in word
         return named or expected
@@ -99,8 +109,11 @@ def check_cfg(cfg: str, weights: str | None, others: Sequence[str] = ()) -> None
         raise UsageError(f"{cfg}: {A[role]}; the network comes first, a name or CFG WEIGHTS")
 
 
-def check_weights(cfg: str, weights: str | None) -> None:
-    """Raise UsageError where a cfg has no weights file, or another file stands in its place."""
+def check_weights(cfg: str, weights: str | None, *, backbone: bool = False) -> None:
+    """Raise UsageError where a cfg has no weights file, or another file stands in its place.
+
+    backbone: the name of a backbone will do.
+    """
     if weights is None:
         if role_of(cfg) == "cfg":
             beside = sorted(Path(cfg).parent.glob("*.weights"))
@@ -108,13 +121,25 @@ def check_weights(cfg: str, weights: str | None) -> None:
             hint = f"; there is {mine[0]}" if len(mine) == 1 else ""
             raise UsageError(f"{cfg}: no weights given; they come behind the cfg{hint}")
         if _is_known(cfg) and cfg not in zoo.list_models() and role_of(cfg) is None:
-            models = ", ".join(zoo.list_models())
-            raise UsageError(f"{cfg}: no weights given; those that are fetched: {models}")
+            raise UsageError(
+                f"{cfg}: no weights given; `darknet-torch models` lists what is fetched"
+            )
+    elif weights in zoo.list_backbones() and role_of(weights) is None:
+        if not backbone:
+            refuse_backbone(weights)
     elif (role := role_of(weights)) is None:
-        near = _near(Path(weights).name, (each.name for each in _around(weights)))
+        names = [each.name for each in _around(weights)]
+        near = _near(Path(weights).name, [*names, *zoo.list_backbones()])
         raise UsageError(f"{weights}: cannot be read: No such file or directory{near}")
     elif role not in ("weights", "file"):
         raise UsageError(f"{weights}: {A[role]}; a weights file comes behind the cfg")
+
+
+def refuse_backbone(weights: str | None) -> None:
+    """Raise UsageError where the weights are the name of a backbone, which has no last layers."""
+    if weights is not None and weights in zoo.list_backbones() and role_of(weights) is None:
+        layers = zoo.find_backbone(weights).layers
+        raise UsageError(f"{weights}: only the first {layers} layers, for `train` to start from")
 
 
 def names_beside(cfg: str, classes: int) -> Path | None:

@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
     elif options.cfg is None:
         raise UsageError("train: CFG and DATA are missing, or --recipe")
     options.folder = options.folder or parameters_of(*SIGNATURE)["folder"].default
-    take_weights(options, among="data", converted=False)
+    take_weights(options, among="data", converted=False, backbone=True)
     _check_words(options)
     use_own_card(options)
     torch.manual_seed(options.seed)  # of the values that training starts from
@@ -152,7 +152,7 @@ def _check_words(options: argparse.Namespace) -> None:
             raise UsageError(f"--scratch: starts from random values, not from {options.weights}")
         return
     try:
-        check_weights(options.cfg, options.weights)
+        check_weights(options.cfg, options.weights, backbone=True)
     except UsageError as error:
         end = "" if options.weights else "; --scratch starts from random values"
         raise UsageError(f"{error}{end}") from error
@@ -175,7 +175,7 @@ def _network(options: argparse.Namespace) -> "Network":
     if options.scratch:
         return build(options.cfg, **plan_options(options)).to(device)
     doing("load")
-    with download_bar(options.cfg) as progress:
+    with download_bar(options.weights or options.cfg) as progress:
         network = load(
             options.cfg,
             options.weights,

@@ -16,7 +16,7 @@ from darknet_torch.parsing.options import Context, FileName, Mode
 from darknet_torch.parsing.parser import Section
 from darknet_torch.progress import Progress
 
-__all__ = ["CfgSource", "PathOrText", "Settings", "search_folders"]
+__all__ = ["CfgSource", "PathOrText", "Settings", "find_weights", "search_folders"]
 
 PathOrText = str | PathLike[str]
 
@@ -74,7 +74,7 @@ class CfgSource:
             raise UsageError(
                 f"{'<cfg>' if self.is_text else self.name}: no weights given; load(cfg, weights)"
                 f" reads a file, build(cfg) starts with random values, names of the zoo fetch"
-                f" theirs: {', '.join(zoo.list_models())}"
+                f" theirs (list_models())"
             )
         return zoo.fetch(self.entry.name, progress)
 
@@ -101,7 +101,8 @@ class CfgSource:
     def _names_path(self, section: Section) -> Path | None:
         """Return the file of class names: the zoo entry's, or the one beside the cfg."""
         if self.entry is not None:
-            paths = [folder / self.entry.names for folder in search_folders()]
+            names = self.entry.names
+            paths = [folder / names for folder in search_folders()] if names is not None else []
         elif section.folder is not None:
             paths = [Path(section.file).with_suffix(".names")]
         else:
@@ -124,3 +125,21 @@ def _warn_of_count(path: Path, names: Sequence[str], plan: Plan) -> None:
 def search_folders() -> tuple[Path, ...]:
     """Return the folders where files that a cfg names are looked for, besides its own."""
     return cfg_folder(), zoo.cache_dir()
+
+
+def find_weights(
+    weights: PathOrText, cutoff: int | None, progress: Progress | None
+) -> tuple[Path, int | None]:
+    """Return the path of a weights file, and how many of its layers to read (None: all).
+
+    The name of one of the zoo's backbones stands for its file, fetched, and for its layers, unless
+    there is a file of that name.
+
+    Raises:
+        DownloadError: the backbone cannot be fetched.
+    """
+    name = fspath(weights)
+    if name not in zoo.list_backbones() or is_file(name):
+        return Path(weights), cutoff
+    layers = zoo.find_backbone(name).layers
+    return zoo.fetch_file(name, progress), layers if cutoff is None else cutoff

@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 
 FileSource = str | PackageFile
 """A URL, or a file in the archive of a Python package."""
+NO_SOURCE = "no address is known from which it can be fetched"
 
 
 def download(
@@ -35,16 +36,18 @@ def download(
     *,
     size: int | Sequence[int],
     digest: str | None = None,
+    published: str | None = None,
     progress: Progress | None = None,
     hint: str = "",
 ) -> Path:
     """Return `path`; if it does not exist, fetch it from the first of `sources` that has it.
 
     Args:
-        sources: in the order in which they are tried.
+        sources: in the order in which they are tried; none where no program can fetch it.
         path: where the file is to be.
         size: the number of bytes, or all numbers that are right.
-        digest: `sha256:HEX` or `sha1:HEX`; None: nobody has published one.
+        digest: `sha512:HEX`, `sha256:HEX` or `sha1:HEX`; None: nobody has published one.
+        published: the page where a person gets the file; None is the first address of `sources`.
         progress: called with the bytes that have arrived, and their total.
         hint: appended to the message if all sources fail.
 
@@ -56,10 +59,11 @@ def download(
     if is_complete(path, sizes):
         return path
     with _locked(path):
-        if not is_complete(
-            path, sizes
-        ):  # another process may have fetched it while this one waited
-            _try_all(sources, path, sizes, digest, progress, hint)
+        if not is_complete(path, sizes):  # another process may have fetched it meanwhile
+            addresses = [source for source in sources if isinstance(source, str)]
+            page = published or [*addresses, *sources, ""][0]
+            by_hand = f"from {page} at {path} by hand{hint}"
+            _try_all(sources, path, sizes, digest, progress, by_hand)
     return path
 
 
@@ -74,7 +78,7 @@ def _try_all(
     sizes: Sequence[int],
     digest: str | None,
     progress: Progress | None,
-    hint: str,
+    by_hand: str,
 ) -> None:
     if path.exists():
         _log.warning("%s: has a wrong size and is fetched again", path)
@@ -85,10 +89,9 @@ def _try_all(
         except (DownloadError, OSError, ValueError) as error:
             _log.info("%s: %s: %s", path.name, source, error)
             failures.append(f"{source}: {error}")
-    address = next((source for source in sources if isinstance(source, str)), sources[0])
+    reason = f"cannot be fetched ({'; '.join(failures)})" if failures else NO_SOURCE
     raise DownloadError(
-        f"{path.name}: cannot be fetched ({'; '.join(failures)}); put the file of "
-        f"{' or '.join(map(str, sizes))} bytes from {address} at {path} by hand{hint}"
+        f"{path.name}: {reason}; put the file of {' or '.join(map(str, sizes))} bytes {by_hand}"
     )
 
 

@@ -177,14 +177,46 @@ def test_check(files, capsys) -> None:
 
 def test_models(capsys, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("DARKNET_TORCH_CACHE", str(tmp_path))
-    assert main(["models", "yolov3*"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[:-1]] == [
-        "yolov3",
-        "yolov3-spp",
-        "yolov3-tiny",
+    (tmp_path / "yolov4-tiny.weights").write_bytes(bytes(24251276))
+    assert main(["models", "yolov4-tiny*"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "yolov4-tiny                   416x416   24.3 MB  here COCO         40.2 AP50 at 416x416",
+        "yolov4-tiny.conv.29                 -   19.8 MB  -    layers 0-28 of yolov4-tiny",
+        f"cache: {tmp_path}",
     ]
     assert main(["models", "--json"]) == 0
-    assert {model["cached"] for model in json.loads(capsys.readouterr().out)} == {None}
+    entries = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert [name for name in entries if entries[name]["cached"]] == ["yolov4-tiny"]
+    assert entries["yolov4.conv.137"]["layers"] == 137
+    assert main(["models"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines()[:-1])) <= 100
+
+
+def test_models_are_searched(capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("DARKNET_TORCH_CACHE", str(tmp_path))
+    assert main(["models", "--search", "Open", "images"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+        "yolov3-openimages",
+        "cache:",
+    ]
+    assert main(["models", "yolov4-p*", "--search", "coco", "--json"]) == 0
+    found = [entry["name"] for entry in json.loads(capsys.readouterr().out)]
+    assert found == ["yolov4-p5", "yolov4-p6"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("models --search imgenet", "imgenet: no model fits; did you mean imagenet"),
+        ("models go --search coco", "go: none of these models fits coco"),
+        ("models yolov4tiny", "yolov4tiny: no such model; did you mean yolov4-tiny?"),
+    ],
+)
+def test_models_that_are_not_there(words, message, capsys) -> None:
+    assert main(words.split()) == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.count("\n") == 1
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["detect", "--help"], ["models"]])

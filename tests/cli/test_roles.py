@@ -89,6 +89,13 @@ def test_weights_of_any_ending(name: str) -> None:
         ("detect net.cfg net.wieghts a.jpg", "; did you mean net.weights?"),
         ("convert net.cfg a.jpg -o x.onnx", "a.jpg: an image; a weights file comes behind the cfg"),
         ("detect net.cfg --weights net.cfg a.jpg", "net.cfg: a cfg; a weights file comes behind"),
+        (
+            "detect yolov3 darknet53.conv.74",
+            "darknet53.conv.74: only the first 74 layers, for",
+        ),
+        ("convert yolov4 yolov4.conv.137 -o x.onnx", "yolov4.conv.137: only the first 137 layers"),
+        ("train yolov4 yolov4.conv.13 x.yaml", "yolov4.conv.13: cannot be read: No such file or"),
+        ("train yolov4 yolov4.conv.13 x.yaml", "; did you mean yolov4.conv.137?"),
         ("generate net.cfg list.txt", "list.txt: a text; a weights file comes behind the cfg"),
     ],
 )

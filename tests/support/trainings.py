@@ -23,6 +23,7 @@ from keys import NAMES, OFFICIAL_CFG, ROOT
 from subjects import PJREDDIE_ONLY
 
 import darknet_torch as dt
+from darknet_torch import zoo
 from darknet_torch.distributed import Ranks
 from darknet_torch.errors import DarknetError, DarknetWarning, ShapeError
 from darknet_torch.layers.truth import Truth
@@ -95,7 +96,8 @@ def make(name: str) -> Network:
     dialect: str | None = name.partition("/")[0]
     dialect = "pjreddie" if name in PJREDDIE_ONLY else dialect
     if dialect not in ("pjreddie", "alexeyab"):
-        dialect = None  # as the file says
+        models = map(zoo.find_model, zoo.list_models())
+        dialect = next(each.dialect for each in models if f"cfg/{each.cfg}" == name)
     cfg, options = cfg_of(name), dict[str, Any](dialect=dialect, mode="darknet")
     own = dt.plan(cfg, **options)
     enough = min(ENOUGH, smallest_normalized(own))

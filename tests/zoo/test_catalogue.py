@@ -1,14 +1,15 @@
-"""The zoo's list is well-formed, and right where the files are at hand."""
+"""The zoo's list is right where cfgs and files are at hand, it is searched, and fetches by name."""
 
 import hashlib
-import json
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+import darknet_torch as dt
 from darknet_torch import zoo
 from darknet_torch.errors import DownloadError, UsageError
 from darknet_torch.zoo.package_index import PackageFile
@@ -16,14 +17,16 @@ from darknet_torch.zoo.package_index import PackageFile
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"
 ENTRIES = [zoo.find_model(name) for name in zoo.list_models()]
+BACKBONES = [zoo.find_backbone(name) for name in zoo.list_backbones()]
 FILES = [zoo.find_file(name) for name in zoo.list_files()]
 GITHUB = "https://github.com/AlexeyAB/darknet/releases/download/"
 
 
 def test_lists() -> None:
-    assert zoo.list_models("yolov4*") == ["yolov4", "yolov4-csp", "yolov4-tiny"]
+    assert zoo.list_models("yolov4-p*") == ["yolov4-p5", "yolov4-p6"]
     assert zoo.list_models("nothing*") == []
-    assert len(zoo.list_models()) == 17
+    assert len(zoo.list_models()) == 55
+    assert zoo.list_backbones("yolov4.*") == ["yolov4.conv.137"]
     assert "9k.tree" in zoo.list_files()
 
 
@@ -45,7 +48,11 @@ def test_model() -> None:
         (lambda: zoo.find_model("yolov4tiny"), "did you mean yolov4-tiny?"),
         (lambda: zoo.find_model("?"), "no such model"),
         (lambda: zoo.find_file("9k.trees"), "did you mean 9k.tree?"),
-        (lambda: zoo.cached("yolov5"), "no such model"),
+        (lambda: zoo.cached("yolov5"), "no such file"),
+        (lambda: zoo.find_backbone("yolov4.conv.13"), "did you mean yolov4.conv.137?"),
+        (lambda: zoo.search(["imgenet"]), "imgenet: no model fits; did you mean imagenet"),
+        (lambda: zoo.search(["COCO", "kant"]), "each of the words fits others"),
+        (lambda: zoo.search(["%"]), "%: no model fits; `darknet-torch models` lists all"),
     ],
 )
 def test_unknown_names(call: object, message: str) -> None:
@@ -53,15 +60,42 @@ def test_unknown_names(call: object, message: str) -> None:
         call()  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("entry", [*ENTRIES, *FILES], ids=lambda entry: entry.name)
+@pytest.mark.parametrize(
+    ("words", "some", "others"),
+    [
+        ("resnet", {"resnet18", "resnet152"}, {"resnext50", "yolov3"}),
+        ("VOC", {"yolov1", "yolov3-voc", "yolov2-tiny-voc"}, {"yolov2"}),
+        ("coco mish", {"yolov4", "yolov4-p6"}, {"yolov4-tiny", "csdarknet53-omega"}),
+        ("classification", {"vgg-16", "darknet19"}, {"vgg-conv", "yolov4"}),
+        ("Open Images", {"yolov3-openimages"}, {"yolov3"}),
+        ("gpl", {"yolov7", "yolov7x"}, {"yolov4"}),
+        ("conv.74", {"darknet53.conv.74"}, {"darknet53"}),
+        ("shakespeare", {"shakespeare"}, {"kant"}),
+    ],
+)
+def test_search(words: str, some: set[str], others: set[str]) -> None:
+    found = zoo.search(words.split())
+    assert some <= set(found)
+    assert not others & set(found)
+
+
+def test_names_fit_themselves() -> None:
+    for entry in (*ENTRIES, *BACKBONES):
+        assert entry.name in zoo.search([entry.name.upper()])
+
+
+@pytest.mark.parametrize("entry", [*ENTRIES, *BACKBONES, *FILES], ids=lambda entry: entry.name)
 def test_entry_is_well_formed(entry: zoo.RemoteFile) -> None:
-    assert entry.sources
+    assert entry.sources or entry.published
+    assert entry.published is None or entry.published.startswith("https://")
+    assert entry.licence != "not stated"
     for source in entry.sources:
         if isinstance(source, PackageFile):
             assert re.fullmatch(r"[a-z0-9-]+==[0-9.]+", source.package)
         else:
             assert source.startswith("https://")
     assert entry.bytes == tuple(sorted(entry.bytes))
+    assert entry.sha512 is None or re.fullmatch("[0-9a-f]{128}", entry.sha512)
     assert entry.sha256 is None or re.fullmatch("[0-9a-f]{64}", entry.sha256)
     assert entry.sha1 is None or re.fullmatch("[0-9a-f]{40}", entry.sha1)
     assert (entry.digest is None) == (entry.digest_source is None)
@@ -70,30 +104,58 @@ def test_entry_is_well_formed(entry: zoo.RemoteFile) -> None:
 @pytest.mark.parametrize("model", ENTRIES, ids=lambda model: model.name)
 def test_model_is_complete(model: zoo.Model) -> None:
     assert (ROOT / "cfg" / f"{model.cfg}.cfg").is_file()
-    assert model.names in model.files or (ROOT / "cfg" / model.names).is_file()
+    if model.names is not None:
+        assert model.names in model.files or (ROOT / "cfg" / model.names).is_file()
+    assert model.task in ("detection", "classification", "features", "moves", "text")
+    assert (model.names is None) == (model.task in ("features", "moves", "text"))
     assert set(model.files) <= set(zoo.list_files())
     assert model.dialect in ("pjreddie", "alexeyab")
     assert (model.accuracy is None) == (model.accuracy_source is None)
 
 
+@cache
+def floats(cfg: str, dialect: str) -> list[int]:
+    """Return how many floats each layer of a cfg has in a weights file; nothing is allocated."""
+    plan = dt.plan(cfg, dialect=dialect)
+    return [sum(segment.count for segment in node.segments) for node in plan]
+
+
 @pytest.mark.parametrize("model", ENTRIES, ids=lambda model: model.name)
-def test_cfg_has_the_size(model: zoo.Model) -> None:
+def test_size_fits_the_cfg(model: zoo.Model) -> None:
+    total = sum(floats(model.cfg, model.dialect))
+    assert set(model.bytes) <= {4 * total + 16, 4 * total + 20}
     text = (ROOT / "cfg" / f"{model.cfg}.cfg").read_text()
     for key, value in (("width", model.width), ("height", model.height)):
-        assert re.findall(rf"^{key}\s*=\s*(\d+)", text, re.MULTILINE)[0] == str(value)
+        found = re.findall(rf"^{key}=(\d+)", text, re.MULTILINE)
+        assert found == ([] if value is None else [str(value)])
 
 
-@pytest.mark.parametrize("model", ENTRIES, ids=lambda model: model.name)
-def test_size_fits_the_answer_key(model: zoo.Model) -> None:
-    keys = [
-        SHARED / "oracle/golden" / fork / f"{model.name}.json" for fork in ("pjreddie", "alexeyab")
-    ]
-    key = next((each for each in keys if each.is_file()), None)
-    if key is None:
-        pytest.skip(f"no answer key of {model.name} beside the repository")
-    known = json.loads(key.read_text())
-    floats = known["original_total_floats"] or known["total_floats"]
-    assert set(model.bytes) <= {4 * floats + 16, 4 * floats + 20}
+@pytest.mark.parametrize("backbone", BACKBONES, ids=lambda backbone: backbone.name)
+def test_size_fits_the_layers(backbone: zoo.Backbone) -> None:
+    dialect = next(each.dialect for each in ENTRIES if each.cfg == backbone.cfg)
+    total = sum(floats(backbone.cfg, dialect)[: backbone.layers])
+    assert set(backbone.bytes) <= {4 * total + 16, 4 * total + 20}
+    number = re.search(r"conv\.(\d+)$", backbone.name)
+    assert number is None or int(number[1]) == backbone.layers
+
+
+def test_page_of_the_models_is_current() -> None:
+    """docs/models.md has each name with its size and its published accuracy."""
+    page = (ROOT / "docs" / "models.md").read_text().splitlines()
+    rows = {line.split("`")[1]: line for line in page if line.startswith("| `")}
+    assert set(rows) == {entry.name for entry in (*ENTRIES, *BACKBONES)}
+    for entry in (*ENTRIES, *BACKBONES):
+        assert f" {entry.bytes[0] / 1e6:.1f} |" in rows[entry.name]
+    for model in ENTRIES:
+        assert f"| {model.data} | {model.accuracy or ''} |" in rows[model.name]
+
+
+def test_sizes_that_others_wrote_down() -> None:
+    """Downloads of the published files, as their logs and error messages name them."""
+    known = {"yolov2-tiny": 44948600, "yolov1": 789312988, "darknet53.conv.74": 162482580}
+    for name, size in known.items():
+        entry = {each.name: each for each in (*ENTRIES, *BACKBONES)}[name]
+        assert entry.bytes == (size,)
 
 
 @pytest.mark.parametrize("name", ["coco.names", "voc.names", *zoo.list_files()])
@@ -175,6 +237,19 @@ def test_files_put_by_hand_are_taken(offline_cache: Path) -> None:
     assert zoo.fetch("yolo9000") == path
     put(offline_cache, model, 1000)
     assert zoo.cached("yolo9000") is None
+
+
+def test_files_that_no_program_can_fetch(offline_cache: Path) -> None:
+    name = "csresnext50-panet-spp.conv.112"
+    page = zoo.find_backbone(name).published
+    with pytest.raises(DownloadError) as caught:
+        zoo.fetch_file(name)
+    assert str(caught.value) == (
+        f"{name}: no address is known from which it can be fetched; put the file of 140311312 or"
+        f" 140311316 bytes from {page} at {offline_cache / name} by hand"
+    )
+    path = put(offline_cache, zoo.find_backbone(name), 140311316)
+    assert zoo.fetch_file(name) == zoo.cached(name) == path
 
 
 @pytest.mark.parametrize("name", ["yolov3", "yolov3-tiny", "yolov4-tiny"])

@@ -47,6 +47,23 @@ def test_wrong_digest_leaves_nothing(server: Server, tmp_path: Path) -> None:
     assert left_in(tmp_path) == set()
 
 
+@pytest.mark.parametrize("kind", ["sha1", "sha256", "sha512"])
+def test_digests_of_every_kind(kind: str, server: Server, tmp_path: Path) -> None:
+    digest = f"{kind}:{hashlib.new(kind, CONTENT).hexdigest()}"
+    assert get(server, tmp_path / "x", digest=digest).read_bytes() == CONTENT
+    with pytest.raises(DownloadError, match=f"{kind} is "):
+        get(server, tmp_path / "y", digest=f"{kind}:{'0' * len(digest)}")
+
+
+def test_files_without_an_address(tmp_path: Path) -> None:
+    with pytest.raises(DownloadError) as caught:
+        download([], tmp_path / "x", size=(1, 5), published="https://page", hint=", or not")
+    assert str(caught.value) == (
+        "x: no address is known from which it can be fetched; put the file of 1 or 5 bytes"
+        f" from https://page at {tmp_path / 'x'} by hand, or not"
+    )
+
+
 def test_next_source_on_failure(server: Server, tmp_path: Path) -> None:
     server.pages["/wrong"] = CONTENT[::-1]
     sources = [f"{server.url}/{each}" for each in ("missing", "wrong", "file")]
