@@ -160,14 +160,11 @@ def notebook(path: Path, text: str) -> str:
 
 
 def shown(path: Path, name: str) -> str:
-    """Return a page that shows a file of the repository, or the files of a folder."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    blocks = []
-    for each in (file for file in files if file.is_file()):
-        language = {".py": "python", ".yaml": "yaml"}.get(each.suffix, "text")
-        heading = [f"## {each.name}"] if path.is_dir() else []
-        blocks += [*heading, fenced(each.read_text(encoding="utf-8"), language)]
-    return "\n\n".join([f"# {name}", *blocks])
+    """Return a page that shows a file of the repository, or names the files of a folder."""
+    if path.is_dir():
+        return f"# {name}\n\n" + "".join(f"- `{each.name}`\n" for each in sorted(path.iterdir()))
+    language = {".py": "python", ".yaml": "yaml"}.get(path.suffix, "text")
+    return f"# {name}\n\n{fenced(path.read_text(encoding='utf-8'), language)}"
 
 
 # ---- the interface: a long page in the repository, one for each chapter in the site
