@@ -35,6 +35,7 @@ def test_a_file_in_the_folder_hides_a_name() -> None:
 
 def test_names_of_the_zoo_bring_their_fork() -> None:
     assert dt.plan("yolov2").context.dialect is dt.PJREDDIE
+    assert dt.plan("rnn").context.dialect is dt.PJREDDIE  # a cfg of several models
     assert dt.plan("yolov4-tiny").context.dialect is dt.ALEXEYAB
     assert dt.plan("yolov2", dialect="alexeyab").context.dialect is dt.ALEXEYAB
     assert dt.plan(CFG).context.dialect is dt.ALEXEYAB

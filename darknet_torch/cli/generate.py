@@ -1,6 +1,7 @@
 """Write text with a recurrent network that was trained on characters.
 
 example: darknet-torch generate rnn.cfg rnn.weights --seed "Once upon a time" --length 500
+         darknet-torch generate shakespeare --seed "ROMEO"
 """
 
 import argparse
@@ -12,7 +13,7 @@ from darknet_torch.cli.arguments import add_cfg, load_network
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_cfg(parser)
-    parser.add_argument("weights", metavar="WEIGHTS", help="the network's weights file")
+    parser.add_argument("weights", metavar="WEIGHTS", nargs="?", help="its weights file")
     parser.add_argument("--seed", default="\n\n", help="the text to continue")
     parser.add_argument("--length", type=int, default=1000, help="bytes to write (%(default)s)")
     parser.add_argument(

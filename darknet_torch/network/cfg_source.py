@@ -37,8 +37,10 @@ class CfgSource:
     def __init__(self, cfg: PathOrText) -> None:
         self.cfg, self.name = cfg, fspath(cfg)
         self.is_text = "\n" in self.name
-        known = not self.is_text and not is_file(self.name) and self.name in zoo.list_models()
-        self.entry = zoo.find_model(self.name) if known else None
+        named = not self.is_text and not is_file(self.name)
+        models = [zoo.find_model(each) for each in zoo.list_models()] if named else []
+        self.entry = next((each for each in models if each.name == self.name), None)
+        self.dialect = next((m.dialect for m in models if self.name in (m.name, m.cfg)), None)
 
     def plan(self, settings: Settings) -> Plan:
         """Return the plan of the cfg.
@@ -47,8 +49,7 @@ class CfgSource:
             CfgError: with file and line.
         """
         sections = parser.read(self._path_or_text())
-        default = self.entry.dialect if self.entry is not None else None
-        dialect = dialects.get(default if settings.dialect is None else settings.dialect)
+        dialect = dialects.get(self.dialect if settings.dialect is None else settings.dialect)
         context = Context(dialect, settings.mode, search_folders())
         return make_plan(sections, context, width=settings.width, height=settings.height)
 

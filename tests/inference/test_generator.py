@@ -81,6 +81,20 @@ def test_command(network, tmp_path, capfdbinary) -> None:
     assert capfdbinary.readouterr().out == b"Abc" + by_hand(network, b"Abc", 9) + b"\n"
 
 
+def test_command_by_name(tmp_path, monkeypatch, capfdbinary) -> None:
+    """A name of the zoo brings its weights and its fork, and its cfg's name brings the fork."""
+    monkeypatch.setenv("DARKNET_TORCH_CACHE", str(tmp_path))
+    weights = tmp_path / "grrm.weights"
+    dt.save(dt.build("grrm"), weights)
+    written = bytes(generate(dt.load("grrm"), b"Abc", length=3, temperature=0))
+    arguments = ["--seed", "Abc", "--length", "3", "--temperature", "0"]
+    for words in (["grrm"], ["rnn", str(weights)]):
+        assert main(["generate", *words, *arguments]) == 0
+        assert capfdbinary.readouterr().out == b"Abc" + written + b"\n"
+    assert main(["generate", "rnn", *arguments]) == 2
+    assert b"rnn: no weights given" in capfdbinary.readouterr().err
+
+
 def test_wrong_use(network) -> None:
     with pytest.raises(UsageError, match="seed"):
         next(generate(network, b""))
