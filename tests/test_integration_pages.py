@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -114,7 +114,7 @@ class Detection2DArray:
 class Node:
     """rclpy's node, as far as the page uses it."""
 
-    parameters: dict[str, Any] = {}
+    parameters: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, name: str) -> None:
         self.published: list[Any] = []

@@ -58,7 +58,7 @@ def export(
         dynamic_batch: whether the batch may vary; True where the format can.
         dynamic_size: whether height and width may vary, in multiples of the stride; None where
             no layer fixes them.
-        opset: of onnx: version of the operator set, 13 or more.
+        opset: of onnx: version of the operator set, 11 or more.
         threshold: of detections: lowest score; None is the fork's.
         nms: of detections: IoU above which the weaker of two boxes is dropped, 0.45;
             "standard" is 0.45 with the nms_kind of that name.

@@ -62,7 +62,7 @@ def write(
             box, score, class index, the highest score of each class first. None is "detections"
             where one of their options is given, else "raw".
         dtype: precision of weights and computation; input and outputs stay float32.
-        opset: version of the operator set, 13 or more; below 18 height and width are fixed.
+        opset: version of the operator set, 11 or more; below 18 height and width are fixed.
         dynamic_batch: whether the batch may vary.
         dynamic_size: whether height and width may vary, in multiples of the stride; None where no
             layer fixes them.

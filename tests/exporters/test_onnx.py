@@ -181,7 +181,7 @@ def test_opset(opset: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"opset": 11}, "at least 13"),
+        ({"opset": 10}, "at least 11"),
         ({"contents": "pictures"}, "must be raw, boxes or detections"),
         ({"dtype": "int8"}, "must be float32 or float16"),
         ({"contents": "detections", "nms_kind": "soft"}, "must be one of default"),
