@@ -16,6 +16,7 @@ from contextlib import chdir
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench_batch import bench_batch
 from bench_decoders import bench_decoders
 from bench_evaluate import bench_evaluate
 from bench_folder import bench_folder
@@ -225,6 +226,7 @@ BENCHES = {
     "serve": bench_serve,
     "tiles": bench_tiles,
     "decoders": bench_decoders,
+    "batch": bench_batch,
 }
 
 
@@ -237,7 +239,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="of speed")
     parser.add_argument("--device", default="cpu", help="of pipeline, decoders (cpu)")
     parser.add_argument(
-        "--json", type=Path, help="of resize, pipeline, decoders: a file to append lines to"
+        "--json", type=Path, help="of resize, pipeline, decoders, batch: a file to append lines to"
     )
     parser.add_argument("--threads", type=int, help="of speed (all cores)")
     parser.add_argument(

@@ -1,6 +1,7 @@
 """The detector of a cluster's worker: columns in, columns out."""
 
 from collections.abc import Mapping, Sequence
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from darknet_torch.errors import UsageError
 from darknet_torch.images.decoders import DecoderName
 from darknet_torch.inference.detections import Detections
 from darknet_torch.inference.detector import Detector
+from darknet_torch.inference.reader_processes import core_count
 from darknet_torch.loading import load
 from darknet_torch.network import Network, Runnable
 from darknet_torch.speed.optimized import optimize
@@ -19,6 +21,11 @@ RESULT_COLUMNS = ("boxes", "scores", "class_ids", "classes", "width", "height", 
 """What is added to a batch: lists of floats (left, top, right, bottom of each box in turn, in
 pixels), of floats, of ints and of names; the image's size in pixels, 0 where it cannot be read; and
 the reason for that, "" for all others."""
+
+
+MOST_THREADS = 8
+"""Threads beyond which they get in one another's way."""
+_loading = Lock()
 
 
 class RayDetector:
@@ -43,9 +50,12 @@ class RayDetector:
         threshold: lowest score; None is the fork's.
         nms: IoU above which the weaker of two boxes is dropped.
         batch_size: images in one forward pass.
-        workers: threads that read images ahead.
+        workers: threads that read images ahead; None is 2 on a CPU, which they share, and for a
+            graphics card one a core, up to 8.
         max_pixels: most pixels of an image, see `detect`.
         decoder: of JPEG files, see `detect`.
+        compile: see `optimize`; compiling takes a minute or more in each process, which pays for
+            itself only where that works for hours.
     """
 
     def __init__(
@@ -59,12 +69,13 @@ class RayDetector:
         threshold: float | None = None,
         nms: float = 0.45,
         batch_size: int = 8,
-        workers: int = 2,
+        workers: int | None = None,
         max_pixels: int | None = None,
         decoder: DecoderName = "pillow",
+        compile: bool = False,  # noqa: A002
     ) -> None:
         self.network, self.weights, self.names, self.column = network, weights, names, column
-        self.device = device
+        self.device, self.compile = device, compile
         self.options: dict[str, Any] = {
             "threshold": threshold,
             "nms": nms,
@@ -82,16 +93,21 @@ class RayDetector:
     @property
     def detector(self) -> Detector:
         """The detector, whose network is loaded at its first use."""
-        if self._detector is None:
-            self._detector = Detector(self._loaded(), **self.options)
-        return self._detector
+        with _loading:  # several threads of Dask may call at once
+            if self._detector is None:
+                network = self._loaded()
+                workers = self.options["workers"] or _threads(network)
+                self._detector = Detector(network, **self.options | {"workers": workers})
+            return self._detector
 
     def _loaded(self) -> Runnable:
         import torch
 
         device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
         network = load(self.network, self.weights, names=self.names, device=device)
-        return optimize(network) if isinstance(network, Network) else network
+        if isinstance(network, Network):
+            return optimize(network, compile=self.compile)
+        return network
 
     def __call__(self, batch: Any) -> Any:
         """Return a batch with the columns of RESULT_COLUMNS added.
@@ -124,6 +140,11 @@ class RayDetector:
         return {name: _column(each) for name, each in zip(RESULT_COLUMNS, columns, strict=True)}
 
 
+def _threads(network: Runnable) -> int:
+    """Return how many threads read images for a network."""
+    return 2 if network.device.type == "cpu" else min(core_count(), MOST_THREADS)
+
+
 def _source(value: object) -> str | bytes:
     """Return an address, or the content of a file; none where the value is neither."""
     if isinstance(value, str):
@@ -138,7 +159,9 @@ def _row(found: Detections) -> tuple[Any, ...]:
 
 
 def _column(values: Sequence[Any]) -> Any:
-    """Return an array of one dimension, whose elements may be lists of any lengths."""
+    """Return an array of one dimension, of numbers, or of texts or lists of any lengths."""
+    if values and isinstance(values[0], int):
+        return np.array(values, np.int32)
     column = np.empty(len(values), dtype=object)
     column[:] = values
     return column

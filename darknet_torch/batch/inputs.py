@@ -9,14 +9,19 @@ from typing import Any
 
 import fsspec
 
-from darknet_torch.errors import UsageError
+from darknet_torch.errors import DarknetError, UsageError
 from darknet_torch.extras import require
 from darknet_torch.files import IMAGE_SUFFIXES
+from darknet_torch.inference.streaming import read_ahead
 
 __all__ = ["Unit", "units_of"]
 
 SHARDS = (".parquet", ".tar")
 SUFFIXES = tuple(each for each in IMAGE_SUFFIXES if each != ".npy")
+SHARES, LEAST, MOST = 64, 16, 256
+"""Units that a list of images is cut into, and how many images a unit has at least and at most."""
+READERS = 8
+"""Images whose files are read at the same time."""
 LARGEST = 1 << 29
 """Bytes of an image's file; a larger one is not read."""
 
@@ -51,17 +56,19 @@ class Unit:
         Raises:
             UsageError: a shard is damaged, or has no such column.
         """
-        for address in self.addresses:
-            if not self.is_shard:
-                yield address, _content(address)
-                continue
-            read = _tar if address.lower().endswith(".tar") else _parquet
-            try:
-                yield from read(address, column)
-            except UsageError:
-                raise
-            except Exception as error:  # of file systems and parsers, each with errors of its own
-                raise UsageError(f"{address}: cannot be read: {error}") from error
+        if not self.is_shard:
+            # an object store takes its time for each, and for many at once hardly longer
+            for address, content in read_ahead(_content, self.addresses, READERS, 2 * READERS):
+                yield address, str(content) if isinstance(content, DarknetError) else content
+            return
+        (address,) = self.addresses
+        read = _tar if address.lower().endswith(".tar") else _parquet
+        try:
+            yield from read(address, column)
+        except UsageError:
+            raise
+        except Exception as error:  # of file systems and parsers, each with errors of its own
+            raise UsageError(f"{address}: cannot be read: {error}") from error
 
 
 def _content(address: str) -> bytes | str:
@@ -113,13 +120,14 @@ def _too_large(name: str) -> str:
     return f"{name}: has more than {LARGEST} bytes"
 
 
-def units_of(source: str, done: frozenset[str], size: int = 256) -> tuple[list[Unit], int]:
+def units_of(source: str, done: frozenset[str], size: int | None = None) -> tuple[list[Unit], int]:
     """Return what is to be done, and how many images or shards are done already.
 
     Args:
         source: a folder, a file or a glob, on a disk or at an address of fsspec (`s3://...`).
         done: addresses of images, and names of shards' parts, whose results are there.
-        size: images in a unit.
+        size: images in a unit; None is 256, or fewer where there are few, so that many workers
+            have equal shares.
 
     Raises:
         UsageError: there are no images.
@@ -130,6 +138,8 @@ def units_of(source: str, done: frozenset[str], size: int = 256) -> tuple[list[U
     shards = [Unit((each,)) for each in found if each.lower().endswith(SHARDS)]
     images = [each for each in found if not each.lower().endswith(SHARDS)]
     left = [each for each in images if each not in done]
+    if size is None:
+        size = min(max(len(left) // SHARES, LEAST), MOST)
     parts = [Unit(tuple(left[start : start + size])) for start in range(0, len(left), size)]
     parts += [each for each in shards if each.name not in done]
     total = len(left) + sum(each.name not in done for each in shards)

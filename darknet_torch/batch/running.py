@@ -1,7 +1,8 @@
 """Units of images through detectors: in this process, or in the workers of a Ray cluster."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
 
 from darknet_torch.batch.detector import RESULT_COLUMNS, RayDetector
 from darknet_torch.batch.inputs import Unit
@@ -11,8 +12,10 @@ from darknet_torch.extras import require
 
 __all__ = ["Done", "run_here", "run_on_ray"]
 
+T = TypeVar("T")
+
 AT_ONCE = 64
-"""Images whose files are in memory at once."""
+"""Images that a worker detects in at once, while the files of as many more are read."""
 
 
 class Done(NamedTuple):
@@ -39,7 +42,7 @@ class Worker:
         """Write the part of a unit; of a shard that cannot be read only the error is returned."""
         columns: dict[str, list[Any]] = {name: [] for name in ("path", *RESULT_COLUMNS)}
         try:
-            for paths, contents in self._chunks(unit):
+            for paths, contents in _one_ahead(self._chunks(unit)):
                 self._append(columns, paths, contents)
         except DarknetError as error:
             return Done(0, 0, str(error))
@@ -69,6 +72,15 @@ class Worker:
         for number, content in enumerate(contents):
             if isinstance(content, str):
                 columns["error"][start + number] = content
+
+
+def _one_ahead(items: Iterator[T]) -> Iterator[T]:
+    """Yield the items of an iterator, which works on the next one in a thread meanwhile."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
 
 
 def run_here(

@@ -41,6 +41,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--column", default="bytes", help="of Parquet: column of the images (%(default)s)"
     )
     add_parameters(parser, parameters_of(*SIGNATURE), ["decoder"])
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="let each worker compile the network first, a minute or more, for work of hours",
+    )
     parser.add_argument("--device", help="cpu, cuda (default: a graphics card if there is one)")
     parser.add_argument(
         "--ray",
@@ -72,6 +77,7 @@ def run(options: argparse.Namespace) -> int:
         nms=options.nms,
         batch_size=options.batch_size,
         decoder=options.decoder,
+        compile=options.compile,
     )
     names = ("cfg", "weights", "names", "threshold", "nms", "column", "decoder")
     folder = Output(output)

@@ -7,8 +7,10 @@ import pickle
 import signal
 import sys
 import tarfile
+import threading
 from collections import Counter
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import numpy as np
@@ -147,6 +149,38 @@ def test_what_is_no_image_is_a_row_with_its_reason(monkeypatch: pytest.MonkeyPat
     assert [not each for each in found["error"]] == [True, False, False]
 
 
+def test_units_of_few_and_of_many_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few are shared out in small units, so that many workers have equal shares."""
+    for count, size in ((10, 16), (400, 16), (6400, 100), (20_000, 256)):
+        monkeypatch.setattr(
+            inputs, "_listed", lambda source, n=count: [f"{i}.jpg" for i in range(n)]
+        )
+        units, _ = units_of("photos", frozenset())
+        sizes = [len(unit.addresses) for unit in units]
+        assert sum(sizes) == count
+        assert max(sizes) == min(size, count)
+
+
+def test_files_are_read_at_the_same_time_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as READERS: an object store takes its time for each."""
+    together = threading.Barrier(inputs.READERS, timeout=20)
+
+    def fetch(address: str) -> bytes:
+        together.wait()
+        return address.encode()
+
+    monkeypatch.setattr(inputs, "_content", fetch)
+    addresses = tuple(f"{number}.jpg" for number in range(2 * inputs.READERS))
+    found = list(inputs.Unit(addresses).items("bytes"))
+    assert found == [(each, each.encode()) for each in addresses]
+
+
+def test_a_worker_compiles_on_request_only() -> None:
+    """As that takes longer than some thousand images."""
+    assert not RayDetector(*NETWORK).detector.network.compiles
+    assert RayDetector(*NETWORK, compile=True).compile
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -177,6 +211,63 @@ def test_columns_of_spark_and_dask() -> None:
         detector({"id": [1]})
 
 
+def frame_of(count: int) -> Any:
+    """Images with their numbers, the second one broken."""
+    pandas = pytest.importorskip("pandas")
+    contents = [encoded(number) if number != 1 else b"broken" for number in range(count)]
+    return pandas.DataFrame({"id": range(count), "bytes": contents})
+
+
+def same(found: Any, expected: Any) -> bool:
+    rows = zip(found.itertuples(), expected.itertuples(), strict=True)
+    return all(
+        np.allclose(a.boxes, b.boxes, atol=1e-3)
+        and list(a.class_ids) == list(b.class_ids)
+        and (a.id, a.width, a.height, a.error) == (b.id, b.width, b.height, b.error)
+        for a, b in rows
+    )
+
+
+@pytest.mark.parametrize("column", ["bytes", "path"])
+def test_dask(column: str) -> None:
+    dask = pytest.importorskip("dask")
+    frames = pytest.importorskip("dask.dataframe")
+    frame = frame_of(6)
+    detector = RayDetector(*NETWORK, threshold=0.1)
+    expected = detector(frame)
+    if column == "path":
+        frame["path"] = [f"{number}.png" for number in frame["id"]]
+        for path, content in zip(frame["path"], frame.pop("bytes"), strict=True):
+            Path(path).write_bytes(content)
+        expected["error"] = expected["error"].str.replace("<bytes>", "1.png")
+        detector = RayDetector(*NETWORK, threshold=0.1, column="path")
+    with dask.config.set({"dataframe.convert-string": column == "path"}):
+        lazy = frames.from_pandas(frame, npartitions=3).map_partitions(detector)
+    assert list(lazy.columns) == [*frame.columns, *RESULT_COLUMNS]
+    found = lazy.compute(scheduler="threads")
+    assert dict(found.dtypes) == dict(lazy.dtypes)
+    assert same(found, expected)
+
+
+SPARK_COLUMNS = """id long, bytes binary, boxes array<float>, scores array<float>,
+    class_ids array<int>, classes array<string>, width int, height int, error string"""
+
+
+@pytest.mark.skipif(not (installed("pyspark") and which("java")), reason="needs pyspark and Java")
+def test_spark() -> None:
+    from pyspark.sql import SparkSession
+
+    frame, folder = frame_of(6), Path.cwd()
+    files = [str(folder / name) for name in NETWORK]  # its workers have another folder
+    detector = RayDetector(*files, threshold=0.1)
+    settings = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+    with settings.getOrCreate() as spark:
+        found = spark.createDataFrame(frame).mapInPandas(
+            lambda parts: map(detector, parts), SPARK_COLUMNS
+        )
+        assert same(found.toPandas().sort_values("id"), detector(frame))
+
+
 class Mortal(RayDetector):
     """Its process is killed at one batch, once."""
 
@@ -189,19 +280,25 @@ class Mortal(RayDetector):
 
 
 def test_a_worker_of_ray_is_killed() -> None:
+    """Of a cluster of two nodes, in the middle: each image is there once."""
     ray = pytest.importorskip("ray", reason='needs the extra "ray"')
-    photos(30)
+    clusters = pytest.importorskip("ray.cluster_utils")
+    photos(60)
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False, configure_logging=False)
+    cluster = clusters.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address, log_to_driver=False, configure_logging=False)
     try:
         folder = Path.cwd()
         Output("found").begin({})
         units, _ = units_of(str(folder / "photos"), frozenset(), size=3)
         detector = Mortal(str(folder / "net.cfg"), str(folder / "net.weights"), threshold=0.1)
-        outcomes = running.run_on_ray(units, detector, str(folder / "found"), "bytes", workers=2)
-        assert sum(done.images for done in outcomes) == 30
+        outcomes = running.run_on_ray(units, detector, str(folder / "found"), "bytes")
+        assert sum(done.images for done in outcomes) == 60
+        assert len({each["NodeID"] for each in ray.nodes() if each["Alive"]}) == 2
     finally:
         ray.shutdown()
+        cluster.shutdown()
     assert Path("killed").exists()
-    assert names(rows()) == Counter({f"{number}.png": 1 for number in range(30)})
+    assert names(rows()) == Counter({f"{number}.png": 1 for number in range(60)})
     assert len([row for row in rows() if row["error"]]) == 1
