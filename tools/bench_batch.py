@@ -156,7 +156,7 @@ def _on_ray(home: Path, name: str, detector_type: "type[RayDetector]") -> list[P
             pass
     finally:
         ray.shutdown()
-        cluster.shutdown()
+        cluster.shutdown()  # type: ignore[no-untyped-call]
     return list((home / name).glob("part-*.parquet"))
 
 
@@ -166,7 +166,8 @@ def _rate(parts: Sequence[Path]) -> float:
 
     ended = sorted((path.stat().st_mtime, path) for path in parts)
     counts = [pyarrow.parquet.read_metadata(path).num_rows for _, path in ended]
-    return sum(counts[1:]) / (ended[-1][0] - ended[0][0])
+    rate: float = sum(counts[1:]) / (ended[-1][0] - ended[0][0])
+    return rate
 
 
 def _once(parts: Sequence[Path]) -> int:
