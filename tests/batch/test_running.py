@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from pathlib import Path
 from shutil import which
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ import torch
 from PIL import Image
 
 import darknet_torch as dt
+from darknet_torch.batch import detector as batch_detector
 from darknet_torch.batch import inputs, running
 from darknet_torch.batch.detector import RESULT_COLUMNS, RayDetector
 from darknet_torch.batch.inputs import units_of
@@ -179,6 +181,19 @@ def test_a_worker_compiles_on_request_only() -> None:
     """As that takes longer than some thousand images."""
     assert not RayDetector(*NETWORK).detector.network.compiles
     assert RayDetector(*NETWORK, compile=True).compile
+
+
+@pytest.mark.parametrize(
+    ("device", "cores", "threads"), [("cpu", 16, 2), ("cuda:0", 16, 8), ("cuda:0", 4, 4)]
+)
+def test_threads_that_read(
+    device: str, cores: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = SimpleNamespace(device=torch.device(device))
+    monkeypatch.setattr(batch_detector, "core_count", lambda: cores)
+    assert batch_detector._threads(network) == threads
+    assert RayDetector(*NETWORK).detector.workers == 2
+    assert RayDetector(*NETWORK, workers=3).detector.workers == 3
 
 
 @pytest.mark.parametrize(
