@@ -127,6 +127,7 @@ def test_without_inductors_parts(error: type[Exception], monkeypatch: pytest.Mon
 
     monkeypatch.setattr(optimized, "compiled_for", fail)
     monkeypatch.setattr(optimized, "_can_compile", lambda _: True)
+    monkeypatch.setattr(optimized, "has_tiny_layers", lambda _: False)
     network, x = dt.build(CFG), torch.rand(1, 3, 64, 64)
     fast = dt.optimize(network)
     with pytest.warns(DarknetWarning, match="not compiled: has no part of that name"):

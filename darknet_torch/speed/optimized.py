@@ -3,11 +3,13 @@
 On a CPU, a plain network spends time on converting all weights to the blocked layout of oneDNN at
 every call, and on another pass over memory for each activation. Packed weights and activations
 fused into the convolutions avoid both without a compiler; Inductor fuses the operations between
-convolutions, for some seconds (per size of input) of compiling.
+convolutions, for some seconds (per size of input) of compiling. Networks of tiny layers are
+compiled by oneDNN itself.
 """
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module, util
 from threading import Lock
 from typing import Any, Literal
@@ -31,6 +33,7 @@ from darknet_torch.speed.dtypes import (
     warn_if_rough,
 )
 from darknet_torch.speed.inductor import Outputs, compiled_for
+from darknet_torch.speed.onednn_graph import graph_of, has_tiny_layers
 from darknet_torch.speed.packed_layers import packed
 from darknet_torch.speed.winograd import WinogradConv
 
@@ -68,6 +71,8 @@ def optimize(
         compile: let Inductor compile, at the first call (5 to 50 s); where no C++ compiler is
             installed there is one DarknetWarning, and all is as with False. The first shape of
             input is compiled at once, another when it has come often, the rest runs as with False.
+            Networks of tiny layers need neither: oneDNN compiles them on a CPU, in a second; with
+            False, the shapes that have come often.
         memory_format: layout of maps and weights; None is the faster one, channels_last.
 
     Returns:
@@ -88,12 +93,15 @@ def optimize(
     for parameter in folded.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=layout)
-    compiled = compile and not folded.stateful and _can_compile(folded)
-    products: Products = "tf32" if dtype == "tf32" and folded.device.type == "cuda" else "ieee"
     kind = computed_in(folded, dtype)
+    tiny = kind == torch.float32 and has_tiny_layers(folded)
+    compiled = compile and not folded.stateful and (tiny or _can_compile(folded))
+    products: Products = "tf32" if dtype == "tf32" and folded.device.type == "cuda" else "ieee"
     sample = None if kind == torch.float32 else run_sample(folded)
     dtypes = [kind] * len(folded.plan) if sample is None else layer_dtypes(folded, kind, sample)
-    optimized = Optimized(folded, layout, kind, dtypes, compiled=compiled, products=products)
+    optimized = Optimized(
+        folded, layout, kind, dtypes, compiled=compiled, tiny=tiny, products=products
+    )
     if sample is not None:
         rough = run_sample(optimized.network, optimized.input_dtype)
         warn_if_rough(rough, sample, folded.plan, kind)
@@ -107,7 +115,7 @@ class Optimized(RawNetwork):
         plan: that of the network.
         names: of its classes.
         dtype: the type that it computes in.
-        compiles: whether Inductor compiles it.
+        compiles: whether it is compiled at its first call.
         one_by_one: whether it runs the images of a batch one at a time, as Winograd's convolutions
             of a single one stay in the cache.
     """
@@ -120,16 +128,18 @@ class Optimized(RawNetwork):
         dtypes: Sequence[torch.dtype],
         *,
         compiled: bool,
+        tiny: bool = False,
         products: Products = "ieee",
     ) -> None:
         super().__init__()
         self.plan, self.names, self.layout, self.dtype = folded.plan, folded.names, layout, dtype
         self.device, self.products = folded.device, products
         self.compiles = compiled
+        self._graph_of = partial(graph_of, folded) if tiny else None
         if folded.stateful:
             self.network = folded.to(dtype)
         else:
-            self.network = packed(folded, dtypes, layout, compiled=compiled)
+            self.network = packed(folded, dtypes, layout, compiled=compiled and not tiny)
         self.one_by_one = any(isinstance(each, WinogradConv) for each in self.network.layers)
         self.input_dtype = dtype if folded.stateful else torch.float32
         self._runners: dict[tuple[int, ...], Callable[[Tensor], Outputs]] = {}
@@ -188,7 +198,8 @@ class Optimized(RawNetwork):
         return tuple(y.float() for y in ((outputs,) if isinstance(outputs, Tensor) else outputs))
 
     def _without_runner(self) -> Callable[[Tensor], Outputs]:
-        makes = not self.network.stateful and (self.compiles or self.device.type == "cuda")
+        compiles = self.compiles or self._graph_of is not None or self.device.type == "cuda"
+        makes = compiles and not self.network.stateful
         return self._run_locked if makes else self.network
 
     def reset(self) -> None:
@@ -196,9 +207,12 @@ class Optimized(RawNetwork):
         self.network.reset()
 
     def _run_locked(self, x: Tensor) -> Outputs:
-        """Run a shape without a program, or make one; one thread at a time, see `compiled_for`."""
+        """Run a shape without a program, or make one; Inductor: one thread, see `compiled_for`."""
         with self._lock:
-            return self._runner(x)(x)
+            run = self._runner(x)
+            if self._graph_of is None:
+                return run(x)
+        return run(x)
 
     def _runner(self, x: Tensor) -> Callable[[Tensor], Outputs]:
         """Return the function for inputs of this shape, made now if it has been called often."""
@@ -206,20 +220,21 @@ class Optimized(RawNetwork):
         if shape in self._runners:  # by the thread before
             return self._runners[shape]
         self._calls[shape] += 1
-        due = not self._runners or self.device.type == "cuda" or self._calls[shape] >= PATIENCE
+        at_once = self.device.type == "cuda" or (self.compiles and not self._runners)
+        due = at_once or self._calls[shape] >= PATIENCE
         if not due or len(self._runners) >= MOST_SHAPES:
             return self.network
         return self._make_runner(x)
 
     def _make_runner(self, x: Tensor) -> Callable[[Tensor], Outputs]:
         run: Callable[[Tensor], Outputs] = self.network
-        if self.compiles:
+        if self.compiles or self._graph_of is not None:
             try:
-                run = compiled_for(self.network, x)
+                run = self._graph_of(x) if self._graph_of else compiled_for(self.network, x)
             except UNCOMPILED as error:
                 first = (str(error).strip() or type(error).__name__).splitlines()[0]
                 warn(f"not compiled: {first}")
-                self.compiles = False
+                self.compiles, self._graph_of = False, None
         self._runners[tuple(x.shape)] = _CudaGraph(run, x) if x.is_cuda else run
         return self._runners[tuple(x.shape)]
 

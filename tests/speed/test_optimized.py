@@ -43,6 +43,19 @@ def small(tmp_path: Path) -> Network:
     return mini("yolo.alexeyab", tmp_path)
 
 
+@pytest.fixture
+def inductor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Inductor compile what has tiny layers too."""
+    monkeypatch.setattr("darknet_torch.speed.optimized.has_tiny_layers", lambda _: False)
+
+
+@pytest.fixture(params=["Inductor", "a graph of oneDNN"])
+def compiler(request: pytest.FixtureRequest) -> None:
+    """Compile a small network in both ways."""
+    if request.param == "Inductor":
+        request.getfixturevalue("inductor")
+
+
 def mini(name: str, folder: Path) -> Network:
     key = keys.mini(name)
     key.write_weights(folder / "w")
@@ -85,6 +98,7 @@ def test_real_models(name: str) -> None:
     assert worst(fast, network, images(network, 1, more=1)) < 1e-5
 
 
+@pytest.mark.usefixtures("compiler")
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda fast: pickle.loads(pickle.dumps(fast))])
 @pytest.mark.parametrize("compiles", [False, True])
 def test_copies(small: Network, compiles: bool, copied: Callable[[Optimized], Optimized]) -> None:
@@ -123,6 +137,7 @@ def test_is_not_traced(small: Network) -> None:
         torch.fx.symbolic_trace(fast)
 
 
+@pytest.mark.usefixtures("compiler")
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
 def test_compiled(small: Network, memory_format: Any) -> None:
     fast = optimize(small, memory_format=memory_format)
@@ -198,9 +213,11 @@ def settings() -> tuple[object, ...]:
         torch.get_num_threads(),
         torch.is_grad_enabled(),
         torch.is_inference_mode_enabled(),
+        torch.jit.onednn_fusion_enabled(),
     )
 
 
+@pytest.mark.usefixtures("compiler")
 @pytest.mark.parametrize("compiles", [False, True])
 def test_settings_of_the_process_are_left_alone(small: Network, compiles: bool) -> None:
     before = settings()
@@ -215,6 +232,7 @@ def test_convolutions_are_packed(small: Network) -> None:
     assert [kind is PackedConvBlock for kind in kinds] == expected
 
 
+@pytest.mark.usefixtures("inductor")
 def test_a_shape_is_compiled_once_it_has_come_often(small: Network) -> None:
     fast = optimize(small)
     fast(images(small))
@@ -224,6 +242,7 @@ def test_a_shape_is_compiled_once_it_has_come_often(small: Network) -> None:
         assert worst(fast, small, x) < 5e-6
 
 
+@pytest.mark.usefixtures("inductor")
 def test_nothing_else_runs_while_a_program_is_made(
     small: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +287,7 @@ def test_a_type_that_the_processor_lacks(
     assert torch.equal(fast(x)[0], optimize(small, compile=False)(x)[0])
 
 
+@pytest.mark.usefixtures("inductor")
 def test_without_a_compiler_one_warning(small: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     from torch._inductor import cpp_builder, exc
 
@@ -283,6 +303,7 @@ def test_without_a_compiler_one_warning(small: Network, monkeypatch: pytest.Monk
     assert not fast.compiles
 
 
+@pytest.mark.usefixtures("compiler")
 @pytest.mark.parametrize(
     ("error", "message"), [("\nno space left\nat line 3", "no space left"), ("", "RuntimeError")]
 )
@@ -292,7 +313,8 @@ def test_where_compiling_fails_one_warning(
     def fails(*_: Any) -> Any:
         raise RuntimeError(error)
 
-    monkeypatch.setattr("darknet_torch.speed.optimized.compiled_for", fails)
+    for compiler in ("compiled_for", "graph_of"):
+        monkeypatch.setattr(f"darknet_torch.speed.optimized.{compiler}", fails)
     fast = optimize(small)
     with pytest.warns(DarknetWarning, match="not compiled") as caught:
         assert worst(fast, small, images(small)) < 2e-6

@@ -1,0 +1,92 @@
+"""Networks of tiny layers as graphs of oneDNN, which TorchScript cuts out of a trace.
+
+A packed convolution of its own is prepared at every call, which takes as long as two to four
+million operations. In a graph all are prepared once. Larger layers gain nothing by that, and more
+by Winograd's method and by what Inductor fuses.
+"""
+
+import warnings
+from collections.abc import Callable
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from darknet_torch.layers.blocks import ConvBlock
+from darknet_torch.layers.multiply import Multiply
+from darknet_torch.network import Network
+from darknet_torch.network.summary import summarize
+from darknet_torch.speed.onednn import is_supported
+
+__all__ = ["graph_of", "has_tiny_layers"]
+
+TINY = 50_000_000
+"""Floating point operations of a convolution, below which preparing it costs too much."""
+PASSES = 3
+"""The first is recorded, at the second oneDNN compiles, the third is as fast as all others."""
+_COMPILING = Lock()
+
+
+def has_tiny_layers(network: Network) -> bool:
+    """Return whether a network is faster as a graph: its convolutions are tiny, in the mean.
+
+    Products of maps, as of squeeze and excitation, split a graph and are better left to Inductor.
+
+    Args:
+        network: a network in float32 without batch norm.
+    """
+    convs = sum(isinstance(each, ConvBlock) for each in network.layers)
+    split = any(isinstance(node.layer, Multiply) for node in network.plan)
+    if not convs or split or network.stateful or not is_supported(network.device, torch.float32):
+        return False
+    if not hasattr(torch.jit, "enable_onednn_fusion"):  # a later torch, without TorchScript
+        return False
+    return summarize(network.plan).flops < TINY * convs
+
+
+def graph_of(network: nn.Module, x: Tensor) -> Callable[[Tensor], tuple[Tensor, ...]]:
+    """Trace a network for one shape of input, and let oneDNN compile the parts that it computes.
+
+    As oneDNN shares work out among a number of threads, there is a graph for each number of them.
+
+    Args:
+        network: the network, without batch norm.
+        x: an input of that shape, on the CPU.
+
+    Returns:
+        A function from such an input to a tuple of outputs, for any number of callers at once.
+
+    Raises:
+        RuntimeError: TorchScript cannot trace it.
+    """
+    programs: dict[int, Any] = {}
+
+    def call(x: Tensor) -> tuple[Tensor, ...]:
+        threads = torch.get_num_threads()
+        if threads not in programs:
+            with _COMPILING:
+                if threads not in programs:
+                    programs[threads] = _compiled(network, x)
+        outputs = programs[threads](x)
+        return (outputs,) if isinstance(outputs, Tensor) else outputs
+
+    call(x)
+    return call
+
+
+def _compiled(network: nn.Module, x: Tensor) -> Any:
+    """Return a trace whose parts oneDNN has compiled; the setting for it is put back."""
+    before = torch.jit.onednn_fusion_enabled()
+    with torch.inference_mode(mode=False), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        example = x.clone()
+        torch.jit.enable_onednn_fusion(True)
+        try:
+            trace = torch.jit.trace(network, (example,), check_trace=False)
+            program = torch.jit.freeze(trace, optimize_numerics=False)
+            for _ in range(PASSES):
+                program(example)
+        finally:
+            torch.jit.enable_onednn_fusion(before)
+    return program
