@@ -20,6 +20,7 @@ from bench_turns import seconds_of
 NETWORKS = {
     "yolov4-tiny": ("yolov4-tiny", 416),
     "yolo-fastest-1.1": ("models/yolo-fastest-1.1", 320),
+    "mobilenetv2-nano-coco": ("models/mobilenetv2-nano-coco", 320),
     "yolov3-tiny": ("yolov3-tiny", 416),
     "darknet19": ("darknet19", 256),
     "yolov2": ("yolov2", 416),
@@ -196,7 +197,7 @@ def _table(
         label = f"{engine}, before" if name.endswith(BEFORE) else engine
         print(f"| {label} | {median:.1f} ({spread}) | {share:.0%} |")
     print(flush=True)
-    rivals = ("opencv4", "opencv5", "onnxruntime", "openvino", "openvino bf16", "libreyolo")
+    rivals = [each for each in ENGINES if each not in OURS]
     for mine in OURS:
         if found.get(mine) and found.get(mine + BEFORE):
             pairs = zip(found[mine], found[mine + BEFORE], strict=True)

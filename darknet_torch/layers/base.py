@@ -140,6 +140,8 @@ class Layer:
     """Whether images smaller than the cfg's can pass; a [crop] needs whole ones."""
     passes_gradient: ClassVar[bool] = False
     """Whether training hands the gradient of the output on to the input as it is."""
+    multiplies_outputs: ClassVar[bool] = False
+    """Whether it multiplies the outputs of two layers."""
     untrained: ClassVar[str | None] = None
     """What does not learn here although it does in Darknet; None for nothing."""
     outputs_option: ClassVar[str | None] = None
@@ -211,10 +213,7 @@ class Layer:
         return shape.size
 
     def weights(self, *shapes: Shape) -> Iterable[Segment]:
-        """Yield the module's tensors in the order of the weights file.
-
-        Reading, writing and the check of the file's size all follow it.
-        """
+        """Yield the module's tensors in the order of the weights file, which all users follow."""
         return ()
 
     def state(self, *shapes: Shape) -> tuple[Shape, ...]:

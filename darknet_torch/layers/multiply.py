@@ -1,6 +1,7 @@
 """[scale_channels], [sam]: elementwise products of two layers' outputs."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -15,6 +16,8 @@ from darknet_torch.parsing.options import Activation, option
 @dataclass(frozen=True, kw_only=True)
 class Multiply(Layer):
     """The output of the layer before times that of the layer `from`, then an activation."""
+
+    multiplies_outputs: ClassVar[bool] = True
 
     source: int = option(0, key="from")
     activation: Activation = option(Activation("linear"))

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from darknet_torch.layers.blocks import ConvBlock
-from darknet_torch.layers.multiply import Multiply
 from darknet_torch.network import Network
 from darknet_torch.network.summary import summarize
 from darknet_torch.speed.onednn import is_supported
@@ -37,7 +36,7 @@ def has_tiny_layers(network: Network) -> bool:
         network: a network in float32 without batch norm.
     """
     convs = sum(isinstance(each, ConvBlock) for each in network.layers)
-    split = any(isinstance(node.layer, Multiply) for node in network.plan)
+    split = any(node.layer.multiplies_outputs for node in network.plan)
     if not convs or split or network.stateful or not is_supported(network.device, torch.float32):
         return False
     if not hasattr(torch.jit, "enable_onednn_fusion"):  # a later torch, without TorchScript
