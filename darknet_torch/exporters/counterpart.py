@@ -26,7 +26,8 @@ class Counterpart(nn.Module):
 
     def __init__(self, network: Network, origin: Origin) -> None:
         super().__init__()
-        self.origin, self.letterbox, self.names = origin, network.letterbox, network.names
+        self.origin, self.names = origin, network.names
+        self.letterbox = network.letterbox if origin.letterbox is None else origin.letterbox
         self.contents: Contents = "raw" if origin.contents == "raw" else "boxes"
         self.exported = prepared(network, self.contents)
 
@@ -52,7 +53,7 @@ class Counterpart(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         """Return the outputs for images (B, C, H, W) in 0..1."""
-        if self.origin.images == "uint8":
+        if self.origin.takes_bytes:
             x = in_256_steps(x).float() / 255
         outputs = self.exported(x)
         if self.origin.layout == "deepstream":

@@ -30,6 +30,7 @@ def export(
     max_det: int | None = None,
     layout: Literal["boxes+scores", "ultralytics", "deepstream"] | None = None,
     uint8: bool | None = None,
+    any_size: Literal["letterbox", "stretch"] | None = None,
     program: Literal["frigate", "zoneminder", "deepstream"] | None = None,
     max_batch: int | None = None,
     device: Literal["cpu", "cuda"] | None = None,
@@ -70,6 +71,8 @@ def export(
             "ultralytics" is one output (B, 4 + C, N), cxcywh in pixels and the scores;
             "deepstream" is one (B, N, 6), xyxy in pixels, best score, class index.
         uint8: of onnx and triton: the input is uint8 (B, H, W, C) in 0..255, scaled by the file.
+        any_size: of onnx, of boxes and detections: the input is uint8 of any height and width; the
+            file resizes it as Darknet does, "letterbox" or "stretch", and boxes are in pixels.
         program: of onnx: a program that gets labels and a configuration beside the file, and boxes
             in its layout.
         max_batch: of tensorrt and triton: most images of a batch.
@@ -107,6 +110,7 @@ def export(
         "max_det": max_det,
         "layout": layout,
         "uint8": uint8,
+        "any_size": any_size,
         "program": program,
         "max_batch": max_batch,
         "device": device,

@@ -9,6 +9,8 @@ import torch
 
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters.calibration import calibration_of
+from darknet_torch.exporters.onnx_any_size import OLDEST as SIZES_FROM
+from darknet_torch.exporters.onnx_any_size import with_any_size
 from darknet_torch.exporters.onnx_older import OLDEST, older_model
 from darknet_torch.exporters.onnx_uint8 import with_uint8_input
 from darknet_torch.exporters.programs import for_program, labelled, write_beside
@@ -18,7 +20,7 @@ from darknet_torch.exporters.tracing import program as traced_program
 from darknet_torch.extras import require
 from darknet_torch.files import write_atomically
 from darknet_torch.network import Contents, Network
-from darknet_torch.network.origin import Layout, Origin
+from darknet_torch.network.origin import Images, Layout, Origin
 
 __all__ = ["model", "write"]
 
@@ -45,6 +47,7 @@ def write(
     max_det: int | None = None,
     layout: Literal["boxes+scores", "ultralytics", "deepstream"] | None = None,
     uint8: bool = False,
+    any_size: Literal["letterbox", "stretch"] | None = None,
     program: Literal["frigate", "zoneminder", "deepstream"] | None = None,
     int8: str | PathLike[str] | None = None,
     calibration: Literal["percentile", "minmax", "entropy"] = "percentile",
@@ -77,6 +80,9 @@ def write(
             cxcywh in pixels of the input with the score of each class; "deepstream" is one (B, N,
             6), xyxy in pixels of the input, best score, its class index; None is boxes and scores.
         uint8: the input is uint8 (B, H, W, C) in 0..255, and the file scales it.
+        any_size: the input is uint8 of any height and width; the file brings it to the network's
+            input, with its aspect ratio ("letterbox") or without ("stretch"), and yields boxes in
+            pixels of the image. contents are "boxes" (the default) or "detections".
         program: write labels and a configuration for this program beside the file, in whose layout
             boxes are, and for the cfg's height and width.
         int8: a data set, or images: layers are computed in 8 bits, in ranges that these show.
@@ -93,8 +99,10 @@ def write(
     if program is not None:
         contents, layout, dynamic_size = for_program(program, contents, layout, dynamic_size)
         labelled(network, program, uint8=uint8)
-    if int8 and (layout or uint8):
+    if int8 and (layout or uint8 or any_size):
         raise UsageError("int8: has boxes and scores of its own layout, and float32 input")
+    if any_size and program:
+        raise UsageError(f"program={program}: resizes images itself; any_size is for others")
     in_8_bits = calibration_of(int8, calibration, calibration_images, max_drop, dtype)
     content = model(
         network,
@@ -109,6 +117,7 @@ def write(
         max_det=max_det,
         layout=layout,
         uint8=uint8,
+        any_size=any_size,
     )
     if in_8_bits is not None:
         from darknet_torch.exporters.int8_onnx import write_onnx
@@ -134,6 +143,7 @@ def model(
     max_det: int | None = None,
     layout: Layout | None = None,
     uint8: bool = False,
+    any_size: Literal["letterbox", "stretch"] | None = None,
 ) -> Any:
     """Return the checked onnx.ModelProto that `write` writes; see there for the arguments."""
     onnx = require("onnx", "onnx")
@@ -142,9 +152,16 @@ def model(
         raise UsageError(f"opset={opset}: must be at least {OLDEST}")
     contents = "boxes" if layout and contents is None else contents
     iou, nms_kind = _iou_and_kind(nms, nms_kind)
+    plain: Contents | None = "boxes" if any_size and contents is None else None
     contents = _contents(contents, threshold=threshold, nms=nms, nms_kind=nms_kind, max_det=max_det)
+    contents = plain or contents if contents == "raw" else contents
     if layout is not None:
         _must_be_known(layout, contents)
+    if any_size is not None:
+        _must_bear_any_size(any_size, contents, layout, opset)
+        if dynamic_size:
+            raise UsageError("any_size: the network behind it has the cfg's size; no dynamic_size")
+        dynamic_size = False
     arrangement: Layout = layout or "boxes+scores"
     decoded: Literal["raw", "boxes"] = "raw" if contents == "raw" else "boxes"
     exported, names = (
@@ -170,7 +187,11 @@ def model(
 
         result = with_nms(result, least, iou, kind, beta, max_det)
         origin = replace(origin, threshold=least, nms=iou, nms_kind=kind)
-    if uint8:
+    if any_size is not None:
+        result = with_any_size(result, letterbox=any_size == "letterbox")
+        images: Images = "uint8-letterbox" if any_size == "letterbox" else "uint8-stretch"
+        origin = replace(origin, images=images, letterbox=any_size == "letterbox")
+    elif uint8:
         if network.plan.input.is_vector:
             raise UsageError("uint8: the network takes vectors, not images")
         result = with_uint8_input(result)
@@ -180,6 +201,16 @@ def model(
         raise UsageError("the network is larger than the 2 GB that an ONNX file can hold")
     onnx.checker.check_model(result, full_check=True)
     return result
+
+
+def _must_bear_any_size(how: str, contents: Contents, layout: Layout | None, opset: int) -> None:
+    if how not in ("letterbox", "stretch"):
+        raise UsageError(f"any_size={how}: must be letterbox or stretch")
+    if contents == "raw" or layout not in (None, "boxes+scores"):
+        what = f"layout={layout}" if contents != "raw" else f"contents={contents}"
+        raise UsageError(f"any_size: is for contents=boxes or detections, not {what}")
+    if opset < SIZES_FROM:
+        raise UsageError(f"any_size: needs opset {SIZES_FROM} or more, not {opset}")
 
 
 def _must_be_known(layout: Layout, contents: Contents) -> None:

@@ -227,15 +227,15 @@ def _detections(
     """Compare the detections of network and file, box by box, class by class."""
     origin, own = converted.origin, Detector(network).nms_kind
     limit = SURE if origin.dtype == "int8" else max(1e-4, bound)
+    same = (origin.layout, origin.images) == (Origin.layout, Origin.images)
+    mine = network if same else Counterpart(network, origin)
     if converted.contents != "detections":
-        same = (origin.layout, origin.images) == (Origin.layout, Origin.images)
-        mine = network if same else Counterpart(network, origin)
         return _any_detections(mine, converted, images, limit)
     theirs = Detector(converted, threshold=origin.threshold)
-    own_nms = _with_nms_of(origin, network, origin.nms_kind)
+    own_nms = _with_nms_of(origin, mine, origin.nms_kind)
     checks = _comparison(own_nms, theirs, images, limit)
     if origin.nms_kind not in (None, own):
-        exact = _with_nms_of(origin, network, own)
+        exact = _with_nms_of(origin, mine, own)
         checks += _comparison(exact, theirs, images, float("inf"), f"beside nms_kind={own}")
     return checks
 
@@ -253,7 +253,7 @@ def _any_detections(
     return checks
 
 
-def _with_nms_of(origin: Origin, network: Network, nms_kind: str | None) -> Detector:
+def _with_nms_of(origin: Origin, network: Runnable, nms_kind: str | None) -> Detector:
     """Return a detector with the threshold and the IoU of the NMS inside a file."""
     nms = 0.45 if origin.nms is None else origin.nms
     return Detector(network, threshold=origin.threshold, nms=nms, nms_kind=nms_kind)

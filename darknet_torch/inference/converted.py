@@ -121,15 +121,13 @@ class Converted(nn.Module):
         """
         self._must_take(tuple(x.shape))
         x = x.float().cpu()
+        batches = (x,) if self.origin.dynamic_batch else x.split(1)
         with float32_products(x.device):  # of the engine torch; others have settings of their own
-            outputs = [self._outputs(part) for part in self._batches(x)]
+            outputs = [self._outputs(part) for part in batches]
         if self.contents == "detections":
             return torch.cat([_numbered(rows, i) for i, (rows,) in enumerate(outputs)])
         joined = tuple(torch.cat(parts) for parts in zip(*outputs, strict=True))
         return joined if self.plan.heads else joined[0]
-
-    def _batches(self, x: Tensor) -> Sequence[Tensor]:
-        return (x,) if self.origin.dynamic_batch else x.split(1)
 
     def _outputs(self, x: Tensor) -> list[Tensor]:
         try:
@@ -138,13 +136,15 @@ class Converted(nn.Module):
             raise UsageError(f"{self.path}: {self.engine}: {first_line(error)}") from error
         plan = self.plan if self.plan.input.is_vector else self._plan_of_size(*x.shape[2:])
         try:
-            return check_outputs(outputs, plan, self.contents, len(x), layout=self.origin.layout)
+            return check_outputs(
+                outputs, plan, self.contents, len(x), self.origin.layout, self.origin.takes_any_size
+            )
         except UsageError as error:
             raise UsageError(f"{self.path}: {error}") from None
 
     def _input(self, x: Tensor) -> Array:
         """Return images as the file takes them; those of uint8 are rounded to 256 steps."""
-        if self.origin.images == "uint8":
+        if self.origin.takes_bytes:
             x = in_256_steps(x).permute(0, 2, 3, 1)
         return x.contiguous().numpy()
 

@@ -30,6 +30,7 @@ def check_outputs(
     contents: Contents,
     batch: int,
     layout: Layout = "boxes+scores",
+    in_pixels: bool = False,
 ) -> list[Tensor]:
     """Return a file's outputs as tensors.
 
@@ -39,16 +40,19 @@ def check_outputs(
         contents: what they should be, see `network.Contents`.
         batch: number of images.
         layout: how boxes are arranged; they are returned as "boxes+scores".
+        in_pixels: whether boxes are in pixels of the input; they are returned in fractions of it.
 
     Raises:
         UsageError: they are something else.
     """
     tensors = [_tensor(each) for each in outputs]
     if contents == "detections":
-        return [_detections(tensors, plan, batch)]
+        rows = _detections(tensors, plan, batch)
+        return [rows / rows.new_tensor((1, *_sides(plan), 1, 1)) if in_pixels else rows]
     if contents == "boxes":
         size = (plan.input.h, plan.input.w)
-        return _boxes(restored(tensors, layout, size, plan.classes), plan, batch)
+        boxes, scores = _boxes(restored(tensors, layout, size, plan.classes), plan, batch)
+        return [boxes / boxes.new_tensor(_sides(plan)) if in_pixels else boxes, scores]
     shapes = [plan[index].shape if index >= 0 else plan.input for index in plan.outputs]
     if len(tensors) != len(shapes):
         raise UsageError(f"yields {len(tensors)} outputs, and its network has {len(shapes)}")
@@ -59,6 +63,10 @@ def check_outputs(
             given = " x ".join(map(str, tensor.shape))
             raise UsageError(f"output {number} is {given}, not {batch} x {shape}")
     return tensors
+
+
+def _sides(plan: Plan) -> tuple[int, ...]:
+    return (plan.input.w, plan.input.h) * 2
 
 
 def _tensor(output: Any) -> Tensor:

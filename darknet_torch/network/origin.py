@@ -9,7 +9,7 @@ A file holds it as text, key by key, wherever its format keeps metadata:
 | `header` | of the weights file: major, minor, revision, seen |
 | `contents` | "raw", "boxes" or "detections", see `network.Contents` |
 | `layout` | of "boxes": "boxes+scores", "ultralytics" or "deepstream", see `inference/layouts.py` |
-| `images` | "float32": (B, C, H, W) in 0..1; "uint8": (B, H, W, C) in 0..255 |
+| `images` | type, arrangement and size of the input, see `Images` |
 | `dtype` | "float32", "float16", "bfloat16", "float64" or "int8", of the weights |
 | `input` | width x height x channels of the input, or the number of values |
 | `batch`, `size` | "dynamic" or "1"; "dynamic" or "fixed" |
@@ -37,8 +37,11 @@ __all__ = ["KEYS", "Images", "Layout", "Origin"]
 
 Layout = Literal["boxes+scores", "ultralytics", "deepstream"]
 """How a converted file of contents "boxes" arranges them, see `inference/layouts.py`."""
-Images = Literal["float32", "uint8"]
-"""Input of a converted file: float32 (B, C, H, W) in 0..1, or uint8 (B, H, W, C) in 0..255."""
+Images = Literal["float32", "uint8", "uint8-letterbox", "uint8-stretch"]
+"""Input of a converted file: float32 (B, C, H, W) in 0..1, or uint8 (B, H, W, C) in 0..255.
+
+The last two take images of any size, bring them to the input, and yield boxes in pixels of them.
+"""
 
 KEYS = (
     *("cfg", "dialect", "mode", "names", "header", "contents", "dtype", "input", "batch", "size"),
@@ -87,6 +90,16 @@ class Origin:
     def has_cfg(self) -> bool:
         """Whether the network can be made from the file alone."""
         return bool(self.cfg and self.dialect)
+
+    @property
+    def takes_bytes(self) -> bool:
+        """Whether the input is uint8 (B, H, W, C)."""
+        return self.images != "float32"
+
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether images of any size are resized inside, and boxes are in pixels of them."""
+        return self.images not in ("float32", "uint8")
 
     @classmethod
     def of(

@@ -94,7 +94,7 @@ def test_wrong_words_of_convert(capsys: pytest.CaptureFixture[str]) -> None:
         ("-o net.caffemodel", "the ending must be one of"),
         ("-o net.weights2 --to caffe", "format caffe: must be one of onnx"),
         ("-o net.pt --contents boxes", "state_dict has no option contents"),
-        ("-o net.onnx --opset 9", "opset=9: must be at least 13"),
+        ("-o net.onnx --opset 9", "opset=9: must be at least 11"),
     ):
         assert main(["convert", "net.cfg", "net.weights", *words.split()]) == 2
         printed = capsys.readouterr().err
