@@ -156,7 +156,7 @@ def _on_ray(home: Path, name: str, detector_type: "type[RayDetector]") -> list[P
             pass
     finally:
         ray.shutdown()
-        cluster.shutdown()  # type: ignore[no-untyped-call]
+        cluster.shutdown()
     return list((home / name).glob("part-*.parquet"))
 
 
