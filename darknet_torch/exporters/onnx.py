@@ -9,8 +9,7 @@ import torch
 
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters.calibration import calibration_of
-from darknet_torch.exporters.onnx_any_size import OLDEST as SIZES_FROM
-from darknet_torch.exporters.onnx_any_size import with_any_size
+from darknet_torch.exporters.onnx_any_size import WHOLE_NUMBERS, with_any_size
 from darknet_torch.exporters.onnx_older import OLDEST, older_model
 from darknet_torch.exporters.onnx_uint8 import with_uint8_input
 from darknet_torch.exporters.programs import for_program, labelled, write_beside
@@ -209,8 +208,8 @@ def _must_bear_any_size(how: str, contents: Contents, layout: Layout | None, ops
     if contents == "raw" or layout not in (None, "boxes+scores"):
         what = f"layout={layout}" if contents != "raw" else f"contents={contents}"
         raise UsageError(f"any_size: is for contents=boxes or detections, not {what}")
-    if opset < SIZES_FROM:
-        raise UsageError(f"any_size: needs opset {SIZES_FROM} or more, not {opset}")
+    if opset < WHOLE_NUMBERS:
+        raise UsageError(f"any_size: needs opset {WHOLE_NUMBERS} or more, not {opset}")
 
 
 def _must_be_known(layout: Layout, contents: Contents) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 from darknet_torch.extras import require
 from darknet_torch.images.resizing import MARGIN
 
-__all__ = ["OLDEST", "with_any_size"]
+__all__ = ["WHOLE_NUMBERS", "with_any_size"]
 
-OLDEST = 13
+WHOLE_NUMBERS = 13
 """The oldest operator set that has all operators for whole numbers."""
 
 
