@@ -257,12 +257,12 @@ def image_folder(path: Path, images: Sequence[CocoImage], search_folders: Sequen
     """Return the folder of a file's images: the first candidate that has one of the first ten.
 
     Candidates are the search folders, the folder of the file and the one around it; in each the
-    folder itself, `images`, and one of the split's name (annotations/instances_val2017.json:
-    val2017).
+    folder itself, `images`, one of the split's name (annotations/instances_val2017.json: val2017),
+    and FiftyOne's `data`.
     """
     split = path.stem.partition("_")[2] or path.stem
     around = dict.fromkeys((*search_folders, path.parent, path.parent.parent))
-    inside = ("", split, f"images/{split}", "images", f"{split}/images")
+    inside = ("", split, f"images/{split}", "images", f"{split}/images", "data")
     candidates = [folder / each for folder in around for each in inside]
     for folder in candidates:
         if any(exists(folder / image.file_name) for image in images[:10]):

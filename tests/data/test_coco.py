@@ -51,6 +51,20 @@ def test_what_is_in_a_file(tmp_path: Path) -> None:
     assert dataset.counts == {"negative picture": 1}
 
 
+@pytest.mark.parametrize("images", ["", "val", "images", "images/val", "val/images", "data"])
+def test_where_the_images_lie(images: str, tmp_path: Path) -> None:
+    """Beside the annotations or around them; FiftyOne writes them to `data`."""
+    coco(tmp_path, [mark(5, 3, [1, 2, 3, 4])])
+    moved = tmp_path / "other"
+    lay(moved, {"instances_val.json": (tmp_path / "annotations/instances_val.json").read_text()})
+    lay(moved / images, {"a.png": "", "b.png": ""})
+    dataset = read(moved / "instances_val.json")
+    assert [each.path for each in dataset.samples] == [
+        moved / images / "a.png",
+        moved / images / "b.png",
+    ]
+
+
 def test_beside_pycocotools(tmp_path: Path) -> None:
     """The same boxes, classes, areas and crowds as the tool that everybody measures with."""
     theirs = pytest.importorskip("pycocotools.coco", reason="the test extra has it").COCO
