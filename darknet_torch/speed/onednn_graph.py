@@ -3,6 +3,9 @@
 A packed convolution of its own is prepared at every call, which takes as long as two to four
 million operations. In a graph all are prepared once. Larger layers gain nothing by that, and more
 by Winograd's method and by what Inductor fuses.
+
+Fusing may go wrong: a sum of four maps is written over one of them, even if that is read again. So
+each program is compared with the network before it is used.
 """
 
 import warnings
@@ -24,6 +27,8 @@ TINY = 50_000_000
 """Floating point operations of a convolution, below which preparing it costs too much."""
 PASSES = 3
 """The first is recorded, at the second oneDNN compiles, the third is as fast as all others."""
+TOLERANCE = 1e-4
+"""Largest difference from the network's outputs, relative to their largest absolute value."""
 _COMPILING = Lock()
 
 
@@ -57,9 +62,9 @@ def graph_of(network: nn.Module, x: Tensor) -> Callable[[Tensor], tuple[Tensor, 
         A function from such an input to a tuple of outputs, for any number of callers at once.
 
     Raises:
-        RuntimeError: TorchScript cannot trace it.
+        RuntimeError: TorchScript cannot trace it, or the program computes something else.
     """
-    programs: dict[int, Any] = {}
+    programs: dict[int, Callable[[Tensor], Any]] = {}
 
     def call(x: Tensor) -> tuple[Tensor, ...]:
         threads = torch.get_num_threads()
@@ -67,25 +72,43 @@ def graph_of(network: nn.Module, x: Tensor) -> Callable[[Tensor], tuple[Tensor, 
             with _COMPILING:
                 if threads not in programs:
                     programs[threads] = _compiled(network, x)
-        outputs = programs[threads](x)
-        return (outputs,) if isinstance(outputs, Tensor) else outputs
+        return _as_tuple(programs[threads](x))
 
     call(x)
     return call
 
 
-def _compiled(network: nn.Module, x: Tensor) -> Any:
+def _compiled(network: nn.Module, x: Tensor) -> Callable[[Tensor], Any]:
     """Return a trace whose parts oneDNN has compiled; the setting for it is put back."""
     before = torch.jit.onednn_fusion_enabled()
     with torch.inference_mode(mode=False), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        example = x.clone()
+        values = torch.rand(x.shape, generator=torch.Generator().manual_seed(0))
+        values = values.contiguous(memory_format=_layout(x))
+        example = values.clone()
         torch.jit.enable_onednn_fusion(True)
         try:
             trace = torch.jit.trace(network, (example,), check_trace=False)
-            program = torch.jit.freeze(trace, optimize_numerics=False)
+            program: Callable[[Tensor], Any] = torch.jit.freeze(trace, optimize_numerics=False)
             for _ in range(PASSES):
-                program(example)
+                outputs = program(example)
         finally:
             torch.jit.enable_onednn_fusion(before)
+        _must_be_equal((*_as_tuple(outputs), example), (*_as_tuple(network(values)), values))
     return program
+
+
+def _must_be_equal(outputs: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> None:
+    for one, other in zip(outputs, expected, strict=True):
+        limit = TOLERANCE * float(other.abs().max())
+        if not torch.allclose(one, other, rtol=0, atol=limit, equal_nan=True):
+            raise RuntimeError("oneDNN's graph of it computes something else")
+
+
+def _layout(x: Tensor) -> torch.memory_format:
+    strided = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if strided else torch.contiguous_format
+
+
+def _as_tuple(outputs: Any) -> tuple[Tensor, ...]:
+    return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)

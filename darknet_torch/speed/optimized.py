@@ -228,13 +228,18 @@ class Optimized(RawNetwork):
 
     def _make_runner(self, x: Tensor) -> Callable[[Tensor], Outputs]:
         run: Callable[[Tensor], Outputs] = self.network
-        if self.compiles or self._graph_of is not None:
+        if self._graph_of is not None:
             try:
-                run = self._graph_of(x) if self._graph_of else compiled_for(self.network, x)
+                run = self._graph_of(x)
+            except RuntimeError:  # from now on it is a network as any other
+                self._graph_of = None
+        if self._graph_of is None and self.compiles:
+            try:
+                run = compiled_for(self.network, x)
             except UNCOMPILED as error:
                 first = (str(error).strip() or type(error).__name__).splitlines()[0]
                 warn(f"not compiled: {first}")
-                self.compiles, self._graph_of = False, None
+                self.compiles = False
         self._runners[tuple(x.shape)] = _CudaGraph(run, x) if x.is_cuda else run
         return self._runners[tuple(x.shape)]
 

@@ -84,6 +84,29 @@ def test_the_same_outputs_with_every_number_of_threads(monkeypatch: pytest.Monke
     assert made == [1, 2, 3]
 
 
+@pytest.mark.parametrize("wrong", ["output", "input"])
+def test_a_wrong_program_is_refused(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program whose outputs differ, or that writes over its input."""
+
+    def program(x: Tensor) -> Tensor:
+        expected = network(x)
+        if wrong == "input":
+            x.mul_(0.999)
+        return expected * 1.001 if wrong == "output" else expected
+
+    network = fold(built(TINY))
+    monkeypatch.setattr(torch.jit, "freeze", lambda *_, **__: program)
+    with pytest.raises(RuntimeError, match="something else"):
+        graph_of(network, images())
+
+
+def test_random_numbers_are_left_alone() -> None:
+    network = fold(built(TINY))
+    before = torch.get_rng_state()
+    graph_of(network, images())
+    assert torch.equal(before, torch.get_rng_state())
+
+
 def test_its_convolutions_are_in_graphs() -> None:
     """None is left to be computed alone, and no warning of TorchScript comes through."""
     with warnings.catch_warnings():

@@ -25,6 +25,8 @@ from darknet_torch.exporters.export import export
 from darknet_torch.exporters.tracing import prepared
 from darknet_torch.inference import engines, metadata
 from darknet_torch.inference.converted import Converted
+from darknet_torch.network.folding import fold
+from darknet_torch.speed.onednn_graph import has_tiny_layers
 from darknet_torch.speed.optimized import optimize
 
 BOXES = 1e-4
@@ -37,12 +39,15 @@ def measure(name: str, threads: int = 0) -> list[Result]:
 
 def optimized(subject: Subject) -> Outcome:
     """`optimize` without a compiler: batches, and another size where there can be one."""
-    fast, outcome = optimize(subject.network, compile=False), Outcome()
-    for x in _inputs(subject, sized=not fixes_size(subject.plan)):
-        subject.network.reset()
-        fast.reset()
-        want = outputs(subject.network, x)
-        outcome.compare(f"optimized {tuple(x.shape)}", outputs(fast, x), want, _limit(subject))
+    outcome, ways = Outcome(), {"optimized": False}
+    if has_tiny_layers(fold(subject.network)):
+        ways["a graph of oneDNN"] = True
+    for way, compiles in ways.items():
+        for x in _inputs(subject, sized=not fixes_size(subject.plan)):
+            fast = optimize(subject.network, compile=compiles)
+            subject.network.reset()
+            want = outputs(subject.network, x)
+            outcome.compare(f"{way} {tuple(x.shape)}", outputs(fast, x), want, _limit(subject))
     if outcome.failures and has_signs(subject):
         raise Exempt(SIGNS)
     return outcome
