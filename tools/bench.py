@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 from bench_batch import bench_batch
 from bench_decoders import bench_decoders
 from bench_evaluate import bench_evaluate
+from bench_figures import keep
 from bench_folder import bench_folder
 from bench_fresh import CONVERT, IMPORT, LOAD, PLAN, fresh, median
 from bench_optimize import bench_boxes, bench_layers
 from bench_pipeline import bench_pipeline, bench_resize
 from bench_serve import bench_serve
 from bench_speed import ENGINES, NETWORKS, bench_speed
+from bench_threads import bench_threads
 from bench_tiles import bench_tiles
 from bench_train import bench_augment, bench_images, bench_train
 from bench_turns import in_turns
@@ -41,7 +43,7 @@ IMPORTS = 15
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
-def bench_load(_: argparse.Namespace) -> None:
+def bench_load(options: argparse.Namespace) -> None:
     """A 204 MB yolov2 file of random floats, against numpy.fromfile; fresh processes in turns."""
     import numpy as np
 
@@ -65,6 +67,8 @@ def bench_load(_: argparse.Namespace) -> None:
         f"  anonymous memory at peak: {median(rows['memory'], 'anonymous') / size:.2f} x the file"
         f" (bound 1.3)"
     )
+    figures = {"load": ours_s * 1e3, "numpy.fromfile": numpy_s * 1e3}
+    keep(options, "load", f"{size / 1e6:.0f} MB of yolov2", "ms", figures)
 
 
 def bench_import(options: argparse.Namespace) -> None:
@@ -79,10 +83,12 @@ def bench_import(options: argparse.Namespace) -> None:
             results.append(fresh(IMPORT, line, package=packages[name]))
     for (line, name), results in rows.items():
         brings = "with" if results[0]["torch"] else "without"
-        print(f"{line}{name}: {median(results, 'seconds') * 1e3:.1f} ms, {brings} torch")
+        ms = median(results, "seconds") * 1e3
+        print(f"{line}{name}: {ms:.1f} ms, {brings} torch")
+        keep(options, "import", f"{line}{name}", "ms", {brings + " torch": ms})
 
 
-def bench_convert(_: argparse.Namespace) -> None:
+def bench_convert(options: argparse.Namespace) -> None:
     """yolov4-tiny to ONNX and verified, against torch.onnx.export alone; fresh processes."""
     rows: dict[str, list[dict[str, Any]]] = {"bare": [], "ours": []}
     for _round in range(ROUNDS):
@@ -95,9 +101,10 @@ def bench_convert(_: argparse.Namespace) -> None:
         f" the loaded network (bound 1000), torch.onnx.export"
         f" {median(rows['bare'], 'memory') / 1e6:.0f} MB"
     )
+    keep(options, "convert", "yolov4-tiny", "s", {"and verified": ours, "torch.onnx.export": bare})
 
 
-def bench_plan(_: argparse.Namespace) -> None:
+def bench_plan(options: argparse.Namespace) -> None:
     """The plan of all official cfgs, against the import of torch; fresh processes."""
     cfgs = sorted(str(path) for path in (SHARED / "oracle/official_cfg").rglob("*.cfg"))
     if not cfgs:
@@ -109,9 +116,10 @@ def bench_plan(_: argparse.Namespace) -> None:
         f"plan of {len(cfgs)} cfgs: {ours:.2f} s = {ours / torch_s:.2f} x import torch (bound 2);"
         f" {rows[0]['refused']} refused"
     )
+    keep(options, "plan", f"{len(cfgs)} cfgs", "s", {"plans": ours, "import torch": torch_s})
 
 
-def bench_memory(_options: argparse.Namespace) -> None:
+def bench_memory(options: argparse.Namespace) -> None:
     """Activations that live at once in yolov3 at 416, against keeping all: counted by storage."""
     import torch
 
@@ -141,15 +149,17 @@ def bench_memory(_options: argparse.Namespace) -> None:
         f"memory of a yolov3 416 forward: {most / 1e6:.0f} MB of activations at once,"
         f" {total / 1e6:.0f} MB in all: {most / total:.3f} (bound 1/3)"
     )
+    figures = {"at once": most / 1e6, "in all": total / 1e6}
+    keep(options, "memory", "activations of yolov3 416", "MB", figures)
 
 
-def bench_detect(_: argparse.Namespace) -> None:
+def bench_detect(options: argparse.Namespace) -> None:
     """What detect adds to the forward pass: resize, decode, NMS, back to the image's pixels."""
     for name, bound in (("yolov4-tiny", 0.10), ("yolo9000", 0.25)):
-        detect_overhead(name, bound)
+        detect_overhead(name, bound, options)
 
 
-def detect_overhead(name: str, bound: float) -> None:
+def detect_overhead(name: str, bound: float, options: argparse.Namespace) -> None:
     import torch
 
     import darknet_torch as dt
@@ -176,6 +186,8 @@ def detect_overhead(name: str, bound: float) -> None:
         f" {seconds['resize'] * 1e3:.2f} ms, decode + NMS {seconds['postprocess'] * 1e3:.2f} ms"
         f" ({boxes} boxes): {share:.1%} of the forward pass (bound {bound:.0%})"
     )
+    figures = {stage: each * 1e3 for stage, each in seconds.items()}
+    keep(options, "detect", f"{name}, {boxes} boxes", "ms", figures)
 
 
 def scene(name: str) -> "tuple[Detector, Tensor]":
@@ -224,6 +236,7 @@ BENCHES = {
     "pipeline": bench_pipeline,
     "video": bench_video,
     "serve": bench_serve,
+    "threads": bench_threads,
     "tiles": bench_tiles,
     "decoders": bench_decoders,
     "batch": bench_batch,
@@ -239,7 +252,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="of speed")
     parser.add_argument("--device", default="cpu", help="of pipeline, decoders (cpu)")
     parser.add_argument(
-        "--json", type=Path, help="of resize, pipeline, decoders, batch: a file to append lines to"
+        "--json", type=Path, help="a file to append the figures to, see tools/bench_figures.py"
     )
     parser.add_argument("--threads", type=int, help="of speed (all cores)")
     parser.add_argument(

@@ -6,7 +6,6 @@ a last run a worker is killed.
 """
 
 import argparse
-import json
 import os
 import signal
 import statistics
@@ -17,6 +16,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from bench_figures import keep
 
 if TYPE_CHECKING:
     from darknet_torch.batch.detector import RayDetector
@@ -74,7 +75,6 @@ def bench_batch(options: argparse.Namespace) -> None:
             shares.append(ray[-1] / plain[-1])
         killed = _on_ray(home, "killed", _mortal(home))
         row = {
-            "images": IMAGES,
             "plain processes, images a second": round(statistics.median(plain), 1),
             "ray, images a second": round(statistics.median(ray), 1),
             "share": round(statistics.median(shares), 3),
@@ -82,9 +82,7 @@ def bench_batch(options: argparse.Namespace) -> None:
             "images once after that": _once(killed),
         }
     print("batch: " + ", ".join(f"{what} {value}" for what, value in row.items()) + " (0.85)")
-    if options.json is not None:
-        with options.json.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+    keep(options, "batch", f"{IMAGES} images", "", row)
 
 
 def _mortal(home: Path) -> "type[RayDetector]":

@@ -5,12 +5,12 @@ network detects. Speed is that of one thread, and of nvJPEG that of batches.
 """
 
 import argparse
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench_figures import keep
 from bench_turns import in_turns
 
 if TYPE_CHECKING:
@@ -62,8 +62,6 @@ def bench_decoders(options: argparse.Namespace) -> None:
         pairs = zip(found, _detect(network, files, name), strict=True)
         moved, scores, lost = zip(*(_difference(a, b) for a, b in pairs), strict=True)
         row = {
-            "decoder": name,
-            "device": str(device),
             "images a second": round(len(files) / seconds[name], 1),
             "relative to pillow": round(seconds["pillow"] / seconds[name], 2),
             "grey levels": max(levels),
@@ -71,10 +69,9 @@ def bench_decoders(options: argparse.Namespace) -> None:
             "score": round(max(scores), 4),
             "boxes in one alone": sum(lost),
         }
-        print("decoders: " + ", ".join(f"{what} {value}" for what, value in row.items()))
-        if options.json is not None:
-            with options.json.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+        what = f"{name}, {device}"
+        print(f"{what}: " + ", ".join(f"{each} {value}" for each, value in row.items()))
+        keep(options, "decoders", what, "", row)
 
 
 def _decode(files: list[bytes], name: "DecoderName", device: Any) -> "list[Tensor]":

@@ -10,6 +10,7 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench_figures import keep
 from bench_turns import seconds_of
 
 if TYPE_CHECKING:
@@ -38,6 +39,30 @@ def bench_folder(options: argparse.Namespace) -> None:
                 + f"; {rates['folder'] / rates[against]:.2f} x {against} (promised {share})",
                 flush=True,
             )
+            keep(options, "folder", f"{name} {side}, batch {batch}", "images/s", rates)
+
+
+def folder_rate(name: str, side: int, threads: int) -> float | None:
+    """Return the images a second of the folder with so many threads; None without its files."""
+    import torch
+
+    import darknet_torch as dt
+    from darknet_torch.inference.detector import Detector
+
+    photos = sorted(map(str, (SHARED / "datasets/coco128/images").rglob("*.jpg")))
+    if not photos:
+        return None
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        detector = Detector(dt.optimize(_network(name, side)), workers=threads)
+        seconds = [seconds_of(lambda: list(detector.stream(photos))) for _ in range(1 + ROUNDS)]
+    except dt.DarknetError as error:
+        print(f"folder, {name}: {error}")
+        return None
+    finally:
+        torch.set_num_threads(before)
+    return len(photos) / statistics.median(seconds[1:])
 
 
 def _rates(name: str, side: int, photos: list[str], batch: int) -> dict[str, float]:

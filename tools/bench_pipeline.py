@@ -5,13 +5,13 @@ A stage's time is that of an image on one core (reading, resizing, postprocessin
 """
 
 import argparse
-import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from bench_figures import keep
 from bench_turns import in_turns
 
 __all__ = ["bench_pipeline", "bench_resize"]
@@ -132,6 +132,4 @@ def _report(what: str, figures: dict[str, float], unit: str, options: argparse.N
     """Print a line, and append it to the file of --json."""
     text = ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
     print(f"{what}: {text} {unit}", flush=True)
-    if options.json is not None:
-        with options.json.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"what": what, "unit": unit, **figures}) + "\n")
+    keep(options, what.split()[0] if what.startswith("resize") else "pipeline", what, unit, figures)

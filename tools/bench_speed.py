@@ -11,10 +11,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench_figures import keep
 from bench_turns import seconds_of
 
 NETWORKS = {
@@ -51,6 +53,8 @@ BEFORE = " before"
 """Behind the name of an engine that runs the package of another checkout, see --before."""
 
 
+__all__ = ["ENGINES", "NETWORKS", "bench_speed", "engine_times", "network_files"]
+
 ENGINE = str(Path(__file__).with_name("bench_engine.py"))
 
 
@@ -73,13 +77,25 @@ def bench_speed(options: argparse.Namespace) -> None:
     for name in options.networks or NETWORKS:
         with tempfile.TemporaryDirectory() as folder:
             try:
-                files, flops = _files(name, Path(folder))
+                files, flops = network_files(name, Path(folder))
             except FileNotFoundError as error:
                 print(f"{name}: {error}")
                 continue
             for batch in options.batches:
-                seconds = _measure(files, batch, threads, peaks, options)
-                _table(f"{name} {files.side}, batch {batch}", seconds, flops * batch, peaks)
+                engines = [
+                    each
+                    for each in options.engines or ENGINES
+                    if "bfloat16" in peaks or not each.endswith("bf16")
+                ]
+                found = engine_times(files, batch, threads, engines, options)
+                what = f"{name} {files.side}, batch {batch}"
+                _table(what, found, flops * batch, peaks)
+                medians = {
+                    ENGINES[each].partition(" (")[0]: statistics.median(ms)
+                    for each, ms in found.items()
+                    if ms and not each.endswith(BEFORE)
+                }
+                keep(options, "speed", what, f"ms with {threads} threads", medians)
 
 
 def _peaks(threads: int) -> dict[str, float]:
@@ -99,7 +115,7 @@ def _peaks(threads: int) -> dict[str, float]:
     return found
 
 
-def _files(name: str, folder: Path) -> tuple[Files, int]:
+def network_files(name: str, folder: Path) -> tuple[Files, int]:
     """Write a network for all engines; FileNotFoundError where its weights are not here."""
     import torch
 
@@ -124,14 +140,12 @@ def _files(name: str, folder: Path) -> tuple[Files, int]:
     return Files(files[0], files[1], files[2], side, dialect), summarize(network.plan).flops
 
 
-def _measure(
-    files: Files, batch: int, threads: int, peaks: dict[str, float], options: argparse.Namespace
+def engine_times(
+    files: Files, batch: int, threads: int, engines: Iterable[str], options: argparse.Namespace
 ) -> dict[str, list[float]]:
-    """Return each engine's milliseconds, one figure a round."""
+    """Return the milliseconds of those engines that run here, one figure a round."""
     workers: dict[str, subprocess.Popen[str]] = {}
-    for name in options.engines or ENGINES:
-        if name.endswith("bf16") and "bfloat16" not in peaks:
-            continue
+    for name in engines:
         python = getattr(options, name) if name in ELSEWHERE else sys.executable
         if python is None:
             continue
