@@ -4,17 +4,18 @@ A packed convolution of its own is prepared at every call, which takes as long a
 million operations. In a graph all are prepared once. Larger layers gain nothing by that, and more
 by Winograd's method and by what Inductor fuses.
 
-Fusing may go wrong: a sum of four maps is written over one of them, even if that is read again. So
-each program is compared with the network before it is used.
+Sums must stay out of the graphs: oneDNN writes a sum over one of its maps, and TorchScript's fuser
+lets it do so where that map is read again. The outputs are wrong then, or the process ends.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from darknet_torch.layers.blocks import ConvBlock
 from darknet_torch.network import Network
@@ -27,9 +28,27 @@ TINY = 50_000_000
 """Floating point operations of a convolution, below which preparing it costs too much."""
 PASSES = 3
 """The first is recorded, at the second oneDNN compiles, the third is as fast as all others."""
+SUMS = (torch.add, Tensor.add, Tensor.__add__, Tensor.__iadd__, Tensor.__radd__)
+"""Functions that add two maps."""
 TOLERANCE = 1e-4
 """Largest difference from the network's outputs, relative to their largest absolute value."""
 _COMPILING = Lock()
+
+
+class SumsApart(TorchFunctionMode):
+    """While it is entered, sums of maps are differences of one and minus the other: no graph's."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Compute an operator of torch, see `torch.overrides`."""
+        if func in SUMS and not kwargs and all(isinstance(each, Tensor) for each in args):
+            return torch.sub(*args, alpha=-1)
+        return func(*args, **(kwargs or {}))
 
 
 def has_tiny_layers(network: Network) -> bool:
@@ -88,7 +107,8 @@ def _compiled(network: nn.Module, x: Tensor) -> Callable[[Tensor], Any]:
         example = values.clone()
         torch.jit.enable_onednn_fusion(True)
         try:
-            trace = torch.jit.trace(network, (example,), check_trace=False)
+            with SumsApart():
+                trace = torch.jit.trace(network, (example,), check_trace=False)
             program: Callable[[Tensor], Any] = torch.jit.freeze(trace, optimize_numerics=False)
             for _ in range(PASSES):
                 outputs = program(example)

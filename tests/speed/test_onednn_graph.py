@@ -118,6 +118,7 @@ def test_its_convolutions_are_in_graphs() -> None:
     alone = {node.kind() for node in optimized.nodes()}
     parts = optimized.findAllNodes("prim::oneDNNFusionGroup", recurse=True)
     assert parts and not {"aten::_convolution", "aten::conv2d"} & alone
+    assert "aten::sub" in alone and "aten::add" not in str(optimized)
 
 
 def test_without_a_compiler_after_some_calls() -> None:

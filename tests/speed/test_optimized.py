@@ -325,14 +325,13 @@ def test_where_compiling_fails_one_warning(
     assert not fast.compiles
 
 
-@pytest.mark.parametrize("compiles", [False, True])
-def test_sums_that_a_graph_gets_wrong(compiles: bool, tmp_path: Path) -> None:
-    """oneDNN writes a sum of four maps over one of them, which is read again."""
-    network = mini("shortcut_multi.alexeyab", tmp_path)
-    fast, x = optimize(network, compile=compiles), images(network)
-    for _ in range(PATIENCE + 1):
-        assert worst(fast, network, x) < 5e-6
-    assert fast._graph_of is None and fast.compiles == compiles
+@pytest.mark.parametrize("name", ["shortcut_multi.alexeyab", "shortcut_same_shape.alexeyab"])
+def test_sums_that_are_read_again(name: str, tmp_path: Path) -> None:
+    """A graph of oneDNN writes them over a map: wrong outputs, or the end of the process."""
+    network = mini(name, tmp_path)
+    fast, x = optimize(network), images(network)
+    assert worst(fast, network, x) < 5e-6
+    assert fast._graph_of is not None
 
 
 def test_recurrent_networks_keep_their_state(tmp_path: Path) -> None:
