@@ -5,17 +5,16 @@ such as Split, Pad and Mish. The older exporter of torch writes these sets itsel
 """
 
 import io
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters.tracing import Exported, example
 from darknet_torch.extras import require
+from darknet_torch.layers.traced import Replaced
 
 __all__ = ["OLDEST", "older_model"]
 
@@ -25,22 +24,10 @@ UNFLATTEN = 13
 """The operator set from which torch's older exporter knows `unflatten`."""
 
 
-class ReshapeForUnflatten(TorchFunctionMode):
-    """While it is entered, `torch.unflatten` is computed by `reshape`."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Compute an operator of torch, see `torch.overrides`."""
-        if func in (torch.unflatten, Tensor.unflatten):
-            x, dim, sizes = args
-            dim %= x.dim()
-            return x.reshape(*x.shape[:dim], *sizes, *x.shape[dim + 1 :])
-        return func(*args, **(kwargs or {}))
+def _reshaped(x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """Return what `torch.unflatten` does."""
+    dim %= x.dim()
+    return x.reshape(*x.shape[:dim], *sizes, *x.shape[dim + 1 :])
 
 
 def older_model(
@@ -60,11 +47,9 @@ def older_model(
     onnx = require("onnx", "onnx")
     content: Any = io.BytesIO()  # torch takes files, and does not say so
     axes = {name: {0: "batch"} for name in ("images", *outputs)} if dynamic_batch else None
-    known: AbstractContextManager[Any] = (
-        nullcontext() if opset >= UNFLATTEN else ReshapeForUnflatten()
-    )
+    unknown = (torch.unflatten, Tensor.unflatten) if opset < UNFLATTEN else ()
     try:
-        with known:
+        with Replaced(dict.fromkeys(unknown, _reshaped)):
             torch.onnx.export(
                 exported,
                 (example(exported.network, batch=2 if dynamic_batch else 1),),

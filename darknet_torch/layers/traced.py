@@ -1,14 +1,15 @@
 """Whether a compiler or a tracer runs a network, to which sizes and branches are constants."""
 
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from darknet_torch.layers.base import Shape
 
-__all__ = ["HasPlainForm", "is_jit_traced", "is_symbolic", "is_traced"]
+__all__ = ["HasPlainForm", "Replaced", "is_jit_traced", "is_symbolic", "is_traced"]
 
 
 @runtime_checkable
@@ -20,6 +21,28 @@ class HasPlainForm(Protocol):
 
         It has no tensors of more than four dimensions, and all sizes are constants.
         """
+
+
+class Replaced(TorchFunctionMode):
+    """While it is entered, functions of torch are computed by others, and traced as those.
+
+    Args:
+        functions: what is replaced -> what is called with the same arguments in its place.
+    """
+
+    def __init__(self, functions: Mapping[Callable[..., Any], Callable[..., Any]]) -> None:
+        super().__init__()
+        self.functions = functions
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Compute a function of torch, see `torch.overrides`."""
+        return self.functions.get(func, func)(*args, **(kwargs or {}))
 
 
 def is_traced(x: object) -> bool:

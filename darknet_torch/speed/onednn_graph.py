@@ -9,15 +9,15 @@ lets it do so where that map is read again. The outputs are wrong then, or the p
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from darknet_torch.layers.blocks import ConvBlock
+from darknet_torch.layers.traced import Replaced
 from darknet_torch.network import Network
 from darknet_torch.network.summary import summarize
 from darknet_torch.speed.onednn import is_supported
@@ -35,20 +35,11 @@ TOLERANCE = 1e-4
 _COMPILING = Lock()
 
 
-class SumsApart(TorchFunctionMode):
-    """While it is entered, sums of maps are differences of one and minus the other: no graph's."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Compute an operator of torch, see `torch.overrides`."""
-        if func in SUMS and not kwargs and all(isinstance(each, Tensor) for each in args):
-            return torch.sub(*args, alpha=-1)
-        return func(*args, **(kwargs or {}))
+def _sum(*args: Any, **kwargs: Any) -> Tensor:
+    """Return a sum; of two maps as a difference of one and minus the other: no graph's."""
+    if kwargs or not all(isinstance(each, Tensor) for each in args):
+        return torch.add(*args, **kwargs)
+    return torch.sub(*args, alpha=-1)
 
 
 def has_tiny_layers(network: Network) -> bool:
@@ -107,7 +98,7 @@ def _compiled(network: nn.Module, x: Tensor) -> Callable[[Tensor], Any]:
         example = values.clone()
         torch.jit.enable_onednn_fusion(True)
         try:
-            with SumsApart():
+            with Replaced(dict.fromkeys(SUMS, _sum)):
                 trace = torch.jit.trace(network, (example,), check_trace=False)
             program: Callable[[Tensor], Any] = torch.jit.freeze(trace, optimize_numerics=False)
             for _ in range(PASSES):
