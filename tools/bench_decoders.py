@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench_figures import keep
+from bench_folder import photos_at_hand
 from bench_turns import in_turns
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["bench_decoders"]
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 BATCH = 32
 IOU = 0.5
 """From which on a box is the same one."""
@@ -35,7 +35,7 @@ def bench_decoders(options: argparse.Namespace) -> None:
     from darknet_torch.images.decoders import DECODERS, check_decoder
     from darknet_torch.network.device import as_device
 
-    photos = sorted((SHARED / "datasets/coco128/images").rglob("*.jpg"))
+    photos = photos_at_hand()
     if not photos:
         print("decoders: the photos (../shared) are not here")
         return
@@ -46,7 +46,7 @@ def bench_decoders(options: argparse.Namespace) -> None:
             names.append(check_decoder(name, device))
         except dt.DarknetError as error:
             print(f"decoders: {name} is left out: {error}")
-    files = [path.read_bytes() for path in photos]
+    files = [Path(path).read_bytes() for path in photos]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     work: dict[str, Callable[[], object]] = {n: partial(_decode, files, n, device) for n in names}

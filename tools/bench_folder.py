@@ -24,15 +24,20 @@ SAMPLE = 32
 """Pictures of the forward pass alone; batches must divide it."""
 
 
+def photos_at_hand() -> list[str]:
+    """Return the paths of the photos of coco128; none where ../shared is missing."""
+    return sorted(map(str, (SHARED / "datasets/coco128/images").rglob("*.jpg")))
+
+
 def bench_folder(options: argparse.Namespace) -> None:
     """Pictures a second through `Detector.stream`, one at a time and in batches."""
-    photos = sorted((SHARED / "datasets/coco128/images").rglob("*.jpg"))
+    photos = photos_at_hand()
     if not photos:
         print("folder: the photos (../shared) are not here")
         return
     for name, side, against, share in SUBJECTS:
         for batch in options.batches:
-            rates = _rates(name, side, [str(path) for path in photos], batch)
+            rates = _rates(name, side, photos, batch)
             print(
                 f"folder of {len(photos)} photos, {name} {side}, batch {batch}: "
                 + ", ".join(f"{what} {rate:.1f}/s" for what, rate in rates.items())
@@ -49,7 +54,7 @@ def folder_rate(name: str, side: int, threads: int) -> float | None:
     import darknet_torch as dt
     from darknet_torch.inference.detector import Detector
 
-    photos = sorted(map(str, (SHARED / "datasets/coco128/images").rglob("*.jpg")))
+    photos = photos_at_hand()
     if not photos:
         return None
     before = torch.get_num_threads()

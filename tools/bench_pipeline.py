@@ -8,15 +8,14 @@ import argparse
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from bench_figures import keep
+from bench_folder import photos_at_hand
 from bench_turns import in_turns
 
 __all__ = ["bench_pipeline", "bench_resize"]
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 BATCH = 32
 SIZES = (((640, 480), (416, 416)), ((4000, 3000), (416, 416)), ((320, 240), (608, 608)))
 """Images and inputs, (width, height) in pixels."""
@@ -48,7 +47,8 @@ def bench_resize(options: argparse.Namespace) -> None:
             work["OpenCV, uint8"] = other
         seconds = in_turns(work, rounds=25, warm=3)
         _report(
-            f"resize {width} x {height} to {new_w} x {new_h}",
+            "resize",
+            f"{width} x {height} to {new_w} x {new_h}",
             {what: each * 1e3 for what, each in seconds.items()},
             "ms",
             options,
@@ -78,7 +78,7 @@ def bench_pipeline(options: argparse.Namespace) -> None:
     from darknet_torch.inference.reader_processes import ReaderProcesses
     from darknet_torch.network.device import as_device
 
-    photos = [str(path) for path in sorted((SHARED / "datasets/coco128").rglob("*.jpg"))[:BATCH]]
+    photos = photos_at_hand()[:BATCH]
     if not photos:
         print("pipeline: the photos (../shared) are not here")
         return
@@ -121,6 +121,7 @@ def bench_pipeline(options: argparse.Namespace) -> None:
         }
         seconds = in_turns(work, rounds=7, warm=1)
     _report(
+        "pipeline",
         f"yolov4-tiny 416, {len(photos)} photos, {device.type}",
         {what: each / len(photos) * 1e3 for what, each in seconds.items()},
         "ms an image",
@@ -128,8 +129,10 @@ def bench_pipeline(options: argparse.Namespace) -> None:
     )
 
 
-def _report(what: str, figures: dict[str, float], unit: str, options: argparse.Namespace) -> None:
+def _report(
+    bench: str, what: str, figures: dict[str, float], unit: str, options: argparse.Namespace
+) -> None:
     """Print a line, and append it to the file of --json."""
     text = ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
-    print(f"{what}: {text} {unit}", flush=True)
-    keep(options, what.split()[0] if what.startswith("resize") else "pipeline", what, unit, figures)
+    print(f"{bench} {what}: {text} {unit}", flush=True)
+    keep(options, bench, what, unit, figures)

@@ -157,7 +157,7 @@ def _in_pixels(op: Operators, image: Size, fitted: Size, net: Size, output: str)
     def for_row(size: Size, rest: str) -> str:
         """Return a number for each value of a row: a box has those of width and height."""
         box = (op.number(size.width), op.number(size.height)) * 2
-        before, after = ((rest,) * 1, (rest,) * 2) if output == "detections" else ((), ())
+        before, after = ((rest,), (rest, rest)) if output == "detections" else ((), ())
         return op.joined(*before, *box, *after)
 
     free = op("Sub", for_row(net, zero), for_row(fitted, zero))

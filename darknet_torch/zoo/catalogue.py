@@ -7,10 +7,11 @@ torch nor numpy is imported here.
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TypeVar
 
 from darknet_torch.errors import UsageError
 from darknet_torch.progress import Progress
@@ -38,6 +39,8 @@ __all__ = [
     "list_models",
     "search",
 ]
+
+Entry = TypeVar("Entry", bound=RemoteFile)
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -92,9 +95,7 @@ def find_model(name: str) -> Model:
     Raises:
         UsageError: there is no such model; the message has the nearest name.
     """
-    if name not in read_models():
-        raise UsageError(f"{name}: {_unknown('model', name, read_models())}")
-    return read_models()[name]
+    return _found("model", name, read_models())
 
 
 def find_backbone(name: str) -> Backbone:
@@ -103,9 +104,7 @@ def find_backbone(name: str) -> Backbone:
     Raises:
         UsageError: there is no such backbone; the message has the nearest name.
     """
-    if name not in read_backbones():
-        raise UsageError(f"{name}: {_unknown('backbone', name, read_backbones())}")
-    return read_backbones()[name]
+    return _found("backbone", name, read_backbones())
 
 
 def find_file(name: str) -> RemoteFile:
@@ -114,10 +113,7 @@ def find_file(name: str) -> RemoteFile:
     Raises:
         UsageError: there is no such file; the message has the nearest name.
     """
-    files = {**read_files(), **read_backbones()}
-    if name not in files:
-        raise UsageError(f"{name}: {_unknown('file', name, files)}")
-    return files[name]
+    return _found("file", name, {**read_files(), **read_backbones()})
 
 
 def fetch(name: str, progress: Progress | None = None) -> Path:
@@ -178,9 +174,13 @@ def _download(entry: RemoteFile, progress: Progress | None, hint: str = "") -> P
     )
 
 
-def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name, known, n=1)
-    return f"no such {kind}; " + (f"did you mean {near[0]}?" if near else "see list_models()")
+def _found(kind: str, name: str, entries: Mapping[str, Entry]) -> Entry:
+    """Return an entry; UsageError if there is none of that name."""
+    if name not in entries:
+        near = get_close_matches(name, entries, n=1)
+        hint = f"did you mean {near[0]}?" if near else "see list_models()"
+        raise UsageError(f"{name}: no such {kind}; {hint}")
+    return entries[name]
 
 
 def _text(model: Model) -> str:
