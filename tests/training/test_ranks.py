@@ -1,92 +1,29 @@
 """Several processes share each batch; `tools/check --training` starts them with torchrun."""
 
-import itertools
-import math
-import multiprocessing
 import os
-import signal
-import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import shapes
 import torch
+from forked import (
+    INTERRUPTED,
+    NOT_FINITE,
+    Accident,
+    interrupted,
+    needs_forks,
+    not_finite,
+    run,
+    run_two,
+)
 
 import darknet_torch as dt
-from darknet_torch.errors import TrainingError
-from darknet_torch.layers.truth import Loss
-from darknet_torch.training import step, training_state
-from darknet_torch.training.loop import train
-from darknet_torch.training.result import TrainingResult
-
-Accident = Callable[[dict[int, Loss]], dict[int, Loss]]
-NOT_FINITE, INTERRUPTED = 7, 8
-BATCH = 8
-forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="the processes are forks of this one")
+from darknet_torch.training import training_state
 
 
-def interrupted(losses: dict[int, Loss]) -> dict[int, Loss]:
-    os.kill(os.getpid(), signal.SIGINT)
-    return losses
-
-
-def not_finite(losses: dict[int, Loss]) -> dict[int, Loss]:
-    return {
-        index: Loss({name: part * math.nan for name, part in loss.parts.items()}, loss.cost)
-        for index, loss in losses.items()
-    }
-
-
-def run(cfg: Path, data: Path, folder: Path) -> TrainingResult:
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    network = dt.build(cfg)
-    options = {"subdivisions": 4, "ema_alpha": 0.9}
-    return train(network, data, folder=folder, workers=0, max_batches=10, options=options)
-
-
-def run_as_rank(
-    rank: int, port: int, cfg: Path, data: Path, folder: Path, accident: Accident | None
-) -> None:
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
-    os.environ["MASTER_PORT"] = str(port)
-    if accident is not None and rank == 1:
-        compute, late = step.losses_of, itertools.count()
-
-        def losses_of(*arguments: Any) -> dict[int, Loss]:
-            losses = compute(*arguments)
-            is_second_batch = arguments[-1].seen > BATCH and next(late) == 0
-            return accident(losses) if is_second_batch else losses
-
-        step.losses_of = losses_of
-    try:
-        result = run(cfg, data, folder)
-    except TrainingError:
-        sys.exit(NOT_FINITE)
-    sys.exit(INTERRUPTED if result.stopped == "interrupt" else 0)
-
-
-def run_two(cfg: Path, data: Path, folder: Path, accident: Accident | None = None) -> list[Any]:
-    """Train with two processes, of which the second has an accident; return their exit statuses."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context("fork")
-    arguments = [(rank, port, cfg, data, folder, accident) for rank in range(2)]
-    processes = [context.Process(target=run_as_rank, args=each) for each in arguments]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-        process.kill()
-    return [process.exitcode for process in processes]
-
-
-@forks
+@needs_forks
 @pytest.mark.parametrize(
     ("accident", "status", "batches"),
     [(interrupted, INTERRUPTED, 2), (not_finite, NOT_FINITE, 1)],
@@ -104,7 +41,7 @@ def test_what_happens_to_one_process_ends_both(
         assert run_two(cfg, data, folder) == [0, 0]  # goes on
 
 
-@forks
+@needs_forks
 def test_two_processes_get_the_weights_of_one(tmp_path: Path) -> None:
     cfg = tmp_path / "net.cfg"
     dropout = "[dropout]\nprobability=.2\n[convolutional]\nfilters=16\n"
