@@ -24,6 +24,7 @@ NETWORKS = {
     "yolo-fastest-1.1": ("models/yolo-fastest-1.1", 320),
     "mobilenetv2-nano-coco": ("models/mobilenetv2-nano-coco", 320),
     "yolov3-tiny": ("yolov3-tiny", 416),
+    "yolov2-tiny": ("yolov2-tiny", 416),
     "darknet19": ("darknet19", 256),
     "yolov2": ("yolov2", 416),
     "yolov3": ("yolov3", 416),
