@@ -21,7 +21,7 @@ from darknet_torch.inference.detector_options import (
     mapped_heads,
     names_of,
 )
-from darknet_torch.inference.postprocess import PostProcess, warn_of_nan
+from darknet_torch.inference.postprocess import PostProcess, nan_sums, warn_of_nan
 from darknet_torch.inference.prepared import Prepared, Reading, as_batch
 from darknet_torch.inference.streaming import Errors, Outcomes, collect, stream
 from darknet_torch.inference.thresholds import Thresholds
@@ -175,10 +175,9 @@ class Detector:
         check_counts(max_det=max_det, batch_size=batch_size, workers=workers)
         if nms_kind not in (None, *NMS_KINDS):
             raise UsageError(f"nms_kind={nms_kind}: must be one of {', '.join(NMS_KINDS)}")
-        self.network = network
+        self.network, self.batch_size, self.workers = network, batch_size, workers
         self.letterbox = network.letterbox if letterbox is None else letterbox
         self.hier_threshold, self.use_map = hier_threshold, bool(use_map)
-        self.batch_size, self.workers = batch_size, workers
         self.max_pixels = pixel_limit(max_pixels)
         self.decoder = check_decoder(decoder, network.device)
         self.heads = mapped_heads(network, use_map)
@@ -260,8 +259,9 @@ class Detector:
     ) -> list[Detections]:
         """Return the detections of each image from the network's outputs for a batch."""
         placements = [image.placement(self.letterbox) for image in images]
+        raw = () if self.network.contents == "detections" else outputs
+        sums = nan_sums(raw)  # before a graphics card is waited for
         candidates = decode(self, outputs).cpu()
         found = self.postprocessing(candidates, placements, [image.path for image in images])
-        if self.network.contents != "detections":
-            warn_of_nan(outputs, found)
+        warn_of_nan(raw, sums, found)
         return found

@@ -17,7 +17,13 @@ from darknet_torch.heads.nms import NmsKind, non_maximum_suppression
 from darknet_torch.images.resizing import Placement
 from darknet_torch.inference.detections import Detections
 
-__all__ = ["PostProcess", "candidates_of_boxes", "candidates_of_detections", "warn_of_nan"]
+__all__ = [
+    "PostProcess",
+    "candidates_of_boxes",
+    "candidates_of_detections",
+    "nan_sums",
+    "warn_of_nan",
+]
 
 FAR = 10_000_000
 """Pixels at which an edge lies that is infinitely far away."""
@@ -141,18 +147,32 @@ def _warn_of_infinite(xyxy: Tensor, counts: Sequence[int], paths: Sequence[str |
             )
 
 
-def warn_of_nan(outputs: Sequence[Tensor], detections: Sequence[Detections]) -> None:
-    """Warn of images without detections whose outputs are NaN: no score is above a threshold then.
+def nan_sums(outputs: Sequence[Tensor]) -> Tensor:
+    """Return a sum for each image of a batch, NaN where an output of it is, (B,) on their device.
+
+    Infinite outputs can make a sum NaN, too. It takes a tenth of the time of looking at each.
 
     Args:
         outputs: of a batch: raw maps, or boxes and scores; the images come first.
-        detections: of its images.
     """
-    without = [number for number, each in enumerate(detections) if not len(each)]
-    if not without:
+    return sum((each.flatten(1).sum(dim=1) for each in outputs), torch.zeros(()))
+
+
+def warn_of_nan(outputs: Sequence[Tensor], sums: Tensor, detections: Sequence[Detections]) -> None:
+    """Warn of images without detections whose outputs are NaN: no score is above a threshold then.
+
+    Args:
+        outputs: of a batch, see `nan_sums`.
+        sums: its sums; a graphics card had them before the detections, and is not waited for.
+        detections: of the batch's images.
+    """
+    if not outputs or all(map(len, detections)):
         return
-    odd = torch.stack([each[without].isnan().flatten(1).any(dim=1).cpu() for each in outputs])
-    for number in (without[index] for index in odd.any(dim=0).nonzero()[:, 0].tolist()):
+    for number, is_odd in enumerate(sums.isnan().tolist()):
+        if not is_odd or len(detections[number]):
+            continue
+        if not any(bool(each[number].isnan().any()) for each in outputs):
+            continue
         warn(
             f"{detections[number].path or 'an image'}: no detections, as outputs of the network are"
             " NaN; do the weights belong to this cfg?",
