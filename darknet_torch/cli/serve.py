@@ -22,7 +22,7 @@ from darknet_torch.cli.parameters import add_parameters, given, parameters_of
 from darknet_torch.cli.progress import doing
 from darknet_torch.cli.roles import is_weights
 from darknet_torch.errors import UsageError
-from darknet_torch.training.interrupt import stops_between_batches
+from darknet_torch.safety.interrupt import stops_between_batches
 
 if TYPE_CHECKING:
     from darknet_torch.network import Runnable

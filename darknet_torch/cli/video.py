@@ -25,8 +25,8 @@ from darknet_torch.cli.parameters import add_parameters, given, parameters_of
 from darknet_torch.cli.progress import doing, with_bar
 from darknet_torch.cli.video_outputs import VideoOutputs, add_outputs
 from darknet_torch.errors import UsageError
+from darknet_torch.safety.interrupt import stops_between_batches
 from darknet_torch.safety.text import printable
-from darknet_torch.training.interrupt import stops_between_batches
 
 if TYPE_CHECKING:
     from darknet_torch.videos.detecting import Video

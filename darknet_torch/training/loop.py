@@ -16,11 +16,11 @@ import torch.distributed as dist
 
 from darknet_torch.distributed import process_group
 from darknet_torch.network import Runnable, as_network
+from darknet_torch.safety.interrupt import Interrupt, stops_between_batches
 from darknet_torch.training import scoring
 from darknet_torch.training.batch_norm import darknet_batch_norm
 from darknet_torch.training.callbacks import Callback
 from darknet_torch.training.finite import may_update
-from darknet_torch.training.interrupt import Interrupt, stops_between_batches
 from darknet_torch.training.options import TrainOptions, overridden
 from darknet_torch.training.preparation import prepare
 from darknet_torch.training.result import TrainingResult
