@@ -103,7 +103,8 @@ def build(
             ALEXEYAB.
         width: width of the network's input in pixels; None is the cfg's.
         height: height of the network's input in pixels; None is the cfg's.
-        names: a file of class names; None is the zoo entry's, or `NAME.names` beside the cfg.
+        names: a file of class names, one a line, or the .data or .yaml of a data set; None is the
+            zoo entry's, or `NAME.names` beside the cfg.
         mode: "strict", "normal" or "darknet", see `plan`.
 
     Raises:
@@ -181,8 +182,8 @@ def load(
             zoo entry's, else ALEXEYAB.
         width: width of the network's input in pixels; None is the cfg's.
         height: height of the network's input in pixels; None is the cfg's.
-        names: a file of class names; None is those inside the weights file, the zoo entry's, or
-            `NAME.names` beside the cfg.
+        names: a file of class names, one a line, or the .data or .yaml of a data set; None is
+            those inside the weights file, the zoo entry's, or `NAME.names` beside the cfg.
         partial: the file may end after any layer.
         cutoff: only the first layers are read, as many as given.
         mode: "strict", "normal" or "darknet", see `plan`.

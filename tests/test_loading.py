@@ -8,7 +8,7 @@ from small_network import CFG
 
 import darknet_torch as dt
 from darknet_torch import zoo
-from darknet_torch.errors import CfgError, DarknetWarning, UsageError, WeightsError
+from darknet_torch.errors import CfgError, DarknetWarning, DataError, UsageError, WeightsError
 from darknet_torch.inference.converted import Converted
 from darknet_torch.network import Network
 
@@ -65,6 +65,22 @@ def test_class_names() -> None:
         dt.build(classifier, names="few.names")
     with pytest.raises(CfgError, match=r"names=none.names: no such file; looked for .*none.names"):
         dt.build("net.cfg", names="none.names")
+
+
+def test_class_names_of_a_data_set() -> None:
+    """The lines of its description are no names: those that it means are taken."""
+    Path("data").mkdir()
+    Path("data/my.names").write_text("wasp\nfly\n")
+    Path("data/my.data").write_text("classes=2\nvalid=none.txt\nnames=my.names\n")
+    Path("data/my.yaml").write_text("val: images\nnames: {0: hen, 1: cow}\n")
+    assert dt.build("net.cfg", names="data/my.data").names == ("wasp", "fly")
+    assert dt.build("net.cfg", names="data/my.yaml").names == ("hen", "cow")
+    Path("imagenet.data").write_text("labels=ids.list\nnames=data/my.names\n")
+    assert dt.build("net.cfg", names="imagenet.data").names == ("wasp", "fly")
+    for file, text in (("none.data", "valid=x.txt\n"), ("x.yaml", "val: x\n"), ("x.json", "[1]")):
+        Path(file).write_text(text)
+        with pytest.raises(DataError, match=f"{file}: has no class names; a text"):
+            dt.build("net.cfg", names=file)
 
 
 def test_load_returns_a_network_or_a_converted_file(small_network: Network) -> None:

@@ -13,6 +13,7 @@ from darknet_torch.errors import DarknetError, UsageError
 from darknet_torch.extras import require
 from darknet_torch.files import IMAGE_SUFFIXES
 from darknet_torch.inference.streaming import read_ahead
+from darknet_torch.safety.text import first_line
 
 __all__ = ["Unit", "units_of"]
 
@@ -68,7 +69,7 @@ class Unit:
         except UsageError:
             raise
         except Exception as error:  # of file systems and parsers, each with errors of its own
-            raise UsageError(f"{address}: cannot be read: {error}") from error
+            raise UsageError(f"{address}: cannot be read: {first_line(error)}") from error
 
 
 def _content(address: str) -> bytes | str:
@@ -79,7 +80,7 @@ def _content(address: str) -> bytes | str:
                 return _too_large(address)
             content = file.read() if size is not None else file.read(LARGEST + 1)
     except Exception as error:  # each file system has errors of its own
-        return f"{address}: cannot be read: {error}"
+        return f"{address}: cannot be read: {first_line(error)}"
     return _checked(address, content)
 
 
@@ -157,7 +158,7 @@ def _listed(source: str) -> Sequence[str]:
         else:
             names = [path] if system.exists(path) else []
     except Exception as error:  # each file system has errors of its own
-        raise UsageError(f"{source}: cannot be listed: {error}") from error
+        raise UsageError(f"{source}: cannot be listed: {first_line(error)}") from error
     wanted = [each for each in names if _is_wanted(each)]
     return sorted(_address(system, each) for each in wanted)
 

@@ -11,6 +11,7 @@ from darknet_torch.batch.detector import RESULT_COLUMNS
 from darknet_torch.errors import UsageError
 from darknet_torch.extras import require
 from darknet_torch.files import write_atomically
+from darknet_torch.safety.text import first_line
 
 __all__ = ["Output"]
 
@@ -53,16 +54,23 @@ class Output:
                 return
             self._write(path, text.encode())
         except (OSError, ValueError) as error:
-            raise UsageError(f"{self.address}: cannot be written: {error}") from error
+            raise UsageError(f"{self.address}: cannot be written: {first_line(error)}") from error
 
     def done(self) -> frozenset[str]:
-        """Return the addresses of the images, and the names of the parts, that are there."""
+        """Return the addresses of the images, and the names of the parts, that are there.
+
+        Raises:
+            UsageError: a file named like a part is damaged, or is something else.
+        """
         parquet = require("pyarrow.parquet", "batch")
         done = set[str]()
         for path in self.system.glob(f"{self.path}/part-*.parquet"):
             done.add(path.rpartition("/")[2])
-            with self.system.open(path, "rb") as file:
-                done.update(parquet.read_table(file, columns=["path"])["path"].to_pylist())
+            try:
+                with self.system.open(path, "rb") as file:
+                    done.update(parquet.read_table(file, columns=["path"])["path"].to_pylist())
+            except (OSError, ValueError, KeyError) as error:  # pyarrow's are some of these
+                raise UsageError(f"{path}: is none of its parts: {first_line(error)}") from error
         return frozenset(done)
 
     def write(self, name: str, columns: dict[str, Any]) -> None:
@@ -86,7 +94,7 @@ class Output:
         try:
             self._write(f"{self.path}/{name}", buffer.getvalue().to_pybytes())
         except OSError as error:
-            raise UsageError(f"{self.address}: cannot be written: {error}") from error
+            raise UsageError(f"{self.address}: cannot be written: {first_line(error)}") from error
 
     def _write(self, path: str, content: bytes) -> None:
         """Write beside, and rename: an object store shows a file only when it is complete."""

@@ -66,7 +66,7 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
 def add_weights(parser: argparse.ArgumentParser) -> None:
     """Add the weights file, which names of the zoo do not need, and the class names."""
     parser.add_argument("weights", metavar="WEIGHTS", nargs="?", help="its weights file")
-    parser.add_argument("--names", help="file of class names, one a line")
+    parser.add_argument("--names", help="file of class names, one a line; or a .data or .yaml")
 
 
 class PlanOptions(TypedDict):

@@ -31,7 +31,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         " before them the .weights file, if CFG is a file; addresses are those of fsspec",
     )
     parser.add_argument("--weights", help="weights file (default: the named model's)")
-    parser.add_argument("--names", help="file of class names, one a line")
+    parser.add_argument("--names", help="file of class names, one a line; or a .data or .yaml")
     parser.add_argument("--threshold", type=float, help="lowest score (default: the fork's)")
     parser.add_argument("--nms", type=float, default=0.45, help="IoU of NMS (%(default)s)")
     parser.add_argument(

@@ -17,6 +17,7 @@ from darknet_torch.cli.output import drop_output, escaped_output, note, verbosit
 from darknet_torch.cli.progress import activity
 from darknet_torch.cli.verb_parser import VerbParser
 from darknet_torch.errors import DarknetError, DarknetWarning, UsageError
+from darknet_torch.safety.text import first_line
 from darknet_torch.version import __version__
 from darknet_torch.zoo.http import OFFLINE
 
@@ -106,7 +107,7 @@ def _import(path: str) -> None:
     except DarknetError:
         raise
     except Exception as error:  # other people's code, with errors of every kind
-        raise UsageError(f"--import {path}: {type(error).__name__}: {error}") from error
+        raise UsageError(f"--import {path}: {type(error).__name__}: {first_line(error)}") from error
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -66,7 +66,7 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
         "source", metavar="SOURCE", help=".yaml, .data, list, folder, glob, .json, -"
     )
     parser.add_argument("--split", default="val", help="train, val, test or all (val)")
-    parser.add_argument("--names", help="file of class names, one a line")
+    parser.add_argument("--names", help="file of class names, one a line; or a .data or .yaml")
     parser.add_argument("--format", choices=DATASET_FORMATS, help="%(choices)s (guessed)")
     parser.add_argument("--label-rule", choices=("pjreddie", "alexeyab"), help="(all are tried)")
     parser.add_argument("--workers", type=int, default=2, help="threads (2)")

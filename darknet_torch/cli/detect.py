@@ -51,7 +51,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_cfg(parser)
     add_images(parser, sample=True)
     parser.add_argument("--weights", help="weights file (default: the named model's)")
-    parser.add_argument("--names", help="file of class names, one a line")
+    parser.add_argument("--names", help="file of class names, one a line; or a .data or .yaml")
     parameters, flags = parameters_of(*SIGNATURE), {"use_map": "--map"}
     add_parameters(parser, parameters, _options(), flags=flags, negative=NEGATIVE)
     add_engine(parser)

@@ -42,7 +42,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         " NAME=MODEL gives it another name. The first one is the default",
     )
     add_plan_options(parser)
-    parser.add_argument("--names", help="file of class names, one a line, of a single MODEL")
+    parser.add_argument(
+        "--names", help="file of class names, one a line, of a single MODEL; or a .data or .yaml"
+    )
     add_parameters(parser, parameters_of(*SIGNATURE), _options())
     add_engine(parser)
     add_speed(parser)

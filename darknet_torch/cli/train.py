@@ -59,7 +59,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     start.add_argument(
         "--cutoff", type=int, metavar="N", help="take only the first N layers of the weights"
     )
-    parser.add_argument("--classes", help="file of class names, one a line (default: DATA's)")
+    parser.add_argument(
+        "--classes", help="file of class names, one a line; or a .data or .yaml (default: DATA's)"
+    )
     parser.add_argument(
         "--set", dest="settings", metavar="KEY=VALUE", action="append", default=[],
         help="an option of the cfg: KEY of [net], or SECTION.KEY; may be repeated",

@@ -23,7 +23,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="the .weights file, if CFG is a file; the converted file; images (the sample image)",
     )
     parser.add_argument("--weights", help="weights file (default: the named model's)")
-    parser.add_argument("--names", help="file of class names, one a line")
+    parser.add_argument("--names", help="file of class names, one a line; or a .data or .yaml")
     add_parameters(parser, parameters_of(*SIGNATURE), OPTIONS, flags={"trusted": "--trust"})
 
 

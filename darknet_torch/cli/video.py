@@ -50,7 +50,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         " (rtsp://...); before it the .weights file, if CFG is a file",
     )
     parser.add_argument("--weights", help="weights file (default: the named model's)")
-    parser.add_argument("--names", help="file of class names, one a line")
+    parser.add_argument("--names", help="file of class names, one a line; or a .data or .yaml")
     add_parameters(parser, parameters_of(*SIGNATURE), flags=FLAGS, negative=NEGATIVE)
     add_engine(parser)
     add_speed(parser)

@@ -8,24 +8,59 @@ from typing import Any
 
 from darknet_torch.data.classes import numbered
 from darknet_torch.data.messages import shown
-from darknet_torch.data.paths import find_path
+from darknet_torch.data.paths import find_path, folder_and_parents
+from darknet_torch.data.safe_yaml import load_yaml
 from darknet_torch.errors import DataError, warn
 from darknet_torch.files import cfg_folder
 from darknet_torch.parsing.c_numbers import atoi
-from darknet_torch.parsing.parser import read_names
+from darknet_torch.parsing.parser import read_data, read_names
+from darknet_torch.safety.text import printable
 
-__all__ = ["ClassNames", "data_names", "path_value", "to_names", "yaml_names"]
+__all__ = [
+    "ClassNames",
+    "data_names",
+    "path_value",
+    "read_class_names",
+    "to_names",
+    "yaml_names",
+]
 
 ClassNames = str | PathLike[str] | Sequence[str]
-"""A .names file, or the names themselves."""
+"""A file of class names (see `read_class_names`), or the names themselves."""
+
+
+def read_class_names(path: Path) -> tuple[str, ...]:
+    """Return the class names in a file: one a line, or those of a description, .data or .yaml.
+
+    Of a classifier's .data they are `names`, which people read, and not `labels`.
+
+    Raises:
+        CfgError: the file cannot be read.
+        DataError: a description without names or with wrong ones, or a JSON.
+    """
+    where, ending = printable(str(path)), path.suffix.lower()
+    names: tuple[str, ...] | None = None
+    if ending == ".data":
+        options = {key: value for key, value in read_data(path).items() if key != "labels"}
+        names = data_names(options, (Path(), *folder_and_parents(path.parent)), where)
+    elif ending in (".yaml", ".yml"):
+        names = yaml_names(load_yaml(path), (path.parent, Path()), where)
+    elif ending != ".json":
+        return read_names(path)
+    if names is None:
+        raise DataError(f"{where}: has no class names; a text with one a line, .data or .yaml has")
+    return names
 
 
 def to_names(names: ClassNames, search_folders: Sequence[Path], where: str) -> tuple[str, ...]:
-    """Return names as they are, or those of a .names file in the search folders or the package."""
+    """Return names as they are, or those of a file in the search folders or the package."""
     if not isinstance(names, str | PathLike):
         return tuple(map(str, names))
-    path = find_path(fspath(names), (*search_folders, cfg_folder()), where)
-    return read_names(path)
+    return read_class_names(_found(fspath(names), search_folders, where))
+
+
+def _found(name: str, search_folders: Sequence[Path], where: str) -> Path:
+    return find_path(name, (*search_folders, cfg_folder()), where)
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -48,7 +83,8 @@ def yaml_names(
     if isinstance(value, list):
         names = tuple(_name(each, where) for each in value)
     elif value is not None:
-        names = to_names(path_value(value, f"{where}: names"), search_folders, f"{where}: names")
+        path = path_value(value, f"{where}: names")
+        names = read_names(_found(path, search_folders, f"{where}: names"))
     else:
         return None if count is None else numbered(_count(count, where), where)
     _warn_of_count(count, names, f"{where}: nc")
@@ -98,7 +134,7 @@ def data_names(
     given = options.get("classes")
     count = None if given is None else atoi(given)
     if key in options:
-        names = to_names(options[key], search_folders, f"{where}: {key}")
+        names = read_names(_found(options[key], search_folders, f"{where}: {key}"))
         _warn_of_count(count, names, f"{where}: classes")
         return names
     if count is not None and count < 1:

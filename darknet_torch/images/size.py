@@ -15,6 +15,7 @@ from darknet_torch.errors import DataError, ImageError
 from darknet_torch.images.limits import check_pixels, pillow_takes, pixel_limit, too_many
 from darknet_torch.images.many_channels import NPY, TIFF, FileOrPath, npy_size, tiff_size
 from darknet_torch.images.png_chunks import pixel_chunks
+from darknet_torch.safety.text import first_line
 
 __all__ = [
     "ABSENT",
@@ -189,4 +190,4 @@ def reason(error: Exception) -> str:
         return "empty, or not an image that Pillow can read"
     if isinstance(error, Image.DecompressionBombError):  # of twice Pillow's own limit
         return too_many("its pixels", pixel_limit())
-    return getattr(error, "strerror", None) or " ".join(str(error).split()) or repr(error)
+    return getattr(error, "strerror", None) or first_line(error)

@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from darknet_torch.data.dataset import Array
 from darknet_torch.errors import UsageError
 from darknet_torch.inference.converted_outputs import check_outputs
-from darknet_torch.inference.engines import first_line, lacks_loop, start
+from darknet_torch.inference.engines import lacks_loop, start
 from darknet_torch.inference.layouts import in_256_steps
 from darknet_torch.network import Contents
 from darknet_torch.network.float32 import float32_products
 from darknet_torch.network.origin import Origin
 from darknet_torch.network.plan import Plan
 from darknet_torch.network.summary import one_line
+from darknet_torch.safety.text import first_line
 
 __all__ = ["Converted"]
 

@@ -14,6 +14,7 @@ from darknet_torch.data.dataset import Array
 from darknet_torch.errors import UsageError
 from darknet_torch.extras import not_installed, require
 from darknet_torch.inference.mobile_engines import start_litert, start_ncnn
+from darknet_torch.safety.text import first_line
 
 __all__ = [
     "ENDINGS",
@@ -21,7 +22,6 @@ __all__ = [
     "Engine",
     "Runner",
     "engine_for",
-    "first_line",
     "import_engine",
     "installed",
     "is_converted",
@@ -124,12 +124,6 @@ def start(path: Path, engine: str, *, trusted: bool = False) -> Runner:
 def import_engine(package: str) -> Any:
     """Import an engine's package; UsageError where it is not installed."""
     return require(package, EXTRAS.get(package, package))
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error that has any text, or the error's type."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
 
 
 def is_package(path: Path) -> bool:

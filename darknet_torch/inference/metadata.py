@@ -14,8 +14,9 @@ from pathlib import Path
 
 from darknet_torch.errors import DarknetError, UsageError
 from darknet_torch.files import is_file
-from darknet_torch.inference.engines import first_line, import_engine, is_package, read_openvino
+from darknet_torch.inference.engines import import_engine, is_package, read_openvino
 from darknet_torch.network.origin import KEYS, Origin
+from darknet_torch.safety.text import first_line
 
 __all__ = ["append_origin", "read_origin"]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from darknet_torch import zoo
+from darknet_torch.data.class_names import read_class_names
 from darknet_torch.errors import UsageError, warn
 from darknet_torch.files import cfg_folder, is_file
 from darknet_torch.network.plan import Plan, make_plan
@@ -86,6 +87,7 @@ class CfgSource:
 
         Raises:
             CfgError: no such file as the caller names.
+            DataError: the description of a data set without class names.
         """
         section, folders = plan.net.section, plan.context.folders
         if settings.names is None:
@@ -94,7 +96,7 @@ class CfgSource:
             path = FileName(fspath(settings.names), "names", section, folders).resolve()
         if path is None:
             return ()
-        names = parser.read_names(path)
+        names = read_class_names(path)
         if self.entry is None or settings.names is not None:
             _warn_of_count(path, names, plan)
         return names

@@ -14,11 +14,12 @@ from html import escape
 from io import StringIO
 from typing import Any
 
-__all__ = ["csv_cell", "csv_line", "html_row", "printable", "to_json"]
+__all__ = ["csv_cell", "csv_line", "first_line", "html_row", "printable", "to_json"]
 
 _JOINERS = "\u200c\u200d"  # Persian, Indian scripts and emoji are written with them
 _NOT_ASCII = re.compile(r"[^\x20-\x7e\n]")
 _FORMULA = ("=", "+", "-", "@")
+_MOST_LETTERS = 200
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -34,6 +35,16 @@ def printable(text: str, keep: str = "") -> str:
     if text.isprintable():
         return text
     return "".join(c if c in keep or _is_shown(c) else _escape(c) for c in text)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of a foreign error that has any text, cut, or the error's type.
+
+    Messages may hold pages of what a damaged file contains.
+    """
+    lines = (line.strip() for line in str(error).splitlines())
+    line = next(filter(None, lines), type(error).__name__)
+    return line if len(line) <= _MOST_LETTERS else f"{line[:_MOST_LETTERS]}..."
 
 
 def to_json(value: Any, *, indent: int | None = None, ascii_only: bool = False) -> str:

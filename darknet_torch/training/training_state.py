@@ -26,6 +26,7 @@ from darknet_torch.errors import UsageError, WeightsError
 from darknet_torch.extras import require
 from darknet_torch.files import write_atomically
 from darknet_torch.network.network import Network
+from darknet_torch.safety.text import first_line
 from darknet_torch.training.state_checks import (
     matching,
     must_be,
@@ -190,7 +191,7 @@ def _open(path: Path) -> Any:
     try:
         return safetensors.safe_open(str(path), "pt", device="cpu")
     except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(f"{path}: is no state of a training: {error}") from error
+        raise WeightsError(f"{path}: is no state of a training: {first_line(error)}") from error
 
 
 def _about(path: Path, file: Any) -> dict[str, Any]:
@@ -219,7 +220,7 @@ def _read(path: Path, file: Any) -> dict[str, Tensor]:
     try:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as error:  # safetensors raises several kinds for damaged files
-        raise WeightsError(f"{path}: is damaged: {error}") from error
+        raise WeightsError(f"{path}: is damaged: {first_line(error)}") from error
 
 
 def _generator_states(

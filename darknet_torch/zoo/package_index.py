@@ -26,6 +26,7 @@ from darknet_torch.errors import DownloadError
 from darknet_torch.progress import Progress
 from darknet_torch.safety.subprocesses import run
 from darknet_torch.safety.temporary import temporary_folder
+from darknet_torch.safety.text import first_line
 from darknet_torch.zoo.http import copy_stream, fetch_url, must_be_online, open_url
 
 __all__ = ["PackageFile", "extract", "unpack"]
@@ -98,8 +99,7 @@ def unpack(
     except DownloadError:
         raise
     except Exception as error:  # a damaged archive makes its reader raise nearly anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DownloadError(f"{archive.name}: damaged: {reason:.200}") from error
+        raise DownloadError(f"{archive.name}: damaged: {first_line(error)}") from error
 
 
 @contextmanager

@@ -102,6 +102,16 @@ def test_a_restart_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
     assert "was begun with" in capsys.readouterr().err
 
 
+def test_a_part_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    photos(2)
+    Path("found").mkdir()
+    Path("found/part-a.parquet").write_text("no Parquet\n" * 100)
+    assert batch("photos") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "found/part-a.parquet: is none of its parts: " in line
+    assert len(line) < 400
+
+
 def test_shards(capsys: pytest.CaptureFixture[str]) -> None:
     Path("shards").mkdir()
     with tarfile.open("shards/a.tar", "w") as archive:

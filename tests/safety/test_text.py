@@ -15,7 +15,14 @@ from PIL import Image
 from darknet_torch.errors import DarknetError, DarknetWarning, warn
 from darknet_torch.evaluation.report import to_csv
 from darknet_torch.inference.detections import Detections
-from darknet_torch.safety.text import csv_cell, csv_line, html_row, printable, to_json
+from darknet_torch.safety.text import (
+    csv_cell,
+    csv_line,
+    first_line,
+    html_row,
+    printable,
+    to_json,
+)
 
 NASTY = {
     "\udcc6\udcfb\udcb3\udcb5": r"\xc6\xfb\xb3\xb5",  # a Chinese word in GBK
@@ -97,3 +104,9 @@ def test_errors_and_warnings_are_one_line_of_text(text: str, shown: str) -> None
         warnings.simplefilter("always")
         warn(text)
     assert [(each.category, str(each.message)) for each in caught] == [(DarknetWarning, shown)]
+
+
+def test_the_first_line_of_a_foreign_error() -> None:
+    assert first_line(ValueError("\n  a file\nis damaged")) == "a file"
+    assert first_line(ValueError()) == "ValueError"
+    assert first_line(ValueError("x" * 10_000)) == "x" * 200 + "..."
