@@ -4,6 +4,7 @@ Batch k depends on the seed, on k and on the data set alone, not on the number o
 or ranks, nor on where the training was started: so it can be resumed anywhere.
 """
 
+import itertools
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -48,6 +49,7 @@ def batches(
     rank: int = 0,
     ranks: int = 1,
     size_of: Callable[[int], tuple[int, int]],
+    images_of: Callable[[int], int] | None = None,
     joint: Dataset | None = None,
     joint_share: float = 0.5,
 ) -> Iterator[Batch]:
@@ -67,6 +69,7 @@ def batches(
         rank: of this process, which gets its part of each batch.
         ranks: number of such processes.
         size_of: number of a batch -> (height, width) of its images in pixels.
+        images_of: number of a batch -> how many images it has; None: always `batch`.
         joint: a second data set, of images that have a class and no boxes (YOLO9000).
         joint_share: which part of the images comes from it.
 
@@ -89,8 +92,9 @@ def batches(
         Sampler(len(each), seed + number, None if number else weights)
         for number, each in enumerate(sets)
     )
-    order = _Order(samplers, batch, joint_share, range(*_part(batch, rank, ranks)), options.paired)
-    return _load(_Maker(sources, seed, options), order, start, workers, size_of)
+    order = _Order(samplers, joint_share, rank, ranks, options.paired)
+    keys = _Keys(order, start, size_of, images_of or (lambda _: batch))
+    return _load(_Maker(sources, seed, options), keys, workers)
 
 
 class _Key(NamedTuple):
@@ -105,17 +109,17 @@ class _Key(NamedTuple):
 
 class _Order(NamedTuple):
     samplers: tuple[Sampler, ...]
-    batch: int
     joint_share: float
-    mine: range
+    rank: int
+    ranks: int
     paired: bool
 
-    def keys(self, number: int, size: tuple[int, int]) -> list[_Key]:
-        """The keys of this rank's part of a batch."""
-        return [_Key(number, each, *self._image(number, each), size) for each in self.mine]
+    def keys(self, number: int, before: int, images: int, size: tuple[int, int]) -> list[_Key]:
+        """The keys of this rank's part of a batch, `before` which there were so many images."""
+        mine = range(*_part(images, self.rank, self.ranks))
+        return [_Key(number, each, *self._image(before + each), size) for each in mine]
 
-    def _image(self, number: int, position: int) -> tuple[int, int]:
-        place = number * self.batch + position
+    def _image(self, place: int) -> tuple[int, int]:
         if self.paired:  # the second of a pair is the image of the first
             place //= 2
         if len(self.samplers) == 1:
@@ -145,17 +149,11 @@ class _Maker(TorchDataset[Any]):
             return error
 
 
-def _load(
-    maker: _Maker,
-    order: _Order,
-    start: int,
-    workers: int,
-    size_of: Callable[[int], tuple[int, int]],
-) -> Iterator[Batch]:
+def _load(maker: _Maker, keys: "_Keys", workers: int) -> Iterator[Batch]:
     methods = multiprocessing.get_all_start_methods()
     loader: DataLoader[Any] = DataLoader(
         maker,
-        batch_sampler=_Keys(order, start, size_of),
+        batch_sampler=keys,
         num_workers=workers,
         collate_fn=collate,
         multiprocessing_context="fork" if workers and "fork" in methods else None,
@@ -171,15 +169,21 @@ class _Keys:
     """The keys of one batch after the other."""
 
     def __init__(
-        self, order: _Order, start: int, size_of: Callable[[int], tuple[int, int]]
+        self,
+        order: _Order,
+        start: int,
+        size_of: Callable[[int], tuple[int, int]],
+        images_of: Callable[[int], int],
     ) -> None:
-        self.order, self.start, self.size_of = order, start, size_of
+        self.order, self.start = order, start
+        self.size_of, self.images_of = size_of, images_of
 
     def __iter__(self) -> Iterator[list[_Key]]:
-        number = self.start
-        while True:
-            yield self.order.keys(number, self.size_of(number))
-            number += 1
+        before = sum(map(self.images_of, range(self.start)))
+        for number in itertools.count(self.start):
+            images = self.images_of(number)
+            yield self.order.keys(number, before, images, self.size_of(number))
+            before += images
 
 
 def _labelled(dataset: Dataset, options: AugmentOptions) -> Dataset:

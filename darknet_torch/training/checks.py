@@ -38,9 +38,6 @@ def check_losses(plan: Plan) -> None:
             raise UsageError(f"layer {index} [{plan[index].name}]: has no loss to train with")
     if all(type(node.layer).loss is Layer.loss for node in plan):
         raise UsageError("no layer has a loss: a head, [softmax] or [cost] is needed to train")
-    if plan.net.dynamic_minibatch:
-        where = plan.net.section.where()
-        warn(f"{where}: dynamic_minibatch=1 has no effect: a batch has as many images at all sizes")
     for node in plan:
         where = node.layer.section.where()
         if node.layer.untrained is not None:

@@ -186,7 +186,8 @@ def _loop(run: Run, interrupt: Interrupt) -> str:
         if may_update(run, loss, batch):
             run.statistics.join()
             run.solver.rate_factor = course.rate_factor
-            rate = run.solver.step(_position(run), run.stepper.scaler)
+            size = loss.images / run.stepper.images
+            rate = run.solver.step(_position(run), run.stepper.scaler, size=size)
             run.report(loss, rate, (batch.images.shape[-1], batch.images.shape[-2]))
         course.stopped = _why_to_stop(run)
         if course.stopped or course.batches % run.eval_every == 0:

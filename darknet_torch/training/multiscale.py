@@ -1,9 +1,12 @@
 """Training with inputs of several sizes: `random` of the last head, or of [net] for classifiers.
 
-The size of a batch depends on the seed and on the number of the batch alone.
+The size of a batch, and how many images it has, depend on the seed and on its number alone.
+
+Source: Darknet's detector.c and classifier.c (train_detector, train_classifier).
 """
 
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -17,9 +20,12 @@ CLASSIFIER_SIDES = range(4, 15)
 SIDE_STEP = 32
 """pjreddie's fork: sides of detectors and classifiers, in steps of pixels."""
 BATCHES, CLASSIFIER_BATCHES = 10, 40
-"""How many batches have the same size."""
+"""How many batches in a row have the same size."""
 LAST_CANVAS, LAST = 200, 100
-"""How many batches at the end have the largest size, in pjreddie's and in other forks."""
+"""Among so many last batches those of a new size have the largest, in pjreddie's and other forks.
+"""
+FILLED = 0.8
+"""Share of the images that the largest size has room for, in a mini-batch of smaller ones."""
 DEFAULT_FACTOR = 1.4
 
 
@@ -46,16 +52,37 @@ class SizeSchedule:
         if not self.plan.heads:
             group = self._random(number // CLASSIFIER_BATCHES)
             return self._square(int(group.integers(CLASSIFIER_SIDES[0], CLASSIFIER_SIDES[-1] + 1)))
-        group = self._random(number // BATCHES)
-        left = self._total - number if self._total else LAST_CANVAS
+        first = number // BATCHES * BATCHES
+        left = self._total - first if self._total else LAST_CANVAS
         if self.plan.context.dialect.trains_on_canvas:
+            group = self._random(number // BATCHES)
             side = int(group.integers(CANVAS_SIDES[0], CANVAS_SIDES[-1] + 1))
             return self._square(CANVAS_SIDES[-1] if left < LAST_CANVAS else side)
-        if number < LAST or left < LAST:
+        if not first or left < LAST:
             return self.largest
-        return self._scaled(random_scale(group, self._factor))
+        return self._scaled(_scale(self.seed, number // BATCHES, self._factor))
 
-    @property
+    def images(self, number: int, mini_batch: int) -> int:
+        """Return the images of each mini-batch of a batch: with `dynamic_minibatch` more if small.
+
+        Args:
+            number: of the batch, from 0.
+            mini_batch: images of a mini-batch of the largest size.
+        """
+        if not self.counts_vary:
+            return mini_batch
+        (height, width), (most_rows, most_columns) = self(number), self.largest
+        room = mini_batch * most_rows * most_columns // (height * width)
+        images = int(room * FILLED)
+        images = images if images > mini_batch else room
+        return images - images % 2 if self.plan.net.contrastive else images  # pairs
+
+    @cached_property
+    def counts_vary(self) -> bool:
+        """Whether batches differ in their number of images."""
+        return self.varies and bool(self.plan.heads) and self.plan.net.dynamic_minibatch
+
+    @cached_property
     def varies(self) -> bool:
         """Whether batches differ in size."""
         if self.fixed or not self.plan.size_varies:
@@ -63,7 +90,7 @@ class SizeSchedule:
         heads = self.plan.head_layers
         return bool(heads[-1].random if heads else self.plan.net.random)
 
-    @property
+    @cached_property
     def largest(self) -> tuple[int, int]:
         """(height, width) of the largest batch."""
         if not self.varies:
@@ -100,6 +127,11 @@ class SizeSchedule:
             _multiple(side, stride) for side, stride in zip(sides, self.plan.stride, strict=True)
         )
         return height, width
+
+
+@lru_cache(maxsize=1)  # asked for again with each batch of the group
+def _scale(seed: int, group: int, most: float) -> float:
+    return random_scale(np.random.default_rng((seed, group)), most)
 
 
 def _multiple(side: int, stride: int) -> int:

@@ -163,6 +163,8 @@ def _how(run: Run) -> str:
     wanted = run.network.plan.net.subdivisions
     if parts != wanted and run.options.subdivisions != "auto":
         line += f"; more parts than the {wanted} of the cfg, which do not fit into memory"
+    if SizeSchedule(run.network.plan).counts_vary:
+        line += "; more images where they are smaller (dynamic_minibatch)"
     return line
 
 
@@ -247,13 +249,14 @@ def open_folder(run: Run) -> None:
 
 def _open_batches(run: Run, train: Dataset, joint: Dataset | None) -> None:
     """Begin to read images, and draw those of the first batch."""
-    options, plan = run.options, run.network.plan
+    options, plan, parts = run.options, run.network.plan, run.fingerprint["subdivisions"]
+    sizes, most = SizeSchedule(plan, options.seed), run.stepper.images
     on_card = run.stepper.device.type == "cuda"
     source = batches(
         train,
         plan,
         AugmentOptions.of(plan, augment=options.augment, colour_later=on_card),
-        batch=run.stepper.images,
+        batch=most,
         seed=options.seed,
         start=run.course.batches,
         workers=_workers(run) if options.workers is None else options.workers,
@@ -264,7 +267,10 @@ def _open_batches(run: Run, train: Dataset, joint: Dataset | None) -> None:
         joint_share=options.joint_share,
         rank=run.ranks.rank,
         ranks=run.ranks.size,
-        size_of=SizeSchedule(plan, options.seed),
+        size_of=sizes,
+        images_of=(lambda number: parts * sizes.images(number, most // parts))
+        if sizes.counts_vary
+        else None,
     )
     if run.course.stopped is not None:
         return

@@ -203,7 +203,7 @@ class Run:
         course, last = self.course, self._last_batch()
         before = loss.cost if course.average_loss is None else course.average_loss
         course.average_loss = SMOOTHING * before + (1 - SMOOTHING) * loss.cost
-        self.rate.add(self.stepper.images)
+        self.rate.add(loss.images)
         left = max(0, last - course.batches) * self.stepper.images / max(self.rate.value, 1e-9)
         if self.options.hours is not None:
             left = min(left, max(0.0, 3600 * self.options.hours - self.elapsed))

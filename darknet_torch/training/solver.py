@@ -109,20 +109,31 @@ class Solver:
         """
         return total / self.batch
 
-    def step(self, batch_number: int, scaler: torch.amp.GradScaler | None = None) -> float:
+    def step(
+        self,
+        batch_number: int,
+        scaler: torch.amp.GradScaler | None = None,
+        *,
+        size: float = 1.0,
+    ) -> float:
         """Update the weights from the gradients of a batch, and forget these.
 
         Args:
             batch_number: of the batch, from 1; it decides the learning rate, and which layers
                 learn already.
             scaler: of float16, if the loss was scaled by it.
+            size: images of this batch, compared with `batch`; see `dynamic_minibatch`. Momentum is
+                the sum of earlier gradients in Darknet, whatever the sizes of their batches, so
+                that the rate changes here, not the buffers.
 
         Returns:
             The learning rate.
         """
         value = rate(self.net, self._dialect, batch_number, seed=self.seed) * self.rate_factor
         for group in self.optimizer.param_groups:
-            group["lr"] = value * group["rate_factor"]
+            step = value if self.net.adam else value / size
+            group["lr"] = step * group["rate_factor"]
+            group["weight_decay"] = group["decay"] * size
         self._choose_gradients(batch_number)
         if scaler is None:
             self.optimizer.step()
@@ -201,7 +212,7 @@ def make_optimizer(rules: Sequence[Rule], net: Net, batch: int) -> Optimizer:
             decay = net.decay if rule.decayed or net.adam else 0.0
             groups.setdefault((rule.rate_factor, decay), []).append(rule.parameter)
     named: list[dict[str, Any]] = [
-        {"params": parameters, "rate_factor": factor, "weight_decay": decay}
+        {"params": parameters, "rate_factor": factor, "decay": decay, "weight_decay": decay}
         for (factor, decay), parameters in groups.items()
     ]
     try:

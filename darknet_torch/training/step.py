@@ -27,11 +27,13 @@ class BatchLoss:
     Attributes:
         cost: what Darknet prints: the mean over its layers with a cost, by image.
         parts: name of a part -> its sum over the layers, by image.
+        images: of the batch, in all processes.
         layers: indices of the layers whose loss is not finite.
     """
 
     cost: float
     parts: Mapping[str, float]
+    images: int
     layers: tuple[int, ...] = ()
 
 
@@ -75,7 +77,8 @@ class Stepper:
         module: its LossInputs, maybe compiled, or inside DistributedDataParallel.
         device: what computes.
         dtype: type of the activations.
-        batch: images of a batch of all processes.
+        batch: images of a batch of all processes, which gradients are divided by. There may be
+            more, with `dynamic_minibatch`: see `Solver.step`.
         subdivisions: mini-batches of a batch of all processes.
         ranks: the processes; each computes a run of mini-batches.
         scaler: of float16 losses.
@@ -109,22 +112,23 @@ class Stepper:
         """Add the gradients of this process's part of a batch to the parameters.
 
         Args:
-            images: (batch / ranks, C, H, W), uint8 or float32.
+            images: (B / ranks, C, H, W), uint8 or float32, the same number in each process.
             truth: of those images.
             seen: images of all batches before.
             seed: of the random numbers in layers, such as [dropout]; another for each batch.
         """
         sums: dict[str, Tensor] = {}
         costs, broken = list[Tensor](), list[dict[int, Tensor]]()
+        size = len(images) // self.mini_batches
         for number in range(self.mini_batches):
-            part = slice(number * self.mini_batch, (number + 1) * self.mini_batch)
+            part = slice(number * size, (number + 1) * size)
             losses = self._one(images[part], truth[part], seen, seed, number)
             for loss in losses.values():
                 for name, value in loss.parts.items():
                     sums[name] = sums.get(name, 0) + value.detach()
             costs.append(network_cost(losses))
             broken.append({index: loss.total.detach() for index, loss in losses.items()})
-        return self._joined(sums, costs, broken)
+        return self._joined(len(images) * self.ranks.size, sums, costs, broken)
 
     def undo(self) -> None:
         """Forget nothing: batches of images do not depend on one another."""
@@ -144,7 +148,7 @@ class Stepper:
         torch.manual_seed(hash((seed, place)) % 2**63)
         x, truth = as_input(images, self.device), truth.to(self.device)
         shape = (x.shape[2], x.shape[3]) if x.dim() == 4 else (0, 0)
-        context = LossContext(shape, seen + (place + 1) * self.mini_batch)
+        context = LossContext(shape, seen + (place + 1) * len(x))
         with float32_products(self.device), self._without_sync(number):
             losses = self.losses(x, truth, context)
             # DistributedDataParallel takes the mean over the processes
@@ -165,7 +169,11 @@ class Stepper:
         return nullcontext()
 
     def _joined(
-        self, sums: dict[str, Tensor], costs: list[Tensor], totals: list[dict[int, Tensor]]
+        self,
+        images: int,
+        sums: dict[str, Tensor],
+        costs: list[Tensor],
+        totals: list[dict[int, Tensor]],
     ) -> BatchLoss:
         """Return the figures of all processes as plain numbers, in one exchange."""
         indices = list(totals[0])
@@ -179,6 +187,6 @@ class Stepper:
         if self.ranks.size > 1:
             dist.all_reduce(values)
         numbers = values.tolist()
-        parts = {n: v / self.batch for n, v in zip(sums, numbers, strict=False)}
+        parts = {n: v / images for n, v in zip(sums, numbers, strict=False)}
         layers = [i for i, v in zip(indices, numbers[len(sums) + 1 :], strict=True) if v]
-        return BatchLoss(numbers[len(sums)] / self.batch, parts, tuple(layers))
+        return BatchLoss(numbers[len(sums)] / images, parts, images, tuple(layers))

@@ -129,7 +129,8 @@ class TextStepper:
         if finite:  # else the next batch would not be, either
             self.state = {i: tuple(t.detach() for t in each) for i, each in state.items()}
         parts = {name: value / self.count for name, value in sums.items()}
-        return BatchLoss(cost / self.count, parts, () if finite else (self.network.plan.final,))
+        broken = () if finite else (self.network.plan.final,)
+        return BatchLoss(cost / self.count, parts, self.images, broken)
 
     def undo(self) -> None:
         """Forget the last batch, which is to be computed again."""

@@ -347,16 +347,52 @@ def test_sizes_of_batches() -> None:
     sizes = [canvas(number) for number in range(800)]
     assert {h for h, w in sizes} == set(range(320, 609, 32)) and all(h == w for h, w in sizes)
     assert all(sizes[i] == sizes[i // 10 * 10] for i in range(800))
-    assert {canvas(number) for number in range(801, 1000)} == {(608, 608)} == {canvas.largest}
+    assert {canvas(number) for number in range(810, 1000)} == {(608, 608)} == {canvas.largest}
     scaled = SizeSchedule(plan(wide, head=head), 1)
     sizes = [scaled(number) for number in range(1000)]
     largest = (round(1.4 * 64 / 32) + 1) * 32, (int(1.4 * 96 / 32 + 0.5) + 1) * 32
     assert scaled.largest == largest
-    assert set(sizes[:100]) == set(sizes[901:]) == {largest}
+    assert set(sizes[:10]) == set(sizes[910:]) == {largest} != set(sizes[:100])
+    assert all(sizes[i] == sizes[i // 10 * 10] for i in range(1000))
     assert len(set(sizes)) > 3 and max(sizes) == largest
     assert all(h % 32 == w % 32 == 0 for h, w in sizes)
     assert SizeSchedule(plan(wide, head=head), 1, fixed=True)(500) == (64, 96)
     assert not SizeSchedule(plan(wide, head="random=0\n"), 1).varies
+
+
+def growing() -> SizeSchedule:
+    return SizeSchedule(plan("dynamic_minibatch=1\nmax_batches=1000\n", head="random=1\n"), 1)
+
+
+def test_mini_batches_of_smaller_images_have_more() -> None:
+    sizes = growing()
+    assert sizes.largest == (128, 160)
+    seen = {sizes(number): sizes.images(number, 3) for number in range(1000)}
+    # room for 3 * 128 * 160 / (height * width); four fifths of it, if that is more than 3
+    assert seen == {(128, 160): 3, (96, 160): 4, (96, 128): 4, (64, 96): 8}
+    assert sizes.images(0, 3) == 3
+    plain = SizeSchedule(plan("max_batches=1000\n", head="random=1\n"), 7)
+    assert {plain.images(number, 3) for number in range(1000)} == {3}
+    pairs = SizeSchedule(plan("dynamic_minibatch=1\ncontrastive=1\n", head="random=1\n"), 7)
+    assert {pairs.images(number, 4) for number in range(0, 1000, 10)} == {4, 6, 10}
+
+
+def test_batches_of_several_counts_use_each_image_once_in_an_epoch(drawn: Dataset) -> None:
+    sizes, first = growing(), 8
+    settings: dict[str, Any] = {"size_of": sizes, "images_of": lambda n: 2 * sizes.images(n, 2)}
+    of, lengths = sizes.plan, [2 * sizes.images(number, 2) for number in range(13)]
+    assert lengths[:10] == [4] * 10 and lengths[10] > 4
+    whole = some(drawn, of, 13, **settings)
+    assert [len(batch) for batch in whole] == lengths
+    assert [batch.images.shape[2:] for batch in whole] == [sizes(number) for number in range(13)]
+    order = [path for batch in whole for path in batch.paths]
+    epochs = [order[i : i + 12] for i in range(0, len(order) - 11, 12)]
+    assert all(len(set(each)) == 12 for each in epochs)
+    later = some(drawn, of, 5, start=first, workers=1, **settings)
+    assert all(same(a, b) for a, b in zip(whole[first:], later, strict=True))
+    halves = [some(drawn, of, 13, rank=rank, ranks=2, **settings)[12] for rank in range(2)]
+    assert halves[0].paths + halves[1].paths == whole[12].paths
+    assert torch.equal(torch.cat([each.images for each in halves]), whole[12].images)
 
 
 @pytest.mark.parametrize("way", ["", "mosaic=1\n"])

@@ -8,11 +8,10 @@ import shapes
 
 import darknet_torch as dt
 from darknet_torch.data import Dataset, GroundTruth, Problem, Sample, read
-from darknet_torch.errors import DarknetWarning, UsageError
+from darknet_torch.errors import UsageError
 from darknet_torch.training.checks import (
     anchor_hint,
     check_batch_norm,
-    check_losses,
     problem_lines,
 )
 from darknet_torch.training.loop import train
@@ -71,9 +70,3 @@ def test_batch_norm_of_one_value(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="batch norm of one value of each channel"):
         train(network, images, folder=tmp_path / "run", batch=1, max_batches=1, workers=0)
     assert not (tmp_path / "run").exists()
-
-
-def test_an_option_without_effect_is_warned_of() -> None:
-    cfg = "[net]\ninputs=4\ndynamic_minibatch=1\n[connected]\noutput=2\n[softmax]\n"
-    with pytest.warns(DarknetWarning, match="dynamic_minibatch=1 has no effect"):
-        check_losses(dt.plan(cfg, dialect="alexeyab"))

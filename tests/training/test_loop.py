@@ -129,6 +129,31 @@ def test_a_killed_training_goes_on_with_the_same_bits(
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+def test_larger_batches_of_smaller_images_go_on_with_the_same_bits(
+    data: Path, tmp_path: Path
+) -> None:
+    cfg = shapes.DETECTOR.replace("[net]\n", "[net]\ndynamic_minibatch=1\n")
+    sized = make(tmp_path, cfg.replace("jitter=.1\n", "jitter=.1\nrandom=1\n"))
+    settings: dict[str, Any] = {"max_batches": 1000, "save_every": 7, "eval_every": 1000}
+
+    class Killed(BaseException):
+        pass
+
+    def kill() -> None:
+        raise Killed
+
+    watcher = Recorder(15, kill)
+    parts = [("parts", Recorder(number, kill)) for number in (9, 15)]
+    for run, recorder in (("whole", watcher), *parts):
+        with pytest.raises(Killed):
+            quick(sized, data, tmp_path / run, callbacks=[recorder], **settings)
+    assert any("more images where they are smaller" in each for each in watcher.messages)
+    assert {report.size for report in watcher.batches} == {(64, 64), (32, 32)}
+    assert watcher.batches[-1].seen == 15 * 8
+    pair = [(tmp_path / run / "net_14.weights").read_bytes() for run in ("whole", "parts")]
+    assert pair[0] == pair[1]
+
+
 def test_ctrl_c_ends_behind_the_batch_and_keeps_the_state(
     network: Network, data: Path, tmp_path: Path
 ) -> None:

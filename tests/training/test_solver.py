@@ -197,3 +197,29 @@ def test_float16_with_a_scaler() -> None:
     solver.step(1, scaler)
     assert torch.equal(before["layers.0.conv.weight"], model.state_dict()["layers.0.conv.weight"])
     assert scaler.get_scale() == 2.0
+
+
+@pytest.mark.parametrize("adam", [False, True])
+def test_batches_of_several_sizes_are_those_of_darknet(adam: bool) -> None:
+    """Momentum is of sums of gradients, and each step divides it by the images of its batch."""
+    options = f"decay=.3\nmomentum=.8\nadam={int(adam)}\n"
+    model = network("[convolutional]\nfilters=2\n", net=options)
+    solver, weight = Solver(model), model.layers[0].get_parameter("conv.weight")
+    wanted = weight.detach().double()
+    update, square = torch.zeros_like(wanted), torch.zeros_like(wanted)
+    random = torch.Generator().manual_seed(3)
+    for number, images in enumerate((4, 4, 10, 7, 4), 1):
+        gradient = torch.randn(images, *weight.shape, generator=random)
+        solver.begin()
+        solver.scaled((gradient * weight).sum()).backward()
+        solver.step(number, size=images / 4)
+        change = -gradient.sum(dim=0).double() - 0.3 * images * wanted
+        if adam:
+            update = 0.9 * update + 0.1 * change
+            square = 0.999 * square + 0.001 * change**2
+            mean, spread = update / (1 - 0.9**number), square / (1 - 0.999**number)
+            wanted = wanted + 0.1 * mean / (spread.sqrt() + 1e-6)
+        else:
+            update = 0.8 * update + change
+            wanted = wanted + 0.1 / images * update
+        torch.testing.assert_close(weight.detach().double(), wanted, atol=1e-6, rtol=1e-5)
