@@ -215,7 +215,7 @@ def _train(
     masks = node_with_masks(network.plan) is not None
     dataset = _dataset(options.data[0], options.split, options, masks=masks)
     network = _fitted(network, dataset, options)
-    values["val"] = _validation(dataset, options)
+    values["val"] = _validation(dataset, options, masks=masks)
     return train(network, dataset, options=settings, callbacks=callbacks, **values)
 
 
@@ -233,13 +233,15 @@ def _dataset(
         return data.read(source, split, names=options.classes, masks=masks, progress=progress)
 
 
-def _validation(dataset: "Dataset", options: argparse.Namespace) -> "Dataset | None":
+def _validation(
+    dataset: "Dataset", options: argparse.Namespace, *, masks: bool
+) -> "Dataset | None":
     """Return the validation images, which are others than those of the training."""
     from darknet_torch.training.sources import validation_of
 
     if options.val is not None:
-        return _dataset(options.val, options.val_split, options)
-    read = partial(_dataset, options=options)
+        return _dataset(options.val, options.val_split, options, masks=masks)
+    read = partial(_dataset, options=options, masks=masks)
     return validation_of(options.data[0], options.val_split, dataset, read)
 
 

@@ -172,6 +172,8 @@ def _with_label_files(
             read_boxes = partial(_voc_boxes, paths, image.path, state)
         else:
             paths = darknet.label_paths(image.path, state.label_rule, folder)
+            if state.masks:
+                paths = [*darknet.mask_paths(image.path, folder), *paths]
             hard = difficult[index] if difficult else None
             read_boxes = partial(_darknet_boxes, paths, image.path, hard, state)
         yield UnreadSample(image, read_boxes)
@@ -196,7 +198,7 @@ def _darknet_boxes(
     problems: ProblemList,
 ) -> Sequence[AnnotatedBox]:
     """Those of the label file, and as difficult those of the parallel list's label file."""
-    boxes = darknet.read_boxes(paths, size, state.classes, problems, image)
+    boxes = darknet.read_boxes(paths, size, state.classes, problems, image, masks=state.masks)
     hard = darknet.label_paths(difficult, state.label_rule) if difficult else []
     if first_file(hard) is None:
         return boxes

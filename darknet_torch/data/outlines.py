@@ -1,9 +1,10 @@
-"""Outlines of objects, as COCO's annotations have them, and the masks that they stand for.
+"""Outlines of objects, as annotations have them, and the masks that they stand for.
 
-    polygons: [[x1, y1, x2, y2, ...], ...] in pixels, together one object
-    runs: {"size": [height, width], "counts": [n, n, ...]}, or the same compressed into a string
+    COCO, polygons: [[x1, y1, x2, y2, ...], ...] in pixels, together one object
+    COCO, runs: {"size": [height, width], "counts": [n, n, ...]}, or compressed into a string
+    Darknet's mask files, runs: n,n,...
 
-Runs go down the columns, and are in turn outside and inside.
+Runs are in turn outside and inside; COCO's go down the columns, Darknet's along the rows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from darknet_torch.data.dataset import Array
 from darknet_torch.data.messages import finite_number, shown
 from darknet_torch.errors import DataError
 
-__all__ = ["Outline", "read_outline"]
+__all__ = ["Outline", "read_outline", "read_runs"]
 
 MOST_POINTS = 1 << 16
 """Corners of an object's polygons."""
@@ -33,11 +34,13 @@ class Outline:
         polygons: (K, 2) float32 each, corners in pixels.
         runs: (N,) int64, pixels outside and inside in turn, column by column; None: polygons.
         size: (width, height) of the image that the runs are of.
+        by_row: the runs go row by row.
     """
 
     polygons: tuple[Array, ...] = ()
     runs: Array | None = None
     size: tuple[int, int] = (0, 0)
+    by_row: bool = False
 
     def mask(self, width: int, height: int) -> Array:
         """Return the object's pixels, (height, width) bool; those whose centre is inside.
@@ -52,8 +55,8 @@ class Outline:
             return mask
         if self.size != (width, height):
             raise DataError(f"runs of {self.size[0]} x {self.size[1]}, not {width} x {height}")
-        inside = np.arange(len(self.runs)) % 2 == 1
-        return np.repeat(inside, self.runs).reshape(width, height).T
+        inside = np.repeat(np.arange(len(self.runs)) % 2 == 1, self.runs)
+        return inside.reshape(height, width) if self.by_row else inside.reshape(width, height).T
 
 
 def read_outline(segmentation: Any) -> Outline | None:
@@ -70,6 +73,24 @@ def read_outline(segmentation: Any) -> Outline | None:
     if sum(map(len, polygons)) > MOST_POINTS:
         raise DataError(f"segmentation: more than {MOST_POINTS} corners")
     return Outline(polygons) if polygons else None
+
+
+def read_runs(text: str, width: int, height: int) -> Outline:
+    """Return the outline in a row of Darknet's mask files, of an image of that size.
+
+    The pixels behind the last run are of the kind that would follow, as in Darknet (`load_rle`).
+
+    Raises:
+        DataError: no whole numbers, or more pixels than the image has.
+    """
+    counts = text.split(",")
+    if not text.isascii() or not all(each.isdigit() and len(each) <= 10 for each in counts):
+        raise DataError(f"runs {shown(text)}; whole numbers of pixels with commas expected")
+    runs = [int(each) for each in counts]
+    rest = width * height - sum(runs)
+    if rest < 0:
+        raise DataError(f"runs of {sum(runs)} pixels, the image has {width} x {height}")
+    return Outline(runs=np.array([*runs, rest], np.int64), size=(width, height), by_row=True)
 
 
 def _polygon(numbers: Any) -> Array:

@@ -31,7 +31,7 @@ KINDS = {
     "outside the picture": "a box reaches half a pixel or more beyond the image; kept as it is",
     "duplicate row": "the same class and box again; kept, as Darknet counts it twice",
     "malformed entry": "an entry of a JSON or XML file is not what it should be; left out",
-    "bad outline": "COCO: a segmentation that cannot be read; the box is kept, without a mask",
+    "bad outline": "a mask that cannot be read; COCO's box is kept, Darknet's row is left out",
     "no class": "classification: no name occurs in the path; kept without a class",
     "several classes": "classification: several names occur in the path; kept with the first",
 }

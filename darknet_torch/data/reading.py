@@ -61,7 +61,8 @@ def read(
             tries all, see `data.darknet`.
         strict: raise the first problem that is a fault.
         verify: decode every image, not only its header.
-        masks: read the outlines of objects too, which COCO's files have: `GroundTruth.outlines`.
+        masks: read the outlines of objects too, which COCO's files and Darknet's mask files have:
+            `GroundTruth.outlines`.
         workers: threads that read images and annotations.
         max_pixels: most pixels of an image; 0 sets no limit; None is the variable
             DARKNET_TORCH_MAX_PIXELS, or else `PIL.Image.MAX_IMAGE_PIXELS`.

@@ -49,6 +49,9 @@ class Iseg(Layer):
     def loss(self, raw: Tensor, truth: Truth, context: LossContext) -> Loss | None:
         """Return the loss: pixels have the class of their object, and an embedding of its own.
 
+        A pixel of which any part is an object's learns that part as the score of its class, the
+        last object's where several of a class overlap.
+
         Each value of the embedding of an object's pixel is drawn towards the mean of its object and
         away from the means of the others by the same amount, however far they are; that is no
         derivative of a loss.
@@ -70,10 +73,10 @@ class Iseg(Layer):
             )
         scores, embeddings = raw.split([self.classes, self.ids], dim=1)
         known = truth.valid & (truth.class_id >= 0) & (truth.class_id < self.classes)
-        masks = (truth.masks & known[..., None, None]).to(raw.dtype)
+        masks = truth.masks.to(raw.dtype) * known[..., None, None]
         with torch.no_grad():
             of_class = self._class_delta(scores, masks, truth.class_id)
-            of_embedding = self._embedding_delta(embeddings, masks)
+            of_embedding = self._embedding_delta(embeddings, (masks > 0).to(raw.dtype))
             costs = of_class.square().sum(), of_embedding.square().sum()
         parts = {
             "class": given_gradient(scores, -of_class, costs[0] / 2),
@@ -83,12 +86,17 @@ class Iseg(Layer):
 
     def _class_delta(self, scores: Tensor, masks: Tensor, class_id: Tensor) -> Tensor:
         """Return truth - probability, (B, classes, H, W)."""
+        if not masks.shape[1]:
+            return -torch.sigmoid(scores)
         index = class_id.clamp(0, self.classes - 1)[..., None, None].expand_as(masks)
-        target = torch.zeros_like(scores).scatter_reduce(1, index, masks, "amax")
+        numbers = torch.arange(masks.shape[1], device=masks.device)[:, None, None]
+        none = torch.full(scores.shape, -1, device=masks.device)
+        last = none.scatter_reduce(1, index, torch.where(masks > 0, numbers, -1), "amax")
+        target = masks.gather(1, last.clamp(min=0)) * (last >= 0)
         return target - torch.sigmoid(scores)
 
     def _embedding_delta(self, embeddings: Tensor, masks: Tensor) -> Tensor:
-        """Return the delta of the embeddings, (B, ids, H, W)."""
+        """Return the delta of the embeddings, (B, ids, H, W); masks are 1 or 0."""
         counts = masks.sum(dim=(2, 3))  # (B, M)
         sums = torch.einsum("bmhw,bdhw->bmd", masks, embeddings)
         means = sums / counts.clamp_min(1)[..., None]

@@ -37,8 +37,8 @@ class Truth:
             classification; the row's box means nothing then.
         values: (B, n) float32, the vector that [softmax], [cost] and [logistic] compare with, such
             as one-hot classes; NO_LABEL where nothing is known; None in data sets of boxes.
-        masks: (B, M, H, W) bool, the pixels of each object as the network's `Masks` say; None
-            without.
+        masks: (B, M, H, W) float32, how much of each pixel is the object's, 0..1, as the network's
+            `Masks` say; None without.
         object_id: (B, M) int64, equal where an object is the same one of the same image, which may
             be in a batch twice; None: all are different.
     """

@@ -80,7 +80,7 @@ def check_dataset(dataset: Dataset, plan: Plan) -> None:
     if plan.heads:
         _check_boxes(dataset, plan)
         if node is not None and not dataset.has_outlines:
-            warn(f"{where}: no outline of an object, as COCO's files have: masks learn nothing")
+            warn(f"{where}: no outline of an object: masks learn nothing")
     elif node is not None:
         _check_masks(dataset, node)
     elif all(sample.label is None for sample in dataset.samples) and not plan.net.contrastive:
@@ -97,7 +97,7 @@ def _check_masks(dataset: Dataset, node: Node) -> None:
     if not dataset.has_outlines:
         raise DataError(
             f"{dataset.source}: no outline of an object, which [{node.name}] learns from;"
-            " COCO's files have them (segmentation)"
+            " COCO's files have them (segmentation), and Darknet's mask files"
         )
     ids = np.concatenate([sample.ground_truth.class_id for sample in dataset.samples])
     assert node.layer.masks is not None

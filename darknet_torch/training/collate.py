@@ -84,7 +84,7 @@ def _masks(examples: Sequence[Example], most: int) -> Tensor | None:
     given = [each.masks for each in examples if each.masks is not None]
     if not given:
         return None
-    masks = torch.zeros(len(examples), most, *given[0].shape[1:], dtype=torch.bool)
+    masks = torch.zeros(len(examples), most, *given[0].shape[1:])
     for number, each in enumerate(examples):
         if each.masks is not None:
             masks[number, : len(each.masks)] = each.masks

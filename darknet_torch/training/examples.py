@@ -40,7 +40,7 @@ class Example(NamedTuple):
         values: (n,) float32, see `Truth.values`; None for detectors.
         path: the file of the image, or of the first of several.
         colour: the change of its colours that is yet to be made.
-        masks: (N, h, w) bool, see `Truth.masks`; None where none are needed.
+        masks: (N, h, w) float32, see `Truth.masks`; None where none are needed.
     """
 
     image: Tensor

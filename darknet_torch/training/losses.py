@@ -127,7 +127,7 @@ def no_objects(plan: Plan, images: int, size: tuple[int, int]) -> Truth:
     if node is None or plan.heads:
         return empty
     shape = plan.resized(*size)[node.index].shape
-    return replace(empty, masks=torch.zeros(images, 0, shape.h, shape.w, dtype=torch.bool))
+    return replace(empty, masks=torch.zeros(images, 0, shape.h, shape.w))
 
 
 def truth_size(plan: Plan) -> int:

@@ -20,9 +20,6 @@ from darknet_torch.training.random_transforms import (
 
 __all__ = ["MaskExamples"]
 
-INSIDE = 128
-"""From this value on, of 255, a pixel of a moved mask is the object's."""
-
 
 class MaskExamples(ExampleMaker):
     """Makes the examples of a data set of outlines, see `MakeExample`."""
@@ -63,7 +60,7 @@ class MaskExamples(ExampleMaker):
                 boxes.append(found[0])
                 masks.append(found[1])
         if not kept:
-            return objects[:0], torch.zeros(0, *self._mask_size(net), dtype=torch.bool)
+            return objects[:0], torch.zeros(0, *self._mask_size(net))
         chosen = objects[np.array(kept)]
         moved = ImageObjects(
             np.stack(boxes), chosen.class_id, np.ones(len(kept), bool), chosen.object_id
@@ -78,8 +75,11 @@ class MaskExamples(ExampleMaker):
         return (net[1] // stride, net[0] // stride) if side is None else (side, side)
 
     def _mask(self, pixels: Tensor, net: tuple[int, int]) -> tuple[Array, Tensor] | None:
-        """Return the box of an object's pixels (1, H, W), in fractions, and its mask, if any."""
-        inside = pixels[0] >= INSIDE
+        """Return the box of an object's pixels (1, H, W), in fractions, and its mask, if any.
+
+        As in Darknet a pixel is the object's if any part of it is.
+        """
+        inside = pixels[0] > 0
         rows, columns = inside.any(dim=1).nonzero()[:, 0], inside.any(dim=0).nonzero()[:, 0]
         if not len(rows):
             return None
@@ -88,7 +88,7 @@ class MaskExamples(ExampleMaker):
         height, width = self._mask_size(net)
         masks = self.options.masks
         part = pixels[:, top:bottom, left:right] if masks and masks.side else pixels
-        mask = stretch(part, width, height)[0] >= INSIDE
+        mask = stretch(part, width, height)[0] / 255
         box = np.array((left, top, right, bottom)) / (net[0], net[1], net[0], net[1])
         return (box, mask) if mask.any() else None
 

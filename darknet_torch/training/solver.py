@@ -162,16 +162,7 @@ class Solver:
             if batch_number < rule.learns_from or (self._as_darknet and parameter.grad is None):
                 parameter.grad = torch.zeros_like(parameter)
             if self._dialect.adam_counts_batches and isinstance(self.optimizer, Adam):
-                self._count(parameter, batch_number)
-
-    def _count(self, parameter: nn.Parameter, batch_number: int) -> None:
-        """Let the steps of Adam count from the first batch of all, as AlexeyAB's do."""
-        state = self.optimizer.state[parameter]
-        if not state and parameter.grad is not None:
-            device = parameter.device if self.optimizer.defaults["fused"] else None
-            state["step"] = torch.tensor(float(batch_number - 1), device=device)
-            state["exp_avg"] = torch.zeros_like(parameter)
-            state["exp_avg_sq"] = torch.zeros_like(parameter)
+                _count_from_the_first_batch(self.optimizer, parameter, batch_number)
 
     @torch.no_grad()
     def _clip(self) -> None:
@@ -229,6 +220,18 @@ def _optimizer(
         betas = (net.B1, net.B2)
         return Adam(groups, lr=net.learning_rate, betas=betas, eps=net.eps / batch, fused=fused)
     return SGD(groups, lr=net.learning_rate, momentum=net.momentum, fused=fused)
+
+
+def _count_from_the_first_batch(
+    optimizer: Adam, parameter: nn.Parameter, batch_number: int
+) -> None:
+    """Let the steps of Adam count from the first batch of all, as AlexeyAB's do."""
+    state = optimizer.state[parameter]
+    if not state and parameter.grad is not None:
+        device = parameter.device if optimizer.defaults["fused"] else None
+        state["step"] = torch.tensor(float(batch_number - 1), device=device)
+        state["exp_avg"] = torch.zeros_like(parameter)
+        state["exp_avg_sq"] = torch.zeros_like(parameter)
 
 
 def make_ema(network: Network, alpha: float) -> AveragedModel:

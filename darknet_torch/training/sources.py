@@ -1,6 +1,7 @@
 """The images of a training: those to train with, to measure on, and to train jointly with."""
 
 from collections.abc import Callable
+from functools import partial
 from os import PathLike
 
 from darknet_torch import data
@@ -29,18 +30,19 @@ def read_all(
         val: images to measure on.
         joint: images to train jointly with.
         options: of the training.
-        masks: read the outlines of the objects to train with.
+        masks: read the outlines of objects too.
 
     Raises:
         DataError: a source cannot be read.
     """
     train = _read(source, options.split, masks=masks)
     if val is not None:
-        validation: Dataset | None = _read(val, options.val_split)
+        validation: Dataset | None = _read(val, options.val_split, masks=masks)
     elif isinstance(source, Dataset):
         validation = None
     else:
-        validation = validation_of(source, options.val_split, train, _read)
+        read = partial(_read, masks=masks)
+        validation = validation_of(source, options.val_split, train, read)
     return train, validation, None if joint is None else _read(joint, options.split)
 
 

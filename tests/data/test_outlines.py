@@ -9,7 +9,7 @@ import pytest
 from datasets import lay
 
 from darknet_torch.data import read
-from darknet_torch.data.outlines import Outline, read_outline
+from darknet_torch.data.outlines import Outline, read_outline, read_runs
 from darknet_torch.errors import DataError
 
 
@@ -123,3 +123,48 @@ def test_outlines_are_read_where_they_are_wanted(tmp_path: Path) -> None:
     assert outlines[1].mask(40, 20).sum() == 700
     taken = dataset.samples[0].ground_truth[np.array([1, 3])]
     assert taken.outlines[0] is outlines[1] and taken.outlines[1] is None
+
+
+def test_darknets_runs_go_along_the_rows() -> None:
+    expected = np.zeros((3, 4), bool)
+    expected[0, 3] = expected[1, :2] = True
+    np.testing.assert_array_equal(read_runs("3,3", 4, 3).mask(4, 3), expected)
+    # behind the last run comes the other kind
+    expected[1:] = True
+    np.testing.assert_array_equal(read_runs("3", 4, 3).mask(4, 3), expected)
+    np.testing.assert_array_equal(read_runs("3,9", 4, 3).mask(4, 3), expected)
+    assert read_runs("0", 4, 3).mask(4, 3).all()
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        ("3,-1", "whole numbers"),
+        ("3,,1", "whole numbers"),
+        ("3.5", "whole numbers"),
+        ("٣", "whole numbers"),
+        ("99999999999", "whole numbers"),
+        ("6,7", "runs of 13 pixels, the image has 4 x 3"),
+    ],
+)
+def test_bad_runs(runs: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_runs(runs, 4, 3)
+
+
+def test_mask_files(tmp_path: Path) -> None:
+    rows = "1 41,5,35,5\n0 800\n1 900,2\n2 1,2\n0 x\n0 .5 .5 .1 .1\n1 2 3\n"
+    lay(tmp_path, {"images/a.png": "", "mask/a.txt": rows, "labels/a.txt": "0 .5 .5 .2 .2\n"})
+    dataset = read(tmp_path / "images", masks=True, names=["ant", "bee"])
+    truth = dataset.samples[0].ground_truth
+    assert truth.class_id.tolist() == [1, 0]
+    assert truth.xyxy[0].tolist() == [1, 1, 6, 3] and truth.area[0] == 10
+    assert [each is not None for each in truth.outlines] == [True, False]
+    assert truth.outlines[0].mask(40, 20)[1:3, 1:6].all()
+    kinds = {"bad outline": 2, "class out of range": 1, "column count": 1, "zero area": 1}
+    assert dataset.counts == kinds
+    boxes = read(tmp_path / "images", names=["ant", "bee"])
+    assert boxes.samples[0].ground_truth.class_id.tolist() == [0] and not boxes.problems
+    elsewhere = tmp_path / "elsewhere.yaml"
+    elsewhere.write_text("val: images\nlabels: mask\nnames: [ant, bee]\n")
+    assert read(elsewhere, masks=True).counts == kinds

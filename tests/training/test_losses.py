@@ -135,10 +135,10 @@ def test_a_network_without_loss() -> None:
 def iseg_delta(raw: Tensor, masks: Tensor, class_id: Tensor, classes: int) -> Tensor:
     """The rule for one image, pixel by pixel."""
     delta = torch.cat((-torch.sigmoid(raw[:classes]), -0.1 * raw[classes:]))
-    means = [raw[classes:, mask].mean(dim=1) for mask in masks]
+    means = [raw[classes:, mask > 0].mean(dim=1) for mask in masks]
     for i, mask in enumerate(masks):
         for y, x in mask.nonzero().tolist():
-            delta[class_id[i], y, x] = 1 - torch.sigmoid(raw[class_id[i], y, x])
+            delta[class_id[i], y, x] = mask[y, x] - torch.sigmoid(raw[class_id[i], y, x])
             for j, mean in enumerate(means):
                 pull = torch.where(mean - raw[classes:, y, x] < 0, -0.1, 0.1)
                 delta[classes:, y, x] += pull if i == j else -pull
@@ -146,20 +146,23 @@ def iseg_delta(raw: Tensor, masks: Tensor, class_id: Tensor, classes: int) -> Te
     return delta
 
 
-def test_iseg() -> None:
+@pytest.mark.parametrize("classes", [[1, 0], [1, 1]])
+def test_iseg(classes: list[int]) -> None:
     model = dt.build(
         "[net]\nwidth=5\nheight=4\nchannels=5\n[iseg]\nclasses=2\nids=3\n", dialect="pjreddie"
     ).train()
     torch.manual_seed(0)
     raw = torch.randn(1, 5, 4, 5, dtype=torch.float64)
-    masks = torch.rand(1, 4, 4, 5) < 0.4  # some overlap; the last is padding, one of no class
-    class_id = torch.tensor([[1, 0, 7, 1]])
+    # some overlap, in parts of pixels; the last is padding, one of no class
+    masks = torch.rand(1, 4, 4, 5) * (torch.rand(1, 4, 4, 5) < 0.5)
+    class_id = torch.tensor([[*classes, 7, 1]])
+    assert (masks[0, :2] > 0).all(dim=0).any()
     valid = torch.tensor([[True, True, True, False]])
     known = Truth(torch.zeros(1, 4, 4), class_id, valid, valid, None, masks)
     x = raw.clone().requires_grad_()
     losses = layer_losses(model, x, known, CONTEXT)
     total_loss(losses).backward()
-    expected = iseg_delta(raw[0], masks[0, :2], class_id[0], 2)
+    expected = iseg_delta(raw[0], masks[0, :2].double(), class_id[0], 2)
     torch.testing.assert_close(x.grad[0], -expected)
     assert float(network_cost(losses)) == pytest.approx(float(expected.square().sum()))
     with pytest.raises(UsageError, match=r"\[iseg\] needs masks of objects, \(4, 5\) pixels"):
