@@ -1,10 +1,13 @@
 """The server of `darknet-torch serve` on this machine: clients at once, and hostile uploads.
 
-Images in a second of 32 clients, beside those of `detect` on a list of the same photo in the same
-run; the server's memory before and after uploads that are no images. `tools/bench.py serve`.
+Images in a second of 32 clients, in turns with those of `detect` on a list of the same photo, with
+a network of the same kind; then the server's memory before and after uploads that are no images.
+The clients compute on the same cores: what they use is measured, and left out in a second ratio.
+`tools/bench.py serve`.
 """
 
 import argparse
+import json
 import os
 import re
 import statistics
@@ -15,55 +18,139 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
-CLIENTS, SECONDS, PROMISED = 32, 60, 0.9
+from bench_figures import keep
+
+CLIENTS, SECONDS, TURNS, PROMISED = 32, 60, 4, 0.9
 IMAGES, HOSTILE, SLOW = 128, 1000, 20
 COMMAND = "import sys; from darknet_torch.cli import main; sys.exit(main())"
+CLIENT = Path(__file__).with_name("bench_clients.py")
 
 
-def bench_serve(_: argparse.Namespace) -> None:
-    """yolov4-tiny 416 for a minute; detect before and after it."""
+@dataclass
+class Side:
+    """What the server, its clients, or `detect` did in their turns.
+
+    Args:
+        rates: images in a second of each turn.
+        images: of all turns.
+        cores: seconds of a core that were used for them.
+    """
+
+    rates: list[float] = field(default_factory=list)
+    images: int = 0
+    cores: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Images in a second."""
+        return statistics.median(self.rates)
+
+    @property
+    def core(self) -> float:
+        """Milliseconds of a core, for an image."""
+        return self.cores / self.images * 1e3
+
+    def __str__(self) -> str:
+        rates = ", ".join(f"{each:.1f}" for each in self.rates)
+        return f"{self.rate:.1f} images/s ({rates}), {self.core:.1f} ms of a core an image"
+
+
+@dataclass
+class Posting:
+    """The server and its clients.
+
+    Args:
+        port: of the server.
+        process: of the server.
+    """
+
+    port: int
+    process: int
+    server: Side = field(default_factory=Side)
+    clients: Side = field(default_factory=Side)
+    statuses: Counter[str] = field(default_factory=Counter)
+    times: list[float] = field(default_factory=list)
+
+    def turn(self, seconds: float) -> None:
+        """Let the clients post for a while, see bench_clients.py."""
+        import darknet_torch as dt
+
+        begun = cores_time(self.process)
+        words = map(str, (self.port, dt.SAMPLE, CLIENTS, seconds))
+        done = subprocess.run(
+            [sys.executable, CLIENT, *words], check=True, stdout=subprocess.PIPE, text=True
+        )
+        found = json.loads(done.stdout)
+        self.server.cores += cores_time(self.process) - begun
+        self.clients.cores += found["core"]
+        self.statuses.update(found["in time"])
+        self.times += found["seconds"]
+        self.server.rates.append(sum(found["in time"].values()) / seconds)
+        self.server.images = self.clients.images = len(self.times)
+
+
+def bench_serve(options: argparse.Namespace) -> None:
+    """yolov4-tiny 416 for a minute, in turns with detect."""
     import darknet_torch as dt
 
-    content = Path(dt.SAMPLE).read_bytes()
-    before = detected()
+    # as both verbs make it of a name: packed, not compiled
+    network, detect = dt.optimize(dt.load("yolov4-tiny"), compile=False), Side()
     with served("--upload-timeout", "3") as (port, process):
-        clients(port, content, 3)
-        begun = cores_time(process)
-        statuses, seconds = clients(port, content, SECONDS)
-        cost = (cores_time(process) - begun) / len(seconds)
-        rates = [*before, *detected()]  # while the server has nothing to do
-        hostile(port, process, content)
-    served_rate = statuses[200] / SECONDS
-    rate = statistics.median(each for each, _ in rates)
-    alone = statistics.median(each for _, each in rates)
-    ordered = sorted(seconds)
-    late = ordered[int(0.95 * len(ordered))]
+        dt.detect(network, [dt.SAMPLE] * 64)
+        Posting(port, process).turn(1)
+        posting = Posting(port, process)
+        for _ in range(TURNS):
+            detecting(network, detect)
+            posting.turn(SECONDS / TURNS)
+        detecting(network, detect)
+        report(posting, detect, options)
+        hostile(port, process, Path(dt.SAMPLE).read_bytes())
+
+
+def detecting(network: Any, detect: Side) -> None:
+    """Let `detect` work on a list of one photo."""
+    import darknet_torch as dt
+
+    begun, used = time.perf_counter(), time.process_time()
+    dt.detect(network, [dt.SAMPLE] * IMAGES)
+    detect.rates.append(IMAGES / (time.perf_counter() - begun))
+    detect.images, detect.cores = detect.images + IMAGES, detect.cores + time.process_time() - used
+
+
+def report(posting: Posting, detect: Side, options: argparse.Namespace) -> None:
+    """Print both sides and their ratios."""
+    server, clients, times = posting.server, posting.clients, sorted(posting.times)
+    ratio, all_cores = server.rate / detect.rate, server.core + clients.core
+    ratios = {
+        "serve / detect": ratio,
+        "without the clients": ratio * all_cores / server.core,
+        "by time of a core": detect.core / server.core,
+    }
     print(
-        f"serve yolov4-tiny 416, {CLIENTS} clients for {SECONDS} s: {served_rate:.1f} images/s,"
-        f" {dict(statuses)}, median {statistics.median(ordered):.2f} s, 95 % within {late:.2f} s;"
-        f" detect on a list {rate:.1f} images/s ({', '.join(f'{each:.1f}' for each, _ in rates)}):"
-        f" {served_rate / rate:.2f} x (promised {PROMISED}), the clients on the same cores;"
-        f" {cost * 1e3:.1f} ms of a core an image, detect {alone * 1e3:.1f}: {alone / cost:.2f} x",
+        f"serve yolov4-tiny 416, {CLIENTS} clients for {SECONDS} s in {TURNS} turns:"
+        f" {dict(posting.statuses)}, median {statistics.median(times):.2f} s,"
+        f" 95 % within {times[int(0.95 * len(times))]:.2f} s\n"
+        f"  serve:  {server}\n  detect: {detect}\n"
+        f"  the clients, on the same cores: {clients.core:.2f} ms of a core an image\n  "
+        + ", ".join(f"{name} {each:.2f} x" for name, each in ratios.items())
+        + f" (promised {PROMISED})",
         flush=True,
     )
-
-
-def detected(rounds: int = 2) -> list[tuple[float, float]]:
-    """Return images in a second of `detect` on a list of one photo, and seconds of a core each."""
-    import darknet_torch as dt
-
-    fast, rates = dt.optimize(dt.load("yolov4-tiny")), []
-    dt.detect(fast, [dt.SAMPLE] * 64)
-    for _ in range(rounds):
-        begun, used = time.perf_counter(), time.process_time()
-        dt.detect(fast, [dt.SAMPLE] * IMAGES)
-        seconds = time.perf_counter() - begun
-        rates.append((IMAGES / seconds, (time.process_time() - used) / IMAGES))
-    return rates
+    figures = {
+        "serve, images/s": server.rate,
+        "detect, images/s": detect.rate,
+        **ratios,
+        "serve, ms of a core": server.core,
+        "detect, ms of a core": detect.core,
+        "clients, ms of a core": clients.core,
+    }
+    keep(options, "serve", f"yolov4-tiny 416, {CLIENTS} clients", "", figures)
 
 
 @contextmanager
@@ -80,30 +167,6 @@ def served(*words: str) -> Iterator[tuple[int, int]]:
         finally:
             process.terminate()
             print(f"  the server ended with status {process.wait(60)}")
-
-
-def clients(port: int, content: bytes, seconds: float) -> tuple[Counter[int], list[float]]:
-    """Post an image again and again from many threads; return statuses in time, and all times."""
-    statuses, times, end = Counter[int](), list[float](), time.monotonic() + seconds
-
-    def run() -> None:
-        connection = HTTPConnection("127.0.0.1", port, timeout=60)
-        while time.monotonic() < end:
-            begun = time.monotonic()
-            connection.request("POST", "/detect", content)
-            response = connection.getresponse()
-            response.read()
-            times.append(time.monotonic() - begun)
-            if time.monotonic() < end:
-                statuses[response.status] += 1
-        connection.close()
-
-    threads = [threading.Thread(target=run) for _ in range(CLIENTS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return statuses, times
 
 
 def hostile(port: int, process: int, content: bytes) -> None:

@@ -8,7 +8,7 @@ and one computes.
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ from darknet_torch.inference.streaming import Task
 from darknet_torch.network import Runnable
 from darknet_torch.network.eval_mode import in_eval_mode
 
-__all__ = ["Batcher", "Batching", "Computed", "Job", "of_image"]
+__all__ = ["Batcher", "Batching", "Computed", "Job", "of_images"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Computed:
     Args:
         result: Detections, or a Classification.
         image: as it was prepared.
-        outputs: of the network, for this image alone.
+        outputs: of the network, for this image alone; none where the job does not keep them.
     """
 
     result: Any
@@ -51,12 +51,14 @@ class Job:
         source: the image's file.
         task: a Detector or a Classifier, with the settings of this request.
         answer: what is made of the result, in the thread that computed it.
+        keeps_outputs: whether `answer` needs the network's outputs.
         future: receives what `answer` returns, or the error.
     """
 
     source: ImageSource
     task: Task[Prepared, Any]
     answer: Callable[[Computed], Any]
+    keeps_outputs: bool = False
     future: Future[Any] = field(default_factory=Future)
 
 
@@ -170,10 +172,22 @@ class Batcher:
                 for job, _ in pairs:
                     job.future.set_exception(error)
                 return
-            for number, (job, image) in enumerate(pairs):
-                mine = of_image(outputs, number, len(pairs), self.network)
-                _answer(job, image, mine)
+            for numbers in _of_one_task(pairs):
+                self._answer([pairs[n] for n in numbers], of_images(outputs, numbers, self.network))
         self.observe(len(pairs), time.perf_counter() - begun)
+
+    def _answer(self, pairs: Sequence[tuple[Job, Prepared]], outputs: tuple[Tensor, ...]) -> None:
+        """Postprocess images of one task at once, and answer each of them."""
+        try:
+            images = [image for _, image in pairs]
+            results = pairs[0][0].task.postprocess(outputs, images)
+        except Exception as error:  # whoever waits for a future handles it
+            for job, _ in pairs:
+                job.future.set_exception(error)
+            return
+        for number, (job, image) in enumerate(pairs):
+            mine = of_images(outputs, [number], self.network) if job.keeps_outputs else ()
+            _finish(job, Computed(results[number], image, mine))
 
     def _decoded(self, pairs: Sequence[tuple[Job, Prepared]]) -> list[tuple[Job, Prepared]]:
         """Decode what is still a JPEG; where that fails, the future has the error."""
@@ -202,25 +216,32 @@ class Batcher:
                 self._busy -= 1
 
 
-def of_image(
-    outputs: Sequence[Tensor], number: int, count: int, network: Runnable
+def of_images(
+    outputs: Sequence[Tensor], numbers: Sequence[int], network: Runnable
 ) -> tuple[Tensor, ...]:
-    """Return a network's outputs for one image of a batch.
+    """Return a network's outputs for some images of a batch.
 
     Args:
         outputs: for the whole batch.
-        number: of the image.
-        count: images in the batch.
+        numbers: of the images.
         network: that computed them.
     """
-    if count == 1:
-        return tuple(outputs)
-    if network.contents == "detections":
-        (rows,) = outputs
-        mine = rows[rows[:, 0] == number].clone()
-        mine[:, 0] = 0
-        return (mine,)
-    return tuple(each[number : number + 1].clone() for each in outputs)
+    if network.contents != "detections":
+        whole = list(numbers) == list(range(len(outputs[0])))
+        return tuple(each if whole else each[list(numbers)] for each in outputs)
+    (rows,) = outputs
+    parts = [rows[rows[:, 0] == number].clone() for number in numbers]
+    for number, part in enumerate(parts):
+        part[:, 0] = number
+    return (torch.cat(parts),)
+
+
+def _of_one_task(pairs: Sequence[tuple[Job, Prepared]]) -> Collection[list[int]]:
+    """Return the numbers of the jobs of each task."""
+    groups: dict[int, list[int]] = {}
+    for number, (job, _) in enumerate(pairs):
+        groups.setdefault(id(job.task), []).append(number)
+    return groups.values()
 
 
 def _prepared(job: Job) -> Prepared | None:
@@ -232,9 +253,8 @@ def _prepared(job: Job) -> Prepared | None:
         return None
 
 
-def _answer(job: Job, image: Prepared, outputs: tuple[Tensor, ...]) -> None:
+def _finish(job: Job, computed: Computed) -> None:
     try:
-        result = job.task.postprocess(outputs, [image])[0]
-        job.future.set_result(job.answer(Computed(result, image, outputs)))
+        job.future.set_result(job.answer(computed))
     except Exception as error:  # whoever waits for the future handles it
         job.future.set_exception(error)

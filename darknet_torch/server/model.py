@@ -1,6 +1,8 @@
 """A network that is served: what is said of it, and the tasks that compute its images."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 from darknet_torch.errors import UsageError
@@ -13,6 +15,9 @@ from darknet_torch.network.summary import summarize
 from darknet_torch.server.maps import network_inside
 
 __all__ = ["ServedModel"]
+
+MOST_TASKS = 64
+"""Detectors of different settings that are kept."""
 
 
 @dataclass(frozen=True)
@@ -51,18 +56,28 @@ class ServedModel:
         return bool(self.network.plan.heads)
 
     def detector(self, **settings: Any) -> Detector:
-        """Return its detector with the settings of a request; see `Detector`."""
+        """Return its detector with the settings of a request, hashable ones; see `Detector`."""
         if not self.detects:
             raise UsageError(f"{self.name} is a classifier: POST to /classify")
-        reading: dict[str, Any] = {"max_pixels": self.max_pixels, "decoder": self.decoder}
-        return Detector(self.network, **reading, **settings)
+        detector: Detector = self._task(**settings)
+        return detector
 
     def classifier(self, **settings: Any) -> Classifier:
         """Return its classifier with the settings of a request; see `Classifier`."""
         if self.detects:
             raise UsageError(f"{self.name} is a detector: POST to /detect")
-        reading: dict[str, Any] = {"max_pixels": self.max_pixels, "decoder": self.decoder}
-        return Classifier(self.network, **reading, **settings)
+        classifier: Classifier = self._task(**settings)
+        return classifier
+
+    @cached_property
+    def _task(self) -> Callable[..., Any]:
+        """What makes a detector or classifier; the same one again for the same settings.
+
+        The images of one detector are postprocessed together.
+        """
+        kind = Detector if self.detects else Classifier
+        make = partial(kind, self.network, max_pixels=self.max_pixels, decoder=self.decoder)
+        return lru_cache(MOST_TASKS)(make)
 
     def description(self) -> dict[str, Any]:
         """Return what a client needs to know, as plain values."""

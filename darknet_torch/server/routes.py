@@ -25,7 +25,7 @@ Format = Literal["json", "jpeg", "coco"]
 Fraction = Annotated[float, Query(ge=0, le=1)]
 
 
-def detection_settings(
+async def detection_settings(
     threshold: Annotated[float | None, Query(ge=LOWEST, le=1)] = None,
     nms: Fraction = 0.45,
     nms_kind: Literal["default", "greedynms", "diounms", "objectness"] | None = None,
@@ -41,7 +41,7 @@ def detection_settings(
         "nms": nms,
         "nms_kind": nms_kind,
         "hier_threshold": hier_threshold,
-        "classes": chosen or None,
+        "classes": tuple(chosen) or None,
         "max_det": max_det,
         "agnostic": agnostic,
     }
@@ -115,7 +115,7 @@ class Routes:
             return _in_format(format, served.name, computed.result, source, image_id)
 
         async with self.uploads.received(request) as source:
-            job = Job(source, detector, lambda computed: answer(computed, source))
+            job = Job(source, detector, lambda computed: answer(computed, source), keep)
             return await self._result(served.name, job)
 
     async def classify(
@@ -132,13 +132,15 @@ class Routes:
         classifier = served.classifier(top=top, letterbox=letterbox, leaves=leaves)
 
         def answer(computed: Computed) -> Response:
-            kept = KeptImage(served.name, computed, classifier.letterbox)
-            image = {"image": self.kept.put(kept)} if keep else {}
+            image = {}
+            if keep:
+                kept = KeptImage(served.name, computed, classifier.letterbox)
+                image = {"image": self.kept.put(kept)}
             content = computed.result.to_dict()
             return _json({**image, "model": served.name, "classes": content["classes"]})
 
         async with self.uploads.received(request) as source:
-            return await self._result(served.name, Job(source, classifier, answer))
+            return await self._result(served.name, Job(source, classifier, answer, keep))
 
     async def again(self, key: str, settings: Settings) -> Response:
         """Return the detections of an image that was kept, with other settings."""

@@ -14,7 +14,7 @@ from darknet_torch.images import decoders
 from darknet_torch.inference import detector as detector_module
 from darknet_torch.inference.detector import Detector
 from darknet_torch.network import Network
-from darknet_torch.server.batcher import Batcher, Batching, Job, of_image
+from darknet_torch.server.batcher import Batcher, Batching, Job, of_images
 
 
 class Counting:
@@ -71,6 +71,62 @@ def test_what_waits_is_computed_together(small_network: Network) -> None:
         assert isinstance(alone, dt.Detections)
         assert torch.allclose(result.xyxy, alone.xyxy, atol=0.02)
         assert result.class_id.tolist() == alone.class_id.tolist()
+
+
+class Postprocessing(Detector):
+    """A detector that notes how many images it postprocesses at once."""
+
+    counts: list[int]
+
+    def postprocess(self, outputs: Any, images: Any) -> list[dt.Detections]:
+        self.counts.append(len(images))
+        return super().postprocess(outputs, images)
+
+
+def test_images_of_one_detector_are_postprocessed_together(small_network: Network) -> None:
+    """Those of others apart; whoever keeps outputs has those of its own image."""
+    counting = Counting(small_network)
+    batcher = Batcher(counting, Batching(batch_size=6, workers=1, batch_wait=5))
+    low, high = (Postprocessing(counting, threshold=LOW + more) for more in (0, 0.05))
+    low.counts, high.counts = [], []
+    images = [photo(seed=number) for number in range(6)]
+    tasks = [low, high, low, low, high, low]
+    jobs = [
+        Job(image, task, lambda computed: computed, keeps_outputs=number in (2, 4))
+        for number, (image, task) in enumerate(zip(images, tasks, strict=True))
+    ]
+    counting.may.set()
+    for job in jobs:
+        batcher.submit(job)
+    computed = [found(job) for job in jobs]
+    batcher.close()
+    assert (counting.sizes, low.counts, high.counts) == ([6], [4], [2])
+    for image, task, each, job in zip(images, tasks, computed, jobs, strict=True):
+        alone = dt.detect(small_network, image, threshold=task.threshold)
+        assert isinstance(alone, dt.Detections)
+        assert torch.allclose(each.result.xyxy, alone.xyxy, atol=0.02)
+        assert bool(each.outputs) == job.keeps_outputs
+        if each.outputs:
+            (again,) = Detector.postprocess(task, each.outputs, [each.image])
+            assert torch.equal(again.xyxy, each.result.xyxy)
+
+
+def test_an_error_of_postprocessing_is_that_of_its_detector(small_network: Network) -> None:
+    class Failing(Detector):
+        def postprocess(self, outputs: Any, images: Any) -> list[dt.Detections]:
+            raise MemoryError
+
+    batcher = Batcher(small_network, Batching(batch_size=4, workers=1, batch_wait=5))
+    failing, good = Failing(small_network), Detector(small_network)
+    jobs = [job_of(task, photo()) for task in (failing, good, failing, good)]
+    for job in jobs:
+        batcher.submit(job)
+    for job in jobs[1::2]:
+        assert found(job).width == 96
+    for job in jobs[::2]:
+        with pytest.raises(MemoryError):
+            found(job)
+    batcher.close()
 
 
 def test_a_broken_image_spoils_no_other(small_network: Network) -> None:
@@ -168,11 +224,13 @@ def test_detections_of_one_image_of_a_batch(small_network: Network) -> None:
         contents = "detections"
 
     rows = torch.tensor([[0.0, 1, 2, 3, 4, 0.5, 0], [2, 1, 1, 1, 1, 0.4, 1], [2, 0, 0, 1, 1, 1, 0]])
-    of = [of_image((rows,), number, 3, Rows())[0] for number in range(3)]  # type: ignore[arg-type]
+    of = [of_images((rows,), [number], Rows())[0] for number in range(3)]  # type: ignore[arg-type]
     assert [each.shape[0] for each in of] == [1, 0, 2]
     assert of[2][:, 0].tolist() == [0, 0]
     assert of[2][:, 5].tolist() == [rows[1, 5], 1]
     assert rows[:, 0].tolist() == [0, 2, 2]
+    (both,) = of_images((rows,), [2, 0], Rows())  # type: ignore[arg-type]
+    assert both[:, 0].tolist() == [0, 0, 1]
 
 
 @pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"workers": 0}, {"batch_wait": -1}])

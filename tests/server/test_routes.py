@@ -13,7 +13,9 @@ from starlette.testclient import TestClient
 
 import darknet_torch as dt
 from darknet_torch.heads.boxes import cxcywh_to_xyxy
+from darknet_torch.inference.detector import Detector
 from darknet_torch.network import Network, as_network
+from darknet_torch.server import model
 from darknet_torch.server.running import make_app
 
 CLASSIFIER = """[net]
@@ -69,6 +71,25 @@ def test_the_way_an_image_is_resized(
     assert answer["detections"] == wanted
     again = client.get(f"/images/{answer['image']}", params={"threshold": LOW}).json()
     assert again["detections"] == wanted
+
+
+def test_a_detector_is_made_once_for_the_same_settings(
+    small_network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the images of several requests are postprocessed together."""
+    made: list[dict[str, Any]] = []
+
+    class Noted(Detector):
+        def __init__(self, network: Network, **settings: Any) -> None:
+            made.append(settings)
+            super().__init__(network, **settings)
+
+    monkeypatch.setattr(model, "Detector", Noted)
+    with client_of(small_network) as client:
+        made.clear()
+        for params in ({"threshold": LOW, "classes": "bee,ant"}, {"threshold": LOW}) * 2:
+            assert client.post("/detect", params=params, content=photo()).status_code == 200
+    assert [each["classes"] for each in made] == [("bee", "ant"), None]
 
 
 def test_a_form_as_curl_sends_it(client: TestClient) -> None:
