@@ -23,7 +23,10 @@ __all__ = [
     "write_atomically",
 ]
 
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".npy", ".png", ".ppm", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (
+    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".npy"),
+    *(".pgm", ".png", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp"),
+)
 """Suffixes of the files in a folder that are taken for images."""
 MOST_DEEP = 2
 """How often `**` may stand in a pattern: with each one the search takes as many times longer as

@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 from PIL import Image, UnidentifiedImageError
 
 from darknet_torch.errors import DataError, ImageError
+from darknet_torch.extras import installed, not_installed, require
 from darknet_torch.images.limits import check_pixels, pillow_takes, pixel_limit, too_many
 from darknet_torch.images.many_channels import NPY, TIFF, FileOrPath, npy_size, tiff_size
 from darknet_torch.images.png_chunks import pixel_chunks
+from darknet_torch.safety.foreign_files import HEIF_IMAGE, known_kind
 from darknet_torch.safety.text import first_line
 
 __all__ = [
@@ -30,9 +32,11 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+START = 32
+"""Bytes that tell what a file is."""
 ABSENT = (FileNotFoundError, NotADirectoryError)
 PIXEL_FORMATS = (
-    *("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "MPO", "AVIF", "HEIF", "JPEG2000"),
+    *("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "MPO", "HEIF", "AVIF", "JPEG2000"),
     *("TGA", "PSD", "DIB", "PCX", "QOI", "SGI"),
 )
 """Formats of Pillow that are read: those of pixels. For others it starts programs, such as
@@ -86,11 +90,22 @@ def open_image(source: FileOrPath, limit: int) -> Image.Image:
 
     Raises:
         UnidentifiedImageError: of another format, or no image.
-        ImageError: too many pixels.
+        ImageError: too many pixels; a file of another kind, such as a web page; or HEIF, and what
+            reads that is not installed.
     """
+    kind = known_kind(first_bytes(source))
     Image.init()  # else Pillow does not know which formats it has
+    if kind == HEIF_IMAGE and "HEIF" not in Image.OPEN and installed("pillow_heif"):
+        require("pillow_heif", "heif").register_heif_opener()
     known = [each for each in PIXEL_FORMATS if each in Image.OPEN]
-    image = Image.open(source, formats=known)
+    try:
+        image = Image.open(source, formats=known)
+    except UnidentifiedImageError as error:
+        if kind == HEIF_IMAGE and "HEIF" not in Image.OPEN:
+            raise ImageError(f"{kind}: {not_installed('pillow_heif', 'heif')}") from error
+        if kind in (None, HEIF_IMAGE):
+            raise
+        raise ImageError(f"is no image, but {kind}") from error
     try:
         check_pixels(*image.size, limit)
     except ImageError:
@@ -108,9 +123,9 @@ def first_bytes(source: FileOrPath) -> bytes:
     _must_be_plain(source)
     if isinstance(source, str | os.PathLike):
         with Path(source).open("rb") as file:
-            return file.read(16)
+            return file.read(START)
     source.seek(0)
-    return source.read(16)
+    return source.read(START)
 
 
 def _must_be_plain(source: FileOrPath) -> None:

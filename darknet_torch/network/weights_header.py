@@ -16,6 +16,7 @@ from darknet_torch.errors import WeightsError, warn
 from darknet_torch.network.network import Header
 from darknet_torch.network.plan import Plan
 from darknet_torch.parsing.dialect import Dialect
+from darknet_torch.safety.foreign_files import known_kind
 
 __all__ = ["header_bytes", "read_header"]
 
@@ -80,9 +81,10 @@ def _check_header(start: bytes, path: Path) -> None:
         raise WeightsError(f"{path}: is empty")
     if len(start) < 16:
         raise _short_header(path, 16, start)
+    if (kind := known_kind(start)) is not None:
+        raise WeightsError(f"{path}: is no weights file, but {kind}")
     if all(32 <= byte < 127 or byte in b"\t\r\n" for byte in start):
-        kind = "a web page" if start.lstrip().startswith(b"<") else "a text"
-        raise WeightsError(f"{path}: is {kind}, not a weights file; download it again")
+        raise WeightsError(f"{path}: is a text, not a weights file; download it again")
     major, minor, revision = struct.unpack("<iii", start[:12])
     if not all(0 <= number <= 10_000 for number in (major, minor, revision)):
         raise WeightsError(

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from darknet_torch.errors import CfgError, DarknetError
 from darknet_torch.files import read_bytes
+from darknet_torch.safety.foreign_files import known_kind
 from darknet_torch.safety.text import printable
 
 __all__ = [
@@ -192,6 +193,8 @@ def read_text(
             binary.
     """
     raw = read_bytes(path, most, kind, what)
+    if (found := known_kind(raw[:32])) is not None:
+        raise kind(f"{path}: is {found}")
     if raw.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):  # some editors on Windows write it
         return raw.decode("utf-16", errors="replace")
     if b"\0" in raw:

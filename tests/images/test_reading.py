@@ -255,3 +255,49 @@ def test_formats_of_pixels_are_read(form):
     file = io.BytesIO()
     Image.new("RGB", (5, 4), RED).save(file, form)
     assert read(file).shape == (3, 4, 5)
+
+
+def heif(**options):
+    """A HEIF image of 64 x 48 pixels, red above and blue below."""
+    heif = pytest.importorskip("pillow_heif", reason='needs the extra "heif"')
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    pixels[:24, :, 0], pixels[24:, :, 2] = 255, 255
+    content = io.BytesIO()
+    heif.from_pillow(Image.fromarray(pixels)).save(content, quality=-1, **options)
+    return content.getvalue()
+
+
+def test_images_of_telephones(tmp_path):
+    path = tmp_path / "IMG_1.HEIC"
+    path.write_bytes(heif())
+    image = read(path)
+    assert image.shape == (3, 48, 64)
+    assert torch.equal(read(path.read_bytes()), image)
+    assert image_size(path) == (64, 48)
+    assert (image[:, 10, 10] - torch.tensor([255, 0, 0])).abs().max() < 6
+    assert (image[:, 40, 10] - torch.tensor([0, 0, 255])).abs().max() < 6
+    with pytest.raises(ImageError, match="64x48 pixels"):
+        read(path, max_pixels=100)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(ImageError, match=r"IMG_1.HEIC: "):
+        read(path)
+
+
+def test_images_of_telephones_are_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "x.heic"
+    path.write_bytes(heif(exif=exif.tobytes()))
+    image = read(path)
+    assert (image_size(path), image.shape) == ((48, 64), (3, 64, 48))
+    assert image[:, 10, 5].tolist() == pytest.approx([0, 0, 255], abs=5)
+    assert image[:, 10, -5].tolist() == pytest.approx([255, 0, 0], abs=5)
+
+
+def test_images_of_telephones_without_their_package(tmp_path, monkeypatch):
+    path = tmp_path / "x.heic"
+    path.write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    monkeypatch.setattr("darknet_torch.images.size.installed", lambda module: False)
+    monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
+    with pytest.raises(ImageError, match=r"x.heic: an image in HEIF, .*: pillow_heif is not inst"):
+        read(path)
