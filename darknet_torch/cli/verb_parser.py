@@ -1,10 +1,13 @@
 """The parser of the command and of its verbs: options stand anywhere, errors are one line."""
 
 import argparse
+import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from itertools import takewhile
 from typing import Any, NoReturn
 
+from darknet_torch.cli.darknet_commands import hint_for, translated
 from darknet_torch.errors import UsageError
 
 __all__ = ["VerbParser"]
@@ -40,6 +43,7 @@ class VerbParser(argparse.ArgumentParser):
         if self._verbs is not None:
             return super().parse_known_args(self._verb_first(args), namespace)
         self._is_parsing = True
+        self._refuse_darknets(sys.argv[1:] if args is None else args)
         found, unknown = self.parse_known_intermixed_args(args, namespace)
         if unknown:
             self._refuse(unknown)
@@ -70,9 +74,19 @@ class VerbParser(argparse.ArgumentParser):
         """Put the verb before the options that stand before it."""
         known = self._verbs.choices
         if words and not words[0].startswith("-") and words[0] not in known:
+            ours = translated(words)
+            if ours is not None:
+                raise UsageError(f"{words[0]}: a command of Darknet's; here it is: {ours}")
             self.error(f"{words[0]}: no such verb" + _hint(words[0], known))
         place = next((n for n, word in enumerate(words) if word in known), 0)
         return [*words[place : place + 1], *words[:place], *words[place + 1 :]]
+
+    def _refuse_darknets(self, words: Sequence[str]) -> None:
+        """Raise UsageError for an option of Darknet's: argparse takes `-hier` for `-h`."""
+        known = {text for action in self._actions for text in action.option_strings}
+        for word in takewhile(lambda each: each != "--", words):
+            if word not in known and (hint := hint_for(word)) is not None:
+                raise UsageError(f"{self.prog.partition(' ')[2]}: {word}: {hint}")
 
     def _refuse(self, unknown: Sequence[str]) -> NoReturn:
         """Raise UsageError for the first unknown option, or else for the first word too many."""

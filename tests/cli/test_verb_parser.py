@@ -72,7 +72,7 @@ def test_words_behind_two_dashes_are_no_options() -> None:
     ("words", "message"),
     [
         ("run a.cfg --treshold .4 b", "run: --treshold: no such option; did you mean --threshold?"),
-        ("run a.cfg -thresh .4 b", "run: -thresh: no such option; did you mean --threshold?"),
+        ("run a.cfg -thresh .4 b", "run: -thresh: an option of Darknet's, here --threshold"),
         ("run a.cfg --qqq=4", "run: --qqq: no such option; tool run --help lists all"),
         ("run --threshold x a", "run: --threshold: invalid float value: 'x'; tool run --help"),
         ("run --json", "run: the following arguments are required: cfg"),
