@@ -1,7 +1,8 @@
 """A folder of photos from files to boxes, beside what its parts take; `tools/bench.py folder`.
 
 The bound is what the cores could do at best: all of them busy with reading, resizing, the forward
-pass and decoding as a worker does them, measured on one core.
+pass and decoding as a worker does them, measured on one core. With --before, the folder alone runs
+in this version and in that of another checkout, each in a process of its own.
 """
 
 import argparse
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from bench_figures import keep
 from bench_turns import seconds_of
+from bench_workers import quartiles_of_ratios, start_worker, take_turn
 
 if TYPE_CHECKING:
     from darknet_torch.network import Runnable
@@ -37,6 +39,9 @@ def bench_folder(options: argparse.Namespace) -> None:
         return
     for name, side, against, share in SUBJECTS:
         for batch in options.batches:
+            if options.before is not None:
+                _beside(options, name, side, photos, batch)
+                continue
             rates = _rates(name, side, photos, batch)
             print(
                 f"folder of {len(photos)} photos, {name} {side}, batch {batch}: "
@@ -45,6 +50,42 @@ def bench_folder(options: argparse.Namespace) -> None:
                 flush=True,
             )
             keep(options, "folder", f"{name} {side}, batch {batch}", "images/s", rates)
+
+
+def _beside(
+    options: argparse.Namespace, name: str, side: int, photos: list[str], batch: int
+) -> None:
+    """Print images a second of this version and of that of another checkout, in turns."""
+    cfg, weights = _files(name)
+    job = {
+        "engine": "folder",
+        "cfg": cfg,
+        "weights": weights,
+        "side": side,
+        "batch": batch,
+        "threads": os.cpu_count() or 1,
+        "photos": photos,
+    }
+    workers = [start_worker(job), start_worker(job, package=options.before)]
+    rates: list[list[float]] = [[], []]
+    for number in range(1 + options.rounds):
+        for which in (0, 1) if number % 2 else (1, 0):
+            ms = take_turn(workers[which])
+            if ms is None:
+                raise RuntimeError(f"folder: {'before' if which else 'this version'} cannot run")
+            if number:  # the first turn is for warm caches
+                rates[which].append(len(photos) / ms * 1e3)
+    for worker in workers:
+        worker.communicate("")
+    low, middle, high = quartiles_of_ratios(*rates)
+    now, before = map(statistics.median, rates)
+    print(
+        f"folder of {len(photos)} photos, {name} {side}, batch {batch}: {now:.1f}/s, before"
+        f" {before:.1f}/s: {middle:.3f} x (half of the rounds {low:.3f}-{high:.3f})",
+        flush=True,
+    )
+    figures = {"now": now, "before": before, "now / before": middle}
+    keep(options, "before", f"{name} {side}, batch {batch}", "images/s", figures)
 
 
 def folder_rate(name: str, side: int, threads: int) -> float | None:
@@ -114,7 +155,12 @@ def _rates(name: str, side: int, photos: list[str], batch: int) -> dict[str, flo
 def _network(name: str, side: int) -> "Runnable":
     import darknet_torch as dt
 
+    return dt.load(*_files(name), width=side, height=side)
+
+
+def _files(name: str) -> tuple[str, str | None]:
+    """Return cfg and weights: a name of the zoo alone, or files of a folder of ../shared."""
     if "/" not in name:
-        return dt.load(name, width=side, height=side)
+        return name, None
     (cfg,), (weights,) = (list((SHARED / name).glob(f"*.{end}")) for end in ("cfg", "weights"))
-    return dt.load(cfg, weights, width=side, height=side)
+    return str(cfg), str(weights)

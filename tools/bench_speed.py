@@ -5,7 +5,6 @@ rounds, so that what else the machine does hits all alike.
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -14,10 +13,11 @@ import tempfile
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from bench_figures import keep
 from bench_turns import seconds_of
+from bench_workers import quartiles_of_ratios, start_worker, take_turn
 
 NETWORKS = {
     "yolov4-tiny": ("yolov4-tiny", 416),
@@ -55,8 +55,6 @@ BEFORE = " before"
 
 
 __all__ = ["ENGINES", "NETWORKS", "bench_speed", "engine_times", "network_files"]
-
-ENGINE = str(Path(__file__).with_name("bench_engine.py"))
 
 
 class Files(NamedTuple):
@@ -151,52 +149,22 @@ def engine_times(
         if python is None:
             continue
         job = {"engine": name, "batch": batch, "threads": threads, **files._asdict()}
-        workers[name] = _worker(python, job)
+        workers[name] = start_worker(job, python)
         if options.before is not None and name in OURS:
-            workers[name + BEFORE] = _worker(python, job, options.before)
-    for name in [name for name, worker in workers.items() if _turn(worker) is None]:
+            workers[name + BEFORE] = start_worker(job, python, options.before)
+    for name in [name for name, worker in workers.items() if take_turn(worker) is None]:
         print(f"  {name}: cannot run here")
         workers.pop(name)
     milliseconds: dict[str, list[float]] = {name: [] for name in workers}
     for number in range(options.rounds):
         # forwards and backwards in turn, so that none always runs behind the same other
         for name in list(workers)[:: 1 if number % 2 else -1]:
-            each = _turn(workers[name])
+            each = take_turn(workers[name])
             if each is not None:
                 milliseconds[name].append(each)
     for worker in workers.values():
         worker.communicate("")
     return milliseconds
-
-
-def _worker(
-    python: str, job: dict[str, Any], package: Path | None = None
-) -> "subprocess.Popen[str]":
-    """Start an engine; `package` is the checkout whose package it runs, None this one's."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(job["threads"])}
-    if package is not None:
-        environment["PYTHONPATH"] = str(package.resolve())
-        job = {**job, "package": environment["PYTHONPATH"]}
-    return subprocess.Popen(
-        [python, ENGINE, json.dumps(job)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=environment,
-    )
-
-
-def _turn(worker: "subprocess.Popen[str]") -> float | None:
-    """Let a worker run; its milliseconds a pass, or None if it is gone."""
-    assert worker.stdin is not None
-    assert worker.stdout is not None
-    try:
-        worker.stdin.write("go\n")
-        worker.stdin.flush()
-        return float(worker.stdout.readline())
-    except (BrokenPipeError, ValueError):
-        return None
 
 
 def _table(
@@ -215,8 +183,7 @@ def _table(
     rivals = [each for each in ENGINES if each not in OURS]
     for mine in OURS:
         if found.get(mine) and found.get(mine + BEFORE):
-            pairs = zip(found[mine], found[mine + BEFORE], strict=True)
-            low, middle, high = statistics.quantiles([now / then for now, then in pairs])
+            low, middle, high = quartiles_of_ratios(found[mine], found[mine + BEFORE])
             print(
                 f"{mine} in units of before: {middle:.3f} (half of the rounds {low:.3f}-{high:.3f})"
             )
