@@ -82,7 +82,7 @@ def _say_what_it_cost(network: Any, options: argparse.Namespace) -> None:
 
     doing("compare with float32")
     try:
-        print(compare(network, options.out, options.int8))
+        print(compare(network, options.out, options.int8, python=options.python))
     except UsageError as error:
         note(f"not compared: {error}")
 

@@ -21,6 +21,7 @@ from darknet_torch.inference.detector import Detector
 from darknet_torch.network import Network, Runnable
 
 __all__ = [
+    "RAREST",
     "Calibration",
     "Method",
     "Samples",
@@ -31,6 +32,8 @@ __all__ = [
 ]
 
 Method = Literal["percentile", "minmax", "entropy"]
+RAREST = 1e-4
+"""Share of an image's values that "percentile" leaves out at either end, where it is by image."""
 
 
 @dataclass(frozen=True)

@@ -82,10 +82,10 @@ def export(
         as_detector: of darknet, with fuse: shortcut weights too, as AlexeyAB's detector has them.
         classes: of darknet: new number of classes of the heads, whose weights start at random.
         cutoff: of darknet: only the first layers, as many as given.
-        int8: of onnx, openvino and tensorrt: a data set, or images: layers are computed in 8 bits,
-            in ranges that these show.
+        int8: of onnx, openvino, tensorrt and tflite: a data set, or images: layers are computed in
+            8 bits, in ranges that these show.
         calibration: of int8: how the range of a layer's values is chosen: "minmax" takes all,
-            "percentile" (the default) leaves out the rarest, "entropy" (not openvino) loses the
+            "percentile" (the default) leaves out the rarest, "entropy" (onnx, tensorrt) loses the
             least information.
         calibration_images: of int8: how many images are used, 128.
         max_drop: of int8: points of mAP that may be lost on them, 1.0; layers stay in float32

@@ -57,6 +57,7 @@ def compare(
     source: str | PathLike[str],
     *,
     engine: str | None = None,
+    python: str | None = None,
 ) -> Int8Report:
     """Measure a file in 8 bits beside the same format in float32, in the same engine.
 
@@ -65,6 +66,7 @@ def compare(
         path: the file.
         source: a data set; without labels only the time is measured.
         engine: see `verify`; None is the first that is installed and takes the file.
+        python: an interpreter that has the format's converter, see `export`.
 
     Raises:
         UsageError: no engine for the file is installed.
@@ -75,7 +77,7 @@ def compare(
     with TemporaryDirectory() as folder:
         exact = Path(folder) / path.name
         ours = load(path, engine=engine)
-        export(network, exact, contents=ours.contents)
+        export(network, exact, contents=ours.contents, python=python)
         pair = load(exact, engine=engine), ours
         seconds = _seconds(pair, network)
         labelled = is_labelled(dataset)

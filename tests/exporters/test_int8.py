@@ -1,5 +1,7 @@
 """Conversion to 8 bits: calibration images, the search for layers that stay, ONNX and OpenVINO."""
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from darknet_torch.exporters import int8
 from darknet_torch.exporters.calibration import Calibration, Samples, read_samples
 from darknet_torch.exporters.int8 import first_and_last, quantize
 from darknet_torch.exporters.int8_report import compare
+from darknet_torch.exporters.other_python import PYTHON
 from darknet_torch.exporters.stored_weights import relative_error
 
 DEEPER = CFG.replace(
@@ -81,6 +84,24 @@ def test_openvino(network, images, tmp_path):
     assert b"FakeQuantize" in path.read_bytes()
 
 
+@pytest.mark.skipif(PYTHON not in os.environ, reason=f"{PYTHON} names no Python with litert_torch")
+def test_tflite(network, images, tmp_path):
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+    path = tmp_path / "my.tflite"
+    dt.export(network, path, int8=images, max_drop=100)
+    assert [each.name for each in tmp_path.glob("*my*")] == ["my.tflite"]
+    kinds = {
+        each["name"]: each["dtype"]
+        for each in interpreter.Interpreter(str(path)).get_tensor_details()
+        if len(each["shape"]) == 4 and len(each["quantization_parameters"]["scales"]) > 1
+    }
+    assert list(kinds.values()) == [np.int8]  # of the layer in the middle
+    assert "_network/" in min(kinds) and "_1/" in min(kinds)
+    assert dt.verify(network, path, images=[images / "0.png"]).checks[0].good
+    report = compare(network, path, images)
+    assert report.scores is not None
+
+
 def test_boxes_in_the_file(network, images, tmp_path):
     path = tmp_path / "my.onnx"
     dt.export(network, path, contents="boxes", int8=images, max_drop=100)
@@ -112,12 +133,14 @@ def empty(folder: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::darknet_torch.errors.DarknetWarning")
+@pytest.mark.parametrize("options", [{"path": "my.onnx"}, {"path": "my.tflite", "python": "none"}])
 @pytest.mark.parametrize("spoil", [one_colour, broken, empty, lambda folder: folder.rename("gone")])
-def test_nothing_to_calibrate_with(network, images, tmp_path, spoil, monkeypatch):
+def test_nothing_to_calibrate_with(network, images, tmp_path, spoil, options, monkeypatch):
+    """It is found before the network is converted."""
     monkeypatch.chdir(tmp_path)
     spoil(images)
     with pytest.raises(DataError):
-        dt.export(network, tmp_path / "my.onnx", int8=images)
+        dt.export(network, int8=images, **options)
     assert not list(tmp_path.glob("*my*"))
 
 
@@ -143,6 +166,20 @@ def test_the_other_layers_are_float32(network, images, tmp_path, ending):
         dt.export(network, tmp_path / f"my{ending}", int8=images, dtype="float16")
     with pytest.raises(UsageError, match="calibration_images=0"):
         dt.export(network, tmp_path / f"my{ending}", int8=images, calibration_images=0)
+    assert not list(tmp_path.glob("*my*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"calibration": "entropy"}, "entropy: tflite has percentile and minmax"),
+        ({"calibration_images": 0}, "calibration_images=0"),
+        ({"dtype": "float16"}, "tflite has no option dtype"),
+    ],
+)
+def test_what_tflite_has_not(network, images, tmp_path, options, message):
+    with pytest.raises(UsageError, match=message):
+        dt.export(network, tmp_path / "my.tflite", int8=images, python=sys.executable, **options)
     assert not list(tmp_path.glob("*my*"))
 
 

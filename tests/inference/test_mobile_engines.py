@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tflite_files import write_tflite
 
 import darknet_torch as dt
 from darknet_torch.errors import UsageError
@@ -119,53 +120,12 @@ def test_outputs_of_one_pixel_are_maps(folder: Path) -> None:
 # ---- LiteRT
 
 
-def tflite_file(network: Network, path: Path) -> None:
-    """Write a fully connected layer, as another converter would: without metadata."""
-    flatbuffers = pytest.importorskip("flatbuffers", reason="ai-edge-litert is not installed")
-    schema = pytest.importorskip(
-        "ai_edge_litert.schema_py_generated", reason="ai-edge-litert is not installed"
-    )
-
-    def tensor(name: str, shape: tuple[int, ...], buffer: int) -> Any:
-        made = schema.TensorT()
-        made.name, made.shape, made.buffer = name, list(shape), buffer
-        made.type = schema.TensorType.FLOAT32
-        return made
-
-    def buffer(values: torch.Tensor | None = None) -> Any:
-        made = schema.BufferT()
-        made.data = None if values is None else list(values.detach().numpy().tobytes())
-        return made
-
-    bias, weight = sorted(network.layers[0].parameters(), key=torch.Tensor.dim)
-    options = schema.FullyConnectedOptionsT()
-    options.fusedActivationFunction = schema.ActivationFunctionType.RELU
-    operator, code = schema.OperatorT(), schema.OperatorCodeT()
-    operator.inputs, operator.outputs, operator.opcodeIndex = [0, 1, 2], [3], 0
-    operator.builtinOptionsType = schema.BuiltinOptions.FullyConnectedOptions
-    operator.builtinOptions = options
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.FULLY_CONNECTED
-    graph, model = schema.SubGraphT(), schema.ModelT()
-    graph.tensors = [
-        tensor("x", (1, weight.shape[1]), 0),
-        tensor("weight", tuple(weight.shape), 1),
-        tensor("bias", tuple(bias.shape), 2),
-        tensor("y", (1, weight.shape[0]), 0),
-    ]
-    graph.inputs, graph.outputs, graph.operators = [0], [3], [operator]
-    model.version, model.operatorCodes, model.subgraphs = 3, [code], [graph]
-    model.buffers = [buffer(), buffer(weight), buffer(bias)]
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    path.write_bytes(bytes(builder.Output()))
-
-
 @pytest.fixture
 def vectors(folder: Path) -> Network:
     torch.manual_seed(0)
     Path("net.cfg").write_text(VECTORS)
     network = as_network(dt.build("net.cfg"))
-    tflite_file(network, Path("net.tflite"))
+    write_tflite(network, Path("net.tflite"))
     return network
 
 
