@@ -2,10 +2,10 @@
 
     python tools/bench_clients.py PORT FILE CLIENTS SECONDS
 
-Each client posts the file to /detect, waits for the answer, and begins again. The time begins when
-there are as many answers as clients; at its end all wait for their last answer. Then a line of JSON
-is printed: the seconds of all answers, how many of each status came in time, and the seconds of a
-core that this process has used.
+Each client posts the file to /detect, waits for the answer, and begins again. The time begins with
+the answer that makes them as many as the clients, and ends with the last one in time; then all wait
+for those that are still to come. A line of JSON is printed: the seconds of all answers, how many of
+each status came in time, that time, and the seconds of a core that this process has used.
 """
 
 import json
@@ -66,7 +66,8 @@ def run(port: int, content: bytes, count: int, seconds: float) -> dict[str, obje
     """Let some clients send and receive for a while."""
     head = f"POST /detect HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(content)}"
     request = head.encode() + END + content
-    in_time, times, end = Counter[int](), list[float](), float("inf")
+    in_time, times = Counter[int](), list[float]()
+    start = last = end = float("inf")
     with selectors.DefaultSelector() as selector:
         for _ in range(count):
             Client(port, request, selector)
@@ -79,11 +80,16 @@ def run(port: int, content: bytes, count: int, seconds: float) -> dict[str, obje
                     now = time.monotonic()
                     times.append(now - client.begun)
                     if len(times) == count:
-                        end = now + seconds
+                        start, end = now, now + seconds
                     elif len(times) > count and now < end:
-                        in_time[status] += 1
+                        in_time[status], last = in_time[status] + 1, now
                     client.begin() if now < end else client.close()
-    return {"in time": in_time, "seconds": times, "core": time.process_time()}
+    return {
+        "seconds": times,
+        "in time": in_time,
+        "time": last - start,
+        "core": time.process_time(),
+    }
 
 
 if __name__ == "__main__":

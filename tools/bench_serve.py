@@ -40,11 +40,13 @@ class Side:
         rates: images in a second of each turn.
         images: of all turns.
         cores: seconds of a core that were used for them.
+        seconds: of all turns.
     """
 
     rates: list[float] = field(default_factory=list)
     images: int = 0
     cores: float = 0.0
+    seconds: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -58,7 +60,11 @@ class Side:
 
     def __str__(self) -> str:
         rates = ", ".join(f"{each:.1f}" for each in self.rates)
-        return f"{self.rate:.1f} images/s ({rates}), {self.core:.1f} ms of a core an image"
+        busy = self.cores / self.seconds
+        return (
+            f"{self.rate:.1f} images/s ({rates}), {self.core:.1f} ms of a core an image,"
+            f" {busy:.2f} cores busy"
+        )
 
 
 @dataclass
@@ -81,17 +87,18 @@ class Posting:
         """Let the clients post for a while, see bench_clients.py."""
         import darknet_torch as dt
 
-        begun = cores_time(self.process)
+        begun, used = time.perf_counter(), cores_time(self.process)
         words = map(str, (self.port, dt.SAMPLE, CLIENTS, seconds))
         done = subprocess.run(
             [sys.executable, CLIENT, *words], check=True, stdout=subprocess.PIPE, text=True
         )
         found = json.loads(done.stdout)
-        self.server.cores += cores_time(self.process) - begun
+        self.server.cores += cores_time(self.process) - used
+        self.server.seconds += time.perf_counter() - begun
         self.clients.cores += found["core"]
         self.statuses.update(found["in time"])
         self.times += found["seconds"]
-        self.server.rates.append(sum(found["in time"].values()) / seconds)
+        self.server.rates.append(sum(found["in time"].values()) / found["time"])
         self.server.images = self.clients.images = len(self.times)
 
 
@@ -119,8 +126,10 @@ def detecting(network: Any, detect: Side) -> None:
 
     begun, used = time.perf_counter(), time.process_time()
     dt.detect(network, [dt.SAMPLE] * IMAGES)
-    detect.rates.append(IMAGES / (time.perf_counter() - begun))
-    detect.images, detect.cores = detect.images + IMAGES, detect.cores + time.process_time() - used
+    seconds, cores = time.perf_counter() - begun, time.process_time() - used
+    detect.rates.append(IMAGES / seconds)
+    detect.images, detect.seconds = detect.images + IMAGES, detect.seconds + seconds
+    detect.cores += cores
 
 
 def report(posting: Posting, detect: Side, options: argparse.Namespace) -> None:

@@ -1,7 +1,9 @@
 """A video from file to boxes, and to an annotated file, beside the forward pass alone.
 
 Frames in a second through `dt.video`, which reads, computes and postprocesses, and through the
-same with an annotated file written; `tools/bench.py video`. The memory is that of a long video.
+same with an annotated file written; then each stage alone, in milliseconds of a core, and what
+FFmpeg alone leaves of the forward pass's rate: nothing can be faster than that.
+`tools/bench.py video`.
 """
 
 import argparse
@@ -14,14 +16,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from bench_figures import keep
 from bench_turns import seconds_of
 
-FRAMES, ROUNDS, WIDTH, HEIGHT = 200, 3, 640, 480
+FRAMES, ROUNDS, WIDTH, HEIGHT = 100, 3, 640, 480
 PROMISED = 0.9
 
 
-def bench_video(_: argparse.Namespace) -> None:
-    """yolov4-tiny 416 on 200 frames of 640 x 480, in turns with its forward pass.
+def bench_video(options: argparse.Namespace) -> None:
+    """yolov4-tiny 416 on frames of 640 x 480, in turns with its forward pass.
 
     The forward pass has all cores for one frame at a time, or each of as many threads has one
     frame and one core, as in `dt.video`; the better of the two is what the video is compared with.
@@ -60,23 +63,93 @@ def bench_video(_: argparse.Namespace) -> None:
             "video": boxes,
             "annotated": lambda: write_annotated(fast, path, out),
         }
-        found = {name: list[tuple[float, float]]() for name in work}
-        for _round in range(1 + ROUNDS):
-            for name, run in work.items():
-                found[name].append(_seconds(run))
+        wall, cpu = medians(work)
+        _, alone = medians(stages(fast, path, out))
+    report(wall, cpu, alone, options)
+
+
+def report(
+    wall: dict[str, float],
+    cpu: dict[str, float],
+    alone: dict[str, float],
+    options: argparse.Namespace,
+) -> None:
+    """Print rates, milliseconds of a core, and shares.
+
+    Args:
+        wall: seconds of the forward pass, and of videos.
+        cpu: seconds of a core, of the same.
+        alone: seconds of a core, of the stages.
+        options: of tools/bench.py.
+    """
+    ms = {name: seconds / FRAMES * 1e3 for name, seconds in (cpu | alone).items()}
+    best, passes = (min(each["forward"], each["forward in threads"]) for each in (wall, ms))
+    videos = ("video", "annotated")
+    ffmpeg = passes + ms["decode"] + ms["convert and encode"]
+    rows = {
+        "frames a second": {name: FRAMES / seconds for name, seconds in wall.items()},
+        "ms of a core a frame": ms,
+        "share of the forward pass, by time": {name: best / wall[name] for name in videos},
+        "share of the forward pass, by time of a core": {
+            **{name: passes / ms[name] for name in videos},
+            "forward pass and FFmpeg alone": passes / ffmpeg,
+        },
+    }
+    print(f"video of {FRAMES} frames {WIDTH} x {HEIGHT}, yolov4-tiny 416 (promised {PROMISED}):")
+    for what, figures in rows.items():
+        shown = ", ".join(f"{name} {each:.3g}" for name, each in figures.items())
+        print(f"  {what}: {shown}", flush=True)
+        keep(options, "video", what, "", figures)
+
+
+def medians(
+    work: dict[str, Callable[[], object]],
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return seconds, and seconds of a core, of each piece of work; they take turns."""
+    found = {name: list[tuple[float, float]]() for name in work}
+    for _round in range(1 + ROUNDS):
+        for name, run in work.items():
+            found[name].append(_seconds(run))
     wall = {name: statistics.median(w for w, _ in each[1:]) for name, each in found.items()}
-    cpu = {name: statistics.median(c for _, c in each[1:]) for name, each in found.items()}
-    best = min(wall["forward"], wall["forward in threads"])
-    print(
-        f"video of {FRAMES} frames {WIDTH}x{HEIGHT}, yolov4-tiny 416: "
-        + ", ".join(
-            f"{name} {FRAMES / wall[name]:.1f}/s ({cpu[name] / FRAMES * 1e3:.0f} ms of a core)"
-            for name in work
-        )
-        + f"; {best / wall['video']:.2f} x forward (promised {PROMISED}),"
-        f" {best / wall['annotated']:.2f} x with an annotated file",
-        flush=True,
-    )
+    return wall, {name: statistics.median(c for _, c in each[1:]) for name, each in found.items()}
+
+
+def stages(network: Any, path: Path, out: Path) -> dict[str, Callable[[], object]]:
+    """Return the stages of a video but for the forward pass, each for all frames, in one thread."""
+    import numpy as np
+    import torch
+
+    import darknet_torch as dt
+    from darknet_torch.inference.detector import Detector
+    from darknet_torch.videos.detecting import TOGETHER
+    from darknet_torch.videos.places import place_of
+    from darknet_torch.videos.reading import Reader, Span
+    from darknet_torch.videos.writing import VideoWriter
+
+    detector = Detector(network)
+    with dt.video(network, path) as video:
+        frames = list(video)
+    images = [torch.from_numpy(frame.image).permute(2, 0, 1) for frame in frames]
+    prepared = [detector.prepare(image) for image in images]
+    parts = [prepared[start : start + TOGETHER] for start in range(0, FRAMES, TOGETHER)]
+    raw = [detector.forward(part) for part in parts]
+
+    def write() -> None:
+        with VideoWriter(out) as writer:
+            for frame in frames:
+                writer.write(frame.image, frame.time, frame.duration)
+
+    def postprocess() -> None:
+        for outputs, part in zip(raw, parts, strict=True):
+            detector.postprocess(outputs, part)
+
+    return {
+        "decode": lambda: list(Reader(place_of(path), Span()).frames()),
+        "resize": lambda: [detector.prepare(image) for image in images],
+        "postprocess": postprocess,
+        "draw": lambda: [np.asarray(frame.draw()) for frame in frames],
+        "convert and encode": write,
+    }
 
 
 def _seconds(run: Callable[[], object]) -> tuple[float, float]:

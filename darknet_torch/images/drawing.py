@@ -13,7 +13,15 @@ from PIL import Image, ImageDraw, ImageFont
 from darknet_torch.images.fonts import font_for
 from darknet_torch.images.reading import ImageSource, read
 
-__all__ = ["FontFile", "class_color", "crop_boxes", "draw_boxes", "draw_text", "open_image"]
+__all__ = [
+    "FontFile",
+    "class_color",
+    "crop_boxes",
+    "draw_boxes",
+    "draw_boxes_on",
+    "draw_text",
+    "open_image",
+]
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
@@ -86,6 +94,32 @@ def draw_boxes(
         UsageError: `font` is no font.
     """
     image = image.copy()
+    draw_boxes_on(image, boxes, labels, colors, substitutes=substitutes, font=font)
+    return image
+
+
+def draw_boxes_on(
+    image: Image.Image,
+    boxes: Sequence[Box],
+    labels: Sequence[str],
+    colors: Sequence[Rgb],
+    *,
+    substitutes: Sequence[str] | None = None,
+    font: FontFile = None,
+) -> None:
+    """Draw on an image itself what `draw_boxes` draws on a copy.
+
+    Args:
+        image: an RGB image, which is changed.
+        boxes: see `draw_boxes`, like the others.
+        labels: a text for each box.
+        colors: RGB for each box.
+        substitutes: a text in plain letters for each box.
+        font: a file of a font.
+
+    Raises:
+        UsageError: `font` is no font.
+    """
     draw = ImageDraw.Draw(image)
     scale = math.sqrt(image.width * image.height)
     visible = [number for number, box in enumerate(boxes) if _area(box) > 0]
@@ -98,7 +132,6 @@ def draw_boxes(
         size = _font_size(scale, boxes[number], crowd)
         texts = labels[number], (substitutes or labels)[number]
         labelling.add(boxes[number], _in_font(texts, size, font), colors[number])
-    return image
 
 
 def draw_text(
@@ -192,8 +225,8 @@ class _Labelling:
         width = math.ceil(font.getlength(text)) + 2 * margin
         size = width, sum(font.getmetrics()) + margin
         positions = list(_label_positions(box, size, self.image_size))
-        hidden = [self._hidden(position) for position in positions]
-        best = min(range(len(positions)), key=hidden.__getitem__)
+        hidden = self._hidden(positions)
+        best = int(hidden.argmin())
         covered = sum(map(_area, self.taken)) / math.prod(self.image_size)
         if self.taken and (hidden[best] > _MOST_HIDDEN or covered > _MOST_COVERED):
             return
@@ -203,13 +236,15 @@ class _Labelling:
         corner = (position[0] + margin, position[1] + margin // 2)
         self.draw.text(corner, text, fill=_readable_on(color), font=font)
 
-    def _hidden(self, position: Box) -> float:
-        """Return what share of a label would lie on other labels and on small boxes."""
-        area = _area(position)
-        labels = np.array(self.taken).reshape(-1, 4)
-        sides = self.boxes[:, 2:] - self.boxes[:, :2]
-        small = self.boxes[sides.min(axis=1) < _SMALL * (position[3] - position[1])]
-        return float(sum(_overlaps(position, each).sum() for each in (labels, small)) / area)
+    def _hidden(self, positions: Sequence[Box]) -> npt.NDArray[Any]:
+        """Return what share of a label would lie on other labels and on small boxes.
+
+        positions: of the label, all of one size.
+        """
+        height = positions[0][3] - positions[0][1]
+        sides = (self.boxes[:, 2:] - self.boxes[:, :2]).min(axis=1)
+        others = [*self.taken, *self.boxes[sides < _SMALL * height]]
+        return _overlaps(np.array(positions), np.array(others).reshape(-1, 4)) / _area(positions[0])
 
 
 def _fitting(font: ImageFont.FreeTypeFont, text: str, width: int) -> ImageFont.FreeTypeFont:
@@ -232,10 +267,11 @@ def _label_positions(box: Box, size: tuple[int, int], image_size: tuple[int, int
             yield x, y, x + w, y + h
 
 
-def _overlaps(box: Box, others: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the areas (N,) that a box shares with others (N, 4)."""
-    corners = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
-    shared: npt.NDArray[Any] = (corners[1] - corners[0]).clip(min=0).prod(axis=1)
+def _overlaps(boxes: npt.NDArray[Any], others: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the area that each of some boxes (N, 4) shares with others (M, 4), in all: (N,)."""
+    boxes = boxes[:, None]
+    low, high = np.maximum(boxes[..., :2], others[:, :2]), np.minimum(boxes[..., 2:], others[:, 2:])
+    shared: npt.NDArray[Any] = (high - low).clip(min=0).prod(axis=-1).sum(axis=-1)
     return shared
 
 

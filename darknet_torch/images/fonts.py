@@ -61,7 +61,7 @@ def font_for(text: str, size: int, path: str | os.PathLike[str] | None = None) -
     for name in _names(None if given is None else os.fspath(given)):
         font = _font(name)
         if font is not None and all(_has(name, letter) for letter in letters):
-            return font.font_variant(size=size)
+            return _sized(name, size)
     return None
 
 
@@ -83,6 +83,12 @@ def _font(name: str) -> Font | None:
         return cast(Font, ImageFont.load_default(20)) if not name else ImageFont.truetype(name, 20)
     except (OSError, ValueError):  # not on this system
         return None
+
+
+@lru_cache(maxsize=64)
+def _sized(name: str, size: int) -> Font | None:
+    font = _font(name)
+    return None if font is None else font.font_variant(size=size)
 
 
 @lru_cache(maxsize=1 << 14)

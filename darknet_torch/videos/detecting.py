@@ -9,6 +9,8 @@ from threading import Event
 from time import monotonic
 from typing import Any, TypeAlias
 
+import torch
+
 from darknet_torch.errors import ImageError, UsageError
 from darknet_torch.images.limits import pixel_limit
 from darknet_torch.inference.detections import Detections
@@ -31,6 +33,8 @@ Time: TypeAlias = str | float
 """Seconds, or text of seconds, m:ss or h:mm:ss."""
 READ_AHEAD, DONE_AHEAD = 8, 4
 """Frames that wait for the network, and frames that wait for their user; one each in real time."""
+TOGETHER, LARGEST = 4, 32 << 20
+"""Frames of a file that a thread takes at once, and bytes of them, at most."""
 
 
 def video(
@@ -186,7 +190,9 @@ class Video(Iterator[VideoFrame]):
         if paced:
             frames = _in_their_time(frames, self._stopped)
         self._frames = Ahead(frames, 1 if newest else READ_AHEAD, newest=newest)
-        detected = _detected(detector, self._frames, newest=newest)
+        detected = _detected(
+            detector, self._frames, newest=newest, together=reader.is_finite and not paced
+        )
         self._detected = Ahead(detected, 1 if newest else DONE_AHEAD)
 
     @property
@@ -255,11 +261,11 @@ class _FrameTask:
 
     def prepare(self, frame: RawFrame, /) -> Any:
         """Bring a frame to the size of the network's input."""
-        return self._prepare(frame.image)
+        return self._prepare(torch.from_numpy(frame.image).permute(2, 0, 1))  # not copied
 
 
 def _detected(
-    detector: Detector, frames: Iterator[RawFrame], *, newest: bool
+    detector: Detector, frames: Iterator[RawFrame], *, newest: bool, together: bool
 ) -> Generator[tuple[RawFrame, Detections], None, None]:
     """Yield frames with their detections, in order."""
     task, size, workers = _FrameTask(detector), detector.batch_size, detector.workers
@@ -269,14 +275,20 @@ def _detected(
                 (detections,) = run_batches(task, [task.prepare(frame)])
                 yield frame, detections
         elif workers > 1 and detector.network.concurrent:
-            yield from _good(in_workers(task, _batches(frames, size), size, workers))
+            batches = _batches(frames, size, together=together)
+            yield from _good(in_workers(task, batches, size, workers))
         else:
             yield from _good(stream(task, frames, size, workers))
 
 
-def _batches(frames: Iterator[RawFrame], size: int) -> Iterator[list[RawFrame]]:
-    while batch := list(islice(frames, size)):
-        yield batch
+def _batches(frames: Iterator[RawFrame], size: int, *, together: bool) -> Iterator[list[RawFrame]]:
+    """Yield what a worker takes at once: a batch, or several.
+
+    The boxes of a few frames take as long to postprocess as those of one.
+    """
+    for first in frames:
+        most = min(TOGETHER, LARGEST // max(1, first.image.nbytes)) if together else 1
+        yield [first, *islice(frames, max(1, most // size) * size - 1)]
 
 
 def _good(outcomes: Outcomes[Detections]) -> Iterator[tuple[RawFrame, Detections]]:

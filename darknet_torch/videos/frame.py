@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from darknet_torch.images.drawing import FontFile, class_color, draw_boxes
+from darknet_torch.images.drawing import FontFile, class_color, draw_boxes_on
 from darknet_torch.inference.detections import Detections
 from darknet_torch.safety.text import printable, to_json
 from darknet_torch.videos.counting import ZoneCounts
@@ -73,6 +73,6 @@ class VideoFrame:
         )
         colors = [class_color(d.class_id) for d in found]
         boxes = [d.box for d in found]
-        image = Image.fromarray(self.image)
-        image = draw_boxes(image, boxes, labels, colors, substitutes=plain, font=font)
+        image = Image.fromarray(self.image)  # a copy
+        draw_boxes_on(image, boxes, labels, colors, substitutes=plain, font=font)
         return image if self.counts is None else self.counts.drawn(image, font)

@@ -13,6 +13,7 @@ from PIL import Image
 from darknet_torch.errors import UsageError
 from darknet_torch.images import fonts
 from darknet_torch.images.drawing import class_color as color
+from darknet_torch.images.drawing import draw_boxes, draw_boxes_on
 from darknet_torch.inference.detections import Detections
 
 GREY = (120, 120, 120)
@@ -48,6 +49,14 @@ def test_the_source_stays_and_the_result_is_always_the_same():
     source, d = grey(), detections([[10, 10, 90, 90], [50, 50, 200, 200]])
     assert d.draw(source).tobytes() == d.draw(source).tobytes()
     assert source.getcolors() == [(400 * 300, GREY)]
+
+
+def test_drawing_on_the_image_itself():
+    image, label = grey(), ([(10, 10, 90, 90)], ["a"], [color(0)])
+    drawn = draw_boxes(image, *label)
+    assert image.getcolors() == [(400 * 300, GREY)]
+    assert draw_boxes_on(image, *label) is None
+    assert image.tobytes() == drawn.tobytes()
 
 
 def letters(*boxes):

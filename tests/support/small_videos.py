@@ -84,7 +84,7 @@ class Finder:
 
     names = ("ant", "bee")
     device, dtype, input_dtype = torch.device("cpu"), torch.float32, torch.float32
-    contents = "detections"
+    contents = "boxes"
     letterbox = False
     score = 0.9
 
@@ -93,13 +93,14 @@ class Finder:
         self.concurrent = concurrent
         self.batches = list[int]()
 
-    def __call__(self, x: Tensor, /) -> Tensor:
+    def __call__(self, x: Tensor, /) -> tuple[Tensor, Tensor]:
         self.batches.append(len(x))
-        rows = []
+        boxes, scores = torch.zeros(len(x), 2, 4), torch.zeros(len(x), 2, 2)
         for number, image in enumerate(x):
             for class_id, other in ((0, 1), (1, 0)):
                 y, x_ = ((image[class_id] - image[other]) > 0.4).nonzero(as_tuple=True)
                 if len(y):
                     box = (x_.min(), y.min(), x_.max() + 1, y.max() + 1)
-                    rows.append([number, *(float(v) / 64 for v in box), self.score, class_id])
-        return torch.tensor(rows).reshape(-1, 7)
+                    boxes[number, class_id] = torch.stack(box) / 64
+                    scores[number, class_id, class_id] = self.score
+        return boxes, scores

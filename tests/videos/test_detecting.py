@@ -119,6 +119,31 @@ class Endless:
         self.stopped = True
 
 
+def test_the_frames_of_a_file_are_postprocessed_together(small_network, path: Path) -> None:
+    """Those of a camera, large ones and those in real time each by itself."""
+    counts: list[int] = []
+
+    class Noted(Detector):
+        def postprocess(self, outputs, images):
+            counts.append(len(images))
+            return super().postprocess(outputs, images)
+
+    def taken(reader: Any, **settings) -> set[int]:
+        counts.clear()
+        frames = detecting.Video("video", Noted(small_network), reader, **settings)
+        for _ in range(9):
+            next(frames)
+        frames.close()
+        return set(counts)
+
+    assert taken(Endless(is_finite=True)) == {detecting.TOGETHER}
+    assert taken(Endless(is_finite=True), paced=True) == {1}
+    assert taken(Endless(is_finite=False)) == {1}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detecting, "LARGEST", 2 * draw_frame(0).nbytes + 1)
+        assert taken(Endless(is_finite=True)) == {2}
+
+
 def test_a_bounded_number_of_frames_is_in_memory() -> None:
     """However long the video is, and however slow its user."""
     finder: Any = Finder()
@@ -126,7 +151,8 @@ def test_a_bounded_number_of_frames_is_in_memory() -> None:
     frames = detecting.Video("endless", Detector(finder, workers=2, batch_size=2), reader)
     next(frames)
     time.sleep(0.3)
-    bound = detecting.READ_AHEAD + 1 + 2 * 2 * 2 + detecting.DONE_AHEAD + 2 + 4
+    shares = 2 * 2 * detecting.TOGETHER
+    bound = detecting.READ_AHEAD + 1 + shares + detecting.DONE_AHEAD + detecting.TOGETHER + 4
     assert reader.counts.read <= bound
     for _ in range(50):
         next(frames)
