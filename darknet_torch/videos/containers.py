@@ -52,7 +52,7 @@ class Opener:
                 format=self.place.format,
                 options={**self._limit(), **self.place.options},
                 timeout=TIMEOUT if networked else None,
-                metadata_errors="replace",
+                **self._texts(),
             )
         except self.failures as error:
             raise self.error(error) from error
@@ -84,6 +84,11 @@ class Opener:
         """Return the error with a reason, or another error in place of it."""
         return ImageError(f"{self.place.name}: {getattr(reason, 'strerror', None) or reason}")
 
+    def _texts(self) -> dict[str, str]:
+        """Return the argument by which titles that are no UTF-8 are no error; PyAV 19 has none."""
+        major = int(self.av.__version__.partition(".")[0])
+        return {"metadata_errors": "replace"} if major < 19 else {}
+
     def _limit(self) -> dict[str, str]:
         """Return FFmpeg's option by which no far larger frame is allocated.
 
@@ -94,7 +99,7 @@ class Opener:
 
 def is_finite(container: Any) -> bool:
     """Return whether a container has an end: its length is known, in time or in bytes."""
-    return (container.duration or 0) > 0 or container.size > 0
+    return (container.duration or 0) > 0 or (container.size or 0) > 0
 
 
 def decoded(opener: Opener, container: Any, stream: Any, key: int | None = None) -> Iterator[Any]:

@@ -119,6 +119,16 @@ def test_what_is_no_video(content: bytes, reason: str, tmp_path: Path) -> None:
         frames_of(path)
 
 
+def test_a_title_that_is_no_utf8(tmp_path: Path) -> None:
+    """Cameras and old programs write names in other encodings."""
+    path = tmp_path / "a.mkv"
+    write_video(path, 3)
+    content = path.read_bytes()
+    assert b"Lavf" in content  # the name of the program that wrote it
+    path.write_bytes(content.replace(b"Lavf", b"L\xe9\xff\xfe"))
+    assert len(frames_of(path)) == 3
+
+
 def test_a_sound_alone(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "a.mp4"), "w") as out:
         tone = out.add_stream("aac", rate=44100, layout="mono")
