@@ -128,9 +128,9 @@ def images_in_folder(folder: Path) -> list[ListedImage]:
     """Return the images of a folder, sorted; raise DataError if there are none."""
     paths = sorted(path for path in folder.iterdir() if is_image(path))
     if not paths:
-        deeper = printable(f"{folder}/**")
-        what = f"no images in this folder; with those of the folders in it: {deeper}"
-        raise DataError(f"{printable(str(folder))}: {what}")
+        deeper = any(each.is_dir() for each in folder.iterdir())
+        hint = f"; with those of the folders in it: {folder}/**" if deeper else ""
+        raise DataError(f"{folder}: no images in this folder{hint}")
     return [ListedImage(path, str(path)) for path in paths]
 
 

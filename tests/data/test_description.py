@@ -82,7 +82,7 @@ def test_names_of_a_yaml(text: str, names: tuple[str, ...], photos: Path) -> Non
         ("val: [photos/images, [x]]", "val: a list: a path expected"),
         ("val: nowhere", "nowhere: no such file or folder; looked for "),
         ("val: nowhere/*.png", "nowhere/*.png: no image matches"),
-        ("val: photos/labels", "no images in this folder"),
+        ("val: photos/labels", "no images in this folder$"),
         ("val: gone.txt\nroot: nowhere", "root: nowhere: no such file or folder"),
         ("val: photos\nroot: my.names", "root: my.names: a folder expected"),
         ("val: photos\nformat: vod", "format: vod: one of darknet, voc, coco"),
