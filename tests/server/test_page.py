@@ -54,7 +54,7 @@ def address(
     settings = {"port": 0, "started": addresses.append, "api_key": key}
     thread = threading.Thread(target=running.serve, args=(models,), kwargs=settings)
     thread.start()
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not addresses:
         assert time.monotonic() < end
         time.sleep(0.01)
