@@ -120,8 +120,8 @@ def window(
     if not mean:
         margins = ((before_y, after_y), (before_x, after_x), (0, 0))
         return _by_channel(np.pad(pixels, margins, mode="edge"))
-    whole = np.empty((height, width, image.shape[0]), pixels.dtype)
-    whole[:] = pixels[::MEAN_STEP, ::MEAN_STEP].mean(axis=(0, 1))
+    colour = pixels[::MEAN_STEP, ::MEAN_STEP].mean(axis=(0, 1)).astype(pixels.dtype)
+    whole = np.tile(np.tile(colour, width), (height, 1)).reshape(height, width, -1)  # row by row
     whole[before_y : height - after_y, before_x : width - after_x] = pixels
     return _by_channel(whole)
 
