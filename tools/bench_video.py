@@ -129,15 +129,18 @@ def stages(network: Any, path: Path, out: Path) -> dict[str, Callable[[], object
     detector = Detector(network)
     with dt.video(network, path) as video:
         frames = list(video)
+    torch.set_num_threads(1)
     images = [torch.from_numpy(frame.image).permute(2, 0, 1) for frame in frames]
     prepared = [detector.prepare(image) for image in images]
     parts = [prepared[start : start + TOGETHER] for start in range(0, FRAMES, TOGETHER)]
     raw = [detector.forward(part) for part in parts]
 
+    drawn = [np.asarray(frame.draw()) for frame in frames]
+
     def write() -> None:
         with VideoWriter(out) as writer:
-            for frame in frames:
-                writer.write(frame.image, frame.time, frame.duration)
+            for frame, image in zip(frames, drawn, strict=True):
+                writer.write(image, frame.time, frame.duration)
 
     def postprocess() -> None:
         for outputs, part in zip(raw, parts, strict=True):

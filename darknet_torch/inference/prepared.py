@@ -233,7 +233,8 @@ def as_batch(images: Sequence[Prepared], network: Runnable) -> Tensor:
         pixels = [image.image for image in images]
         batch = resize_batch(pixels, [image.fit for image in images], network.device)
     else:
-        batch = torch.stack([image.pixels.to(network.device) for image in images])
+        parts = [image.pixels.to(network.device)[None] for image in images]
+        batch = parts[0] if len(parts) == 1 else torch.cat(parts)  # a single one is not copied
     return batch.to(network.device, network.input_dtype)
 
 

@@ -33,7 +33,7 @@ Time: TypeAlias = str | float
 """Seconds, or text of seconds, m:ss or h:mm:ss."""
 READ_AHEAD, DONE_AHEAD = 8, 4
 """Frames that wait for the network, and frames that wait for their user; one each in real time."""
-TOGETHER, LARGEST = 4, 32 << 20
+TOGETHER, LARGEST = 8, 32 << 20
 """Frames of a file that a thread takes at once, and bytes of them, at most."""
 
 

@@ -126,6 +126,7 @@ class Reader:
         self.is_finite = is_finite(self._container)
         length = stream.frames or round((self._container.duration or 0) / 1e6 * self.rate)
         self.total = span.share(length, self.rate) if self.is_finite and length else None
+        self._to_rgb = self.opener.av.video.reformatter.VideoReformatter()  # prepared once
         self._decoded, self._time = 0, -1.0
         self._begun = clock.monotonic()
 
@@ -207,7 +208,7 @@ class Reader:
 
     def _raw(self, frame: Any, number: int, time: float) -> RawFrame:
         self.opener.check(frame.width, frame.height)
-        image = frame.to_ndarray(format="rgb24")
+        image = self._to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray()
         if turns := round(frame.rotation / 90) % 4:
             image = np.ascontiguousarray(np.rot90(image, turns))
         duration = float((frame.duration or 0) * (frame.time_base or 0))

@@ -66,6 +66,7 @@ class VideoWriter:
         self.path, self.start, self.end, self.rate = Path(path), start, end, rate
         self.frames, self.cut_sound, self._source = 0, False, sound
         self._stack, self._durations = ExitStack(), dict[int, int]()
+        self._to_yuv = self.av.video.reformatter.VideoReformatter()  # prepared once
         self._container: Any = None
         self._stream: Any = None
         self._sound: Sound | None = None
@@ -94,7 +95,8 @@ class VideoWriter:
         if height % 2 or width % 2:
             image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
         frame = self.av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-        frame = frame.reformat(self._stream.width, self._stream.height, "yuv420p")
+        size = self._stream.width, self._stream.height
+        frame = self._to_yuv.reformat(frame, *size, "yuv420p", threads=1)
         self._stamp = max(self._stamp + 1, round((time - self.start) / TICKS))
         frame.pts, frame.time_base = self._stamp, TICKS
         self._durations[self._stamp] = max(1, round((duration or 1 / self.rate) / TICKS))
