@@ -21,7 +21,6 @@ from darknet_torch.inference.detector import Detector
 from darknet_torch.network import Network, Runnable
 
 __all__ = [
-    "RAREST",
     "Calibration",
     "Method",
     "Samples",
@@ -32,8 +31,6 @@ __all__ = [
 ]
 
 Method = Literal["percentile", "minmax", "entropy"]
-RAREST = 1e-4
-"""Share of an image's values that "percentile" leaves out at either end, where it is by image."""
 
 
 @dataclass(frozen=True)

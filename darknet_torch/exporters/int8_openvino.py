@@ -6,12 +6,14 @@ from typing import Any
 
 from darknet_torch.data.dataset import Array
 from darknet_torch.errors import UsageError
-from darknet_torch.exporters.calibration import RAREST, Method
+from darknet_torch.exporters.calibration import Method
 from darknet_torch.exporters.silence import silent
 from darknet_torch.extras import require
 
 __all__ = ["OpenVINOQuantizer"]
 
+RAREST = 1e-4
+"""Share of a layer's values that "percentile" leaves out at either end."""
 PASSED_ON = {"Split", "VariadicSplit", "Constant", "Parameter", "Result"}
 """Operations without a layer's name that compute nothing."""
 
