@@ -28,33 +28,13 @@ IMAGES = 10_000
 UNITS = 64
 """That the images are cut into."""
 ROUNDS = 3
-CFG = """[net]
-width=64
-height=64
-channels=3
-[convolutional]
-batch_normalize=1
-filters=8
-size=3
-stride=4
-pad=1
-activation=leaky
-[convolutional]
-filters=14
-size=4
-stride=4
-activation=linear
-[yolo]
-mask=0,1
-anchors=10,14, 30,40
-classes=2
-num=2
-"""
-"""A network that takes less time than reading an image, so that all else shows."""
 
 
 def bench_batch(options: argparse.Namespace) -> None:
     """Images a second of both, in turns, and whether each image is there once after a kill."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+    from small_network import CFG  # takes less time than reading an image, so that all else shows
+
     import darknet_torch as dt
     from darknet_torch.batch.detector import RayDetector
     from darknet_torch.extras import installed
