@@ -4,9 +4,9 @@
     python tools/bench_figures.py            write the tables of docs/performance.md
     python tools/bench_figures.py --check    exit status 1 where the page has other tables
 
-A line has the name of the bench, the processor, what was measured, the unit, and the figures by
-name. Of several lines about the same the last one counts. In the page, a table stands between
-`<!-- figures: BENCH -->` and `<!-- end of figures -->`.
+A line has the name of the bench, the date, the command, the processor, what was measured, the unit,
+and the figures by name. Of several lines about the same the last one counts. In the page, a table
+for each processor stands between `<!-- figures: BENCH -->` and `<!-- end of figures -->`.
 """
 
 import argparse
@@ -14,8 +14,10 @@ import json
 import os
 import platform
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,14 @@ def keep(
     """Append a line to the file of --json, if there is one."""
     if options.json is None:
         return
-    line = {"bench": bench, "processor": _processor(), "what": what, "unit": unit}
+    line = {
+        "bench": bench,
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": shlex.join(["tools/bench.py", *sys.argv[1:]]),
+        "processor": _processor(),
+        "what": what,
+        "unit": unit,
+    }
     with options.json.open("a", encoding="utf-8") as file:
         file.write(json.dumps({**line, "figures": dict(figures)}) + "\n")
 
@@ -64,7 +73,15 @@ def table(lines: Iterable[Line], bench: str) -> str:
             groups.setdefault(f"{line['processor']}{unit}", []).append(line)
     if not groups:
         raise ValueError(f"no figures of {bench}")
-    return "\n".join(f"{title}:\n\n{_rows(group)}" for title, group in groups.items())
+    return "\n".join(
+        f"{title} ({_dates(group)}):\n\n{_rows(group)}" for title, group in groups.items()
+    )
+
+
+def _dates(lines: list[Line]) -> str:
+    """Return the day on which lines were measured, or the first and the last."""
+    days = sorted({line["date"] for line in lines})
+    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
 
 
 def _rows(lines: list[Line]) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from bench_figures import keep
 from bench_turns import seconds_of
-from bench_workers import quartiles_of_ratios, start_worker, take_turn
+from bench_workers import Turn, quartiles_of_ratios, start_worker, take_turn
 
 if TYPE_CHECKING:
     from darknet_torch.network import Runnable
@@ -67,25 +67,30 @@ def _beside(
         "photos": photos,
     }
     workers = [start_worker(job), start_worker(job, package=options.before)]
-    rates: list[list[float]] = [[], []]
+    turns: tuple[list[Turn], list[Turn]] = [], []
     for number in range(1 + options.rounds):
         for which in (0, 1) if number % 2 else (1, 0):
-            ms = take_turn(workers[which])
-            if ms is None:
+            each = take_turn(workers[which])
+            if each is None:
                 raise RuntimeError(f"folder: {'before' if which else 'this version'} cannot run")
             if number:  # the first turn is for warm caches
-                rates[which].append(len(photos) / ms * 1e3)
+                turns[which].append(each)
     for worker in workers:
         worker.communicate("")
+    now, before = (len(photos) / statistics.median(t.ms for t in each) * 1e3 for each in turns)
+    rates = [[1 / t.ms for t in each] for each in turns]
+    busy = [[t.busy_ms for t in each] for each in turns]
     low, middle, high = quartiles_of_ratios(*rates)
-    now, before = map(statistics.median, rates)
+    work = quartiles_of_ratios(*busy)[1]
     print(
         f"folder of {len(photos)} photos, {name} {side}, batch {batch}: {now:.1f}/s, before"
-        f" {before:.1f}/s: {middle:.3f} x (half of the rounds {low:.3f}-{high:.3f})",
+        f" {before:.1f}/s: {middle:.3f} x (half of the rounds {low:.3f}-{high:.3f});"
+        f" time of the cores {work:.3f} x",
         flush=True,
     )
     figures = {"now": now, "before": before, "now / before": middle}
-    keep(options, "before", f"{name} {side}, batch {batch}", "images/s", figures)
+    figures |= {"time of the cores, now / before": work}
+    keep(options, "folder_before", f"{name} {side}, batch {batch}", "images/s", figures)
 
 
 def folder_rate(name: str, side: int, threads: int) -> float | None:

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from bench_figures import keep
 from bench_turns import in_turns
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _layer(
     return " | ".join(f"{time_:.2f}, {error:.1f}" for time_, error in ratios)
 
 
-def bench_boxes(_: argparse.Namespace) -> None:
+def bench_boxes(options: argparse.Namespace) -> None:
     """How far boxes move from where the plain network has them, before NMS."""
     import darknet_torch as dt
 
@@ -114,7 +115,9 @@ def bench_boxes(_: argparse.Namespace) -> None:
                 for where, paths in images.items():
                     moved = _moved(network, fast, paths)
                     way = "compiled" if compiled else "compile=False"
-                    print(f"boxes of {name}, {dtype}, {way}, {where}: {moved}", flush=True)
+                    what = f"{name}, {dtype}, {way}, {where.rpartition('datasets/')[2]}"
+                    print(f"{what}: {', '.join(f'{k} {v:.4g}' for k, v in moved.items())}")
+                    keep(options, "boxes", what.removesuffix("/images"), "", moved)
 
 
 def _real(name: str) -> "Runnable":
@@ -125,7 +128,8 @@ def _real(name: str) -> "Runnable":
     return dt.load(cfg, weights)
 
 
-def _moved(network: "Runnable", fast: "Runnable", paths: list[Path]) -> str:
+def _moved(network: "Runnable", fast: "Runnable", paths: list[Path]) -> dict[str, float]:
+    """Return how many boxes there are, how many moved by a difference that counts, and how far."""
     import torch
 
     from darknet_torch.heads.boxes import iou
@@ -146,11 +150,11 @@ def _moved(network: "Runnable", fast: "Runnable", paths: list[Path]) -> str:
             overlaps = iou(want.xyxy[number], got.xyxy[same])
             score = got.score[same][overlaps.argmax()]
             moves.append((float((score - want.score[number]).abs()), float(overlaps.max())))
-    if not moves:
-        return "no boxes"
-    probability, overlap = torch.tensor(moves).unbind(dim=1)
-    far = int(((probability >= NEAR[0]) | (overlap <= NEAR[1])).sum())
-    return (
-        f"{len(moves)} boxes, probability by at most {probability.max():.2g}, least overlap"
-        f" {overlap.min():.4f}; {far} moved by {NEAR[0]} or to {NEAR[1]}"
-    )
+    probability, overlap = torch.tensor(moves or [(0.0, 1.0)]).unbind(dim=1)
+    far = (probability >= NEAR[0]) | (overlap <= NEAR[1])
+    return {
+        "boxes": len(moves),
+        "that moved": int(far.sum()),
+        "probability, most": float(probability.max()),
+        "IoU, least": float(overlap.min()),
+    }

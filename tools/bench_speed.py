@@ -47,6 +47,20 @@ ENGINES = {
     "opencv4": "OpenCV 4, from Darknet's files (needs --opencv4 PYTHON)",
     "libreyolo": "LibreYOLO, the plain network (needs --libreyolo PYTHON)",
 }
+FASTEST = "the fastest other"
+OTHERS = ("onnxruntime", "openvino", "opencv5", "ncnn", "opencv4")
+TARGETS = (
+    *(("yolov4-tiny", "compiled", "openvino", 0.95), ("yolov4-tiny", "compiled", "opencv4", 0.8)),
+    ("yolov4-tiny", "packed", "opencv4", 0.95),
+    ("yolov4-tiny", "compiled bf16", "openvino bf16", 0.95),
+    ("yolov4-tiny", "eager", "opencv4", 1.3),
+    *((name, "compiled", "ncnn", 0.75) for name in ("yolov4-tiny", "yolov3-tiny")),
+    *((name, "compiled", "ncnn", 0.75) for name in ("yolov2-tiny", "darknet19")),
+    *(("yolov2", "compiled", FASTEST, 1.15), ("yolov2", "packed", "opencv4", 1.2)),
+    ("yolov2", "compiled bf16", "openvino bf16", 1.05),
+    *((name, "compiled", FASTEST, 0.95) for name in ("yolo-fastest-1.1", "mobilenetv2-nano-coco")),
+)
+"""Network, one of ours, another engine, and the largest share of its time, for a batch of 1."""
 ELSEWHERE = ("opencv4", "libreyolo")
 """Engines that have an environment of their own, named by the argument of that name."""
 OURS = ("eager", "packed", "compiled", "packed bf16", "compiled bf16")
@@ -95,6 +109,28 @@ def bench_speed(options: argparse.Namespace) -> None:
                     if ms and not each.endswith(BEFORE)
                 }
                 keep(options, "speed", what, f"ms with {threads} threads", medians)
+                _keep_ratios(options, name, what, found)
+
+
+def _keep_ratios(
+    options: argparse.Namespace, name: str, what: str, found: dict[str, list[float]]
+) -> None:
+    """Keep the time of ours beside those of targets, and beside that of another checkout."""
+    medians = {each: statistics.median(ms) for each, ms in found.items() if ms}
+    others = {each: medians[each] for each in OTHERS if each in medians}
+    if others:
+        medians[FASTEST] = min(others.values())
+    labels = {each: text.partition(" (")[0] for each, text in ENGINES.items()}
+    for network, mine, rival, most in TARGETS:
+        if network == name and what.endswith("batch 1") and {mine, rival} <= set(medians):
+            row = f"{name}: {labels[mine]} / {labels.get(rival, rival)}"
+            figures = {"time / its time": medians[mine] / medians[rival], "at most": most}
+            keep(options, "targets", row, "", figures)
+    for mine in OURS:
+        if {mine, mine + BEFORE} <= set(medians):
+            ratio = quartiles_of_ratios(found[mine], found[mine + BEFORE])[1]
+            row = f"{what}, {labels[mine]}"
+            keep(options, "speed_before", row, "", {"time / time before": ratio})
 
 
 def _peaks(threads: int) -> dict[str, float]:
@@ -161,7 +197,7 @@ def engine_times(
         for name in list(workers)[:: 1 if number % 2 else -1]:
             each = take_turn(workers[name])
             if each is not None:
-                milliseconds[name].append(each)
+                milliseconds[name].append(each.ms)
     for worker in workers.values():
         worker.communicate("")
     return milliseconds

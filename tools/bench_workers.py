@@ -6,11 +6,18 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["quartiles_of_ratios", "start_worker", "take_turn"]
+__all__ = ["Turn", "quartiles_of_ratios", "start_worker", "take_turn"]
 
 ENGINE = str(Path(__file__).with_name("bench_engine.py"))
+
+
+class Turn(NamedTuple):
+    """Milliseconds of a pass: by the clock, and of all cores together."""
+
+    ms: float
+    busy_ms: float
 
 
 def start_worker(
@@ -37,16 +44,17 @@ def start_worker(
     )
 
 
-def take_turn(worker: "subprocess.Popen[str]") -> float | None:
-    """Let a worker run; its milliseconds a pass, or None if it is gone."""
+def take_turn(worker: "subprocess.Popen[str]") -> Turn | None:
+    """Let a worker run; what a pass took, or None if the worker is gone."""
     assert worker.stdin is not None
     assert worker.stdout is not None
     try:
         worker.stdin.write("go\n")
         worker.stdin.flush()
-        return float(worker.stdout.readline())
+        ms, busy = map(float, worker.stdout.readline().split())
     except (BrokenPipeError, ValueError):
         return None
+    return Turn(ms, busy)
 
 
 def quartiles_of_ratios(mine: list[float], others: list[float]) -> tuple[float, float, float]:
