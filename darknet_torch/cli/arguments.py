@@ -18,7 +18,6 @@ from darknet_torch.cli.roles import (
 from darknet_torch.errors import UsageError
 from darknet_torch.parsing.dialect import DIALECTS
 from darknet_torch.parsing.options import Mode
-from darknet_torch.parsing.parser import read_names
 
 if TYPE_CHECKING:
     import torch
@@ -126,10 +125,12 @@ def load_any(
 
 def _take_names(network: "Network | Converted", cfg: str) -> None:
     """Take the class names of the one file in the cfg's folder that has as many."""
+    from darknet_torch.data.class_names import read_class_names
+
     path = names_beside(cfg, network.plan.classes)
     if path is not None:
         inform(f"class names: {path}, which lies beside the cfg (--names names another)")
-        network.names = read_names(path)
+        network.names = read_class_names(path)
 
 
 def take_weights(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from darknet_torch import zoo
-from darknet_torch.errors import UsageError
+from darknet_torch.errors import DarknetError, UsageError
 from darknet_torch.files import IMAGE_SUFFIXES, cfg_folder, is_file
 
 __all__ = [
@@ -143,14 +143,28 @@ def refuse_backbone(weights: str | None) -> None:
 
 
 def names_beside(cfg: str, classes: int) -> Path | None:
-    """Return the file of class names in the cfg's folder, if one alone has as many as needed."""
-    from darknet_torch.parsing.parser import read_names
+    """Return the file in the cfg's folder that alone has as many class names as needed.
 
+    It is a .names file, or where none fits, the .data file of a data set.
+    """
     if role_of(cfg) != "cfg":
         return None
-    paths = sorted(Path(cfg).parent.glob("*.names"))
-    fitting = [path for path in paths if is_file(path) and len(read_names(path)) == classes]
-    return fitting[0] if len(fitting) == 1 else None
+    for pattern in ("*.names", "*.data"):
+        paths = sorted(Path(cfg).parent.glob(pattern))
+        fitting = [path for path in paths if is_file(path) and _count_names(path) == classes]
+        if fitting:
+            return fitting[0] if len(fitting) == 1 else None
+    return None
+
+
+def _count_names(path: Path) -> int | None:
+    """Return how many class names a file has; None of a data set that has none of its own."""
+    from darknet_torch.data.class_names import read_class_names
+
+    try:
+        return len(read_class_names(path))
+    except DarknetError:
+        return None
 
 
 def _is_known(name: str) -> bool:

@@ -41,12 +41,14 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     where, ending = printable(str(path)), path.suffix.lower()
     names: tuple[str, ...] | None = None
     if ending == ".data":
-        options = {key: value for key, value in read_data(path).items() if key != "labels"}
-        names = data_names(options, (Path(), *folder_and_parents(path.parent)), where)
+        if "names" in (options := read_data(path)):
+            folders = (Path(), *folder_and_parents(path.parent))
+            names = read_names(_found(options["names"], folders, f"{where}: names"))
     elif ending in (".yaml", ".yml"):
-        names = yaml_names(load_yaml(path), (path.parent, Path()), where)
+        if (content := load_yaml(path)).get("names") is not None:
+            names = yaml_names(content, (path.parent, Path()), where)
     elif ending != ".json":
-        return read_names(path)
+        names = read_names(path)
     if names is None:
         raise DataError(f"{where}: has no class names; a text with one a line, .data or .yaml has")
     return names

@@ -129,6 +129,19 @@ def test_names_beside_the_cfg(name: str, capsys) -> None:
     assert names_beside("yolov4-tiny", 2) is None
 
 
+def test_names_of_the_data_set_beside_the_cfg(capsys) -> None:
+    Path("data").mkdir()
+    Path("net.names").rename("data/obj.names")
+    Path("obj.data").write_text("classes=2\nnames=data/obj.names\n")
+    Path("other.data").write_text("classes=2\nnames=gone.names\n")
+    assert main("detect net.cfg net.weights a.jpg --threshold 0.1 --save none".split()) == 0
+    captured = capsys.readouterr()
+    assert captured.err.startswith("class names: obj.data, which lies beside the cfg")
+    assert "ant" in captured.out
+    Path("obj.data").write_text("classes=2\n")  # numbers are no names
+    assert names_beside("net.cfg", 2) is None
+
+
 def test_a_misspelt_model_in_python() -> None:
     with pytest.raises(UsageError, match="no such model; did you mean yolov4-tiny"):
         dt.load("yolov4-tny")
