@@ -54,7 +54,8 @@ class Course:
         subdivisions: parts that a batch is computed in, as they were found to fit into memory.
         first: batches that the weights had seen before this training.
         batches: done so far, those that were skipped included.
-        seen: images, those of earlier trainings included, as in the header of weights files.
+        seen: images, those of earlier trainings included, as in the header of weights files. A
+            batch counts as the cfg has it, also with `dynamic_minibatch`.
         average_loss: smoothed; None before the first batch.
         best: the best score.
         measured: score of the last measurement.
@@ -204,7 +205,7 @@ class Run:
         before = loss.cost if course.average_loss is None else course.average_loss
         course.average_loss = SMOOTHING * before + (1 - SMOOTHING) * loss.cost
         self.rate.add(loss.images)
-        left = max(0, last - course.batches) * self.stepper.images / max(self.rate.value, 1e-9)
+        left = max(0, last - course.batches) * loss.images / max(self.rate.value, 1e-9)
         if self.options.hours is not None:
             left = min(left, max(0.0, 3600 * self.options.hours - self.elapsed))
         report = BatchReport(

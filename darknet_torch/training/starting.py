@@ -15,8 +15,6 @@ __all__ = ["expect_few_objects", "fit_classes", "needs_other_classes", "schedule
 
 BATCHES_PER_CLASS, FEWEST_BATCHES = 2000, 6000
 """The rule of thumb of AlexeyAB's README for training on images of one's own."""
-
-
 PRIOR = 0.01
 """The objectness of every anchor that a head starts with, where its values are random."""
 
