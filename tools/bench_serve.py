@@ -155,6 +155,7 @@ def report(posting: Posting, detect: Side, options: argparse.Namespace) -> None:
         "serve, images/s": server.rate,
         "detect, images/s": detect.rate,
         **ratios,
+        "at least": PROMISED,
         "serve, ms of a core": server.core,
         "detect, ms of a core": detect.core,
         "clients, ms of a core": clients.core,

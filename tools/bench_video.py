@@ -20,6 +20,8 @@ from bench_figures import keep
 from bench_turns import seconds_of
 
 FRAMES, ROUNDS, WIDTH, HEIGHT = 100, 3, 640, 480
+FEW = 20
+"""Frames of the forward pass with all cores."""
 PROMISED = 0.9
 
 
@@ -39,7 +41,7 @@ def bench_video(options: argparse.Namespace) -> None:
         path, out = Path(folder, "street.mp4"), Path(folder, "out.mp4")
         draw_video(path, FRAMES)
 
-        def forward(count: int = FRAMES) -> None:
+        def forward(count: int) -> None:
             with torch.inference_mode():
                 for _ in range(count):
                     fast(x)
@@ -58,12 +60,14 @@ def bench_video(options: argparse.Namespace) -> None:
                 assert sum(1 for _ in frames) == FRAMES
 
         work: dict[str, Callable[[], object]] = {
-            "forward": forward,
+            "forward": lambda: forward(FEW),
             "forward in threads": in_threads,
             "video": boxes,
             "annotated": lambda: write_annotated(fast, path, out),
         }
         wall, cpu = medians(work)
+        for each in (wall, cpu):
+            each["forward"] *= FRAMES / FEW
         _, alone = medians(stages(fast, path, out))
     report(wall, cpu, alone, options)
 
@@ -89,13 +93,17 @@ def report(
     rows = {
         "frames a second": {name: FRAMES / seconds for name, seconds in wall.items()},
         "ms of a core a frame": ms,
-        "share of the forward pass, by time": {name: best / wall[name] for name in videos},
+        "share of the forward pass, by time": {
+            **{name: best / wall[name] for name in videos},
+            "at least": PROMISED,
+        },
         "share of the forward pass, by time of a core": {
             **{name: passes / ms[name] for name in videos},
             "forward pass and FFmpeg alone": passes / ffmpeg,
+            "at least": PROMISED,
         },
     }
-    print(f"video of {FRAMES} frames {WIDTH} x {HEIGHT}, yolov4-tiny 416 (promised {PROMISED}):")
+    print(f"video of {FRAMES} frames {WIDTH} x {HEIGHT}, yolov4-tiny 416:")
     for what, figures in rows.items():
         shown = ", ".join(f"{name} {each:.3g}" for name, each in figures.items())
         print(f"  {what}: {shown}", flush=True)
