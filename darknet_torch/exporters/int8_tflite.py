@@ -28,6 +28,8 @@ LAYER = r"_network/[^/;]*_({})[/;]"
 RAREST = 1e-5
 """Share of the values in an image that "percentile" leaves out at either end: with ten times as
 many, yolov4-tiny loses a point of mAP more."""
+PADDING = float(np.finfo(np.float32).max)
+"""Max poolings pad with minus this number, or minus infinity; both are no values of a layer."""
 Ranges = dict[str, tuple[float, float]]
 
 
@@ -127,8 +129,7 @@ def _ranges(source: Path, inputs: tuple[Array, ...], method: Method) -> Ranges:
             runner(images=image)
             for each in values:
                 numbers = interpreter.get_tensor(each["index"])
-                # the padding of a max pooling is infinite
-                if (numbers := numbers[np.isfinite(numbers)]).size:
+                if (numbers := numbers[np.abs(numbers) < PADDING]).size:
                     ends = np.quantile(numbers, (rarest, 1 - rarest))
                     found.setdefault(each["name"], []).append(ends)
     low, high = (np.min, np.max) if method == "minmax" else (np.mean, np.mean)

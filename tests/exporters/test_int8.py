@@ -85,7 +85,11 @@ def test_openvino(network, images, tmp_path):
 
 
 @pytest.mark.skipif(PYTHON not in os.environ, reason=f"{PYTHON} names no Python with litert_torch")
-def test_tflite(network, images, tmp_path):
+def test_tflite(images, tmp_path):
+    """A max pooling, which pads, is among the layers in 8 bits."""
+    torch.manual_seed(2)
+    pooling = "[maxpool]\nsize=2\nstride=1\n[convolutional]\nfilters=14"
+    network = dt.build(DEEPER.replace("[convolutional]\nfilters=14", pooling), dialect="alexeyab")
     interpreter = pytest.importorskip("ai_edge_litert.interpreter")
     path = tmp_path / "my.tflite"
     dt.export(network, path, int8=images, max_drop=100)

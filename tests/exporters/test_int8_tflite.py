@@ -85,6 +85,16 @@ def test_ranges(vectors: dt.Network, tmp_path: Path) -> None:
     assert ends == pytest.approx(tuple(np.mean(quantiles, axis=0)))
 
 
+def test_what_a_max_pooling_pads_with_is_no_value(vectors: dt.Network, tmp_path: Path) -> None:
+    """It would make the range infinite, and the file one that LiteRT breaks on."""
+    bias = min(vectors.layers[0].parameters(), key=torch.Tensor.dim)
+    with torch.no_grad():
+        bias[0] = torch.finfo(torch.float32).max
+    write_tflite(vectors, tmp_path / "float32.tflite", NAMES, signature=True)
+    low, high = quantizer_of(vectors, tmp_path).ranges[NAMES[0]]
+    assert 0 <= low < high < 10
+
+
 def test_a_method_that_is_missing(vectors: dt.Network, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="entropy: tflite has percentile and minmax"):
         quantizer_of(vectors, tmp_path, "entropy")
