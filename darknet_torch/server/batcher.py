@@ -173,21 +173,35 @@ class Batcher:
                     job.future.set_exception(error)
                 return
             for numbers in _of_one_task(pairs):
-                self._answer([pairs[n] for n in numbers], of_images(outputs, numbers, self.network))
+                self._answer([pairs[number] for number in numbers], numbers, outputs)
         self.observe(len(pairs), time.perf_counter() - begun)
 
-    def _answer(self, pairs: Sequence[tuple[Job, Prepared]], outputs: tuple[Tensor, ...]) -> None:
-        """Postprocess images of one task at once, and answer each of them."""
+    def _answer(
+        self,
+        pairs: Sequence[tuple[Job, Prepared]],
+        numbers: Sequence[int],
+        outputs: Sequence[Tensor],
+    ) -> None:
+        """Postprocess images of one task at once, and answer each; one that fails, by itself.
+
+        numbers: of the images in the batch.
+        """
         try:
-            images = [image for _, image in pairs]
-            results = pairs[0][0].task.postprocess(outputs, images)
-        except Exception as error:  # whoever waits for a future handles it
-            for job, _ in pairs:
-                job.future.set_exception(error)
+            mine = of_images(outputs, numbers, self.network)
+            results = pairs[0][0].task.postprocess(mine, [image for _, image in pairs])
+        except Exception as error:  # whoever waits for the future handles it
+            if len(pairs) == 1:
+                pairs[0][0].future.set_exception(error)
+                return
+            for pair, number in zip(pairs, numbers, strict=True):
+                self._answer([pair], [number], outputs)
             return
-        for number, (job, image) in enumerate(pairs):
-            mine = of_images(outputs, [number], self.network) if job.keeps_outputs else ()
-            _finish(job, Computed(results[number], image, mine))
+        for place, (job, image) in enumerate(pairs):
+            try:
+                kept = of_images(mine, [place], self.network) if job.keeps_outputs else ()
+                job.future.set_result(job.answer(Computed(results[place], image, kept)))
+            except Exception as error:  # whoever waits for the future handles it
+                job.future.set_exception(error)
 
     def _decoded(self, pairs: Sequence[tuple[Job, Prepared]]) -> list[tuple[Job, Prepared]]:
         """Decode what is still a JPEG; where that fails, the future has the error."""
@@ -251,10 +265,3 @@ def _prepared(job: Job) -> Prepared | None:
     except Exception as error:  # whoever waits for the future handles it
         job.future.set_exception(error)
         return None
-
-
-def _finish(job: Job, computed: Computed) -> None:
-    try:
-        job.future.set_result(job.answer(computed))
-    except Exception as error:  # whoever waits for the future handles it
-        job.future.set_exception(error)

@@ -111,21 +111,27 @@ def test_images_of_one_detector_are_postprocessed_together(small_network: Networ
             assert torch.equal(again.xyxy, each.result.xyxy)
 
 
-def test_an_error_of_postprocessing_is_that_of_its_detector(small_network: Network) -> None:
+def test_an_error_of_postprocessing_is_that_of_its_image(small_network: Network) -> None:
     class Failing(Detector):
         def postprocess(self, outputs: Any, images: Any) -> list[dt.Detections]:
-            raise MemoryError
+            if any(image.width == 50 for image in images):
+                raise MemoryError
+            return super().postprocess(outputs, images)
 
     batcher = Batcher(small_network, Batching(batch_size=4, workers=1, batch_wait=5))
-    failing, good = Failing(small_network), Detector(small_network)
-    jobs = [job_of(task, photo()) for task in (failing, good, failing, good)]
+    failing, good = Failing(small_network, threshold=LOW), Detector(small_network, threshold=LOW)
+    kinds = [(failing, 96), (good, 50), (failing, 50), (failing, 97)]
+    jobs = [job_of(task, photo(width)) for task, width in kinds]
     for job in jobs:
         batcher.submit(job)
-    for job in jobs[1::2]:
-        assert found(job).width == 96
-    for job in jobs[::2]:
-        with pytest.raises(MemoryError):
-            found(job)
+    with pytest.raises(MemoryError):
+        found(jobs[2])
+    for number in (0, 1, 3):
+        width = kinds[number][1]
+        alone = dt.detect(small_network, photo(width), threshold=LOW)
+        assert isinstance(alone, dt.Detections)
+        assert found(jobs[number]).width == width
+        assert torch.allclose(found(jobs[number]).xyxy, alone.xyxy, atol=0.02)
     batcher.close()
 
 
