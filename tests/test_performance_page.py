@@ -58,6 +58,13 @@ def test_tables_stand_between_comments() -> None:
     assert page_with_tables(made, [line]) == made
 
 
+def test_a_command_names_no_path_of_a_machine() -> None:
+    words = "speed --before ../old --json /tmp/x.jsonl --rounds 5 --opencv4 /opt/bin/python".split()
+    wanted = "tools/bench.py speed --before OLDER_CHECKOUT --rounds 5 --opencv4 PYTHON"
+    assert bench_figures._command(words) == wanted
+    assert not [each for each in read_lines(bench_figures.FIGURES) if " /" in each["command"]]
+
+
 def test_without_a_file_nothing_is_kept(tmp_path: Path) -> None:
     keep(argparse.Namespace(json=None), "load", "net", "ms", {"a": 1})
     assert not list(tmp_path.iterdir())

@@ -16,7 +16,7 @@ import platform
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ __all__ = ["keep", "page_with_tables", "table"]
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE, FIGURES = DOCS / "performance.md", DOCS / "figures.jsonl"
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
+PATHS = {"--before": "OLDER_CHECKOUT", "--opencv4": "PYTHON", "--libreyolo": "PYTHON"}
 Line = dict[str, Any]
 
 
@@ -38,13 +39,22 @@ def keep(
     line = {
         "bench": bench,
         "date": datetime.now(UTC).date().isoformat(),
-        "command": shlex.join(["tools/bench.py", *sys.argv[1:]]),
+        "command": _command(sys.argv[1:]),
         "processor": _processor(),
         "what": what,
         "unit": unit,
     }
     with options.json.open("a", encoding="utf-8") as file:
         file.write(json.dumps({**line, "figures": dict(figures)}) + "\n")
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """Return the command line that was given, with names in place of this machine's paths."""
+    words = ["tools/bench.py"]
+    for word, before in zip(arguments, ["", *arguments], strict=False):
+        if "--json" not in (word, before):
+            words.append(PATHS.get(before, word))
+    return shlex.join(words)
 
 
 def _processor() -> str:

@@ -69,7 +69,8 @@ def write(
             append_origin(target, origin)
         else:
             TfliteQuantizer.must_have(in_8_bits.method)
-            samples, exact = read_samples(network, in_8_bits), folder / "float32.tflite"
+            samples = read_samples(network, in_8_bits)
+            exact = folder / f"{path.stem}-float32.tflite"
             _write_float32(network, exact, contents, python)
             quantizer = TfliteQuantizer(
                 exact, network, samples.inputs, in_8_bits.method, origin, python
