@@ -1,0 +1,135 @@
+"""Networks on a card that is not there: nothing stays on the CPU that the card computes with.
+
+support/pretended_card.py says what that shows, and what only a real card does.
+"""
+
+import copy
+from collections.abc import Iterator
+
+import keys
+import pytest
+import torch
+from pretended_card import CAN_BE, CardTensor, from_card, moved, pretended_card
+from small_network import CFG
+
+import darknet_torch as dt
+from darknet_torch.errors import DarknetError
+from darknet_torch.layers.base import Layer
+from darknet_torch.layers.truth import LossContext, Truth
+from darknet_torch.network import Network
+from darknet_torch.training.losses import LossInputs, losses_of, total_loss, truth_size
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::darknet_torch.errors.DarknetWarning"),
+    pytest.mark.skipif(not CAN_BE, reason="this torch knows no devices that are written in Python"),
+]
+MOST_WAITS = 3
+"""For the counts of candidates, for the candidates, and for the sums that tell NaN."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread_and_word_trees() -> Iterator[None]:
+    """Trees lie beside the keys."""
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DARKNET_TORCH_CACHE", str(keys.GOLDEN))
+        torch.set_num_threads(1)
+        yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("name", keys.mini_names())
+def test_layers(name: str, tmp_path) -> None:
+    """Every layer's output is that of the CPU."""
+    key = keys.mini(name)
+    key.write_weights(tmp_path / "w")
+    network = key.load(tmp_path / "w")
+    other, x, passes = copy.deepcopy(network), key.input(), key.content["forward_passes"]
+    expected = activations(network, x, passes)
+    with pretended_card():
+        outputs = from_card(activations(moved(other), x.to("card"), passes))
+    for one, two in zip(outputs, expected, strict=True):
+        assert keys.relative_error(one.numpy(), two.numpy()) <= keys.LIMIT
+
+
+@torch.no_grad()
+def activations(network: Network, x: torch.Tensor, passes: int) -> list[torch.Tensor]:
+    for _ in range(passes):
+        outputs = network.activations(x)
+    return outputs
+
+
+def has_loss(name: str) -> bool:
+    return any(type(node.layer).loss is not Layer.loss for node in keys.mini(name).plan())
+
+
+@pytest.mark.parametrize("name", [name for name in keys.mini_names() if has_loss(name)])
+def test_losses(name: str) -> None:
+    """So is the loss, and the gradients lie on the card."""
+    key = keys.mini(name)
+    network = dt.build(key.cfg, dialect=key.fork, mode=key.mode).train()
+    other = copy.deepcopy(network)
+    shape, truth = network.plan.input, truth_of(network)
+    images = torch.rand(2, *((shape.c,) if shape.is_vector else shape))
+    try:
+        expected = loss(network, images, truth)
+    except (DarknetError, ValueError) as error:  # ValueError: batch norm of a single value
+        pytest.skip(f"no training: {error}")
+    with pretended_card():
+        value = loss(moved(other), images.to("card"), truth.to("card"))
+        grads = [each.grad for each in other.parameters() if each.grad is not None]
+    assert torch.allclose(from_card(value), expected, rtol=1e-4, equal_nan=True)
+    assert all(isinstance(each, CardTensor) for each in grads)
+
+
+def truth_of(network: Network) -> Truth:
+    """Two images of three objects each; for classifiers, a vector for each."""
+    here = torch.ones(2, 3, dtype=torch.bool)
+    boxes = torch.rand(2, 3, 4, generator=torch.Generator().manual_seed(1)) / 2 + 0.2
+    plan = network.plan
+    try:
+        values = None if plan.heads else torch.rand(2, truth_size(plan))
+    except (DarknetError, AttributeError):
+        values = None
+    return Truth(boxes, torch.zeros(2, 3, dtype=torch.int64), here, here, values=values)
+
+
+def loss(network: Network, images: torch.Tensor, truth: Truth) -> torch.Tensor:
+    torch.manual_seed(0)
+    shape = network.plan.input
+    context = LossContext((shape.h, shape.w), seen=100)
+    value = total_loss(losses_of(network.plan, LossInputs(network)(images), truth, context))
+    value.backward()
+    return value.detach()
+
+
+def test_detect() -> None:
+    """Detections are the CPU's, and a batch has few waits for the card."""
+    torch.manual_seed(0)
+    network = dt.build(CFG)
+    other = copy.deepcopy(network)
+    images = [torch.randint(256, (3, 48 + 8 * n, 64), dtype=torch.uint8) for n in range(4)]
+    settings = {"threshold": 0.2, "batch_size": 4}
+    expected = dt.detect(network, images, **settings)
+    assert sum(map(len, expected)) > 4
+    with pretended_card() as card:
+        found = dt.detect(moved(other), images, **settings)
+    for one, two in zip(found, expected, strict=True):
+        assert torch.equal(one.class_id, two.class_id)
+        assert torch.allclose(one.score, two.score, atol=1e-5)
+        assert torch.allclose(one.xyxy, two.xyxy, atol=1e-3)
+    assert sum(card.waits.values()) <= MOST_WAITS, card.waits
+
+
+def test_the_card_refuses_what_lies_on_the_cpu() -> None:
+    with pretended_card() as card:
+        here, there = torch.arange(3.0), torch.arange(3.0, device="card")
+        assert (there.device.type, (there + 1).device.type) == ("card", "card")
+        with pytest.raises(AssertionError, match=r"add.Tensor: a tensor \[3\] of the CPU with the"):
+            there + here
+        assert not card.waits
+        assert torch.equal((there * 2).cpu(), here * 2)
+        assert float(there[1]) == 1
+        assert there.tolist() == [0, 1, 2]
+        assert sum(card.waits.values()) == 3
+    assert not torch.accelerator.is_available()
