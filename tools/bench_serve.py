@@ -169,7 +169,8 @@ def served(*words: str) -> Iterator[tuple[int, int]]:
     command = [sys.executable, "-c", COMMAND, "serve", "yolov4-tiny", "--port", "0", *words]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        found = re.search(r"127\.0\.0\.1:(\d+)", process.stderr.readline())
+        lines = (re.search(r"127\.0\.0\.1:(\d+)", line) for line in process.stderr)
+        found = next(filter(None, lines), None)
         assert found is not None
         threading.Thread(target=process.stderr.read, daemon=True).start()
         try:

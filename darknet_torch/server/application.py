@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -90,8 +91,12 @@ class Application:
 
     @asynccontextmanager
     async def _life(self, _: FastAPI) -> AsyncIterator[None]:
-        """Start the threads of all models; at the end let them finish what waits."""
+        """Compute once with each model and start its threads; at the end they finish what waits."""
         for name, model in self.models.items():
+            try:
+                await run_in_threadpool(model.warm_up)
+            except Exception as error:  # each request to this model will say the same
+                log.error("%s cannot compute", name, exc_info=error)
             observe = partial(self.metrics.batch_done, name)
             self.batchers[name] = Batcher(model.network, self.batching, observe)
         self.is_ready = True

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from typing import Any
 
+import torch
+
 from darknet_torch.errors import UsageError
 from darknet_torch.images.decoders import DecoderName
 from darknet_torch.inference.classifier import Classifier
@@ -78,6 +80,11 @@ class ServedModel:
         kind = Detector if self.detects else Classifier
         make = partial(kind, self.network, max_pixels=self.max_pixels, decoder=self.decoder)
         return lru_cache(MOST_TASKS)(make)
+
+    def warm_up(self) -> None:
+        """Compute a black image: where the network is compiled, that is done at its first call."""
+        shape, task = self.network.plan.input, self._task()
+        task.forward([task.prepare(torch.zeros(*shape, dtype=torch.uint8))])
 
     def description(self) -> dict[str, Any]:
         """Return what a client needs to know, as plain values."""

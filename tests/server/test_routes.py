@@ -4,11 +4,12 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
 from small_server import LOW, client_of, photo
+from small_videos import Finder
 from starlette.testclient import TestClient
 
 import darknet_torch as dt
@@ -271,3 +272,22 @@ def test_networks_that_cannot_be_served() -> None:
     recurrent = "[net]\ninputs=4\nbatch=1\n[rnn]\noutput=4\nhidden=4\n[softmax]\n"
     with pytest.raises(dt.DarknetError, match="small: its recurrent layers keep a state"):
         client_of(as_network(dt.build(recurrent)))
+
+
+def test_a_model_has_computed_before_the_server_is_ready() -> None:
+    """Where it is compiled, no request waits for that."""
+    finder = Finder()
+    with client_of(finder) as client:
+        assert finder.batches == [1]
+        assert client.get("/ready").status_code == 200
+
+
+def test_a_model_that_cannot_compute_does_not_end_the_server(caplog) -> None:
+    class Broken(Finder):
+        def __call__(self, x: torch.Tensor, /) -> NoReturn:
+            raise RuntimeError("out of order")
+
+    with client_of(Broken()) as client:
+        assert client.get("/ready").status_code == 200
+        assert client.post("/detect", content=photo()).status_code == 500
+    assert "small cannot compute" in caplog.text

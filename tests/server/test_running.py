@@ -28,6 +28,7 @@ def serving(*words: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
+            assert process.stderr.readline().startswith("computing on ")
             line = process.stderr.readline()
             found = re.fullmatch(r"serving .* at http://127\.0\.0\.1:(\d+) \(Ctrl-C ends\)\n", line)
             assert found, line
