@@ -51,13 +51,19 @@ class Candidates(NamedTuple):
     objectness: Tensor
     scores: Tensor
 
-    def cpu(self) -> "Candidates":
-        """Return them on the CPU, brought there in one transfer."""
+    def cpu(self, of_images: Tensor) -> tuple["Candidates", Tensor]:
+        """Return them, and a number of each image, on the CPU: brought there in one transfer.
+
+        Args:
+            of_images: (B,) float32, on the same device.
+        """
         if self.boxes.device.type == "cpu":
-            return self
+            return self, of_images
         columns = (self.image[:, None], self.boxes, self.objectness[:, None], self.scores)
-        rows = torch.cat([column.float() for column in columns], dim=1).cpu()
-        return Candidates(rows[:, 0].long(), rows[:, 1:5], rows[:, 5], rows[:, 6:])
+        rows = torch.cat([column.float() for column in columns], dim=1)
+        flat = torch.cat((rows.flatten(), of_images)).cpu()
+        rows, of_images = flat[: rows.numel()].view(rows.shape), flat[rows.numel() :]
+        return Candidates(rows[:, 0].long(), rows[:, 1:5], rows[:, 5], rows[:, 6:]), of_images
 
 
 def join(parts: Sequence[Candidates]) -> Candidates:

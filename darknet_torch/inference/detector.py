@@ -260,8 +260,7 @@ class Detector:
         """Return the detections of each image from the network's outputs for a batch."""
         placements = [image.placement(self.letterbox) for image in images]
         raw = () if self.network.contents == "detections" else outputs
-        sums = nan_sums(raw)  # before a graphics card is waited for
-        candidates = decode(self, outputs).cpu()
+        candidates, sums = decode(self, outputs).cpu(nan_sums(raw))
         found = self.postprocessing(candidates, placements, [image.path for image in images])
         warn_of_nan(raw, sums, found)
         return found

@@ -163,7 +163,7 @@ def warn_of_nan(outputs: Sequence[Tensor], sums: Tensor, detections: Sequence[De
 
     Args:
         outputs: of a batch, see `nan_sums`.
-        sums: its sums; a graphics card had them before the detections, and is not waited for.
+        sums: its sums, on the CPU.
         detections: of the batch's images.
     """
     if not outputs or all(map(len, detections)):

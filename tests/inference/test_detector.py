@@ -8,12 +8,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 import darknet_torch as dt
 from darknet_torch.errors import DarknetWarning, ImageError, UsageError
-from darknet_torch.heads.boxes import Candidates
 from darknet_torch.inference.detector import Detector
 from darknet_torch.inference.postprocess import FAR
 from darknet_torch.inference.streaming import MOST_AT_ONCE, _shares
@@ -251,34 +248,6 @@ def test_infinite_outputs_are_no_nan(recwarn) -> None:
     assert raw.sum().isnan()
     assert not len(*detector.postprocess((raw,), [detector.prepare(np.zeros((4, 4, 3), np.uint8))]))
     assert not recwarn.list
-
-
-class Uses(TorchDispatchMode):
-    """Notes the calls of torch that take a tensor."""
-
-    def __init__(self, tensor: torch.Tensor) -> None:
-        super().__init__()
-        self.tensor, self.calls = tensor, list[str]()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if any(each is self.tensor for each in tree_leaves(args)):
-            self.calls.append(func.name())
-        return func(*args, **(kwargs or {}))
-
-
-def test_nothing_is_computed_of_outputs_once_the_candidates_are_here(monkeypatch) -> None:
-    """A graphics card is waited for once, also where images have no detections."""
-    detector = Detector(dt.build(ONE_BOX))
-    images = [detector.prepare(np.zeros((4, 4, 3), np.uint8))] * 2
-    raw = torch.full((2, 6, 1, 1), -9.0)
-    with torch.inference_mode(), Uses(raw) as uses:
-        cpu = Candidates.cpu
-        monkeypatch.setattr(
-            Candidates, "cpu", lambda each: (uses.calls.append("cpu"), cpu(each))[1]
-        )
-        assert [len(each) for each in detector.postprocess((raw,), images)] == [0, 0]
-    assert uses.calls[-1] == "cpu"
-    assert len(uses.calls) > 1
 
 
 def many_images(folder: Path, count: int) -> list[Path]:

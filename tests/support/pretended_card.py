@@ -50,6 +50,7 @@ class CardTensor(Tensor):
     """A tensor of the card; `inner` has its values, on the CPU."""
 
     inner: Tensor
+    is_cuda = True  # so that it goes the ways of a card
 
     @staticmethod
     def __new__(cls, inner: Tensor) -> "CardTensor":
