@@ -158,11 +158,12 @@ def test_missing(file: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (b"<!DOCTYPE html>\n<html><body>Not found</body></html>", "is a web page"),
-        (b"\r\n<html><head><title>Sign in</title></head></html>", "is a web page"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "is a text"),
+        (b"<!DOCTYPE html>\n<html><body>Not found</body></html>", "but a web page"),
+        (b"\r\n<html><head><title>Sign in</title></head></html>", "but a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "but a pointer of Git LFS"),
         (b"[net]\nwidth=416\nheight=416\n", "is a text"),
-        (b"PK\x03\x04" + bytes(range(100, 120)) * 9, "is no weights file: its version would be"),
+        (b"PK\x03\x04" + bytes(range(100, 120)) * 9, "is no weights file, but a zip archive"),
+        (b"\x80\x02}q" + bytes(range(100, 120)) * 9, "is no weights file: its version would be"),
         (struct.pack("<iiiQ", -1, 0, 0, 0), "version would be -1.0.0"),
         (struct.pack("<iiiQ", 0, 0, 1 << 20, 0), "version would be 0.0.1048576"),
     ],
