@@ -16,7 +16,7 @@ class _Command(NamedTuple):
 
     Attributes:
         words: what stands behind it, by name.
-        ours: our verb and its words; an option whose word is not given is left out.
+        ours: our verb and its words; `--names DATA` is left out where there is none.
         threshold: ours for its -thresh.
         out: ours for its -out.
     """
@@ -72,23 +72,13 @@ _WITH_VALUE = {
     "-temp": "--temperature",
     "-srand": "--random-seed",
     "-i": "--device cuda:N",
-    "-gpus": "",
-    "-c": "",
-    "-file": "",
-    "-prefix": "",
 }
-"""Options that take a value -> ours; "" is of none that is an option."""
+"""Options that take a value -> ours."""
 _ALONE = {
     "-letter_box": "--letterbox",
     "-clear": "--clear",
     "-save_labels": "--save txt",
     "-nogpu": "--device cpu",
-    "-dont_show": "",
-    "-ext_output": "",
-    "-benchmark": "",
-    "-show": "",
-    "-show_imgs": "",
-    "-map": "",
 }
 _WITHOUT = {
     "-gpus": "torchrun starts a process for each card (docs/train.md)",
@@ -104,7 +94,8 @@ _WITHOUT = {
 }
 """Options that have no counterpart -> why."""
 _INSTEAD = {"-c": "VIDEO", "-file": "TEXT"}
-"""Options that are words here."""
+"""Options whose value is a word here."""
+_WITH_UNUSED_VALUE = ("-gpus", "-prefix")
 
 
 def translated(words: Sequence[str]) -> str | None:
@@ -117,13 +108,8 @@ def translated(words: Sequence[str]) -> str | None:
     known = _DEFAULTS | given
     if command.ours.startswith("train") and "CFG" in given:
         known.setdefault("WEIGHTS", "--scratch")
-    ours = ["darknet-torch"]
-    for word in command.ours.split():
-        if word in known or not ours[-1].startswith("-") or not word.isupper():
-            ours.append(known.get(word, word))
-        else:
-            del ours[-1]
-    return " ".join([*ours, *options])
+    ours = command.ours if "DATA" in given else command.ours.replace(" --names DATA", "")
+    return " ".join(["darknet-torch", *(known.get(word, word) for word in ours.split()), *options])
 
 
 def _split(command: _Command, words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -132,14 +118,16 @@ def _split(command: _Command, words: Sequence[str]) -> tuple[dict[str, str], lis
     own = {"-thresh": command.threshold, "-out": command.out}
     names, rest = iter(command.words.split()), iter(words)
     for word in rest:
-        if word in _WITH_VALUE:
+        if word in _INSTEAD:
+            given[_INSTEAD[word]] = shlex.quote(next(rest, ""))
+        elif word in _WITH_VALUE:
             value, ours = shlex.quote(next(rest, "")), own.get(word, _WITH_VALUE[word])
-            if word in _INSTEAD:
-                given[_INSTEAD[word]] = value
-            elif ours:
-                options.append(ours.replace("N", value) if "N" in ours else f"{ours} {value}")
+            options.append(ours.replace("N", value) if "N" in ours else f"{ours} {value}")
         elif word in _ALONE:
-            options += filter(None, [_ALONE[word]])
+            options.append(_ALONE[word])
+        elif word in _WITHOUT:
+            if word in _WITH_UNUSED_VALUE:
+                next(rest, "")
         elif (name := next(names, None)) is not None:
             given[name] = shlex.quote(word)
     return given, options

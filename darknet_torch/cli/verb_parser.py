@@ -1,7 +1,6 @@
 """The parser of the command and of its verbs: options stand anywhere, errors are one line."""
 
 import argparse
-import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from itertools import takewhile
@@ -43,7 +42,7 @@ class VerbParser(argparse.ArgumentParser):
         if self._verbs is not None:
             return super().parse_known_args(self._verb_first(args), namespace)
         self._is_parsing = True
-        self._refuse_darknets(sys.argv[1:] if args is None else args)
+        self._refuse_darknets(args)
         found, unknown = self.parse_known_intermixed_args(args, namespace)
         if unknown:
             self._refuse(unknown)

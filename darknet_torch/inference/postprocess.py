@@ -169,15 +169,13 @@ def warn_of_nan(outputs: Sequence[Tensor], sums: Tensor, detections: Sequence[De
     if not outputs or all(map(len, detections)):
         return
     for number, is_odd in enumerate(sums.isnan().tolist()):
-        if not is_odd or len(detections[number]):
-            continue
-        if not any(bool(each[number].isnan().any()) for each in outputs):
-            continue
-        warn(
-            f"{detections[number].path or 'an image'}: no detections, as outputs of the network are"
-            " NaN; do the weights belong to this cfg?",
-            kind="no detections, as outputs of the network are NaN",
-        )
+        may_warn = is_odd and not len(detections[number])
+        if may_warn and any(bool(each[number].isnan().any()) for each in outputs):
+            warn(
+                f"{detections[number].path or 'an image'}: no detections, as outputs of the network"
+                " are NaN; do the weights belong to this cfg?",
+                kind="no detections, as outputs of the network are NaN",
+            )
 
 
 def _class_mask(classes: frozenset[int], scores: Tensor) -> Tensor:

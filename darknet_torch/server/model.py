@@ -61,18 +61,18 @@ class ServedModel:
         """Return its detector with the settings of a request, hashable ones; see `Detector`."""
         if not self.detects:
             raise UsageError(f"{self.name} is a classifier: POST to /classify")
-        detector: Detector = self._task(**settings)
+        detector: Detector = self._make_task(**settings)
         return detector
 
     def classifier(self, **settings: Any) -> Classifier:
         """Return its classifier with the settings of a request; see `Classifier`."""
         if self.detects:
             raise UsageError(f"{self.name} is a detector: POST to /detect")
-        classifier: Classifier = self._task(**settings)
+        classifier: Classifier = self._make_task(**settings)
         return classifier
 
     @cached_property
-    def _task(self) -> Callable[..., Any]:
+    def _make_task(self) -> Callable[..., Any]:
         """What makes a detector or classifier; the same one again for the same settings.
 
         The images of one detector are postprocessed together.
@@ -83,7 +83,7 @@ class ServedModel:
 
     def warm_up(self) -> None:
         """Compute a black image: where the network is compiled, that is done at its first call."""
-        shape, task = self.network.plan.input, self._task()
+        shape, task = self.network.plan.input, self._make_task()
         task.forward([task.prepare(torch.zeros(*shape, dtype=torch.uint8))])
 
     def description(self) -> dict[str, Any]:

@@ -22,8 +22,7 @@ SIDE_STEP = 32
 BATCHES, CLASSIFIER_BATCHES = 10, 40
 """How many batches in a row have the same size."""
 LAST_CANVAS, LAST = 200, 100
-"""Among so many last batches those of a new size have the largest, in pjreddie's and other forks.
-"""
+"""Of so many last batches, new sizes are the largest: in pjreddie's fork, and in the others."""
 FILLED = 0.8
 """Share of the images that the largest size has room for, in a mini-batch of smaller ones."""
 DEFAULT_FACTOR = 1.4

@@ -52,7 +52,7 @@ class Opener:
                 format=self.place.format,
                 options={**self._limit(), **self.place.options},
                 timeout=TIMEOUT if networked else None,
-                **self._texts(),
+                **self._titles(),
             )
         except self.failures as error:
             raise self.error(error) from error
@@ -84,7 +84,7 @@ class Opener:
         """Return the error with a reason, or another error in place of it."""
         return ImageError(f"{self.place.name}: {getattr(reason, 'strerror', None) or reason}")
 
-    def _texts(self) -> dict[str, str]:
+    def _titles(self) -> dict[str, str]:
         """Return the argument by which titles that are no UTF-8 are no error; PyAV 19 has none."""
         major = int(self.av.__version__.partition(".")[0])
         return {"metadata_errors": "replace"} if major < 19 else {}

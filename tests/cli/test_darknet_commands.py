@@ -38,6 +38,7 @@ def test_rows_of_the_page(darknet: str, ours: str) -> None:
         ("detector map a.data a.cfg a.w -thresh .3", "evaluate a.cfg a.w a.data --confidence .3"),
         ("detector demo a.data a.cfg a.w", "video a.cfg a.w 0 --names a.data"),
         ("detector train a.data a.cfg -gpus 0,1", "train a.cfg --scratch a.data"),
+        ("rnn train a.cfg", "train a.cfg --scratch TEXT"),
         (
             "detector test a.data a.cfg a.w x.jpg -nogpu -out",
             "detect a.cfg a.w x.jpg --names a.data --device cpu --json > ''",
