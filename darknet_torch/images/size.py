@@ -93,25 +93,34 @@ def open_image(source: FileOrPath, limit: int) -> Image.Image:
         ImageError: too many pixels; a file of another kind, such as a web page; or HEIF, and what
             reads that is not installed.
     """
-    kind = known_kind(first_bytes(source))
     Image.init()  # else Pillow does not know which formats it has
-    if kind == HEIF_IMAGE and "HEIF" not in Image.OPEN and installed("pillow_heif"):
-        require("pillow_heif", "heif").register_heif_opener()
-    known = [each for each in PIXEL_FORMATS if each in Image.OPEN]
     try:
-        image = Image.open(source, formats=known)
+        image = _opened(source)
     except UnidentifiedImageError as error:
-        if kind == HEIF_IMAGE and "HEIF" not in Image.OPEN:
-            raise ImageError(f"{kind}: {not_installed('pillow_heif', 'heif')}") from error
-        if kind in (None, HEIF_IMAGE):
-            raise
-        raise ImageError(f"is no image, but {kind}") from error
+        image = _opened_as_another_kind(source, error)
     try:
         check_pixels(*image.size, limit)
     except ImageError:
         image.close()
         raise
     return image
+
+
+def _opened(source: FileOrPath) -> Image.Image:
+    return Image.open(source, formats=[each for each in PIXEL_FORMATS if each in Image.OPEN])
+
+
+def _opened_as_another_kind(source: FileOrPath, error: UnidentifiedImageError) -> Image.Image:
+    """Open HEIF, which Pillow reads once its package is registered; say what other files are."""
+    kind = known_kind(first_bytes(source))
+    if kind == HEIF_IMAGE and "HEIF" not in Image.OPEN:
+        if not installed("pillow_heif"):
+            raise ImageError(f"{kind}: {not_installed('pillow_heif', 'heif')}") from error
+        require("pillow_heif", "heif").register_heif_opener()
+        return _opened(source)
+    if kind in (None, HEIF_IMAGE):
+        raise error
+    raise ImageError(f"is no image, but {kind}") from error
 
 
 def first_bytes(source: FileOrPath) -> bytes:
