@@ -29,6 +29,8 @@ from naive.cfgs import KINDS, Case, cases, is_sane
 import darknet_torch as dt
 from darknet_torch.errors import CfgError, DarknetWarning, UsageError
 from darknet_torch.network import Network
+from darknet_torch.network.folding import fold
+from darknet_torch.speed.onednn_graph import has_tiny_layers
 
 EXAMPLES = int(os.environ.get("DARKNET_TORCH_EXAMPLES", "0"))
 EXACT = 1e-9
@@ -238,6 +240,29 @@ def test_forward_is_what_activations_show(case: Case) -> None:
     assert len(results) == len(expected)
     for result, index in zip(results, expected, strict=True):
         assert np.array_equal(result, shown[index] if index >= 0 else case.x, equal_nan=True)
+
+
+def test_graphs_of_onednn() -> None:
+    """Networks of tiny layers, as `optimize` runs them: what the plain network computes."""
+    graphs = 0
+
+    @examples(120)
+    @given(case=cases(batch=3))
+    def check(case: Case) -> None:
+        nonlocal graphs
+        network = load(case)
+        if case.has(*FRAGILE) or not has_tiny_layers(fold(network)):
+            return
+        fast = dt.optimize(network)
+        for images in (case.x[:1], case.x):
+            x = torch.from_numpy(images)
+            with torch.inference_mode():
+                results = [[y.numpy() for y in as_tuple(run(x))] for run in (fast, network)]
+            assert_near(*results, LIMIT)
+        graphs += fast._graph_of is not None
+
+    check()
+    assert graphs > 5
 
 
 @examples(60)
