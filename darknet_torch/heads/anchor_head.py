@@ -13,6 +13,7 @@ from darknet_torch.heads.base import (
     Sizes,
     anchor_numbers,
     anchor_pairs,
+    constant,
 )
 from darknet_torch.heads.box_gradient import IouKind
 from darknet_torch.heads.nms import NmsKind
@@ -128,7 +129,7 @@ class AnchorHead(Head):
         height, width = cells.grid
         x = (xy[..., 0] + cells.x) / width
         y = (xy[..., 1] + cells.y) / height
-        anchor = torch.tensor(self.pairs(), dtype=wh.dtype, device=wh.device)[cells.anchor]
+        anchor = constant(self.pairs(), wh)[cells.anchor]
         w = wh[..., 0] * anchor[..., 0] / cells.image[1]
         h = wh[..., 1] * anchor[..., 1] / cells.image[0]
         return torch.stack((x, y, w, h), dim=-1)
@@ -147,8 +148,9 @@ class AnchorHead(Head):
         Args:
             like: a tensor of the device and the dtype.
         """
-        weights = like.new_ones(self.classes + 1)
-        if self.counters_per_class:
-            counters = like.new_tensor(self.counters_per_class[: self.classes]).clamp_min(1)
-            weights[: len(counters)] = (counters.max() / counters).clamp_max(self.max_delta)
-        return weights
+        if not self.counters_per_class:
+            return like.new_ones(self.classes + 1)
+        counters = torch.tensor(self.counters_per_class[: self.classes], dtype=like.dtype)
+        counters = counters.clamp_min(1)
+        weights = (counters.max() / counters).clamp_max(self.max_delta)
+        return constant([*weights.tolist(), *[1.0] * (self.classes + 1 - len(weights))], like)

@@ -2,9 +2,11 @@
 
 Darknet writes in three passes, each of which may overwrite what is there: predictions that overlap
 an object (`ignore_thresh`), those that overlap it very much (`truth_thresh`), and for each object
-the anchor of its shape. A row of `AnchorAssignment` is one such writing, in Darknet's order.
+the anchor of its shape. A row of `AnchorAssignment` is one such writing, in Darknet's order, or
+padding: see `targets`.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -12,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_torch.heads.anchor_head import AnchorHead
-from darknet_torch.heads.base import anchor_pairs
+from darknet_torch.heads.base import anchor_pairs, constant
 from darknet_torch.heads.box_gradient import overlap
 from darknet_torch.heads.loss_terms import Targets, focal_factor
 from darknet_torch.heads.targets import (
@@ -21,9 +23,11 @@ from darknet_torch.heads.targets import (
     all_boxes,
     best_overlap,
     cell_of,
-    first_row,
     last_row,
     objects_of,
+    packs,
+    same_place,
+    written,
 )
 from darknet_torch.layers.truth import AnchorObjects, LossContext, Truth
 
@@ -49,12 +53,12 @@ class AnchorAssignment(NamedTuple):
         overlap: (B, A, H, W), what each prediction overlaps most.
         ignored: (B, A, H, W) bool, predictions that count as no error of objectness.
         learned: (B, A, H, W) bool, predictions above `truth_thresh`.
+        there: (K,) bool, which rows count; the others are padding.
         place: (K,) int64, flat index of the anchor of each row.
         number: (K,) int64, the object of each row.
         classes_only: number of rows, the first ones, that are of classes, not of boxes.
         early: number of rows, behind those, that are above `truth_thresh`.
-        places: (P,) int64, the flat indices without repetition.
-        group: (K,) int64, the index among the P of each row.
+        group: (K,) int64, the first row of the same place.
     """
 
     predicted: Tensor
@@ -62,17 +66,27 @@ class AnchorAssignment(NamedTuple):
     overlap: Overlap
     ignored: Tensor
     learned: Tensor
+    there: Tensor
     place: Tensor
     number: Tensor
     classes_only: int
     early: int
-    places: Tensor
     group: Tensor
 
     def boxes(self) -> tuple[Tensor, Tensor]:
-        """Return the predicted and the true box (K, 4) of each row."""
+        """Return the predicted and the true box (K, 4) of each row; of padding both are equal."""
         predicted = self.predicted.flatten(0, -2)[self.place]
-        return predicted, self.objects.boxes[self.number].to(predicted.dtype)
+        truth = self.objects.boxes[self.number].to(predicted.dtype)
+        return predicted.where(self.there[:, None], truth), truth
+
+    def leads(self) -> Tensor:
+        """Return which rows are the first ones of their place, (K,) bool; no padding."""
+        rows = torch.arange(len(self.group), device=self.group.device)
+        return self.there & (self.group == rows)
+
+    def late(self) -> slice:
+        """Return the rows that an object has because of its shape."""
+        return slice(self.classes_only + self.early, None)
 
     def anchor(self) -> Tensor:
         """Return the index in `mask` of each row's anchor, (K,)."""
@@ -109,61 +123,73 @@ def assign(
     )
     predicted = all_boxes(head, maps, context.image_shape)
     best = best_overlap(predicted, objects)
-    ignored, learned = best.iou > head.ignore_thresh, best.iou > head.truth_thresh
+    ignored = best.iou > head.ignore_thresh
     if head.dialect.yolo_ignores_by_class:
-        ignored = ignored & _shows_a_class(head, maps, ignored)
-    late = _by_shape(head, objects, context.image_shape, maps.shape)
-    rows = [(each.flatten().nonzero()[:, 0], each) for each in (ignored & ignored_learn, learned)]
-    pairs = [(place, best.number.flatten()[place]) for place, _ in rows] + [late]
-    place, number = (torch.cat(each) for each in zip(*pairs, strict=True))
-    places, group = place.unique(return_inverse=True)
+        ignored = _shows_a_class(head, maps, ignored)
+    can_learn = head.truth_thresh < 1  # else only by rounding
+    learned = best.iou > (head.truth_thresh if can_learn else math.inf)
+    early = [
+        _predictions(ignored, best, some=ignored_learn),
+        _predictions(learned, best, some=can_learn),
+    ]
+    rows = [*early, _by_shape(head, objects, context.image_shape, maps.shape)]
+    there, place, number = (torch.cat(each) for each in zip(*rows, strict=True))
+    if packs(there):
+        there, place, number = (each[there] for each in (there, place, number))
+    group = same_place(place, there, best.iou.numel())
+    first, second = (len(each.place) for each in early)
     return AnchorAssignment(
-        predicted,
-        objects,
-        best,
-        ignored,
-        learned,
-        place,
-        number,
-        len(pairs[0][0]),
-        len(pairs[1][0]),
-        places,
-        group,
+        predicted, objects, best, ignored, learned, there, place, number, first, second, group
     )
 
 
+class _Rows(NamedTuple):
+    """Some rows of an `AnchorAssignment`."""
+
+    there: Tensor
+    place: Tensor
+    number: Tensor
+
+
+def _predictions(where: Tensor, best: Overlap, *, some: bool) -> _Rows:
+    """Return a row for each prediction `where` (B, A, H, W), with what it overlaps; or none."""
+    place = where.flatten().nonzero()[:, 0] if some else best.number.new_zeros(0)
+    return _Rows(torch.ones_like(place, dtype=torch.bool), place, best.number.flatten()[place])
+
+
 def _shows_a_class(head: AnchorHead, maps: Tensor, where: Tensor) -> Tensor:
-    """Return for the predictions `where` (B, A, H, W) whether some class is likely."""
+    """Return which of the predictions `where` (B, A, H, W) have a likely class."""
+    if not packs(where):
+        return where & (head.squashed(maps[:, :, head.ENTRIES :].amax(dim=2)) > _SHOWN)
     image, anchor, y, x = where.nonzero(as_tuple=True)
-    probabilities = head.squashed(maps[image, anchor, head.ENTRIES :, y, x])
+    likeliest = maps[image, anchor, head.ENTRIES :, y, x].amax(dim=-1)
     shown = torch.zeros_like(where)
-    shown[image, anchor, y, x] = (probabilities > _SHOWN).any(dim=-1)
+    shown[image, anchor, y, x] = head.squashed(likeliest) > _SHOWN
     return shown
 
 
 def _by_shape(
     head: AnchorHead, objects: ObjectRows, image: tuple[int, int], shape: torch.Size
-) -> tuple[Tensor, Tensor]:
-    """Return place and number of each object's anchor of the best shape, and of similar ones."""
+) -> _Rows:
+    """Return the rows of each object's anchor of the best shape, and of similar ones."""
     _, anchors, _, height, width = shape
-    device, count = objects.boxes.device, head.num
-    pairs = torch.tensor(anchor_pairs(head.anchors, count)[:count], device=device)
-    sides = torch.cat((torch.zeros_like(pairs), pairs / pairs.new_tensor((image[1], image[0]))), 1)
-    wanted = F.pad(objects.boxes[:, None, 2:], (2, 0)).expand(-1, count, -1)
+    boxes, count = objects.boxes, head.num
+    pairs = constant(anchor_pairs(head.anchors, count)[:count], boxes)
+    sides = F.pad(pairs / constant((image[1], image[0]), boxes), (2, 0))
+    wanted = F.pad(boxes[:, None, 2:], (2, 0)).expand(-1, count, -1)
     sides = sides.expand_as(wanted)
-    if len(wanted):
-        best = overlap("iou", sides, wanted).argmax(dim=1, keepdim=True)
-    else:
-        best = objects.number.new_zeros(0, 1)
-    similar = torch.arange(count, device=device) == best
+    best = overlap("iou", sides, wanted).argmax(dim=1, keepdim=True)
+    similar = torch.arange(count, device=boxes.device) == best  # (N, num)
     if head.iou_thresh < 1:
         similar = similar | (overlap(head.iou_thresh_kind, sides, wanted) > head.iou_thresh)
     mask = [n if n < count and head.mask.index(n) == i else -1 for i, n in enumerate(head.mask)]
-    columns = torch.tensor(mask, device=device)
-    number, anchor = (similar[:, columns] & (columns >= 0)).nonzero(as_tuple=True)
-    x, y = cell_of(head.point_of(objects.boxes[number]), (height, width))
-    place = ((objects.image[number] * anchors + anchor) * height + y) * width + x
-    return place, number
+    columns = constant(mask, best)
+    there = similar[:, columns] & (columns >= 0) & objects.there[:, None]  # (N, A)
+    x, y = cell_of(head.point_of(boxes), (height, width))
+    image_and_anchor = objects.image[:, None] * anchors + torch.arange(anchors, device=x.device)
+    place = (image_and_anchor * height + y[:, None]) * width + x[:, None]
+    number = torch.arange(len(boxes), device=x.device)[:, None].expand_as(place)
+    return _Rows(there.flatten(), place.flatten(), number.flatten())
 
 
 def objects_of_anchors(
@@ -178,15 +204,17 @@ def objects_of_anchors(
         grid: height and width of the head's map.
     """
     objects = objects_of(truth, head.classes, head.max, class_map=head.class_map)
-    count, (height, width) = len(head.mask), grid
-    place, number = _by_shape(head, objects, image, torch.Size((len(truth), count, 0, *grid)))
-    last = last_row(place, len(truth) * count * height * width)
-    owner = F.pad(number, (0, 1), value=-1)[last].view(len(truth), count, height, width)
+    count = len(head.mask)
+    rows = _by_shape(head, objects, image, torch.Size((len(truth), count, 0, *grid)))
+    none = torch.full((len(truth), count, *grid), -1, device=rows.place.device)
+    last = same_place(rows.place, rows.there, none.numel(), last=True)
+    owner = written(none, rows.place, rows.there, rows.number[last])
     ids = truth.object_id
     if ids is None:
-        ids = torch.arange(truth.valid.numel(), device=place.device).view(truth.valid.shape)
-    label = F.pad(ids[objects.image, objects.row], (0, 1), value=-1)[owner]
-    return AnchorObjects(label, F.pad(objects.class_id, (0, 1), value=-1)[owner])
+        ids = torch.arange(truth.valid.numel(), device=owner.device).view(truth.valid.shape)
+    ids = ids[:, : objects.by_image.shape[1]].flatten()
+    label, class_id = (F.pad(each, (0, 1), value=-1)[owner] for each in (ids, objects.class_id))
+    return AnchorObjects(label, class_id)
 
 
 def objectness_targets(
@@ -210,50 +238,48 @@ def objectness_targets(
         weight.masked_fill_(a.ignored, 0.0)
     target = torch.where(a.learned, iou.square() if smooth else torch.ones_like(iou), target)
     weight.masked_fill_(a.learned, head.obj_normalizer)
-    late, number = a.place[a.classes_only + a.early :], a.number[a.classes_only + a.early :]
-    places, group = late.unique(return_inverse=True)
-    row = first_row(group, len(places)) if keeps_smooth else last_row(group, len(places))
+    place, number, there = a.place[a.late()], a.number[a.late()], a.there[a.late()]
+    row = same_place(place, there, value.numel(), last=not keeps_smooth)
     multiplier = head.multipliers(value)[a.objects.class_id[number[row]]]
     if keeps_smooth:
-        free = Targets(target, weight).delta(value).flatten()[places] == 0
-        places, multiplier = places[free], multiplier[free]
-    target.view(-1)[places] = 1.0
-    weight.view(-1)[places] = multiplier * head.obj_normalizer
-    return Targets(target, weight)
+        there = there & (Targets(target, weight).delta(value).flatten()[place] == 0)
+    return Targets(
+        written(target, place, there, 1.0),
+        written(weight, place, there, multiplier * head.obj_normalizer),
+    )
 
 
 def class_targets(
     head: AnchorHead, a: AnchorAssignment, value: Tensor, *, focal: bool = False
 ) -> Targets:
-    """Return the targets of the classes of the anchors that learn something, (P, C).
+    """Return the targets of the classes, (K, C): in the first row of a place those of all its rows.
 
     The first object of an anchor sets all classes, the others each its own.
 
     Args:
         head: the head.
         a: the assignment.
-        value: predicted probabilities (P, C).
+        value: predicted probabilities (K, C).
         focal: the first object's classes have the factor of the focal loss.
     """
     (count, classes), eps = value.shape, head.label_smooth_eps
-    class_id = a.objects.class_id[a.number]
-    target = value.new_full((len(a.place),), 1 - eps / 2)
+    class_id, leads = a.objects.class_id[a.number], a.leads()
+    target = value.new_full((count,), 1 - eps / 2)
     weight = head.multipliers(value)[class_id]
-    base_target, base_weight = value.new_full((count,), eps / 2), value.new_ones(count)
-    first = first_row(a.group, count)
+    base_target, base_weight = value.new_full((count,), eps / 2), leads.to(value.dtype)
     if focal:
-        base_weight = focal_factor(value.gather(1, class_id[first, None])[:, 0])
-        base_target, target[first], weight[first] = torch.zeros_like(base_target), 1.0, base_weight
+        base_weight = leads * focal_factor(value.gather(1, class_id.clamp_min(0)[:, None])[:, 0])
+        base_target, target = torch.zeros_like(base_target), torch.where(leads, 1.0, target)
+        weight = torch.where(leads, base_weight, weight)
     elif head.counters_per_class:
-        weight[first] *= head.cls_normalizer
+        weight = torch.where(leads, weight * head.cls_normalizer, weight)
     if head.objectness_smooth:
         early = slice(a.classes_only, a.classes_only + a.early)
         target[early] = a.overlap.iou.flatten()[a.place[early]].square()
         weight[early] = head.multipliers(value)[class_id[early]]
-    known = (class_id >= 0).nonzero()[:, 0]
-    target, weight = (F.pad(each[known], (0, 1)) for each in (target, weight))  # the last for none
-    owner = last_row(a.group[known] * classes + class_id[known], count * classes)
-    owner = owner.view(count, classes)
+    known, none = a.there & (class_id >= 0), class_id.new_full((), count * classes)
+    owner = last_row((a.group * classes + class_id).where(known, none), count * classes + 1)
+    owner = owner[:-1].view(count, classes)
     return Targets(
         torch.where(owner >= 0, target[owner], base_target[:, None]),
         torch.where(owner >= 0, weight[owner], base_weight[:, None]),
@@ -265,8 +291,8 @@ def box_divisor(a: AnchorAssignment, classes: Tensor, where: Tensor | bool = Tru
 
     Args:
         a: the assignment.
-        classes: deltas of the classes (P, C); the classes to be raised are counted.
-        where: (P,) bool, anchors where it is done.
+        classes: deltas of the classes (K, C); the classes to be raised are counted.
+        where: (K,) bool, anchors where it is done.
     """
     raised = (classes > 0).sum(dim=-1).to(classes.dtype)
     return torch.where((raised > 0) & where, raised, torch.ones_like(raised))[a.group]

@@ -6,6 +6,7 @@ anchor of every cell (dense), `select` only where a threshold is passed (sparse 
 """
 
 from abc import ABC
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike, fspath
@@ -30,6 +31,7 @@ __all__ = [
     "Sizes",
     "anchor_numbers",
     "anchor_pairs",
+    "constant",
 ]
 
 
@@ -189,6 +191,18 @@ ANCHORS_LACKING = "two for each of num anchors; Darknet takes 0.5 for the others
 def anchor_numbers(head: Any) -> int:
     """Return how many numbers the list of anchors should have."""
     return 2 * int(head.num)
+
+
+def constant(values: Sequence[Any], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Return numbers as a tensor of the device of another; a graphics card is not waited for.
+
+    Args:
+        values: numbers, or sequences of them.
+        like: a tensor of the device, and of the type where `dtype` is None.
+        dtype: the type.
+    """
+    made = torch.tensor(values, dtype=like.dtype if dtype is None else dtype)
+    return made if like.device.type == "cpu" else made.to(like.device, non_blocking=True)
 
 
 def anchor_pairs(anchors: tuple[float, ...], count: int) -> tuple[tuple[float, float], ...]:

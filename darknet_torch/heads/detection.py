@@ -9,7 +9,7 @@ from torch import Tensor
 from darknet_torch.heads.base import Cells, Head
 from darknet_torch.heads.boxes import cxcywh_to_xyxy, iou
 from darknet_torch.heads.loss_terms import half_squared, working_dtype
-from darknet_torch.heads.targets import cell_of, first_row, objects_of
+from darknet_torch.heads.targets import cell_of, objects_of, same_place, written
 from darknet_torch.layers.base import Shape
 from darknet_torch.layers.registry import layer
 from darknet_torch.layers.truth import Loss, LossContext, Truth
@@ -114,42 +114,47 @@ class DetectionHead(Head):
         with torch.no_grad():
             objects = objects_of(truth, self.classes, truth.valid.shape[1])
             column, row = cell_of(objects.boxes[:, :2], (side, side))
-            places, group = ((objects.image * side + row) * side + column).unique(
-                return_inverse=True
-            )
-            first = first_row(group, len(places))
-            image, cell = places // cells, places % cells
-            true = objects.boxes[first].to(x.dtype)
-            corner = torch.stack((cell % side, cell // side), dim=1)
+            place = (objects.image * side + row) * side + column
+            image, cell = objects.image, place % cells
+            rows = torch.arange(len(place), device=place.device)
+            first = same_place(place, objects.there, len(x) * cells) == rows
+            learned = (objects.there & first)[:, None]
+            true = objects.boxes.to(x.dtype)
+            corner = torch.stack((column, row), dim=1)
             found = boxes[image, cell]
             sizes = found[..., 2:].square() if self.sqrt else found[..., 2:]
             predicted = torch.cat((found[..., :2], sizes), dim=-1)
             overlap, error = _fit(predicted, true, corner, side)
             best = self._responsible(overlap, error, true, context)
-            target, weight = torch.zeros_like(confidence), torch.empty_like(confidence)
-            weight.fill_(self.noobject_scale)
             score = overlap.gather(1, best[:, None])[:, 0]
-            target[image, cell, best] = score if self.rescore else torch.ones_like(score)
-            weight[image, cell, best] = self.object_scale
+            score = score if self.rescore else torch.ones_like(score)
+            target, weight = (
+                written(torch.full_like(confidence, base), place * n + best, learned[:, 0], value)
+                for base, value in ((0.0, score), (self.noobject_scale, self.object_scale))
+            )
             wh = true[:, 2:].sqrt() if self.sqrt else true[:, 2:]
             wanted = torch.cat((true[:, :2] * side - corner, wh), dim=1)
-            onehot = F.one_hot(objects.class_id[first], self.classes).to(x.dtype)
-        mine, learned = boxes[image, cell, best], scores[image, cell]
-        value = torch.softmax(learned, dim=-1) if self.softmax else learned
+            numbers = torch.arange(self.classes, device=x.device)
+            onehot = (objects.class_id[:, None] == numbers).to(x.dtype)
+            coord_scale, class_scale = self.coord_scale * learned, self.class_scale * learned
+        none = x.new_zeros(())
+        mine = boxes[image, cell, best].where(learned, none)
+        classes = scores[image, cell].where(learned, none)
+        value = torch.softmax(classes, dim=-1) if self.softmax else classes
         if self.softmax:
-            entropy = -(onehot * F.log_softmax(learned, dim=-1)).sum() * self.class_scale
+            entropy = -(class_scale * onehot * F.log_softmax(classes, dim=-1)).sum()
         else:
-            entropy = half_squared(learned, onehot, self.class_scale)
+            entropy = half_squared(classes, onehot, class_scale)
         parts = {
-            "box": half_squared(mine, wanted, self.coord_scale),
+            "box": half_squared(mine, wanted, coord_scale),
             "objectness": half_squared(confidence, target, weight),
             "class": entropy,
         }
         with torch.no_grad():
             deltas = (
-                self.coord_scale * (wanted - mine),
+                coord_scale * (wanted - mine),
                 weight * (target - confidence),
-                self.class_scale * (onehot - value),
+                class_scale * (onehot - value),
             )
             return Loss(parts, torch.stack([each.square().sum() for each in deltas]).sum())
 
@@ -161,7 +166,7 @@ class DetectionHead(Head):
             generator = context.generator
             device = "cpu" if generator is None else generator.device
             drawn = torch.randint(self.num, (len(true),), generator=generator, device=device)
-            return drawn.to(true.device)
+            return drawn.to(true.device, non_blocking=True)
         if self.forced:
             small = true[:, 2] * true[:, 3] < _SMALL_AREA
             return small.to(torch.int64).clamp_max(self.num - 1)

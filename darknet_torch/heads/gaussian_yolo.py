@@ -15,7 +15,7 @@ from darknet_torch.heads.anchor_targets import (
     class_targets,
     objectness_targets,
 )
-from darknet_torch.heads.base import ANCHORS_LACKING, Cells, anchor_numbers
+from darknet_torch.heads.base import ANCHORS_LACKING, Cells, anchor_numbers, constant
 from darknet_torch.heads.box_gradient import box_gradient, overlap
 from darknet_torch.heads.loss_terms import binary_cross_entropy, rows_at, working_dtype
 from darknet_torch.layers.registry import layer
@@ -95,7 +95,7 @@ class GaussianYolo(AnchorHead):
             )
             value = torch.sigmoid(maps[:, :, 8])
             objectness = objectness_targets(self, a, value, exponent=2, keeps_smooth=False)
-        entries = rows_at(maps, a.places)  # (P, E)
+        entries = rows_at(maps, a.place, a.there)  # (K, E)
         with torch.no_grad():
             probabilities = torch.sigmoid(entries[:, self.ENTRIES :])
             classes = class_targets(self, a, probabilities)
@@ -115,14 +115,14 @@ class GaussianYolo(AnchorHead):
     def _box_terms(
         self, entries: Tensor, a: AnchorAssignment, divisor: Tensor, image: tuple[int, int]
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return loss of boxes and of uncertainties, and their deltas (P, 4), from (P, 8)."""
+        """Return loss of boxes and of uncertainties, and their deltas (K, 4), from (K, 8)."""
         rows = slice(a.classes_only, None)  # (the others are of classes, not of boxes)
-        group, divisor = a.group[rows], divisor[rows, None]
-        raw = entries[group]
+        group, there, divisor = a.group[rows], a.there[rows, None], divisor[rows, None]
+        raw = entries[rows]
         mean = torch.cat((self.squash_xy(raw[:, 0:3:2]), raw[:, 4:8:2]), dim=1)  # (K, 4)
         sigma = torch.sigmoid(raw[:, self.SIGMAS])
         predicted, truth = (each[rows] for each in a.boxes())
-        scale = (2 - truth[:, 2] * truth[:, 3])[:, None] / 2
+        scale = there * (2 - truth[:, 2] * truth[:, 3])[:, None] / 2
         multiplier = self.multipliers(mean)[a.objects.class_id[a.number[rows]]]
         multiplier = self.iou_normalizer * multiplier[:, None]
 
@@ -135,7 +135,7 @@ class GaussianYolo(AnchorHead):
             mean_delta = factor * z / sigma
             mean_loss = -scale * (density + _LEAST_DENSITY).log() - sigma_loss
         else:
-            mean_delta = self._overlap_delta(predicted, truth, raw[:, 4:8:2])
+            mean_delta = there * self._overlap_delta(predicted, truth, raw[:, 4:8:2])
             mean_loss = 1 - overlap(self.iou_loss, predicted, truth)[:, None]
         sigma_delta = factor * (z.square() / sigma - 1 / wide)
         deltas = [
@@ -143,7 +143,7 @@ class GaussianYolo(AnchorHead):
             for each in (mean_delta * multiplier, sigma_delta * self.uc_normalizer)
         ]
         mean_delta, sigma_delta = (
-            each.new_zeros(len(a.places), 4).index_add(0, group, each) for each in deltas
+            torch.zeros_like(entries[:, :4]).index_add(0, group, each) for each in deltas
         )
         box = (multiplier * mean_loss / divisor).sum()
         return box, (self.uc_normalizer * sigma_loss / divisor).sum(), mean_delta, sigma_delta
@@ -153,9 +153,9 @@ class GaussianYolo(AnchorHead):
     ) -> Tensor:
         """Return what x, y, w, h (K, 4) shall be, as the entries have them."""
         height, width = a.predicted.shape[2:4]
-        pairs = truth.new_tensor(self.pairs())[a.anchor()[rows]]
-        xy = self.point_of(truth) * truth.new_tensor((width, height)) - a.cell()[rows]
-        wh = (truth[:, 2:] * truth.new_tensor((image[1], image[0])) / pairs).log()
+        pairs = constant(self.pairs(), truth)[a.anchor()[rows]]
+        xy = self.point_of(truth) * constant((width, height), truth) - a.cell()[rows]
+        wh = (truth[:, 2:] * constant((image[1], image[0]), truth) / pairs).log()
         return torch.cat((xy, wh), dim=1)
 
     def _overlap_delta(self, predicted: Tensor, truth: Tensor, raw_wh: Tensor) -> Tensor:

@@ -36,17 +36,19 @@ def working_dtype(raw: Tensor) -> Tensor:
     return raw if raw.dtype == torch.float64 else raw.float()
 
 
-def rows_at(maps: Tensor, places: Tensor) -> Tensor:
+def rows_at(maps: Tensor, places: Tensor, there: Tensor) -> Tensor:
     """Return the entries (P, E) of some anchors.
 
     Args:
         maps: raw output (B, A, E, H, W).
         places: (P,) int64, flat indices into (B, A, H, W).
+        there: (P,) bool, False for rows that shall be zeros, and without gradient.
     """
     _, anchors, _, height, width = maps.shape
     above, x = places // width, places % width
     above, y = above // height, above % height
-    return maps[above // anchors, above % anchors, :, y, x]
+    entries = maps[above // anchors, above % anchors, :, y, x]
+    return entries.where(there[:, None], entries.new_zeros(()))
 
 
 def binary_cross_entropy(entries: Tensor, target: Tensor, weight: Tensor) -> Tensor:

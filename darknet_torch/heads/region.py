@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_torch.errors import UsageError
-from darknet_torch.heads.base import anchor_pairs
+from darknet_torch.heads.base import anchor_pairs, constant
 from darknet_torch.heads.loss_terms import (
     Targets,
     binary_cross_entropy,
@@ -22,6 +22,7 @@ from darknet_torch.heads.region_targets import (
     class_targets,
     objectness_targets,
 )
+from darknet_torch.heads.targets import written
 from darknet_torch.layers.registry import layer
 from darknet_torch.layers.truth import Loss, LossContext, Masks, Truth, given_gradient
 
@@ -92,24 +93,24 @@ class Region(RegionDecoder):
         self, maps: Tensor, a: RegionAssignment, context: LossContext
     ) -> tuple[Tensor, Tensor]:
         """Return the loss of the boxes, and its part of the printed cost."""
-        entries = rows_at(maps, a.places)
+        entries = rows_at(maps, a.place, a.learned)
         _, truth = a.boxes()
         height, width = maps.shape[3:]
-        size = truth.new_tensor((width, height))
-        anchor = a.places // (height * width) % self.num
-        pairs = truth.new_tensor(anchor_pairs(self.anchors, self.num))[anchor]
-        cell = torch.stack((a.places % width, a.places // width % height), dim=1)
+        size = constant((width, height), truth)
+        anchor = a.place // (height * width) % self.num
+        pairs = constant(anchor_pairs(self.anchors, self.num), truth)[anchor]
+        cell = torch.stack((a.place % width, a.place // width % height), dim=1)
         xy = truth[:, :2] * size - cell
         wh = (truth[:, 2:] * size / pairs).log()
-        weight = truth.new_full((len(truth), 1), self.coord_scale)
+        weight = self.coord_scale * a.learned[:, None].to(truth.dtype)
         if self.dialect.region_small_boxes:
             weight = weight * (2 - truth[:, 2:3] * truth[:, 3:4])
         loss, cost = self._squared(entries[:, :2], entries[:, 2:4], xy, wh, weight)
         if context.seen >= _WARM_UP:
             return loss, cost
         warm = torch.full_like(a.overlap.iou, _WARM_UP_WEIGHT)
-        warm[a.class_only] = 0.0
-        warm.view(-1)[a.places] = 0.0
+        warm = warm.masked_fill(a.class_only[:, None, None, None], 0.0)
+        warm = written(warm, a.place, a.learned, 0.0)
         half, zero = warm.new_full((), 0.5), warm.new_zeros(())
         more, more_cost = self._squared(
             maps[:, :, :2], maps[:, :, 2:4], half, zero, warm[:, :, None]
@@ -121,15 +122,15 @@ class Region(RegionDecoder):
 
         Its entries are squashed in training, as in Darknet's GPU code.
         """
-        if self.masks is None or truth.masks is None or not len(a.places):
+        if self.masks is None or truth.masks is None or not len(a.place):
             return maps.new_zeros(()), maps.new_zeros(())
         if truth.masks.shape[2:].numel() != self.coords - 4:
             shape = tuple(truth.masks.shape[2:])
             raise UsageError(f"ground truth: masks of {shape}; coords={self.coords} needs others")
-        image, row = a.objects.image[a.number], a.objects.row[a.number]
-        wanted = truth.masks[image, row].flatten(1).to(maps.dtype)
-        value = torch.sigmoid(rows_at(maps, a.places)[:, 4 : self.coords])
-        weight = torch.full_like(value, float(int(self.mask_scale)))  # a whole number in Darknet
+        count = a.objects.by_image.shape[1]
+        wanted = truth.masks[:, :count].flatten(0, 1).flatten(1).to(maps.dtype)
+        value = torch.sigmoid(rows_at(maps, a.place, a.learned)[:, 4 : self.coords])
+        weight = int(self.mask_scale) * a.learned[:, None].to(value.dtype)  # whole in Darknet
         delta = self._printed(weight * (wanted - value), value).detach()
         return half_squared(value, wanted, weight), delta.square().sum()
 
@@ -145,17 +146,16 @@ class Region(RegionDecoder):
 
     def _class_loss(self, maps: Tensor, a: RegionAssignment) -> tuple[Tensor, Tensor]:
         """Return the loss of the classes, and its part of the printed cost."""
-        places, group = a.labels.place.unique(return_inverse=True)
-        entries = rows_at(maps, places)[:, self.class_entries()]
+        entries = rows_at(maps, a.labels.place, a.labels.there)[:, self.class_entries()]
         with torch.no_grad():
             value = self.probabilities(entries)[:, -self.classes :]
-            targets = class_targets(self, a, group, value)
+            targets = class_targets(self, a, value)
             delta = targets.delta(value)
         loss = self._cross_entropy(entries, targets, delta)
         return loss, delta.square().sum()
 
     def _cross_entropy(self, entries: Tensor, targets: Targets, delta: Tensor) -> Tensor:
-        """Return the loss of raw class entries (Q, C), with a background (Q, 1 + C)."""
+        """Return the loss of raw class entries (R, C), with a background (R, 1 + C)."""
         if self.tree is None and not self.softmax:
             logistic = self.dialect.region_logistic_classes
             return (binary_cross_entropy if logistic else half_squared)(entries, *targets)

@@ -12,6 +12,7 @@ from darknet_torch.heads.base import (
     Sizes,
     anchor_numbers,
     anchor_pairs,
+    constant,
 )
 from darknet_torch.layers.base import Shape
 from darknet_torch.parsing.dialect import ALEXEYAB, PJREDDIE
@@ -125,7 +126,7 @@ class RegionDecoder(Head):
         """Return cxcywh (..., 4) in fractions of the network input from raw entries (..., E)."""
         height, width = cells.grid
         xy, wh = torch.sigmoid(entries[..., :2]), entries[..., 2:4].exp()
-        pairs = torch.tensor(anchor_pairs(self.anchors, self.num), device=wh.device)
+        pairs = constant(anchor_pairs(self.anchors, self.num), wh, torch.float32)
         anchor = pairs.to(wh.dtype)[cells.anchor]
         x, y = (xy[..., 0] + cells.x) / width, (xy[..., 1] + cells.y) / height
         w, h = wh[..., 0] * anchor[..., 0] / width, wh[..., 1] * anchor[..., 1] / height

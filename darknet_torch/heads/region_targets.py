@@ -4,9 +4,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_torch.heads.base import anchor_pairs
+from darknet_torch.heads.base import anchor_pairs, constant
 from darknet_torch.heads.box_gradient import overlap
 from darknet_torch.heads.loss_terms import Targets, focal_factor
 from darknet_torch.heads.region_decoder import RegionDecoder
@@ -19,6 +20,8 @@ from darknet_torch.heads.targets import (
     class_only,
     last_row,
     objects_of,
+    same_place,
+    written,
 )
 from darknet_torch.layers.truth import LossContext, Truth
 from darknet_torch.layers.word_tree import Tree
@@ -30,11 +33,13 @@ class Labels(NamedTuple):
     """The classes that anchors learn, in Darknet's order; a later row may overwrite an earlier one.
 
     Attributes:
+        there: (R,) bool, False for padding, see `targets`.
         place: (R,) int64, flat index into (B, A, H, W).
         class_id: (R,) int64.
         scale: (R,), the weight.
     """
 
+    there: Tensor
     place: Tensor
     class_id: Tensor
     scale: Tensor
@@ -49,9 +54,11 @@ class RegionAssignment(NamedTuple):
         overlap: (B, A, H, W), what each prediction overlaps most.
         class_only: (B,) bool, images that have a class but no box.
         chosen: (n,) int64, the flat index of the anchor that learns the class of each of those.
-        places: (P,) int64, flat indices of the anchors that learn a box.
-        number: (P,) int64, the object of each.
+        place: (N,) int64, the flat index of the anchor of each object.
+        learned: (N,) bool, the objects whose boxes are learned; others are padding, or a later one
+            has the same anchor.
         labels: the classes.
+        group: (R,) int64, of the labels, the last one of the same place.
     """
 
     predicted: Tensor
@@ -59,14 +66,20 @@ class RegionAssignment(NamedTuple):
     overlap: Overlap
     class_only: Tensor
     chosen: Tensor
-    places: Tensor
-    number: Tensor
+    place: Tensor
+    learned: Tensor
     labels: Labels
+    group: Tensor
+
+    def last_labels(self) -> Tensor:
+        """Return which labels are the last ones of their place, (R,) bool; no padding."""
+        rows = torch.arange(len(self.group), device=self.group.device)
+        return self.labels.there & (self.group == rows)
 
     def boxes(self) -> tuple[Tensor, Tensor]:
-        """Return the predicted and the true box (P, 4) of the anchors that learn one."""
-        predicted = self.predicted.flatten(0, -2)[self.places]
-        return predicted, self.objects.boxes[self.number].to(predicted.dtype)
+        """Return the predicted and the true box (N, 4) of each object."""
+        predicted = self.predicted.flatten(0, -2)[self.place]
+        return predicted, self.objects.boxes.to(predicted.dtype)
 
 
 def assign(
@@ -84,23 +97,39 @@ def assign(
     most = head.dialect.region_rows or head.max
     only, class_id = class_only(truth, head.classes, most)
     only = only & (head.word_tree is not None)
+    images = only.nonzero()[:, 0] if head.word_tree is not None else class_id.new_zeros(0)
     boxed = replace(truth, valid=truth.valid & ~only[:, None])
     objects = objects_of(boxed, head.classes, most, class_map=head.class_map)
     predicted = all_boxes(head, maps, context.image_shape)
     best = best_overlap(predicted, objects)
     place = _by_shape(head, objects, predicted)
-    places, group = place.unique(return_inverse=True)
-    chosen = _likeliest(head, maps[only], objectness[only], class_id[only])
-    chosen = chosen + only.nonzero()[:, 0] * objectness[0].numel()
-    full = objectness.new_full
+    chosen = _likeliest(head, maps[images], objectness[images], class_id[images])
+    chosen = chosen + images * objectness[0].numel()
+    fixed = _fixed_classes(head, objects, best, objectness)
     rows = [
-        _fixed_classes(head, objects, best, objectness),
-        Labels(place, objects.class_id, full((len(place),), head.class_scale)),
-        Labels(chosen, class_id[only], full((len(chosen),), head.class_scale)),
+        fixed,
+        _labels(head, objectness, place, objects.class_id.clamp_min(0), objects.there),
+        _labels(head, objectness, chosen, class_id[images]),
     ]
     labels = Labels(*(torch.cat(each) for each in zip(*rows, strict=True)))
-    number = last_row(group, len(places))
-    return RegionAssignment(predicted, objects, best, only, chosen, places, number, labels)
+    group = same_place(labels.place, labels.there, best.iou.numel(), last=True)
+    a = RegionAssignment(
+        predicted, objects, best, only, chosen, place, objects.there, labels, group
+    )
+    first = len(fixed.place)  # (no object has an anchor of those behind the objects)
+    return a._replace(learned=a.last_labels()[first : first + len(place)])
+
+
+def _labels(
+    head: RegionDecoder,
+    objectness: Tensor,
+    place: Tensor,
+    class_id: Tensor,
+    there: Tensor | None = None,
+) -> Labels:
+    """Return the labels of some anchors, with the weight of the cfg."""
+    there = torch.ones_like(place, dtype=torch.bool) if there is None else there
+    return Labels(there, place, class_id, objectness.new_full(place.shape, head.class_scale))
 
 
 def _by_shape(head: RegionDecoder, objects: ObjectRows, predicted: Tensor) -> Tensor:
@@ -108,8 +137,8 @@ def _by_shape(head: RegionDecoder, objects: ObjectRows, predicted: Tensor) -> Te
     anchors, height, width = predicted.shape[1:4]
     x, y = cell_of(objects.boxes[:, :2], (height, width))
     if head.bias_match:
-        pairs = objects.boxes.new_tensor(anchor_pairs(head.anchors, head.num))
-        sides = (pairs / pairs.new_tensor((width, height))).expand(len(x), -1, -1)
+        pairs = constant(anchor_pairs(head.anchors, head.num), objects.boxes)
+        sides = (pairs / constant((width, height), pairs)).expand(len(x), -1, -1)
     else:
         sides = predicted[objects.image, :, y, x, 2:]  # (N, A, 2)
     wanted = objects.boxes[:, None, 2:].to(sides.dtype).expand_as(sides)
@@ -131,7 +160,7 @@ def _likeliest(head: RegionDecoder, maps: Tensor, objectness: Tensor, class_id: 
     if (tree := head.word_tree) is None or not len(maps):
         return class_id.new_zeros(len(maps))
     probabilities = tree.softmax(maps.movedim(2, -1)[..., head.class_entries()]).flatten(1, 3)
-    path = tree.paths.to(class_id.device)[class_id]  # (n, depth)
+    path = tree.paths.to(class_id.device, non_blocking=True)[class_id]  # (n, depth)
     index = path.clamp_min(0)[:, None].expand(-1, probabilities.shape[1], -1)
     along = probabilities.gather(2, index).masked_fill(path[:, None] < 0, 1.0).prod(dim=-1)
     return (objectness.flatten(1) * along).argmax(dim=1)
@@ -141,11 +170,13 @@ def _fixed_classes(
     head: RegionDecoder, objects: ObjectRows, best: Overlap, objectness: Tensor
 ) -> Labels:
     """Return what `classfix` makes predictions learn that overlap an object (no class map)."""
-    fixes = head.dialect.region_classfix and head.classfix > 0
-    place = ((best.iou > head.thresh) & fixes).flatten().nonzero()[:, 0]
-    scale = objectness.flatten()[place]
-    scale = head.class_scale * (scale if head.classfix == 2 else torch.ones_like(scale))
-    return Labels(place, objects.label[best.number.flatten()[place]], scale)
+    place = best.number.new_zeros(0)
+    if head.dialect.region_classfix and head.classfix > 0:
+        place = (best.iou > head.thresh).flatten().nonzero()[:, 0]
+    labels = _labels(head, objectness, place, objects.label[best.number.flatten()[place]])
+    if head.classfix == 2:
+        return labels._replace(scale=labels.scale * objectness.flatten()[place])
+    return labels
 
 
 def objectness_targets(head: RegionDecoder, a: RegionAssignment) -> Targets:
@@ -155,56 +186,57 @@ def objectness_targets(head: RegionDecoder, a: RegionAssignment) -> Targets:
     weight = head.noobject_scale * (iou <= head.thresh).to(iou.dtype)
     if head.dialect.region_classfix and head.classfix == -1:
         target, weight = iou.clone(), torch.full_like(iou, head.noobject_scale)
-    if a.class_only.any():
-        target[a.class_only] = 0.0
-        weight[a.class_only] *= head.dialect.region_class_only_objectness
+    if len(a.chosen):
+        only = a.class_only[:, None, None, None]
+        target = target.masked_fill(only, 0.0)
+        share = float(head.dialect.region_class_only_objectness)
+        weight = torch.where(only, share * weight, weight)
         weight.view(-1)[a.chosen] = 0.0
-    positive = overlap("iou", *a.boxes()) if head.rescore else target.new_ones(len(a.places))
-    target.view(-1)[a.places] = positive * (not head.background)
-    weight.view(-1)[a.places] = head.object_scale
-    return Targets(target, weight)
+    positive = overlap("iou", *a.boxes()) if head.rescore else target.new_ones(len(a.place))
+    return Targets(
+        written(target, a.place, a.learned, positive * (not head.background)),
+        written(weight, a.place, a.learned, head.object_scale),
+    )
 
 
-def class_targets(
-    head: RegionDecoder, a: RegionAssignment, group: Tensor, value: Tensor
-) -> Targets:
-    """Return the targets of the classes of the anchors that learn some, (Q, C).
+def class_targets(head: RegionDecoder, a: RegionAssignment, value: Tensor) -> Targets:
+    """Return the targets of the classes, (R, C): in the last row of a place those of all its rows.
 
     Args:
         head: the head.
         a: the assignment.
-        group: (R,), the index among the Q anchors of each label.
-        value: predicted probabilities (Q, C).
+        value: predicted probabilities (R, C).
     """
-    count, classes = value.shape
-    labels = a.labels
+    labels, learned = a.labels, a.last_labels()[:, None]
     if (tree := head.word_tree) is not None:
-        return _tree_targets(tree, labels, group, value)
+        return _tree_targets(tree, labels, a.group, value)
     if not head.softmax and head.dialect.region_logistic_classes:  # an anchor may have several
         target = torch.zeros_like(value)
-        target[group, labels.class_id] = 1.0
-        return Targets(target, torch.full_like(value, head.class_scale))
-    row = last_row(group, count)
-    class_id, scale = labels.class_id[row, None], labels.scale[row, None]
+        target[a.group, labels.class_id] = 1.0
+        return Targets(target, (learned * head.class_scale).expand_as(value))
+    class_id, scale = labels.class_id[:, None], labels.scale[:, None] * learned
     if head.focal_loss:
         scale = scale * focal_factor(value.gather(1, class_id))
     target = torch.zeros_like(value).scatter_(1, class_id, 1.0)
-    return Targets(target, scale.expand(-1, classes))
+    return Targets(target, scale.expand_as(value))
 
 
 def _tree_targets(tree: Tree, labels: Labels, group: Tensor, value: Tensor) -> Targets:
-    """Return the targets (Q, C) of a word tree: each group that a class's path goes through.
+    """Return the targets (R, C) of a word tree: each group that a class's path goes through.
 
     In each group of the tree the last label counts whose path goes through it.
     """
-    groups = tree.group_of.to(group.device)
-    paths = tree.paths.to(group.device)[labels.class_id]  # (R, depth)
-    row, step = (paths >= 0).nonzero(as_tuple=True)
-    on_path, sets = paths[row, step], int(groups[-1]) + 1
-    last = last_row(group[row] * sets + groups[on_path], len(value) * sets).view(-1, sets)
-    last = last[:, groups]  # (Q, C)
+    sets = int(tree.group_of[-1]) + 1
+    groups, paths = (
+        each.to(group.device, non_blocking=True) for each in (tree.group_of, tree.paths)
+    )
+    on_path = paths[labels.class_id]  # (R, depth)
+    none = group.new_full((), len(group) * sets)
+    there = labels.there[:, None] & (on_path >= 0)
+    index = (group[:, None] * sets + groups[on_path]).where(there, none).flatten()
+    last = last_row(index, len(group) * sets + 1)[:-1].view(-1, sets)
+    last = last[:, groups]  # (R, C)
     numbers = torch.arange(len(groups), device=group.device)
-    none = on_path.new_full((1,), -1)
-    winner = torch.cat((on_path, none))[last]
-    scale = torch.cat((labels.scale[row], labels.scale.new_zeros(1)))[last]
+    winner = F.pad(on_path.flatten(), (0, 1), value=-1)[last]
+    scale = F.pad(labels.scale[:, None].expand_as(on_path).flatten(), (0, 1))[last]
     return Targets((winner == numbers).to(value.dtype), scale)

@@ -3,14 +3,18 @@
 Darknet goes through the objects one after the other and writes into one array, so that a later
 object overwrites what an earlier one wrote at the same anchor. Here all objects are handled at
 once; `last_row` and `first_row` say which one Darknet would have left there.
+
+No size depends on values, which a graphics card would have to be waited for: rows of padding go
+along, marked as not `there`. On the CPU they are left out where that saves time: see `packs`.
 """
 
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_torch.heads.base import Cells, Head
+from darknet_torch.heads.base import Cells, Head, constant
 from darknet_torch.layers.truth import Truth
 
 __all__ = [
@@ -23,6 +27,9 @@ __all__ = [
     "first_row",
     "last_row",
     "objects_of",
+    "packs",
+    "same_place",
+    "written",
 ]
 
 _LARGEST_TABLE = 1 << 24
@@ -30,25 +37,23 @@ _LARGEST_TABLE = 1 << 24
 
 
 class ObjectRows(NamedTuple):
-    """The N objects of a batch that have a box, image by image, in the order of their rows.
+    """The objects of a batch, M rows of each of the B images, one after the other.
 
     Attributes:
-        image: (N,) int64, index of the image.
-        row: (N,) int64, index of the object among those of its image.
-        boxes: (N, 4) cxcywh in fractions of the network's input.
-        class_id: (N,) int64, after the class map; -1 if it is none of the head's classes.
-        label: (N,) int64, the class before the class map.
-        by_image: (B, M, 4), the boxes of each image; rows without an object are zeros.
-        number: (B, M) int64, the row of each in the tensors (N, ...).
+        there: (B * M,) bool, which rows are objects that have a box; the others are padding.
+        image: (B * M,) int64, index of the image.
+        boxes: (B * M, 4) cxcywh in fractions of the network's input; of padding ones.
+        class_id: (B * M,) int64, after the class map; -1 if it is none of the head's classes.
+        label: (B * M,) int64, the class before the class map.
+        by_image: (B, M, 4), the boxes of known classes; other rows are zeros.
     """
 
+    there: Tensor
     image: Tensor
-    row: Tensor
     boxes: Tensor
     class_id: Tensor
     label: Tensor
     by_image: Tensor
-    number: Tensor
 
 
 def objects_of(
@@ -66,23 +71,34 @@ def objects_of(
         classes: number of the head's classes; objects of other classes are left out.
         most: number of rows of an image that count.
         class_map: class of the head for each label.
-        keep_unknown: keep objects of other classes among the N; `by_image` has none of them.
+        keep_unknown: objects of other classes are there, too, but not in `by_image`.
     """
+    if packs(truth.valid):
+        most = min(most, _longest(truth.valid))
     labels, boxes = truth.class_id[:, :most], truth.boxes[:, :most]
     known = (labels >= 0) & (labels < min(classes, len(class_map or range(classes))))
     has_box = truth.valid[:, :most] & truth.has_box[:, :most]
-    kept = has_box if keep_unknown else has_box & known
-    image, row = kept.nonzero(as_tuple=True)
-    width = int(row.max()) + 1 if len(row) else 0
-    number = torch.zeros_like(labels[:, :width])
-    number[image, row] = torch.arange(len(row), device=row.device)
-    label = labels[image, row]
-    mapped = label.where(known[image, row], torch.full_like(label, -1))
+    there = has_box if keep_unknown else has_box & known
+    image = torch.arange(len(labels), device=labels.device)[:, None].expand_as(labels)
+    mapped = torch.where(known, labels, -1)
     if class_map is not None:
-        table = torch.tensor((*class_map, -1), device=label.device)  # the last is that of -1
-        mapped = table[mapped]
-    by_image = boxes[:, :width] * (has_box & known)[:, :width, None]
-    return ObjectRows(image, row, boxes[image, row], mapped, label, by_image, number)
+        mapped = constant((*class_map, -1), labels)[mapped]  # the last is that of -1
+    each = torch.where(there[..., None], boxes, 1.0).flatten(0, 1)
+    by_image = torch.where((has_box & known)[..., None], boxes, 0.0)
+    rows = (part.flatten() for part in (there, image, mapped, labels))
+    there, image, mapped, labels = rows
+    return ObjectRows(there, image, each, mapped, labels, by_image)
+
+
+def packs(like: Tensor) -> bool:
+    """Return whether sizes may depend on values: where a tensor lies on the CPU."""
+    return like.device.type == "cpu"
+
+
+def _longest(valid: Tensor) -> int:
+    """Return the number of rows (B, M) up to the last object of all images."""
+    used = valid.any(dim=0).nonzero()
+    return int(used[-1]) + 1 if len(used) else 0
 
 
 def class_only(truth: Truth, classes: int, most: int) -> tuple[Tensor, Tensor]:
@@ -120,7 +136,7 @@ def cell_of(points: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
         grid: number of cells (vertical, horizontal).
     """
     height, width = grid
-    x, y = (points * points.new_tensor((width, height))).to(torch.int64).unbind(-1)
+    x, y = ((points[..., axis] * size).to(torch.int64) for axis, size in enumerate((width, height)))
     return x.clamp(0, width - 1), y.clamp(0, height - 1)
 
 
@@ -143,7 +159,7 @@ def best_overlap(predicted: Tensor, objects: ObjectRows) -> Overlap:
     """
     shape = predicted.shape[:-1]
     if not objects.by_image.shape[1]:
-        return Overlap(predicted.new_zeros(shape), objects.number.new_zeros(shape))
+        return Overlap(predicted.new_zeros(shape), objects.image.new_zeros(shape))
     flat = predicted.flatten(1, -2)
     step = max(1, _LARGEST_TABLE // (flat.shape[1] * objects.by_image.shape[1]))
     iou, row = (
@@ -158,7 +174,8 @@ def best_overlap(predicted: Tensor, objects: ObjectRows) -> Overlap:
             strict=True,
         )
     )
-    return Overlap(iou.view(shape), objects.number.gather(1, row).view(shape))
+    before = objects.by_image.shape[1] * torch.arange(len(row), device=row.device)
+    return Overlap(iou.view(shape), (before[:, None] + row).view(shape))
 
 
 def _largest_iou(predicted: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
@@ -193,3 +210,33 @@ def first_row(group: Tensor, count: int) -> Tensor:
     """
     none = torch.full((count,), len(group), dtype=torch.int64, device=group.device)
     return none.scatter_reduce(0, group, torch.arange(len(group), device=group.device), "amin")
+
+
+def same_place(place: Tensor, there: Tensor, count: int, *, last: bool = False) -> Tensor:
+    """Return for each row the first or last one of the same place, (K,) int64; itself for padding.
+
+    Args:
+        place: (K,) int64, below `count`.
+        there: (K,) bool, False for padding.
+        count: number of places.
+        last: the last row rather than the first.
+    """
+    rows = torch.arange(len(place), device=place.device)
+    index = place.where(there, place.new_full((), count))
+    found = (last_row if last else first_row)(index, count + 1)[index]
+    return found.where(there, rows)
+
+
+def written(into: Tensor, place: Tensor, there: Tensor, value: Tensor | float) -> Tensor:
+    """Return a copy of a tensor with other values at some places, equal ones where two are equal.
+
+    Args:
+        into: of any shape.
+        place: (K,) int64, flat indices into it.
+        there: (K,) bool, False for padding, which is not written.
+        value: (K,), or a number.
+    """
+    flat = F.pad(into.flatten(), (0, 1))  # the last one takes the padding
+    index = place.where(there, place.new_full((), into.numel()))
+    values = value if isinstance(value, Tensor) else flat.new_full(place.shape, value)
+    return flat.scatter(0, index, values.to(flat.dtype))[:-1].view(into.shape)

@@ -12,7 +12,7 @@ from darknet_torch.heads.anchor_targets import (
     objectness_targets,
     objects_of_anchors,
 )
-from darknet_torch.heads.base import Cells
+from darknet_torch.heads.base import Cells, constant
 from darknet_torch.heads.box_gradient import IouKind, box_gradient, overlap
 from darknet_torch.heads.loss_terms import (
     binary_cross_entropy,
@@ -86,21 +86,21 @@ class Yolo(AnchorHead):
             a = assign(self, maps.detach(), truth, context)
             value = self.squashed(maps[:, :, 4])
             objectness = objectness_targets(self, a, value, exponent=1, keeps_smooth=True)
-        entries = rows_at(maps, a.places)  # (P, E)
+        entries = rows_at(maps, a.place, a.there)  # (K, E)
         with torch.no_grad():
             probabilities = self.squashed(entries[:, self.ENTRIES :])
             classes = class_targets(self, a, probabilities, focal=self.focal_loss)
             deltas = [objectness.delta(value), classes.delta(probabilities)]
-            found = deltas[0].flatten()[a.places] != 0
+            found = deltas[0].flatten()[a.place] != 0
             divisor = box_divisor(a, deltas[1], found & (self.iou_thresh < 1))
-        box, box_delta = self._box_loss(entries[:, :4][a.group], a, divisor, context.image_shape)
+        box, box_delta = self._box_loss(entries[:, :4], a, divisor, context.image_shape)
         parts = {
             "box": box,
             "objectness": term(maps[:, :, 4], *objectness),
             "class": term(entries[:, self.ENTRIES :], *classes),
         }
         with torch.no_grad():
-            box_delta = box_delta.new_zeros(len(a.places), 4).index_add(0, a.group, box_delta)
+            box_delta = torch.zeros_like(box_delta).index_add(0, a.group, box_delta)
             rest = torch.stack([each.square().sum() for each in deltas]).sum()
             return Loss(parts, self._cost(rest, box_delta.square().sum(), a))
 
@@ -115,8 +115,9 @@ class Yolo(AnchorHead):
         if self.iou_loss == "mse" or not self.show_details:
             return rest + boxes
         kind: IouKind = "giou" if self.iou_loss == "giou" else "iou"
-        error = 1 - overlap(kind, *a.boxes())[a.early :]
-        return self.obj_normalizer * rest + self.iou_normalizer * error.sum() / max(1, len(error))
+        error = a.there * (1 - overlap(kind, *a.boxes()))
+        count = a.there[a.late()].sum().clamp_min(1)
+        return self.obj_normalizer * rest + self.iou_normalizer * error[a.late()].sum() / count
 
     def _box_loss(
         self, entries: Tensor, a: AnchorAssignment, divisor: Tensor, image: tuple[int, int]
@@ -125,10 +126,10 @@ class Yolo(AnchorHead):
         with torch.no_grad():
             predicted, truth = a.boxes()
             weight = self.multipliers(entries)[a.objects.class_id[a.number]] * self.iou_normalizer
-            weight = weight / divisor
+            weight = a.there * weight / divisor
             if not self.dialect.yolo_boxes_accumulate:
                 row = torch.arange(len(a.group), device=a.group.device)
-                weight = weight * (last_row(a.group, len(a.places))[a.group] == row)
+                weight = weight * (last_row(a.group, len(a.group))[a.group] == row)
         if self.iou_loss == "mse":
             weight = (weight * (2 - truth[:, 2] * truth[:, 3]))[:, None]
             return self._squared_error(entries, a, truth, weight, image)
@@ -151,9 +152,9 @@ class Yolo(AnchorHead):
     ) -> tuple[Tensor, Tensor]:
         """Return the loss `mse`, and its deltas (K, 4)."""
         height, width = a.predicted.shape[2:4]
-        pairs = truth.new_tensor(self.pairs())[a.anchor()]
-        xy = truth[:, :2] * truth.new_tensor((width, height)) - a.cell()
-        ratio = truth[:, 2:] * truth.new_tensor((image[1], image[0])) / pairs
+        pairs = constant(self.pairs(), truth)[a.anchor()]
+        xy = truth[:, :2] * constant((width, height), truth) - a.cell()
+        ratio = truth[:, 2:] * constant((image[1], image[0]), truth) / pairs
         wh = (ratio / 4).sqrt() if self.new_coords else ratio.log()
         stretch = self.scale_x_y
         raw_xy, raw_wh = entries[:, :2], entries[:, 2:]

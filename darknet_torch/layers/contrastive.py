@@ -102,8 +102,9 @@ class Contrastive(Layer):
                 f" the {anchors} anchors of its [yolo]"
             )
         maps = torch.unflatten(raw, 1, (anchors, -1)).movedim(2, -1)  # (B, A, H, W, E)
-        there = objects.label >= 0
-        return _Samples(maps[there], objects.label[there], objects.class_id[there])
+        label, class_id = objects.label.flatten(), objects.class_id.flatten()
+        there = (label >= 0).nonzero()[:, 0]
+        return _Samples(maps.flatten(0, 3)[there], label[there], class_id[there])
 
     def _of_images(self, raw: Tensor, truth: Truth, context: LossContext) -> _Samples:
         if raw[0, 0].numel() != 1:
@@ -170,6 +171,6 @@ class Contrastive(Layer):
         It goes through the others once for each partner, and stops after `contrastive_neg_max`.
         """
         count = others.sum(dim=1, keepdim=True)
-        total = torch.minimum(partners * count, count.new_tensor(max(self.contrastive_neg_max, 1)))
+        total = (partners * count).clamp_max(max(self.contrastive_neg_max, 1))
         rounds, rest = total // count.clamp_min(1), total % count.clamp_min(1)
         return others * (rounds + (others.cumsum(dim=1) <= rest).long())

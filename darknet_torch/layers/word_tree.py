@@ -70,7 +70,7 @@ class Tree:
 
     def log_softmax(self, x: Tensor) -> Tensor:
         """Compute the logarithm of the softmax of each group: (..., C) -> (..., C)."""
-        rows, groups = self._rows(x), self.group_of.to(x.device)
+        rows, groups = self._rows(x), self.group_of.to(x.device, non_blocking=True)
         shifted = rows - self._over_groups("amax", rows.detach(), groups)[groups]
         return self._back(
             shifted - self._over_groups("sum", shifted.exp(), groups).log()[groups], x
@@ -84,7 +84,7 @@ class Tree:
         group_of: the tree's table where x is; None copies it there.
         """
         rows = self._rows(x / temperature)
-        groups = self.group_of.to(x.device) if group_of is None else group_of
+        groups = self.group_of.to(x.device, non_blocking=True) if group_of is None else group_of
         powers = (rows - self._over_groups("amax", rows.detach(), groups)[groups]).exp()
         return self._back(powers / self._over_groups("sum", powers, groups)[groups], x)
 

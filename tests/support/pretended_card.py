@@ -16,7 +16,7 @@ from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-__all__ = ["CAN_BE", "Card", "CardTensor", "from_card", "moved", "pretended_card"]
+__all__ = ["CAN_BE", "FROM_CPU", "Card", "CardTensor", "from_card", "moved", "pretended_card"]
 
 NAME = "card"
 CAN_BE = hasattr(backend_registration, "_setup_privateuseone_for_python_backend")
@@ -38,9 +38,16 @@ WAITS = {
     aten.masked_select.default,
     aten.equal.default,
     aten.is_nonzero.default,
+    aten._unique2.default,
+    aten.unique_dim.default,
+    aten.unique_consecutive.default,
+    aten.repeat_interleave.Tensor,
+    aten.bincount.default,
 }
-"""Operations whose result the CPU waits for."""
+"""Operations whose result, or its size, the CPU waits for."""
 
+FROM_CPU = "copy from the CPU"
+"""In `Card.waits`: a copy that is not `non_blocking`."""
 
 _CARDS: list["Card"] = []
 """Those that are there now."""
@@ -116,6 +123,10 @@ def _computed(func: Any, args: Any, kwargs: dict[str, Any], waits: Counter[str])
         _refuse_others(func, args, kwargs)
     if mine and (func in WAITS or (is_copy and not _stays(func, args, here))):
         waits[str(func)] += 1
+    elif mine and func in TAKES_INDICES and any(map(_is_mask, tree_flatten(args[1])[0])):
+        waits[f"{func} of a mask"] += 1
+    elif is_copy and here and _is_brought(func, args, kwargs):
+        waits[FROM_CPU] += 1
     known = {id(each.inner): each for each in mine}
     if "pin_memory" in kwargs:
         kwargs = {**kwargs, "pin_memory": False}
@@ -144,6 +155,19 @@ def _stays(func: Any, args: Sequence[Any], here: bool) -> bool:
     if func is aten.copy_.default:
         return isinstance(args[0], CardTensor) or not isinstance(args[1], CardTensor)
     return here
+
+
+def _is_mask(index: Any) -> bool:
+    """Return whether it picks as many elements as it has that are true."""
+    return isinstance(index, CardTensor) and index.dtype in (torch.bool, torch.uint8)
+
+
+def _is_brought(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
+    """Return whether a copy brings a tensor from the CPU, and waits until it is there."""
+    is_copy_into = func is aten.copy_.default
+    source = args[1] if is_copy_into else args[0]
+    waits = not (kwargs.get("non_blocking") or (is_copy_into and len(args) > 2 and args[2]))
+    return waits and isinstance(source, Tensor) and not isinstance(source, CardTensor)
 
 
 def _inner(each: Any) -> Any:
