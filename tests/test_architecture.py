@@ -229,6 +229,13 @@ def test_the_library_does_not_print(path: Path) -> None:
             assert node.func.id not in ("print", "exec", "eval", "input"), f"{path}:{node.lineno}"
 
 
+@each(r"(?!safety.threads).*")
+def test_all_threads_are_ended(path: Path) -> None:
+    """They are started where they are stopped and waited for at the end of the interpreter."""
+    found = re.search(r"\bThread\(|\b(Thread|Process)PoolExecutor\b|\bTimer\(", path.read_text())
+    assert not found, f"{path}: {found}: Background or Pool of safety/threads.py expected"
+
+
 @each(r".*")
 def test_files_and_classes_are_short(path: Path) -> None:
     text = path.read_text()

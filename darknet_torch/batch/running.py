@@ -1,7 +1,7 @@
 """Units of images through detectors: in this process, or in the workers of a Ray cluster."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from darknet_torch.batch.detector import RESULT_COLUMNS, RayDetector
@@ -9,6 +9,7 @@ from darknet_torch.batch.inputs import Unit
 from darknet_torch.batch.output import Output
 from darknet_torch.errors import DarknetError, UsageError
 from darknet_torch.extras import require
+from darknet_torch.safety.threads import Pool
 
 __all__ = ["Done", "run_here", "run_on_ray"]
 
@@ -76,10 +77,10 @@ class Worker:
 
 def _one_ahead(items: Iterator[T]) -> Iterator[T]:
     """Yield the items of an iterator, which works on the next one in a thread meanwhile."""
-    with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, items, None)
+    with Pool(1) as thread:
+        coming = thread.submit(partial(next, items, None))
         while (item := coming.result()) is not None:
-            coming = thread.submit(next, items, None)
+            coming = thread.submit(partial(next, items, None))
             yield item
 
 

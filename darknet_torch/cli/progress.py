@@ -5,12 +5,13 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from threading import Event, Thread
+from threading import Event
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from darknet_torch.cli.output import is_quiet
 from darknet_torch.progress import Progress
 from darknet_torch.safety.text import printable
+from darknet_torch.safety.threads import Background
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -31,14 +32,12 @@ def activity(text: str) -> Iterator[None]:
         return
     line = _Line(text)
     token = _line.set(line)
-    ticker = Thread(target=line.tick, daemon=True)
-    ticker.start()
+    ticker = Background(line.tick, line.ended.set)
     try:
         yield
     finally:
         _line.reset(token)
-        line.ended.set()
-        ticker.join()
+        ticker.close()
 
 
 def doing(text: str) -> None:

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -23,6 +22,7 @@ from darknet_torch.images.limits import pixel_limit
 from darknet_torch.images.size import ABSENT, image_size
 from darknet_torch.progress import Progress
 from darknet_torch.safety.text import printable
+from darknet_torch.safety.threads import Pool
 
 __all__ = ["read"]
 
@@ -151,7 +151,7 @@ def _samples(
     seen: dict[str, str] = {}
     _raise_first(state.problems, strict)
     work = partial(_read_sample, size=size)
-    with ThreadPoolExecutor(workers) as pool:
+    with Pool(workers) as pool:
         results = _map_in_blocks(pool, work, unread)
         for position, (each, (sample, found)) in enumerate(results, start=1):
             problems = _duplicates(each, seen) + found
@@ -173,7 +173,7 @@ def _duplicates(unread: UnreadSample, seen: dict[str, str]) -> ProblemList:
 
 
 def _map_in_blocks(
-    pool: ThreadPoolExecutor,
+    pool: Pool,
     work: Callable[[UnreadSample], Any],
     unread: Sequence[UnreadSample],
 ) -> Iterator[tuple[UnreadSample, Any]]:

@@ -11,7 +11,6 @@ Paths in lists are relative to the folder: it can be moved, and Darknet is run i
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +26,7 @@ from darknet_torch.data.safe_yaml import load_yaml
 from darknet_torch.errors import DataError, UsageError
 from darknet_torch.files import atomic, write_atomically
 from darknet_torch.safety.text import printable
+from darknet_torch.safety.threads import Pool
 
 __all__ = ["COPY_MODES", "TARGET_FORMATS", "convert"]
 
@@ -265,7 +265,7 @@ def _merged(folder: Path, ours: dict[str, Any]) -> dict[str, Any]:
 
 def _run_in_threads(outputs: Sequence[OutputSample], work: Callable[[OutputSample], None]) -> None:
     """Most of the time is spent waiting for the disk."""
-    with ThreadPoolExecutor(8) as pool:
+    with Pool(8) as pool:
         for _ in pool.map(work, outputs):
             pass
 

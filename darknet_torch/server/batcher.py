@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from threading import Condition, Lock, Thread
+from threading import Condition, Lock
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from darknet_torch.inference.prepared import Prepared, decoded
 from darknet_torch.inference.streaming import Task
 from darknet_torch.network import Runnable
 from darknet_torch.network.eval_mode import in_eval_mode
+from darknet_torch.safety.threads import Background
 
 __all__ = ["Batcher", "Batching", "Computed", "Job", "of_images"]
 
@@ -106,9 +107,7 @@ class Batcher:
         self._turn = nullcontext() if network.concurrent else Lock()
         self._mode = ExitStack()
         self._mode.enter_context(in_eval_mode(network))
-        self._threads = [Thread(target=self._work, daemon=True) for _ in range(batching.workers)]
-        for thread in self._threads:
-            thread.start()
+        self._threads = [Background(self._work, self.stop) for _ in range(batching.workers)]
 
     @property
     def waiting(self) -> int:
@@ -123,6 +122,15 @@ class Batcher:
             self._waiting.append(job)
             self._changed.notify()
         return job.future
+
+    def stop(self) -> None:
+        """Cancel what waits, and let the threads end."""
+        with self._changed:
+            self._closed = True
+            for job in self._waiting:
+                job.future.cancel()
+            self._waiting.clear()
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Compute what waits, and end the threads."""

@@ -18,6 +18,7 @@ from darknet_torch.inference.detector import Detector
 from darknet_torch.inference.streaming import Outcomes, in_workers, run_batches, stream
 from darknet_torch.network import Runnable
 from darknet_torch.network.eval_mode import in_eval_mode
+from darknet_torch.safety.threads import end
 from darknet_torch.videos.ahead import Ahead
 from darknet_torch.videos.counting import Counting
 from darknet_torch.videos.folders import FolderReader
@@ -33,6 +34,8 @@ Time: TypeAlias = str | float
 """Seconds, or text of seconds, m:ss or h:mm:ss."""
 READ_AHEAD, DONE_AHEAD = 8, 4
 """Frames that wait for the network, and frames that wait for their user; one each in real time."""
+PATIENCE = 2.0
+"""Seconds to wait at the end for the thread that reads; a camera or a dead connection may hang."""
 TOGETHER, LARGEST = 8, 32 << 20
 """Frames of a file that a thread takes at once, and bytes of them, at most."""
 
@@ -184,16 +187,22 @@ class Video(Iterator[VideoFrame]):
     ) -> None:
         self.name, self.rate, self.total = name, reader.rate, reader.total
         self.counts: ReadCounts = reader.counts
-        self._reader, self._tracking, self._counting = reader, tracking, counting
-        self._stopped = Event()
-        frames = reader.frames()
+        self._tracking, self._counting = tracking, counting
+        frames, stopped = reader.frames(), Event()
         if paced:
-            frames = _in_their_time(frames, self._stopped)
-        self._frames = Ahead(frames, 1 if newest else READ_AHEAD, newest=newest)
+            frames = _in_their_time(frames, stopped)
+
+        def stop() -> None:  # which must not know this object: it would keep it
+            stopped.set()
+            reader.stop()
+
+        self._frames = Ahead(
+            frames, 1 if newest else READ_AHEAD, newest=newest, stop=stop, patience=PATIENCE
+        )
         detected = _detected(
             detector, self._frames, newest=newest, together=reader.is_finite and not paced
         )
-        self._detected = Ahead(detected, 1 if newest else DONE_AHEAD)
+        self._detected = Ahead(detected, 1 if newest else DONE_AHEAD, stop=self._frames.stop)
 
     @property
     def dropped(self) -> int:
@@ -217,26 +226,17 @@ class Video(Iterator[VideoFrame]):
 
     def stop(self) -> None:
         """Let the frames end; any thread may call it."""
-        self._stopped.set()
-        self._reader.stop()
-        self._frames.stop()
         self._detected.stop()
 
     def close(self) -> None:
-        """End the work, and wait for its threads, for a short while."""
-        self.stop()
-        self._frames.close()
-        self._detected.close()
+        """End the work, and wait for its threads; for that which reads, a short while at most."""
+        end([self._frames.thread, self._detected.thread])
 
     def __enter__(self) -> "Video":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def __del__(self) -> None:
-        if hasattr(self, "_detected"):
-            self.stop()
 
 
 def _in_their_time(

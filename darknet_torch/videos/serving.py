@@ -7,12 +7,14 @@ form that Darknet sends them: an array that goes on as long as the video does.
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import BoundedSemaphore, Condition, Thread
+from threading import BoundedSemaphore, Condition
 from typing import Any
 
 from darknet_torch.errors import UsageError
 from darknet_torch.safety.text import to_json
+from darknet_torch.safety.threads import Background
 from darknet_torch.videos.frame import VideoFrame
 
 __all__ = ["Feed", "darknet_json", "json_feed", "mjpeg_feed"]
@@ -58,7 +60,8 @@ class Feed:
             reason = getattr(error, "strerror", None) or error
             raise UsageError(f"port {port} of {address}: {reason}") from error
         self.port = int(self._server.server_address[1])
-        Thread(target=self._server.serve_forever, args=(0.1,), daemon=True).start()
+        serve = partial(self._server.serve_forever, 0.1)
+        self._thread = Background(serve, self._server.shutdown)
 
     @property
     def has_readers(self) -> bool:
@@ -72,13 +75,18 @@ class Feed:
                 waiting.append(part)
             self._changed.notify_all()
 
-    def close(self) -> None:
-        """Send what waits, and end."""
+    def stop(self) -> None:
+        """Let the readers end, once they have what waits."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
+
+    def close(self) -> None:
+        """Send what waits, and end."""
+        self.stop()
+        with self._changed:
             self._changed.wait_for(lambda: not self._readers, AT_THE_END)
-        self._server.shutdown()
+        self._thread.close()
         self._server.server_close()
 
     @contextmanager
@@ -112,9 +120,6 @@ class Feed:
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-
     def __init__(self, address: tuple[str, int], feed: Feed) -> None:
         self.feed, self._places = feed, BoundedSemaphore(2 * MOST_READERS)
         super().__init__(address, _Handler)
@@ -122,7 +127,8 @@ class _Server(ThreadingHTTPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer in a thread, if there are not too many."""
         if self._places.acquire(blocking=False):
-            super().process_request(request, client_address)
+            answer = partial(self.process_request_thread, request, client_address)
+            Background(answer, self.feed.stop, AT_THE_END)
         else:
             self.shutdown_request(request)
 

@@ -209,6 +209,23 @@ def test_the_end(small_network: Network) -> None:
         batcher.submit(job_of(detector, photo()))
 
 
+def test_when_the_interpreter_ends_nothing_more_is_computed(small_network: Network) -> None:
+    counting = Counting(small_network)
+    batcher = Batcher(counting, Batching(batch_size=1, workers=1, batch_wait=0))
+    jobs = [job_of(Detector(counting), photo()) for _ in range(3)]
+    batcher.submit(jobs[0])
+    while batcher.waiting:
+        pass
+    for job in jobs[1:]:
+        batcher.submit(job)
+    batcher.stop()
+    counting.may.set()
+    assert found(jobs[0]).width == 96
+    assert [job.future.cancelled() for job in jobs] == [False, True, True]
+    batcher.close()
+    assert counting.sizes == [1]
+
+
 def test_a_network_in_training_mode_computes_as_at_inference(small_network: Network) -> None:
     small_network.train()
     before = small_network.state_dict()["layers.0.bn.running_mean"].clone()

@@ -35,7 +35,7 @@ def test_the_thread_is_a_few_items_ahead_and_no_more() -> None:
     assert [next(ahead) for _ in range(3)] == [0, 1, 2]
     wait_until(lambda: len(seen) == 8)
     ahead.close()
-    assert not ahead._thread.is_alive()
+    assert not ahead.thread.is_alive()
     assert len(seen) == 8
 
 
@@ -65,6 +65,24 @@ def test_an_error_comes_in_its_turn() -> None:
     with pytest.raises(ValueError, match="broken"):
         next(ahead)
     assert list(ahead) == []
+
+
+def test_its_thread_ends_when_nobody_has_it_any_more() -> None:
+    closed, stops = threading.Event(), list[str]()
+
+    def items() -> Iterator[int]:
+        try:
+            yield from range(1000)
+        finally:
+            closed.set()
+
+    ahead = Ahead(items(), 2, stop=lambda: stops.append("stop"))
+    thread = ahead.thread
+    assert next(ahead) == 0
+    del ahead
+    assert closed.wait(60)
+    thread.join(60)
+    assert not thread.is_alive() and stops == ["stop"]
 
 
 def test_stopped_while_its_user_waits() -> None:

@@ -1,5 +1,9 @@
 """Videos -> frames with detections: known squares, in order, a bounded number at once."""
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -160,8 +164,8 @@ def test_a_bounded_number_of_frames_is_in_memory() -> None:
     assert reader.counts.read <= bound + 51
     frames.close()
     assert reader.stopped
-    assert not frames._frames._thread.is_alive()
-    assert not frames._detected._thread.is_alive()
+    assert not frames._frames.thread.is_alive()
+    assert not frames._detected.thread.is_alive()
 
 
 def test_in_real_time_frames_are_dropped() -> None:
@@ -200,6 +204,82 @@ def test_stopped_from_another_thread() -> None:
 def test_nobody_needs_to_close_it() -> None:
     reader = Endless(is_finite=True)
     frames = detecting.Video("endless", Detector(Finder()), reader)
+    threads = [frames._frames.thread, frames._detected.thread]
     next(frames)
     del frames
     assert reader.stopped
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+LEFT = """
+import atexit, os, signal, sys, time
+from pathlib import Path
+from threading import Event
+
+ending = [0]
+atexit.register(lambda: print(sum(batches) - ending[0]))  # behind that of the library
+
+import torch
+from small_videos import Finder
+import darknet_torch as dt
+
+folder, computing, batches = Path(sys.argv[1]), Event(), []
+
+class Slow(Finder):
+    def __call__(self, x, /):
+        batches.append(len(x))
+        computing.set()
+        end = time.monotonic() + 0.2
+        while time.monotonic() < end:
+            torch.zeros(1 << 16).add_(1)  # without the interpreter's lock
+        return super().__call__(x)
+
+children = {}
+for how in sys.argv[2:]:
+    if not (pid := os.fork()):
+        break
+    children[pid] = how
+else:
+    for _ in children:
+        pid, status = os.wait()
+        (folder / children[pid] / "status").write_text(str(os.waitstatus_to_exitcode(status)))
+    os._exit(0)
+
+for number, name in ((1, "out"), (2, "errors")):
+    os.dup2(os.open(folder / how / name, os.O_WRONLY | os.O_CREAT), number)
+network = Slow(concurrent=how == "several threads")
+frames = dt.video(network, folder / "a.mp4", realtime=how == "real time", batch_size=1)
+next(frames)
+computing.clear()
+computing.wait()
+ending[0] = sum(batches)
+if how == "dropped":
+    del frames
+    sys.exit(7)
+if how == "several threads":
+    raise ValueError("mine")
+if how == "real time":
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+"""
+
+
+def test_a_program_that_ends_while_frames_are_computed(tmp_path: Path) -> None:
+    """With its own status, and after the batches that are being computed."""
+    write_video(tmp_path / "a.mp4", 60)
+    ways = {"plain": 0, "dropped": 7, "several threads": 1, "real time": -signal.SIGINT}
+    for how in ways:
+        (tmp_path / how).mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent / "support")}
+    command = [sys.executable, "-c", LEFT, str(tmp_path), *ways]
+    subprocess.run(command, check=True, timeout=300, env=environment)
+    for how, expected in ways.items():
+        status, out, errors = (
+            (tmp_path / how / name).read_text() for name in ("status", "out", "errors")
+        )
+        assert int(status) == expected, (how, errors)
+        assert int(out) <= 2, f"{how}: {out} frames were computed for nobody"
+        last = {1: "ValueError: mine", -signal.SIGINT: "KeyboardInterrupt"}.get(expected, "")
+        assert errors.strip().endswith(last) and bool(errors) == bool(last), (how, errors)
