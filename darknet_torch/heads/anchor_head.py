@@ -1,7 +1,7 @@
 """What [yolo] and [Gaussian_yolo] share: options, anchors in pixels, geometry of the boxes."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -24,6 +24,13 @@ from darknet_torch.parsing.options import FileName, option
 __all__ = ["AnchorHead"]
 
 
+def _below_a_pixel(head: Any) -> str:
+    """Return what is doubtful about anchors that are fractions of the image."""
+    if max(head.anchors, default=1) >= 1:
+        return ""
+    return "anchors are in pixels of the network's input, and all of these are below one"
+
+
 @dataclass(frozen=True, kw_only=True)
 class AnchorHead(Head):
     """The options that [yolo] and [Gaussian_yolo] share, and their geometry.
@@ -35,7 +42,11 @@ class AnchorHead(Head):
     num: int = option(1, check=lambda n: 0 < n <= 4096, expected="from 1 to 4096")
     mask: tuple[int, ...] = option(lambda o: tuple(range(o.num)), comment_ends=True)
     anchors: tuple[float, ...] = option(
-        (), comment_ends=True, count=anchor_numbers, lacking=ANCHORS_LACKING
+        (),
+        comment_ends=True,
+        count=anchor_numbers,
+        lacking=ANCHORS_LACKING,
+        doubt=_below_a_pixel,
     )
     scale_x_y: float = option(1.0, only=ALEXEYAB)
     nms_kind: str = option("default", only=ALEXEYAB)

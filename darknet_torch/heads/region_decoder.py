@@ -1,6 +1,7 @@
 """[region]: its options, and what its entries mean."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,15 @@ from darknet_torch.parsing.options import FileName, option
 
 __all__ = ["RegionDecoder"]
 
+_MOST_CELLS = 100
+
+
+def _in_pixels(head: Any) -> str:
+    """Return what is doubtful about anchors that are pixels, as [yolo] has them."""
+    if (most := max(head.anchors, default=0)) <= _MOST_CELLS:
+        return ""
+    return f"anchors are in cells (32 pixels, mostly), and one has {most:g} of them"
+
 
 @dataclass(frozen=True, kw_only=True)
 class RegionDecoder(Head):
@@ -28,7 +38,9 @@ class RegionDecoder(Head):
     coords: int = option(4, check=lambda n: n >= 4, expected="at least 4")
     classes: int = option(20, check=lambda n: n > 0, expected="at least 1")
     num: int = option(1, check=lambda n: 0 < n <= 4096, expected="from 1 to 4096")
-    anchors: tuple[float, ...] = option((), count=anchor_numbers, lacking=ANCHORS_LACKING)
+    anchors: tuple[float, ...] = option(
+        (), count=anchor_numbers, lacking=ANCHORS_LACKING, doubt=_in_pixels
+    )
     softmax: bool = option(False)
     background: bool = option(False, only=PJREDDIE)
     tree: FileName | None = option(None)

@@ -76,4 +76,9 @@ def _unknown_section(name: str, entries: list[_Entry], dialect: Dialect) -> str:
     ]
     if forks:
         return f"{dialect.name} has no such section; dialect {' or '.join(forks)} takes it"
-    return f"unknown section{section_hint(name, _registry)}"
+    hint = section_hint(name, _registry)
+    if not name.startswith("["):
+        return f"unknown section{hint}"
+    if "]" not in name:
+        return f"the ] is missing{hint}"
+    return f"nothing, not even a comment, may stand behind the ]{hint}"

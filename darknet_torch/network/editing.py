@@ -18,7 +18,7 @@ from darknet_torch.parsing.dialect import Dialect
 from darknet_torch.parsing.options import Context, check_value, option_names
 from darknet_torch.parsing.parser import Option, Section
 
-__all__ = ["cut", "with_classes", "with_options"]
+__all__ = ["cut", "fitting_classes", "with_classes", "with_options"]
 
 STALE = {"counters_per_class", "numload"}
 """Options about the old classes, or about the old file."""
@@ -83,6 +83,33 @@ def with_classes(network: Network, classes: int, names: Sequence[str] = ()) -> N
     result = _rebuilt(network, network.plan.with_layers(sections), changes)
     result.names, result.loaded = tuple(names), network.loaded
     return result
+
+
+def fitting_classes(plan: Plan, floats: int) -> tuple[int, int] | None:
+    """Return the number of classes with which a weights file would fit a cfg, if there is one.
+
+    Args:
+        plan: of the cfg.
+        floats: in the weights file, without its header.
+
+    Returns:
+        The number of classes, and that of the outputs (`filters`) that the last head needs for
+        them; None where no other number of classes fits, or classes cannot be changed.
+    """
+    try:
+        one, two = (list(_changes(plan, classes)) for classes in (1, 2))
+    except UsageError:
+        return None
+    per_output = [each.node.floats // each.node.shape.c for each in one]
+    of_one, of_two = (
+        sum(n * change.outputs for n, change in zip(per_output, changes, strict=True))
+        for changes in (one, two)
+    )
+    others = plan.floats - sum(each.node.floats for each in one)
+    more, rest = divmod(floats - others - of_one, of_two - of_one)
+    if rest or more < 0:
+        return None
+    return more + 1, one[-1].outputs + more * (two[-1].outputs - one[-1].outputs)
 
 
 def with_options(network: Network, options: Mapping[str, object]) -> Network:

@@ -195,6 +195,9 @@ def _make_plan(
     first = sections[0]
     if first.name not in NET_SECTIONS:
         raise first.error("the first section must be [net] or [network]")
+    for each in sections[1:]:
+        if each.name in NET_SECTIONS:
+            raise each.error("only the first section may be [net] or [network]")
     net = bind(Net, first, reading, section=first)
     for name, value in (("width", width), ("height", height)):
         if value is not None and value < 1:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from darknet_torch.errors import WeightsError
 from darknet_torch.layers.base import Segment
+from darknet_torch.network.editing import fitting_classes
 from darknet_torch.network.plan import Node, Plan
 
 __all__ = ["FileSlot", "file_slots", "layer_count", "readable"]
@@ -75,6 +76,8 @@ def readable(
         hint = "it belongs to another cfg (or cutoff=N reads only the first N layers)"
         if rest or available - expected <= _FEW:
             hint = "so few more are no layer: its header is not Darknet's, or it is damaged"
+        elif cfg := _other_classes(plan, available):
+            hint = cfg
         raise WeightsError(
             f"{path}: too long: the network has {expected} floats, the file {available}{more};"
             f" {hint}"
@@ -84,13 +87,28 @@ def readable(
 
 def _too_short(plan: Plan, path: Path, available: int, expected: int) -> WeightsError:
     slot = _slot_at(plan, available)
-    if available == 0 or _begins_layer(slot, available):
+    if cfg := _other_classes(plan, available):
+        hint = cfg
+    elif available == 0 or _begins_layer(slot, available):
         hint = f"ends before it; partial=True or cutoff={slot.node.index} takes the layers before"
     else:
         hint = "it belongs to another cfg or is damaged"
     return WeightsError(
         f"{path}: {_missing(slot, available)}; {hint}"
         f" (the network has {expected} floats in all, the file {available})"
+    )
+
+
+def _other_classes(plan: Plan, available: int) -> str:
+    """Return the hint for weights of the same network with another number of classes, or ""."""
+    if (fitting := fitting_classes(plan, available)) is None:
+        return ""
+    classes, outputs = fitting
+    if not plan.heads:
+        return f"it belongs to the same cfg with {classes} classes"
+    return (
+        f"it belongs to the same cfg with {classes} classes:"
+        f" classes={classes} in each head, filters={outputs} before it"
     )
 
 

@@ -32,7 +32,7 @@ class Doubts:
     def emit(self) -> None:
         """Emit a warning for each kind, and forget them."""
         for kind, first in self._first.items():
-            others = self._lines[kind][1:]
+            others = list(dict.fromkeys(self._lines[kind]))[1:]
             more = ", ".join(map(str, others[:_MOST_LINES]))
             if others[_MOST_LINES:]:
                 more += f" and {len(others) - _MOST_LINES} more"

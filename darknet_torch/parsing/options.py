@@ -45,6 +45,7 @@ def option(
     comment_ends: bool = False,
     count: Callable[[Any], int] | None = None,
     lacking: str = "",
+    doubt: Callable[[Any], str] | None = None,
 ) -> Any:
     """Declare a dataclass field that is read from an option of a section.
 
@@ -59,6 +60,7 @@ def option(
         comment_ends: a `#` ends the list in dialects that have such lists.
         count: of a list: returns from the other fields how many numbers it should have.
         lacking: what Darknet does about numbers that the list lacks, for the warning.
+        doubt: returns from the fields what is doubtful about the value, for a warning; or nothing.
     """
     metadata = {
         "key": key,
@@ -70,6 +72,7 @@ def option(
         "comment_ends": comment_ends,
         "count": count,
         "lacking": lacking,
+        "doubt": doubt,
         "default": default,
     }
     return field(default=None if callable(default) else default, metadata=metadata)
@@ -97,6 +100,7 @@ def bind(cls: type[T], section: Section, context: Context, /, **given: Any) -> T
             values[spec.name] = spec.read(section, context, values)
     for spec in specs.values():
         spec.check_count(section, context, values)
+        spec.check_doubt(section, context, values)
     return cls(**values)
 
 
@@ -140,11 +144,12 @@ class _Spec:
         option = section.option(self.key) if known else None
         if option is None or option.value is None:
             return self._default(values, context.dialect)
-        value = convert(
-            self.hint, self._text(option.value, context.dialect), option, section, context
-        )
+        text = self._text(option.value, context.dialect)
+        value = convert(self.hint, text, option, section, context)
         if value is None:
             return self._default(values, context.dialect)
+        if isinstance(value, tuple) and self._has_gap(text):
+            self._doubt(section, context, "nothing before or behind a comma, which is read as 0")
         check = self.metadata["check"]
         if check is not None and not check(value):
             expected = self.metadata["expected"]
@@ -156,12 +161,26 @@ class _Spec:
         count, found = self.metadata["count"], values[self.name]
         if count is None or (expected := count(values)) <= len(found):
             return
+        what = f"{len(found)} numbers, {expected} expected; {self.metadata['lacking']}"
+        self._doubt(section, context, what)
+
+    def check_doubt(self, section: Section, context: Context, values: _Values) -> None:
+        """Doubt a value that is legal, and hardly what is meant."""
+        doubt = self.metadata["doubt"]
+        if doubt is not None and (what := doubt(values)):
+            self._doubt(section, context, what)
+
+    def _has_gap(self, text: str) -> bool:
+        """Whether a list has an empty entry; where its length is known, the last one is none."""
+        items = text.split(",")
+        return "" in (items[:-1] if self.metadata["count"] else items) and len(items) > 1
+
+    def _doubt(self, section: Section, context: Context, what: str) -> None:
         option = section.option(self.key)
         given = "" if option is None or option.value is None else option.value
         given = given if len(given) <= _LONGEST else f"{given[:_LONGEST]}..."
-        what = f"{self.key}={given}: {len(found)} numbers, {expected} expected"
         line = None if option is None else option.line
-        context.doubt(section, f"{what}; {self.metadata['lacking']}", line)
+        context.doubt(section, f"{self.key}={given}: {what}", line)
 
     def _default(self, values: _Values, dialect: Dialect) -> Any:
         absent, default = self.metadata["absent"], self.metadata["default"]
@@ -193,11 +212,15 @@ def _check_keys(section: Section, context: Context, specs: Mapping[str, _Spec]) 
     """Warn of keys that are unknown or stand twice, or raise CfgError, as the context has it."""
     seen: set[str] = set()
     for option in section.options:
-        if option.key in seen:
+        if option.key in seen and option.value != "":
             _refuse_duplicate(section, context, option)
         elif problem := _unknown(option.key, context, specs):
             context.doubt(section, f"{option.key}: {problem}", option.line)
-        seen.add(option.key)
+        elif not option.value:
+            what = "no value behind it; as if the line were not there"
+            context.doubt(section, f"{option.key}: {what}", option.line)
+        if option.value != "":
+            seen.add(option.key)
 
 
 def _unknown(key: str, context: Context, specs: Mapping[str, _Spec]) -> str:

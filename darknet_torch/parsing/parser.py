@@ -7,8 +7,8 @@ The grammar, as both C programs read it:
 * an empty line, or one that begins with `#` or `;`, is skipped; there are no inline comments: a
   number ends after its digits, a word includes all that follows;
 * a line that begins with `[` begins a section, and the whole line is its name;
-* anything else is an option, split at its first `=`. `key=` without a value is dropped; a line
-  without `=` is kept without a value, which counts as absent but still hides later duplicates;
+* anything else is an option, split at its first `=`. `key=` without a value counts as absent;
+  a line without `=` too, but it still hides later duplicates;
 * the first of several equal keys wins.
 
 `options` and `values` interpret the words and numbers.
@@ -38,12 +38,13 @@ __all__ = [
 ]
 
 MAX_BYTES = 16 << 20
+_LONGEST = 60
 _BLANKS = str.maketrans("", "", " \t\r")
 
 
 @dataclass(frozen=True)
 class Option:
-    """One `key=value` line; `value` is None where the line has no `=`."""
+    """One `key=value` line; `value` is None without a `=`, and empty with nothing behind it."""
 
     key: str
     value: str | None
@@ -70,8 +71,8 @@ class Section:
     folder: Path | None = field(default=None, compare=False)
 
     def option(self, key: str) -> Option | None:
-        """Return the first option of that key, the one that Darknet takes."""
-        return next((option for option in self.options if option.key == key), None)
+        """Return the first option of that key, the one that Darknet takes: not a `key=`."""
+        return next((each for each in self.options if each.key == key and each.value != ""), None)
 
     def get(self, key: str, default: str | None = None) -> str | None:
         """Return the value of the first option of that key; `default` if absent or without `=`."""
@@ -93,7 +94,9 @@ class Section:
 
     def where(self, line: int | None = None) -> str:
         """Return `file:line: [name]`."""
-        return f"{self.file}:{self.line if line is None else line}: [{self.name}]"
+        header = self.name if self.name.startswith("[") else f"[{self.name}]"
+        header = header if len(header) <= _LONGEST else f"{header[:_LONGEST]}..."
+        return f"{self.file}:{self.line if line is None else line}: {header}"
 
 
 def read(source: str | PathLike[str]) -> list[Section]:
@@ -132,8 +135,8 @@ def parse(text: str, file: str = "<cfg>", folder: Path | None = None) -> list[Se
             name, line, options = _section_name(content), number, []
         elif not name:
             raise CfgError(f"{file}:{number}: a section such as [net] must come before any option")
-        elif (option := _option(content, number)) is not None:
-            options.append(option)
+        else:
+            options.append(_option(content, number))
     if not name:
         raise CfgError(f"{file}: no section in it; a network description begins with [net]")
     sections.append(Section(name, tuple(options), line, file, folder))
@@ -153,7 +156,7 @@ def read_data(path: str | PathLike[str]) -> dict[str, str]:
     options: dict[str, str] = {}
     for number, content in _lines(read_text(Path(path))):
         option = _option(content, number)
-        if option is not None and option.value is not None:
+        if option.value:
             options.setdefault(option.key, option.value)
     return options
 
@@ -180,7 +183,8 @@ def read_text(
 ) -> str:
     """Return the text of a file in UTF-8, or in UTF-16 with its mark at the start.
 
-    Bytes that are not UTF-8 become surrogates.
+    Bytes that are not UTF-8 become surrogates. Lines may end with a carriage return, as on old
+    Macs.
 
     Args:
         path: the file.
@@ -196,10 +200,14 @@ def read_text(
     if (found := known_kind(raw[:32])) is not None:
         raise kind(f"{path}: is {found}")
     if raw.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):  # some editors on Windows write it
-        return raw.decode("utf-16", errors="replace")
+        return _with_line_feeds(raw.decode("utf-16", errors="replace"))
     if b"\0" in raw:
         raise kind(f"{path}: is a binary file, not {what}")
-    return raw.decode("utf-8-sig", errors="surrogateescape")
+    return _with_line_feeds(raw.decode("utf-8-sig", errors="surrogateescape"))
+
+
+def _with_line_feeds(text: str) -> str:
+    return text if "\n" in text else text.replace("\r", "\n")
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
@@ -214,10 +222,8 @@ def _section_name(content: str) -> str:
     return content[1:-1] if content.endswith("]") and len(content) > 2 else content
 
 
-def _option(content: str, line: int) -> Option | None:
+def _option(content: str, line: int) -> Option:
     key, equals, value = content.partition("=")
-    if equals and not value:
-        return None
     return Option(key, value if equals else None, line)
 
 

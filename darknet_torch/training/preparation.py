@@ -51,8 +51,8 @@ EPOCHS, FEWEST = 4, 100
 """From one measurement to the next: times through the images, and at least so many batches."""
 MOST_WORKERS = 8
 NOT_MEASURED = (
-    "no validation images: no score is measured, and no best weights are kept; `val:` in the"
-    " description, or val= (--val), names some"
+    "no validation images other than those of the training: no score is measured, and no best"
+    " weights are kept; `val:` in the description, or val= (--val), names some"
 )
 NO_SCORE = "there is no score of masks: no best weights are kept, NAME_last.weights is the result"
 LARGEST_BATCH = 16

@@ -49,7 +49,7 @@ def test_a_first_training(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_one_split_only_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train("net.cfg squares/train --scratch") == 0
     out, err = capsys.readouterr()
-    assert "no validation images: no score is measured" in err
+    assert "no validation images other than those of the training: no score" in err
     assert out == "training: 2 batches (max_batches); score not measured\n"
     assert not Path("training/net_best.weights").exists()
 

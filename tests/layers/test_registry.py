@@ -18,8 +18,12 @@ LAYER = "[net]\nwidth=8\nheight=8\nchannels=3\n"
     [
         ("[convolutoinal]", r"^<cfg>:5: \[convolutoinal\]: unknown section; did you mean \[conv"),
         ("[Convolutional]", r"^<cfg>:5: \[Convolutional\]: .*did you mean \[convolutional\]\?"),
-        ("[convolutional]#first", r"^<cfg>:5: .*unknown section; did you mean \[convolutional\]\?"),
-        ("[convolutional", r"^<cfg>:5: .*unknown section"),
+        (
+            "[convolutional]#first",
+            r"^<cfg>:5: \[convolutional\]#first: nothing, not even a comment, may stand"
+            r" behind the \]; did you mean \[convolutional\]\?",
+        ),
+        ("[convolutional", r"^<cfg>:5: \[convolutional: the \] is missing; did you mean \[conv"),
         ("[zzzzzzzzzz]", r"^<cfg>:5: \[zzzzzzzzzz\]: unknown section$"),
     ],
 )

@@ -18,6 +18,12 @@ def test_other_first_section(name: str) -> None:
         plan(f"\n[{name}]\n[net]\n")
 
 
+@pytest.mark.parametrize("again", ["net", "network"])
+def test_a_second_net_section(again: str) -> None:
+    with pytest.raises(CfgError, match=rf"^<cfg>:6: \[{again}\]: only the first section may be"):
+        plan(f"[net]\nwidth=8\nheight=8\nchannels=1\n[avgpool]\n[{again}]\nwidth=4\n")
+
+
 def test_a_vector_as_input() -> None:
     assert plan("[net]\ninputs=7\n[softmax]\n").input == (7, 0, 0)
     assert plan("[net]\ninputs=7\nwidth=2\nheight=3\nchannels=4\n[softmax]\n").input == (4, 3, 2)

@@ -222,6 +222,50 @@ def test_the_wrong_network(file: Path) -> None:
     refused(file, "too long", "belongs to another cfg", cfg=fewer)
 
 
+DETECTOR = """[net]
+width=64
+height=64
+channels=3
+[convolutional]
+filters=4
+batch_normalize=1
+activation=leaky
+[convolutional]
+filters={filters}
+activation=linear
+[{head}]
+num=2
+anchors=1,2,3,4
+classes={classes}
+[route]
+layers=0
+[convolutional]
+filters={filters}
+activation=linear
+[{head}]
+num=2
+anchors=1,2,3,4
+classes={classes}
+"""
+
+
+@pytest.mark.parametrize("head", ["yolo", "region"])
+@pytest.mark.parametrize("other", [1, 2, 20, 80])
+def test_another_number_of_classes(head: str, other: int, file: Path) -> None:
+    theirs = DETECTOR.format(head=head, classes=other, filters=2 * (5 + other))
+    dt.save(dt.build(theirs), file)
+    mine = DETECTOR.format(head=head, classes=7, filters=24)
+    what = f"classes={other} in each head, filters={2 * (5 + other)} before it"
+    refused(file, f"belongs to the same cfg with {other} classes: {what}", cfg=mine)
+
+
+def test_a_classifier_of_other_classes(file: Path) -> None:
+    text = "[net]\nwidth=8\nheight=8\nchannels=3\n[connected]\noutput={}\n[softmax]\n"
+    dt.save(dt.build(text.format(10)), file)
+    refused(file, "belongs to the same cfg with 10 classes", cfg=text.format(3))
+    refused(file, "belongs to the same cfg with 10 classes", cfg=text.format(30))
+
+
 # ---- headers
 
 

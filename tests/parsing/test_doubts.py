@@ -79,7 +79,43 @@ def test_anchors(anchors: str, found: int) -> None:
         assert not said
     else:
         what = f"{found} numbers, 4 expected; two for each of num anchors; Darknet takes 0.5"
-        assert len(said) == 1 and what in said[0]
+        assert len(said) == (1 if anchors else 2) and what in said[-1]
+
+
+@pytest.mark.parametrize("line", ["classes=", "classes", " classes = "])
+def test_an_option_without_a_value(line: str) -> None:
+    what = "<cfg>:9: [yolo] classes: no value behind it; as if the line were not there"
+    text = f"{NET}{HEAD.replace('filters=14', 'filters=25')}".replace("classes=2", line)
+    assert what in doubts(f"{text}anchors=1,2\n")
+    assert dt.plan(f"{NET}[maxpool]\nstride=\nstride=2\n")[0].layer.stride == 2
+
+
+def test_a_list_with_an_empty_entry() -> None:
+    (said,) = doubts(f"{NET}{CONV}{CONV}[route]\nlayers=-1,-2,\n")
+    assert said.endswith(
+        "[route] layers=-1,-2,: nothing before or behind a comma, which is read as 0"
+    )
+    assert len(dt.plan(f"{NET}{CONV}{CONV}[route]\nlayers=-1,-2,\n")[2].inputs) == 3
+
+
+def test_a_line_is_named_once() -> None:
+    said, _ = doubts(f"{NET}{HEAD}num=2\nanchors=(1,(2,(3,(4\n")
+    assert said.endswith("read as 0")
+
+
+@pytest.mark.parametrize(
+    ("head", "anchors", "what"),
+    [
+        ("yolo", ".1,.2, .3,.4", "in pixels of the network's input, and all of these are below"),
+        ("yolo", ".1,.2, 3,4", None),
+        ("region", "1.1,2.2, 3.3,4.4", None),
+        ("region", "10,14, 116,90", "anchors are in cells (32 pixels, mostly), and one has 116"),
+    ],
+)
+def test_the_unit_of_anchors(head: str, anchors: str, what: str | None) -> None:
+    text = f"{NET}{HEAD}".replace("yolo", head)
+    said = doubts(f"{text}num=2\nanchors={anchors}\n")
+    assert [what in each for each in said] == [True] if what else not said
 
 
 def test_steps_and_scales() -> None:

@@ -43,7 +43,9 @@ def test_defaults() -> None:
     assert thing("size=3", "twice=1").twice == 1
     assert thing("from=there").where == "there"
     assert thing(given=8).given == 8
-    assert thing("size").size == 1  # a line without = is absent
+    for nothing in ("size", "size="):
+        with pytest.warns(DarknetWarning, match="size: no value behind it"):
+            assert bind(Thing, section(nothing), Context(ALEXEYAB)).size == 1
     assert thing("theirs=3", dialect=PJREDDIE).theirs == 3.0
 
 

@@ -36,7 +36,7 @@ def naive(text: str) -> list[tuple[str, list[tuple[str, str | None]]]]:
             equals = line.find("=")
             if equals < 0:
                 sections[-1][1].append((line, None))
-            elif equals < len(line) - 1:
+            else:
                 sections[-1][1].append((line[:equals], line[equals + 1 :]))
         line = ""
     return sections
@@ -52,7 +52,7 @@ def naive(text: str) -> list[tuple[str, list[tuple[str, str | None]]]]:
         ("[net]\na=1#b\n", [("net", [("a", "1#b")])]),
         ("[net]\na=1;b\n", [("net", [("a", "1;b")])]),
         ("[net]\na=b=c\n", [("net", [("a", "b=c")])]),
-        ("[net]\na=\nb = \na=2\n", [("net", [("a", "2")])]),
+        ("[net]\na=\nb = \na=2\n", [("net", [("a", ""), ("b", ""), ("a", "2")])]),
         ("[net]\na\na=2\n", [("net", [("a", None), ("a", "2")])]),
         ("[net]\n=5\n", [("net", [("", "5")])]),
         ("[net]\na=1\na=2\n", [("net", [("a", "1"), ("a", "2")])]),
@@ -105,6 +105,24 @@ def test_what_is_written_reads_back(sections: list[Section]) -> None:
 def test_written_text_is_readable_for_people() -> None:
     text = "[net]\nwidth=8\n\n[avgpool]\n"
     assert parser.write(parser.parse(" [net]\n#c\nwidth = 8\n[avgpool]")) == text
+
+
+def test_a_key_without_a_value_does_not_count() -> None:
+    (net,) = parser.parse("[net]\na=\na=2\na=3")
+    assert (net.get("a"), net.get("b"), parser.write([net])) == ("2", None, "[net]\na=\na=2\na=3\n")
+
+
+def test_line_ends_of_old_macs(tmp_path: Path) -> None:
+    old, cfg = "[net]\ra=1\r\r[avgpool]\r", tmp_path / "my.cfg"
+    for content in (old.encode(), old.encode("utf-16"), b"[net]\na=\r1\n[avgpool]"):
+        cfg.write_bytes(content)
+        net, pool = parser.read(cfg)
+        assert (net.name, net.get("a"), pool.name, pool.options) == ("net", "1", "avgpool", ())
+
+
+def test_a_long_header_is_cut_in_messages() -> None:
+    section = Section(f"[net]{'x' * 500}", line=3)
+    assert section.where() == f"<cfg>:3: [net]{'x' * 55}..."
 
 
 def test_lines_are_numbered_as_an_editor_shows_them() -> None:
