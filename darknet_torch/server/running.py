@@ -137,12 +137,13 @@ def serve(
 
 
 def _listening(host: str, port: int) -> socket.socket:
+    if not 0 <= port < 1 << 16:
+        raise UsageError(f"port {port}: must be from 0 to 65535")
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=256)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"port {port} of {host}: {reason}") from error
+    except OSError as error:
+        raise UsageError(f"port {port} of {host}: {error.strerror or error}") from error
 
 
 def _run(

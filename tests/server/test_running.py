@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection
 
 import pytest
@@ -43,15 +43,20 @@ def connect(port: int) -> HTTPConnection:
 
 def test_a_process(small_network: Network) -> None:
     """Slow and silent clients lose their connection, others are served; SIGTERM ends it well."""
-    with serving("net.cfg", "net.weights", "--upload-timeout", "0.5") as (process, port):
-        silent, half = (socket.create_connection(("127.0.0.1", port), 10) for _ in range(2))
+    with ExitStack() as stack:
+        process, port = stack.enter_context(
+            serving("net.cfg", "net.weights", "--upload-timeout", "0.5")
+        )
+        silent, half = (
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), 10)) for _ in range(2)
+        )
         half.sendall(b"POST /detect HTTP/1.1\r\nHost: localhost\r\n")
-        slow = connect(port)
+        slow = stack.enter_context(closing(connect(port)))
         slow.putrequest("POST", "/detect")
         slow.putheader("Content-Length", "1000")
         slow.endheaders()
         slow.send(b"x")
-        client = connect(port)
+        client = stack.enter_context(closing(connect(port)))
         client.request("POST", "/detect?threshold=0.3", photo())
         answer = json.loads(client.getresponse().read())
         wanted = dt.detect(small_network, photo(), threshold=0.3)

@@ -249,6 +249,7 @@ else:
 
 for number, name in ((1, "out"), (2, "errors")):
     os.dup2(os.open(folder / how / name, os.O_WRONLY | os.O_CREAT), number)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who starts tests may ignore it
 network = Slow(concurrent=how == "several threads")
 frames = dt.video(network, folder / "a.mp4", realtime=how == "real time", batch_size=1)
 next(frames)

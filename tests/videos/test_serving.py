@@ -124,8 +124,9 @@ def test_too_many_readers(monkeypatch) -> None:
     wait_for_readers(feed, 1)
     again = connect(feed)
     wait_for_readers(feed, 2)
-    again.close()
     feed.close()
+    for each in (first[1], late, again):
+        each.close()
 
 
 def test_a_port_in_use() -> None:
