@@ -11,7 +11,7 @@ from multiprocessing import get_context
 import keys
 import pytest
 import torch
-from card_losses import has_loss, problems_of_losses
+from card_losses import has_loss, problems_of_losses, waits_of_a_step
 from pretended_card import CAN_BE, FROM_CPU, from_card, moved, pretended_card
 from small_network import CFG
 
@@ -60,7 +60,7 @@ def activations(network: Network, x: torch.Tensor, passes: int) -> list[torch.Te
 
 
 def test_losses() -> None:
-    """So are losses and gradients, and these lie on the card, which is waited for once a loss.
+    """So are losses and gradients, and these lie on the card, which is hardly waited for.
 
     In a new process: torch computes no gradients on devices that came after its first ones.
     """
@@ -68,7 +68,9 @@ def test_losses() -> None:
     assert len(names) > 30
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         problems = pool.submit(problems_of_losses, names).result()
+        waits = pool.submit(waits_of_a_step).result()
     assert not problems
+    assert waits == {"tolist": 1}  # the figures of the batch, and whether all is finite
 
 
 @pytest.mark.parametrize("threshold", [0.2, 0.45, 0.999])

@@ -1,7 +1,5 @@
 """What is done about a loss or a gradient that is not finite."""
 
-import torch
-
 from darknet_torch.errors import TrainingError
 from darknet_torch.training.batches import Batch
 from darknet_torch.training.run import Run
@@ -22,7 +20,7 @@ def may_update(run: Run, loss: BatchLoss, batch: Batch) -> bool:
     Raises:
         TrainingError: the loss is not finite, and that is to stop the training.
     """
-    if not loss.layers and (run.stepper.scaler.is_enabled() or _gradients_are_finite(run)):
+    if not loss.layers and loss.finite:
         run.course.skipped = 0
         return True
     run.statistics.restore()
@@ -47,8 +45,3 @@ def may_update(run: Run, loss: BatchLoss, batch: Batch) -> bool:
     run.tell(f"{text}; skipped")
     run.solver.optimizer.zero_grad(set_to_none=True)
     return False
-
-
-def _gradients_are_finite(run: Run) -> bool:
-    gradients = [each.grad for each in run.network.parameters() if each.grad is not None]
-    return bool(torch.nn.utils.get_total_norm(gradients).isfinite())

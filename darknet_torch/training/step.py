@@ -1,13 +1,13 @@
 """The gradients of one batch: mini-batch after mini-batch through the network and its losses."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from darknet_torch.distributed import Ranks
@@ -17,7 +17,7 @@ from darknet_torch.network.plan import Plan
 from darknet_torch.training.losses import losses_of, network_cost, total_loss
 from darknet_torch.training.precision import autocast
 
-__all__ = ["BatchLoss", "Stepper", "Steps", "as_input"]
+__all__ = ["BatchLoss", "Stepper", "Steps", "are_finite", "as_input"]
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,20 @@ class BatchLoss:
         parts: name of a part -> its sum over the layers, by image.
         images: of the batch, in all processes.
         layers: indices of the layers whose loss is not finite.
+        finite: whether the gradients are. With float16 always: its scaler looks at them.
     """
 
     cost: float
     parts: Mapping[str, float]
     images: int
     layers: tuple[int, ...] = ()
+    finite: bool = True
+
+
+def are_finite(module: nn.Module) -> Tensor:
+    """Return whether all gradients of a module are finite, () bool; it is not waited for."""
+    gradients = [each.grad for each in module.parameters() if each.grad is not None]
+    return torch.nn.utils.get_total_norm(gradients).isfinite()
 
 
 def as_input(images: Tensor, device: torch.device) -> Tensor:
@@ -85,7 +93,7 @@ class Stepper:
     """
 
     plan: Plan
-    module: Callable[[Tensor], dict[int, Tensor]]
+    module: nn.Module
     device: torch.device
     dtype: torch.dtype
     batch: int
@@ -175,9 +183,11 @@ class Stepper:
         costs: list[Tensor],
         totals: list[dict[int, Tensor]],
     ) -> BatchLoss:
-        """Return the figures of all processes as plain numbers, in one exchange."""
+        """Return the figures of all processes as plain numbers, in one exchange and one wait."""
         indices = list(totals[0])
         bad = [torch.stack([~each[i].isfinite() for each in totals]).any() for i in indices]
+        if not self.scaler.is_enabled():
+            bad.append(~are_finite(self.module))
         values = torch.stack(
             [
                 *(each.double() for each in (*sums.values(), torch.stack(costs).sum())),
@@ -188,5 +198,7 @@ class Stepper:
             dist.all_reduce(values)
         numbers = values.tolist()
         parts = {n: v / images for n, v in zip(sums, numbers, strict=False)}
-        layers = [i for i, v in zip(indices, numbers[len(sums) + 1 :], strict=True) if v]
-        return BatchLoss(numbers[len(sums)] / images, parts, images, tuple(layers))
+        flags = numbers[len(sums) + 1 :]
+        layers = tuple(i for i, v in zip(indices, flags, strict=False) if v)
+        finite = not any(flags[len(indices) :])
+        return BatchLoss(numbers[len(sums)] / images, parts, images, layers, finite)

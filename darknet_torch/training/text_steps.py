@@ -21,7 +21,7 @@ from darknet_torch.network import Network
 from darknet_torch.network.state import State, state_shapes
 from darknet_torch.training.batches import Batch
 from darknet_torch.training.losses import LossInputs, losses_of, network_cost, total_loss
-from darknet_torch.training.step import BatchLoss
+from darknet_torch.training.step import BatchLoss, are_finite
 
 __all__ = ["Streams", "TextStepper", "text_batches"]
 
@@ -108,7 +108,8 @@ class TextStepper:
         torch.manual_seed(seed % 2**63)
         assert truth.values is not None  # see `text_batches`
         self.before = state = self.state
-        cost, sums, finite = 0.0, dict[str, float](), True
+        cost, sums = torch.zeros((), dtype=torch.float64, device=self.device), dict[str, Tensor]()
+        finite = torch.ones((), dtype=torch.bool, device=self.device)
         runs = zip(images.to(self.device).long(), truth.values.to(self.device).T, strict=True)
         for number, (run, jumped) in enumerate(runs):
             state = {i: tuple(_zeroed(t, jumped) for t in each) for i, each in state.items()}
@@ -119,18 +120,20 @@ class TextStepper:
                 values = replace(truth, values=self._one_hot(following)).to(self.device)
                 losses = losses_of(self.network.plan, outputs, values, context)
                 totals.append(total_loss(losses))
-                cost += float(network_cost(losses))
+                cost += network_cost(losses)
                 for loss in losses.values():
                     for name, value in loss.parts.items():
-                        sums[name] = sums.get(name, 0.0) + float(value.detach())
+                        sums[name] = sums.get(name, 0) + value.detach().double()
             total = torch.stack(totals).sum()
-            finite = finite and bool(total.isfinite())
+            finite = finite & total.isfinite()
             (total / self.count).backward()
-        if finite:  # else the next batch would not be, either
+        flags = (each.double() for each in (finite, are_finite(self.module)))
+        numbers = torch.stack([*flags, cost, *sums.values()]).tolist()  # the only wait
+        if numbers[0]:  # else the next batch would not be, either
             self.state = {i: tuple(t.detach() for t in each) for i, each in state.items()}
-        parts = {name: value / self.count for name, value in sums.items()}
-        broken = () if finite else (self.network.plan.final,)
-        return BatchLoss(cost / self.count, parts, self.images, broken)
+        parts = {name: value / self.count for name, value in zip(sums, numbers[3:], strict=True)}
+        broken = () if numbers[0] else (self.network.plan.final,)
+        return BatchLoss(numbers[2] / self.count, parts, self.images, broken, bool(numbers[1]))
 
     def undo(self) -> None:
         """Forget the last batch, which is to be computed again."""

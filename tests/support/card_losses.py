@@ -9,15 +9,19 @@ import warnings
 import keys
 import torch
 from pretended_card import Card, CardTensor, from_card, moved, pretended_card
+from small_network import CFG
 
 import darknet_torch as dt
+from darknet_torch.distributed import Ranks
 from darknet_torch.errors import DarknetError
 from darknet_torch.layers.base import Layer
 from darknet_torch.layers.truth import LossContext, Truth
 from darknet_torch.network import Network
 from darknet_torch.training.losses import LossInputs, losses_of, total_loss, truth_size
+from darknet_torch.training.solver import Solver
+from darknet_torch.training.step import Stepper
 
-__all__ = ["has_loss", "problems_of_losses"]
+__all__ = ["has_loss", "problems_of_losses", "waits_of_a_step"]
 
 MOST_WAITS = 1
 """Of one layer's loss: some need the rows of images without boxes, or of pairs."""
@@ -87,3 +91,19 @@ def loss(network: Network, images: torch.Tensor, truth: Truth) -> torch.Tensor:
     value = total_loss(losses_of(network.plan, LossInputs(network)(images), truth, context))
     value.backward()
     return value.detach()
+
+
+def waits_of_a_step() -> dict[str, int]:
+    """Return the waits for the card of a batch in two parts, from its images to new weights."""
+    with pretended_card() as card:
+        network = moved(dt.build(CFG).train())
+        solver, truth = Solver(network, batch=2), truth_of(network)
+        scaler = torch.amp.GradScaler("cpu", enabled=False)
+        inputs, device = LossInputs(network), torch.device("card")
+        stepper = Stepper(network.plan, inputs, device, torch.float32, 2, 2, Ranks(), scaler)
+        images = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8)
+        card.waits.clear()
+        solver.begin()
+        assert stepper.gradients(images, truth, 0, 1).finite
+        solver.step(1)
+    return dict(card.waits)
