@@ -1,8 +1,7 @@
 """Everything before the first step: data, checks, options, memory, and the state of before."""
 
-import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -43,6 +42,7 @@ from darknet_torch.training.scoring import score_of
 from darknet_torch.training.solver import Solver
 from darknet_torch.training.sources import DataSource, read_all
 from darknet_torch.training.starting import expect_few_objects
+from darknet_torch.training.state_checks import data_digest
 from darknet_torch.training.step import Stepper, as_input
 
 __all__ = ["cfg_text", "open_folder", "prepare", "start_course"]
@@ -84,7 +84,7 @@ def prepare(
     learns_masks_only = masks and not network.plan.heads
     if learns_masks_only:
         validation = None
-    run = _assembled(network, options, ranks, train, validation)
+    run = _assembled(network, options, ranks, train, others, validation)
     if run_files.resume(run):
         run.tell(f"going on after batch {run.course.batches} of {options.path}")
     else:
@@ -106,7 +106,12 @@ def prepare(
 
 
 def _assembled(
-    network: Network, options: TrainOptions, ranks: Ranks, train: Dataset, val: Dataset | None
+    network: Network,
+    options: TrainOptions,
+    ranks: Ranks,
+    train: Dataset,
+    joint: Dataset | None,
+    val: Dataset | None,
 ) -> Run:
     device, net = network.device, network.plan.net
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -129,7 +134,8 @@ def _assembled(
             module, broadcast_buffers=False, find_unused_parameters=True
         )
     statistics = RunningStatistics(network, ranks, stepper.mini_batches)
-    fingerprint = _fingerprint(network.plan, stepper, options, train)
+    sets = [train] if joint is None else [train, joint]
+    fingerprint = _fingerprint(network.plan, stepper, options, sets)
     every = options.eval_every or max(FEWEST, -(-EPOCHS * len(train) // net.batch))
     return Run(
         network=network,
@@ -194,18 +200,13 @@ def _subdivisions(stepper: Stepper, module: LossInputs, options: TrainOptions) -
 
 
 def _fingerprint(
-    plan: Plan, stepper: Stepper, options: TrainOptions, train: Dataset
+    plan: Plan, stepper: Stepper, options: TrainOptions, sets: Sequence[Dataset]
 ) -> dict[str, Any]:
     """Return what must be the same for a training to go on."""
-    images = hashlib.sha256()
-    for sample in train.samples:
-        images.update(str(sample.path).encode())
-        images.update(sample.ground_truth.xyxy.tobytes())
-        images.update(sample.ground_truth.class_id.tobytes())
-    same = ("freeze", "batch_norm", "augment", "weighted", "seed")
+    same = ("freeze", "batch_norm", "augment", "weighted", "joint_share", "seed")
     return {
         "cfg": cfg_text(plan),
-        "data": images.hexdigest()[:16],
+        "data": data_digest(sets),
         "batch": stepper.images,
         "subdivisions": stepper.subdivisions,
         "dtype": str(stepper.dtype).removeprefix("torch."),

@@ -1,6 +1,7 @@
 """Whether a file is the state of this training: what must be equal, and what else differs."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,26 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from darknet_torch.data.dataset import Dataset
 from darknet_torch.errors import UsageError, WeightsError
 
-__all__ = ["matching", "must_be", "must_equal", "optimizer_state", "part_of"]
+__all__ = ["data_digest", "matching", "must_be", "must_equal", "optimizer_state", "part_of"]
+
+
+def data_digest(sets: Sequence[Dataset]) -> str:
+    """Return a digest of the images' paths and of all ground truth that a training may read."""
+    digest = hashlib.sha256()
+    for sample in (each for dataset in sets for each in dataset.samples):
+        truth = sample.ground_truth
+        digest.update(f"{sample.path} {sample.label}".encode(errors="surrogateescape"))
+        for column in (truth.xyxy, truth.class_id, truth.difficult, truth.crowd):
+            digest.update(column.tobytes())
+        for outline in truth.outlines:
+            if outline is not None:
+                digest.update(f"{outline.size} {outline.by_row}".encode())
+                for part in (*outline.polygons, outline.runs):
+                    digest.update(b"-" if part is None else part.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def must_equal(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

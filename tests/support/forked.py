@@ -23,6 +23,7 @@ import darknet_torch as dt
 from darknet_torch.errors import TrainingError
 from darknet_torch.layers.truth import Loss
 from darknet_torch.training import step
+from darknet_torch.training.callbacks import BatchReport, Callback
 from darknet_torch.training.loop import train
 from darknet_torch.training.result import TrainingResult
 
@@ -55,6 +56,31 @@ def run(cfg: Path, data: Path, folder: Path) -> TrainingResult:
     return train(network, data, folder=folder, workers=0, max_batches=10, options=options)
 
 
+class StopAfter(Callback):
+    """Interrupts after some batches."""
+
+    def __init__(self, batches: int) -> None:
+        self.batches = batches
+
+    def on_batch(self, report: BatchReport) -> None:
+        if report.batch >= self.batches:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def run_sizes(cfg: Path, data: Path, folder: Path) -> TrainingResult:
+    """Train for four batches around the 20th, where the size and the number of images change."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    network = dt.build(cfg)
+    network.header = network.header._replace(seen=18 * BATCH)
+    options = {"subdivisions": 4, "dynamic_minibatch": 1, "yolo.random": 1}
+    stop = [StopAfter(22)]
+    return train(
+        network, data, folder=folder, workers=0, max_batches=300, seed=3, options=options,
+        callbacks=stop,
+    )  # fmt: skip
+
+
 def started(function: Callable[..., None], *arguments: Any) -> BaseProcess:
     """Run a function of tests/support in a process."""
     context = multiprocessing.get_context(SERVER)
@@ -65,7 +91,13 @@ def started(function: Callable[..., None], *arguments: Any) -> BaseProcess:
 
 
 def run_as_rank(
-    rank: int, port: int, cfg: Path, data: Path, folder: Path, accident: Accident | None
+    rank: int,
+    port: int,
+    cfg: Path,
+    data: Path,
+    folder: Path,
+    accident: Accident | None,
+    how: Callable[[Path, Path, Path], TrainingResult],
 ) -> None:
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
     os.environ["MASTER_PORT"] = str(port)
@@ -79,18 +111,25 @@ def run_as_rank(
 
         step.losses_of = losses_of
     try:
-        result = run(cfg, data, folder)
+        result = how(cfg, data, folder)
     except TrainingError:
         sys.exit(NOT_FINITE)
     sys.exit(INTERRUPTED if result.stopped == "interrupt" else 0)
 
 
-def run_two(cfg: Path, data: Path, folder: Path, accident: Accident | None = None) -> list[Any]:
+def run_two(
+    cfg: Path,
+    data: Path,
+    folder: Path,
+    accident: Accident | None = None,
+    how: Callable[[Path, Path, Path], TrainingResult] = run,
+) -> list[Any]:
     """Train with two processes, of which the second has an accident; return their exit statuses."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    processes = [started(run_as_rank, rank, port, cfg, data, folder, accident) for rank in range(2)]
+    arguments = (port, cfg, data, folder, accident, how)
+    processes = [started(run_as_rank, rank, *arguments) for rank in range(2)]
     for process in processes:
         process.join(120)
         process.kill()

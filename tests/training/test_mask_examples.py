@@ -261,6 +261,23 @@ def test_darknets_mask_files(outlined: Dataset, tmp_path: Path) -> None:
     network = dt.build(net(ISEG, batches=2), dialect="pjreddie")
     result = dt.train(network, tmp_path / "train.txt", folder=tmp_path / "run", workers=0)
     assert result.batches == 2
+    with_a_hole(next((tmp_path / "mask").iterdir()))
+    other = data.read(tmp_path / "train.txt", masks=True, names=["red", "green"])
+    for old, new in zip(again.samples, other.samples, strict=True):
+        assert np.array_equal(old.ground_truth.xyxy, new.ground_truth.xyxy)
+    with pytest.raises(UsageError, match=r"state of another training: data was '\w+', is '\w+'"):
+        dt.train(network, tmp_path / "train.txt", folder=tmp_path / "run", workers=0)
+
+
+def with_a_hole(mask: Path) -> None:
+    """Take a pixel out of the middle of an object."""
+    (class_id, runs), *rest = (line.split() for line in mask.read_text().splitlines())
+    numbers = [int(number) for number in runs.split(",")]
+    middle = len(numbers) // 4 * 2 + 1  # a run inside
+    assert numbers[middle] > 2
+    numbers[middle : middle + 1] = [1, 1, numbers[middle] - 2]
+    lines = [f"{class_id} {','.join(map(str, numbers))}", *map(" ".join, rest)]
+    mask.write_text("\n".join(lines))
 
 
 def test_a_mask_is_what_darknet_makes_of_it(outlined: Dataset) -> None:

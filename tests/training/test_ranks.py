@@ -16,11 +16,13 @@ from forked import (
     needs_forks,
     not_finite,
     run,
+    run_sizes,
     run_two,
 )
 
 import darknet_torch as dt
 from darknet_torch.training import training_state
+from darknet_torch.training.metrics_log import read_rows
 
 
 @needs_forks
@@ -49,10 +51,26 @@ def test_two_processes_get_the_weights_of_one(tmp_path: Path) -> None:
     data = shapes.draw_detection_set(tmp_path / "shapes")
     assert run_two(cfg, data, tmp_path / "two") == [0, 0]
     run(cfg, data, tmp_path / "one")
-    one, two = (dt.load(cfg, tmp_path / each / "net_last.weights") for each in ("one", "two"))
+    must_be_equal(cfg, tmp_path)
+
+
+def must_be_equal(cfg: Path, folder: Path) -> None:
+    one, two = (dt.load(cfg, folder / each / "net_last.weights") for each in ("one", "two"))
     for name, value in one.state_dict().items():
         if value.is_floating_point():
             torch.testing.assert_close(value, two.state_dict()[name], atol=1e-5, rtol=0, msg=name)
+
+
+@needs_forks
+def test_two_processes_share_batches_of_other_sizes(tmp_path: Path) -> None:
+    """With `dynamic_minibatch` there are more images where they are smaller."""
+    (cfg := tmp_path / "net.cfg").write_text(shapes.DETECTOR)
+    data = shapes.draw_detection_set(tmp_path / "shapes")
+    assert run_two(cfg, data, tmp_path / "two", how=run_sizes) == [INTERRUPTED, INTERRUPTED]
+    assert run_sizes(cfg, data, tmp_path / "one").batches == 22
+    rows = read_rows(tmp_path / "one" / "metrics.csv")
+    assert {row["width"] for row in rows} == {32, 64}
+    must_be_equal(cfg, tmp_path)
 
 
 def test_torchrun_as_the_documentation_has_it(tmp_path: Path) -> None:
