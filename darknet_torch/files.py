@@ -28,6 +28,8 @@ IMAGE_SUFFIXES = (
     *(".pgm", ".png", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp"),
 )
 """Suffixes of the files in a folder that are taken for images."""
+BLOCK = 1 << 16
+"""Bytes that are read of a file at first; then as many as were read before."""
 MOST_DEEP = 2
 """How often `**` may stand in a pattern: with each one the search takes as many times longer as
 folders lie in one another."""
@@ -90,14 +92,17 @@ def read_bytes(path: Path, most: int, kind: type[DarknetError], what: str) -> by
             raise kind(f"{path}: is a folder, not a file")
         if path.exists() and not path.is_file():  # a pipe may never end, or never begin
             raise kind(f"{path}: is no plain file")
+        raw = bytearray()
         with path.open("rb") as file:
-            raw = file.read(most + 1)
+            # block by block: read(most) takes memory for that many bytes first
+            while part := file.read(min(most + 1 - len(raw), max(BLOCK, len(raw)))):
+                raw += part
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise kind(f"{path}: cannot be read: {reason}") from error
     if len(raw) > most:
         raise kind(f"{path}: larger than {_size(most)}, too large for {what} file")
-    return raw
+    return bytes(raw)
 
 
 def _size(count: int) -> str:

@@ -2,11 +2,13 @@
 
 import os
 import stat
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from full_disk import limited_files
 
+from darknet_torch import files
 from darknet_torch.errors import CfgError, UsageError, WeightsError
 from darknet_torch.files import (
     atomic,
@@ -61,6 +63,23 @@ def test_reading_up_to_a_limit(tmp_path: Path) -> None:
         read_bytes(tmp_path, 4, CfgError, "a text")
     with pytest.raises(CfgError, match="cannot be read: No such file"):
         read_bytes(tmp_path / "y", 4, CfgError, "a text")
+
+
+def test_a_file_is_read_in_no_more_memory_than_it_needs(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(bytes(range(256)) * 2000)
+    tracemalloc.start()
+    try:
+        assert read_bytes(path, 1 << 40, CfgError, "a text") == bytes(range(256)) * 2000
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+    monkeypatch.setattr(files, "BLOCK", 3)
+    for size in (0, 1, 3, 4, 12, 13, 20):
+        path.write_bytes(bytes(range(size)))
+        assert read_bytes(path, size, CfgError, "a text") == bytes(range(size))
+        with pytest.raises(CfgError, match="too large"):
+            read_bytes(path, size - 1, CfgError, "a text")
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "a\0b", ".", ""])
