@@ -20,15 +20,14 @@ def resize_batch(images: Sequence[Tensor], fits: Sequence[Fit], device: torch.de
     """Bring images to one size.
 
     Args:
-        images: (C, H, W) uint8 each, on the CPU, with the same number of channels.
+        images: (C, H, W) uint8 each, with the same number of channels; on the CPU or the device.
         fits: how each image becomes the network's input; all of one size.
         device: where the work is done.
 
     Returns:
         (B, C, height, width) float32 in 0..1, on the device.
     """
-    channels = images[0].shape[0]
-    pixels = torch.cat([image.permute(1, 2, 0).reshape(-1, channels) for image in images])
+    pixels = _joined(images, device)
     widths = torch.tensor([image.shape[2] for image in images])
     starts = torch.tensor([image.shape[1] * image.shape[2] for image in images]).cumsum(0)
     starts = starts.roll(1)
@@ -40,6 +39,16 @@ def resize_batch(images: Sequence[Tensor], fits: Sequence[Fit], device: torch.de
     weight = upload(torch.cat((rows.weight, columns.weight), 1), device)
     sizes = [fits[0].height, fits[0].width]
     return _mix(upload(pixels, device), *index.split(sizes, 1), *weight.split(sizes, 1))
+
+
+def _joined(images: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Return the pixels of all images, (P, C), in memory that a graphics card copies from."""
+    pixels = [image.permute(1, 2, 0).reshape(-1, len(image)) for image in images]
+    size = sum(map(len, pixels)), pixels[0].shape[1]
+    here = images[0].device
+    pinned = device.type == "cuda" and here.type == "cpu"
+    joined = torch.empty(size, dtype=torch.uint8, device=here, pin_memory=pinned)
+    return torch.cat(pixels, out=joined)
 
 
 def _mix(pixels: Tensor, first: Tensor, across: Tensor, down: Tensor, right: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from darknet_torch.errors import DarknetError, ImageError, UsageError, warn
+from darknet_torch.inference.launched import Launched
 from darknet_torch.inference.prepared import Reading, decoded
 from darknet_torch.inference.reader_processes import ReaderProcesses, core_count
 from darknet_torch.inference.sources import expand
@@ -176,14 +177,18 @@ def _stream(
             yield from in_workers(task, shares, batch_size, workers)
             return
     ahead = read_ahead(prepare, sources, Pool(workers), 2 * max(batch_size, workers))
-    # A graphics card works on one batch while the boxes of the one before are postprocessed.
-    launched: deque[Iterator[Outcome[R]]] = deque()
-    while batch := list(islice(ahead, batch_size)):
-        launched.append(_outcomes(task, batch, batch_size))
-        if task.network.device.type == "cpu" or len(launched) > 1:
-            yield from launched.popleft()
-    for outcomes in launched:
-        yield from outcomes
+    batches = iter(lambda: list(islice(ahead, batch_size)), [])
+
+    def launch(batch: Sequence[tuple[Any, T | DarknetError]]) -> Iterator[Outcome[R]]:
+        return _outcomes(task, batch, batch_size)
+
+    if task.network.device.type == "cpu":
+        for outcomes in map(launch, batches):
+            yield from outcomes
+        return
+    # One thread gives a graphics card its batches; the boxes of the one before are found here.
+    for _, launched in read_ahead(launch, batches, Pool(1), 2):
+        yield from _raised(launched)
 
 
 def _shares(sources: Sequence[T], batch_size: int, workers: int) -> list[Sequence[T]]:
@@ -219,9 +224,7 @@ def in_workers(
     threads = torch.get_num_threads()
     try:
         for _, outcomes in read_ahead(work, shares, pool, 2 * workers):
-            if isinstance(outcomes, DarknetError):
-                raise outcomes
-            yield from outcomes
+            yield from _raised(outcomes)
     finally:
         torch.set_num_threads(threads)  # of threads to come
 
@@ -231,6 +234,12 @@ def _attempt(work: Callable[[Any], T], source: Any) -> T | DarknetError:
         return work(source)
     except DarknetError as error:
         return error
+
+
+def _raised(result: T | DarknetError) -> T:
+    if isinstance(result, DarknetError):
+        raise result
+    return result
 
 
 def _outcomes(
@@ -245,10 +254,11 @@ def _outcomes(
     """
     images = decoded([each for _, each in prepared], task.network.device)
     good = [each for each in images if not isinstance(each, DarknetError)]
-    outputs = _forward(task, good, batch_size, pool) if good else []
+    launched = Launched(_forward(task, good, batch_size, pool) if good else [])
 
     def outcomes() -> Iterator[Outcome[R]]:
-        results = iter(task.postprocess(outputs, good) if good else ())
+        with launched.outputs() as outputs:
+            results = iter(task.postprocess(outputs, good) if good else ())
         for (source, _), each in zip(prepared, images, strict=True):
             if isinstance(each, DarknetError):
                 yield Outcome(source, None, each)

@@ -256,7 +256,9 @@ class _CudaGraph:
                 run(self.x)
         torch.cuda.current_stream(x.device).wait_stream(aside)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        # By default it would be of the current card, and forbid what other threads do there.
+        recording = torch.cuda.graph(self.graph, stream=aside, capture_error_mode="thread_local")
+        with torch.cuda.device(x.device), recording:
             self.y = run(self.x)
 
     def __call__(self, x: Tensor) -> Outputs:

@@ -102,6 +102,18 @@ def overlap(a, b) -> float:
 
 
 @pytest.mark.parametrize("device", DEVICES)
+def test_batches_in_flight(network, device) -> None:
+    """The last, smaller batch is prepared while the boxes of the one before are decoded."""
+    rng = np.random.default_rng(4)
+    images = [rng.integers(0, 256, (40 + n, 60, 3), dtype=np.uint8) for n in range(23)]
+    expected = dt.detect(network, images, threshold=0.2)
+    fast = dt.optimize(network.to(device), compile=False)
+    found = dt.detect(fast, images, threshold=0.2, batch_size=4)
+    assert all(same(*pair) for pair in zip(found, expected, strict=True))
+    assert all(map(len, expected))
+
+
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("letterbox", [False, True])
 @pytest.mark.parametrize("nms", [0.45, 0.1])
 def test_equals_the_loops(network, path, letterbox, nms, device) -> None:

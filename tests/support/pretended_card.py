@@ -6,7 +6,9 @@ counts how often the CPU would have to wait for the card. Its device is called "
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -15,6 +17,8 @@ from torch import Tensor, nn
 from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
+
+from darknet_torch.inference import streaming
 
 __all__ = ["CAN_BE", "FROM_CPU", "Card", "CardTensor", "from_card", "moved", "pretended_card"]
 
@@ -105,6 +109,12 @@ class Card(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.waits: Counter[str] = Counter()
+
+    def enter_thread(self) -> None:
+        """Let it be there in another thread too; each has its own modes."""
+        mode = Card()
+        mode.waits = self.waits
+        mode.__enter__()
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Any = (), kwargs: Any = None
@@ -200,7 +210,9 @@ def pretended_card() -> Iterator[Card]:
     if backend_registration._get_privateuse1_backend_name() != NAME:
         backend_registration._setup_privateuseone_for_python_backend(NAME)
         torch.get_device_module(NAME).is_available = lambda: False  # for the tests after this one
-    with Card() as card, patch.object(torch, "tensor", _tensor):
+    with Card() as card, patch.object(torch, "tensor", _tensor), ExitStack() as stack:
+        pool = partial(ThreadPoolExecutor, initializer=card.enter_thread)
+        stack.enter_context(patch.object(streaming, "ThreadPoolExecutor", pool))
         _CARDS.append(card)
         try:
             yield card

@@ -1,0 +1,46 @@
+"""Outputs that a graphics card may still be computing, and work on them beside what comes later."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+__all__ = ["Launched"]
+
+
+class Launched:
+    """The outputs of a batch, which a graphics card may still be computing.
+
+    A card does what it is given in order. The boxes of a batch would wait for the forward pass of
+    the next one, which has been launched before, so they are decoded on a stream of their own.
+
+    Args:
+        outputs: of a batch, just launched; they may be none.
+    """
+
+    def __init__(self, outputs: Sequence[Tensor]) -> None:
+        self._outputs = outputs
+        device = outputs[0].device if outputs else torch.device("cpu")
+        self._computed: torch.cuda.Event | None = None
+        if device.type == "cuda":
+            self._computed = torch.cuda.current_stream(device).record_event()
+
+    @contextmanager
+    def outputs(self) -> Iterator[Sequence[Tensor]]:
+        """Yield the outputs; what is launched meanwhile waits for them, and for nothing later."""
+        if self._computed is None:
+            yield self._outputs
+            return
+        stream = _decoding(self._outputs[0].device)
+        stream.wait_event(self._computed)
+        with torch.cuda.stream(stream):
+            for output in self._outputs:
+                output.record_stream(stream)  # so that their memory is not given away too early
+            yield self._outputs
+
+
+@lru_cache(maxsize=64)
+def _decoding(device: torch.device) -> "torch.cuda.Stream":
+    return torch.cuda.Stream(device)
