@@ -1,6 +1,6 @@
 """Ground truth of a batch, and what a loss returns: the two ends of every `Layer.loss`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
@@ -69,10 +69,20 @@ class Truth:
         """Return a copy on another device."""
         return self._with(lambda each: each.to(device, non_blocking=True))
 
+    def pin_memory(self) -> Self:
+        """Return a copy in memory that a graphics card copies from by itself."""
+        return self._with(Tensor.pin_memory)
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Yield all tensors."""
+        yield from self._named().values()
+
     def _with(self, change: Callable[[Tensor], Tensor]) -> Self:
+        return replace(self, **{name: change(each) for name, each in self._named().items()})
+
+    def _named(self) -> dict[str, Tensor]:
         tensors = {field.name: getattr(self, field.name) for field in fields(self)}
-        changed = {name: change(each) for name, each in tensors.items() if each is not None}
-        return replace(self, **changed)
+        return {name: each for name, each in tensors.items() if each is not None}
 
     @classmethod
     def empty(cls, images: int, objects: int = 0) -> Self:

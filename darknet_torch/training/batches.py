@@ -45,6 +45,7 @@ def batches(
     workers: int = 0,
     cache: Cache = "none",
     cache_folder: Path | None = None,
+    pinned: bool = False,
     weighted: bool = False,
     rank: int = 0,
     ranks: int = 1,
@@ -65,6 +66,7 @@ def batches(
         workers: processes that read and augment; 0 does it in this one.
         cache: where decoded images are kept: "none", "ram" or "disk".
         cache_folder: of cache="disk".
+        pinned: whether batches lie in memory that a graphics card copies from by itself.
         weighted: whether images with rare classes come more often, see `rare_class_weights`.
         rank: of this process, which gets its part of each batch.
         ranks: number of such processes.
@@ -94,7 +96,7 @@ def batches(
     )
     order = _Order(samplers, joint_share, rank, ranks, options.paired)
     keys = _Keys(order, start, size_of, images_of or (lambda _: batch))
-    return _load(_Maker(sources, seed, options), keys, workers)
+    return _load(_Maker(sources, seed, options), keys, workers, pinned)
 
 
 class _Key(NamedTuple):
@@ -149,13 +151,14 @@ class _Maker(TorchDataset[Any]):
             return error
 
 
-def _load(maker: _Maker, keys: "_Keys", workers: int) -> Iterator[Batch]:
+def _load(maker: _Maker, keys: "_Keys", workers: int, pinned: bool) -> Iterator[Batch]:
     methods = multiprocessing.get_all_start_methods()
     loader: DataLoader[Any] = DataLoader(
         maker,
         batch_sampler=keys,
         num_workers=workers,
         collate_fn=collate,
+        pin_memory=pinned,
         multiprocessing_context="fork" if workers and "fork" in methods else None,
         generator=torch.Generator(),  # else it draws from torch's own
     )

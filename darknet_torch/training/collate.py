@@ -35,6 +35,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def pin_memory(self) -> "Batch":
+        """Return a copy in memory that a graphics card copies from by itself."""
+        colours = None if self.colours is None else self.colours.pin_memory()
+        return Batch(self.images.pin_memory(), self.truth.pin_memory(), self.paths, colours)
+
     def on(self, device: torch.device | str) -> "Batch":
         """Return the batch on another device, with the changes of colour made there."""
         images = self.images.to(device, non_blocking=True)

@@ -177,7 +177,7 @@ def _loop(run: Run, interrupt: Interrupt) -> str:
     """Train until the end; return why it ended."""
     course, options = run.course, run.options
     while course.stopped is None:
-        batch = next(run.batches).on(run.stepper.device)
+        batch = next(run.batches)
         run.solver.begin()
         run.statistics.begin(run.momentum())
         loss = run.stepper.gradients(batch.images, batch.truth, course.seen, _seed(run))

@@ -44,6 +44,7 @@ from darknet_torch.training.sources import DataSource, read_all
 from darknet_torch.training.starting import expect_few_objects
 from darknet_torch.training.state_checks import data_digest
 from darknet_torch.training.step import Stepper, as_input
+from darknet_torch.training.uploading import uploaded
 
 __all__ = ["cfg_text", "open_folder", "prepare", "start_course"]
 
@@ -263,6 +264,7 @@ def _open_batches(run: Run, train: Dataset, joint: Dataset | None) -> None:
         workers=_workers(run) if options.workers is None else options.workers,
         cache=options.cache,
         cache_folder=options.path,
+        pinned=on_card,
         weighted=options.weighted,
         joint=joint,
         joint_share=options.joint_share,
@@ -276,7 +278,7 @@ def _open_batches(run: Run, train: Dataset, joint: Dataset | None) -> None:
     if run.course.stopped is not None:
         return
     first = next(source)
-    run.batches = chain([first], source)
+    run.batches = uploaded(chain([first], source), run.stepper.device)
     if run.is_first and not run.course.batches:
         draw_first_batch(first.on("cpu"), run.network, options.path / "batch-0.jpg")
 

@@ -98,7 +98,7 @@ class Run:
         eval_every: batches from one measurement to the next.
         last: number of the last batch.
         course: how far it is.
-        batches: where the images come from.
+        batches: of images, on the device that computes.
         log: metrics.csv; in the first process only.
         started, saved, drawn: when this process began, last wrote the state, last drew the chart.
         rate: images per second.

@@ -1,0 +1,82 @@
+"""Batches on their way to a graphics card, whose streams are written down here."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from darknet_torch.layers.truth import Truth
+from darknet_torch.training.collate import Batch
+from darknet_torch.training.uploading import uploaded
+
+
+def batches() -> Iterator[Batch]:
+    for number in range(3):
+        images = torch.full((2, 3, 4, 4), number, dtype=torch.uint8)
+        yield Batch(images, Truth.empty(2), (Path("a"), Path("b")), torch.tensor([[0.0, 1, 1]] * 2))
+
+
+def test_on_the_cpu_they_come_one_by_one() -> None:
+    source = batches()
+    first = next(uploaded(source, torch.device("cpu")))
+    assert int(first.images.max()) == 0
+    assert first.colours is None  # they are made
+    assert int(next(source).images.max()) == 1  # not read ahead
+
+
+def test_a_card_gets_the_next_one_before_this_one_is_computed(monkeypatch) -> None:
+    steps: list[str] = []
+
+    class Stream:
+        def __init__(self, device: object = None) -> None:
+            self.name = "copying" if device == torch.device("cuda", 1) else "computing"
+
+        def record_event(self) -> str:
+            return self.name
+
+        def wait_event(self, event: str) -> None:
+            steps.append(f"{self.name} waits for {event}")
+
+    @contextmanager
+    def on(stream: Stream):
+        steps.append(f"on {stream.name}")
+        yield
+
+    def copied(batch: Batch, device: torch.device) -> Batch:
+        steps.append(f"copy {int(batch.images.max())}")
+        return batch
+
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", on)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: Stream())
+    monkeypatch.setattr(Batch, "on", copied)
+    kept = []
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, stream: kept.append(stream))
+    for batch in uploaded(batches(), torch.device("cuda", 1)):
+        steps.append(f"compute {int(batch.images.max())}")
+    assert steps == [
+        "on copying",
+        "copy 0",
+        "on copying",
+        "copy 1",
+        "computing waits for copying",
+        "compute 0",
+        "on copying",
+        "copy 2",
+        "computing waits for copying",
+        "compute 1",
+        "computing waits for copying",
+        "compute 2",
+    ]
+    assert {stream.name for stream in kept} == {"computing"}
+    assert len(kept) == 3 * 5  # images, boxes, class_id, valid, has_box
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no graphics card here")
+def test_on_a_card() -> None:
+    device = torch.device("cuda")
+    for number, batch in enumerate(uploaded((b.pin_memory() for b in batches()), device)):
+        assert batch.images.is_cuda
+        assert (batch.images == number).all()
