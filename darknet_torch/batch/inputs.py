@@ -14,7 +14,6 @@ from darknet_torch.extras import require
 from darknet_torch.files import IMAGE_SUFFIXES
 from darknet_torch.inference.streaming import read_ahead
 from darknet_torch.safety.text import first_line
-from darknet_torch.safety.threads import Pool
 
 __all__ = ["Unit", "units_of"]
 
@@ -60,8 +59,7 @@ class Unit:
         """
         if not self.is_shard:
             # an object store takes its time for each, and for many at once hardly longer
-            pool = Pool(READERS)
-            for address, content in read_ahead(_content, self.addresses, pool, 2 * READERS):
+            for address, content in read_ahead(_content, self.addresses, READERS, 2 * READERS):
                 yield address, str(content) if isinstance(content, DarknetError) else content
             return
         (address,) = self.addresses

@@ -1,7 +1,6 @@
 """Units of images through detectors: in this process, or in the workers of a Ray cluster."""
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from darknet_torch.batch.detector import RESULT_COLUMNS, RayDetector
@@ -78,9 +77,9 @@ class Worker:
 def _one_ahead(items: Iterator[T]) -> Iterator[T]:
     """Yield the items of an iterator, which works on the next one in a thread meanwhile."""
     with Pool(1) as thread:
-        coming = thread.submit(partial(next, items, None))
+        coming = thread.submit(next, items, None)
         while (item := coming.result()) is not None:
-            coming = thread.submit(partial(next, items, None))
+            coming = thread.submit(next, items, None)
             yield item
 
 

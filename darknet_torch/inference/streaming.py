@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing
-from functools import partial
 from itertools import islice
 from os import PathLike
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, get_args
@@ -19,7 +18,7 @@ from darknet_torch.inference.reader_processes import ReaderProcesses, core_count
 from darknet_torch.inference.sources import expand
 from darknet_torch.network import Runnable
 from darknet_torch.network.eval_mode import in_eval_mode
-from darknet_torch.safety.threads import CancelledError, Pool
+from darknet_torch.safety.threads import Pool
 
 __all__ = [
     "Errors",
@@ -110,19 +109,10 @@ def run_batches(task: Task[T, R], images: Sequence[T], batch_size: int = 1) -> l
     return task.postprocess(_forward(task, images, batch_size), images) if images else []
 
 
-def _forward(
-    task: Task[T, R], images: Sequence[T], batch_size: int, pool: Pool | None = None
-) -> list[Tensor]:
-    """Run prepared images through the network in batches; return its outputs for all of them.
-
-    pool: whose thread this is; CancelledError between batches once it is stopped.
-    """
-    computed = []
-    for start in range(0, len(images), batch_size):
-        if pool is not None and pool.stopped:
-            raise CancelledError
-        computed.append(task.forward(images[start : start + batch_size]))
-    outputs = zip(*computed, strict=True)
+def _forward(task: Task[T, R], images: Sequence[T], batch_size: int) -> list[Tensor]:
+    """Run prepared images through the network in batches; return its outputs for all of them."""
+    batches = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
+    outputs = zip(*map(task.forward, batches), strict=True)
     return [torch.cat(each) if len(each) > 1 else each[0] for each in outputs]
 
 
@@ -176,7 +166,7 @@ def _stream(
         if len(shares) >= LONG * workers:
             yield from in_workers(task, shares, batch_size, workers)
             return
-    ahead = read_ahead(prepare, sources, Pool(workers), 2 * max(batch_size, workers))
+    ahead = read_ahead(prepare, sources, workers, 2 * max(batch_size, workers))
     batches = iter(lambda: list(islice(ahead, batch_size)), [])
 
     def launch(batch: Sequence[tuple[Any, T | DarknetError]]) -> Iterator[Outcome[R]]:
@@ -187,7 +177,7 @@ def _stream(
             yield from outcomes
         return
     # One thread gives a graphics card its batches; the boxes of the one before are found here.
-    for _, launched in read_ahead(launch, batches, Pool(1), 2):
+    for _, launched in read_ahead(launch, batches, 1, 2):
         yield from _raised(launched)
 
 
@@ -214,16 +204,14 @@ def in_workers(
         workers: number of threads.
     """
 
-    pool = Pool(workers)
-
     def work(share: Sequence[Any]) -> list[Outcome[R]]:
         torch.set_num_threads(max(1, threads // workers))  # of this thread
         prepared = [(source, _attempt(task.prepare, source)) for source in share]
-        return list(_outcomes(task, prepared, batch_size, pool))
+        return list(_outcomes(task, prepared, batch_size))
 
     threads = torch.get_num_threads()
     try:
-        for _, outcomes in read_ahead(work, shares, pool, 2 * workers):
+        for _, outcomes in read_ahead(work, shares, workers, 2 * workers):
             yield from _raised(outcomes)
     finally:
         torch.set_num_threads(threads)  # of threads to come
@@ -243,10 +231,7 @@ def _raised(result: T | DarknetError) -> T:
 
 
 def _outcomes(
-    task: Task[T, R],
-    prepared: Sequence[tuple[Any, T | DarknetError]],
-    batch_size: int,
-    pool: Pool | None = None,
+    task: Task[T, R], prepared: Sequence[tuple[Any, T | DarknetError]], batch_size: int
 ) -> Iterator[Outcome[R]]:
     """Run the images that could be prepared at once, and postprocess them when results are wanted.
 
@@ -254,7 +239,7 @@ def _outcomes(
     """
     images = decoded([each for _, each in prepared], task.network.device)
     good = [each for each in images if not isinstance(each, DarknetError)]
-    launched = Launched(_forward(task, good, batch_size, pool) if good else [])
+    launched = Launched(_forward(task, good, batch_size) if good else [])
 
     def outcomes() -> Iterator[Outcome[R]]:
         with launched.outputs() as outputs:
@@ -269,22 +254,15 @@ def _outcomes(
 
 
 def read_ahead(
-    work: Callable[[Any], T], sources: Iterable[Any], pool: Pool, most: int
+    work: Callable[[Any], T], sources: Iterable[Any], workers: int, most: int
 ) -> Iterator[tuple[Any, T | DarknetError]]:
-    """Work on sources in threads, at most `most` ahead; yield sources and results in order.
-
-    Args:
-        work: what is done with each source.
-        sources: which are asked for as late as that allows.
-        pool: the threads; they end with the iteration.
-        most: sources that are asked for before the first result is taken.
-    """
+    """Work on sources in threads, at most `most` ahead; yield sources and results in order."""
     waiting: deque[tuple[Any, Future[T | DarknetError]]] = deque()
     remaining = iter(sources)
-    with pool:
+    with Pool(workers) as pool:
         while True:
             for source in islice(remaining, max(0, most - len(waiting))):
-                waiting.append((source, pool.submit(partial(_attempt, work, source))))
+                waiting.append((source, pool.submit(_attempt, work, source)))
             if not waiting:
                 return
             source, future = waiting.popleft()

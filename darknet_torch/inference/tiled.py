@@ -21,7 +21,6 @@ from darknet_torch.inference.streaming import Outcome, Outcomes, read_ahead
 from darknet_torch.inference.tile_grid import TileGrid, tile_grid
 from darknet_torch.inference.tile_joining import TileObjects, join_cut_objects
 from darknet_torch.network.eval_mode import in_eval_mode
-from darknet_torch.safety.threads import Pool
 
 if TYPE_CHECKING:
     from darknet_torch.inference.detector import Detector
@@ -136,7 +135,7 @@ class TiledDetector:
             return replace(detector.prepare(tile[1]), path=path)
 
         for (number, _), each in read_ahead(
-            prepare, tiles, Pool(detector.workers), 2 * detector.batch_size
+            prepare, tiles, detector.workers, 2 * detector.batch_size
         ):
             if isinstance(each, DarknetError):
                 raise each

@@ -6,7 +6,6 @@ counts how often the CPU would have to wait for the card. Its device is called "
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -211,8 +210,8 @@ def pretended_card() -> Iterator[Card]:
         backend_registration._setup_privateuseone_for_python_backend(NAME)
         torch.get_device_module(NAME).is_available = lambda: False  # for the tests after this one
     with Card() as card, patch.object(torch, "tensor", _tensor), ExitStack() as stack:
-        pool = partial(ThreadPoolExecutor, initializer=card.enter_thread)
-        stack.enter_context(patch.object(streaming, "ThreadPoolExecutor", pool))
+        pool = partial(streaming.Pool, initializer=card.enter_thread)
+        stack.enter_context(patch.object(streaming, "Pool", pool))
         _CARDS.append(card)
         try:
             yield card

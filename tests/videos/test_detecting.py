@@ -196,8 +196,10 @@ def test_a_file_in_real_time_is_played_at_its_speed(path: Path) -> None:
 def test_stopped_from_another_thread() -> None:
     reader = Endless(is_finite=True)
     frames = detecting.Video("endless", Detector(Finder()), reader)
+    next(frames)
     threading.Timer(0.1, frames.stop).start()
-    assert len(list(frames)) > 0
+    for _ in frames:
+        pass
     assert reader.stopped
 
 
@@ -281,6 +283,7 @@ def test_a_program_that_ends_while_frames_are_computed(tmp_path: Path) -> None:
             (tmp_path / how / name).read_text() for name in ("status", "out", "errors")
         )
         assert int(status) == expected, (how, errors)
-        assert int(out) <= 2, f"{how}: {out} frames were computed for nobody"
+        most = 32 if how == "several threads" else 2  # which do what waits for them
+        assert int(out) <= most, f"{how}: {out} frames were computed for nobody"
         last = {1: "ValueError: mine", -signal.SIGINT: "KeyboardInterrupt"}.get(expected, "")
         assert errors.strip().endswith(last) and bool(errors) == bool(last), (how, errors)
