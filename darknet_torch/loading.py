@@ -14,6 +14,7 @@ from darknet_torch.inference.converted import Converted
 from darknet_torch.network import Network, Runnable, as_network, checkpoint_file, weights_file
 from darknet_torch.network.cfg_source import (
     CfgSource,
+    Names,
     PathOrText,
     Settings,
     find_weights,
@@ -92,19 +93,18 @@ def build(
     dialect: Dialect | str | None = None,
     width: int | None = None,
     height: int | None = None,
-    names: PathOrText | None = None,
+    names: Names | None = None,
     mode: Mode = "normal",
 ) -> Network:
     """Return a network with random start values.
 
     Args:
         cfg: a name (`list_cfgs`, the zoo), a path, or a text.
-        dialect: the fork whose numbers to compute, or its name; None is the zoo entry's, else
-            ALEXEYAB.
+        dialect: the fork, or its name; None is the zoo entry's, else ALEXEYAB.
         width: width of the network's input in pixels; None is the cfg's.
         height: height of the network's input in pixels; None is the cfg's.
-        names: a file of class names, one a line, or the .data or .yaml of a data set; None is the
-            zoo entry's, or `NAME.names` beside the cfg.
+        names: of the classes, or a file of them, one a line, or the .data or .yaml of a data set;
+            None is the zoo entry's, or `NAME.names` beside the cfg.
         mode: "strict", "normal" or "darknet", see `plan`.
 
     Raises:
@@ -124,7 +124,7 @@ def load(
     dialect: Dialect | str | None = None,
     width: int | None = None,
     height: int | None = None,
-    names: PathOrText | None = None,
+    names: Names | None = None,
     partial: bool = False,
     cutoff: int | None = None,
     mode: Mode = "normal",
@@ -143,7 +143,7 @@ def load(
     dialect: Dialect | str | None = None,
     width: int | None = None,
     height: int | None = None,
-    names: PathOrText | None = None,
+    names: Names | None = None,
     partial: bool = False,
     cutoff: int | None = None,
     mode: Mode = "normal",
@@ -161,7 +161,7 @@ def load(
     dialect: Dialect | str | None = None,
     width: int | None = None,
     height: int | None = None,
-    names: PathOrText | None = None,
+    names: Names | None = None,
     partial: bool = False,
     cutoff: int | None = None,
     mode: Mode = "normal",
@@ -182,8 +182,8 @@ def load(
             zoo entry's, else ALEXEYAB.
         width: width of the network's input in pixels; None is the cfg's.
         height: height of the network's input in pixels; None is the cfg's.
-        names: a file of class names, one a line, or the .data or .yaml of a data set; None is
-            those inside the weights file, the zoo entry's, or `NAME.names` beside the cfg.
+        names: of the classes, or a file of them, one a line, or the .data or .yaml of a data set;
+            None is those inside the weights file, the zoo entry's, or `NAME.names` beside the cfg.
         partial: the file may end after any layer.
         cutoff: only the first layers are read, as many as given.
         mode: "strict", "normal" or "darknet", see `plan`.

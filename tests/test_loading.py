@@ -67,6 +67,13 @@ def test_class_names() -> None:
         dt.build("net.cfg", names="none.names")
 
 
+def test_class_names_in_a_list() -> None:
+    assert dt.build("net.cfg", names=["cat", "dog"]).names == ("cat", "dog")
+    assert dt.load("net.cfg", "net.weights", names=("cat", "dog")).names == ("cat", "dog")
+    with pytest.warns(DarknetWarning, match="names: 1 names for 2 classes"):
+        assert dt.build("net.cfg", names=["cat"]).names == ("cat",)
+
+
 def test_class_names_of_a_data_set() -> None:
     """The lines of its description are no names: those that it means are taken."""
     Path("data").mkdir()

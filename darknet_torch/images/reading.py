@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from darknet_torch.errors import DataError, ImageError, UsageError
+from darknet_torch.errors import DataError, ImageError, UsageError, warn
 from darknet_torch.images.decoders import CALLS, DecoderName, decode, plain_jpeg
 from darknet_torch.images.limits import pixel_limit
 from darknet_torch.images.many_channels import NPY, TIFF, read_npy, read_tiff
@@ -30,6 +30,7 @@ from darknet_torch.images.size import (
 __all__ = ["ImageSource", "read"]
 
 STRIP = 1 << 20
+_MOST = 2.0
 """Pixels that Pillow hands over at a time."""
 
 ImageSource = (
@@ -80,10 +81,15 @@ def read(
         image = _from_tensor(source, name)
     elif isinstance(source, np.ndarray):
         image = _from_array(source, name)
+        if channels is not None and _is_channels_first(source, channels):
+            shape = f"{source.shape}, whose channels come first"
+            raise ImageError(f"{name}: {shape}; (H, W, C) expected: array.transpose(1, 2, 0)")
     else:
         image = _from_file(source, name, channels, pixel_limit(max_pixels), decoder)
     if image.numel() == 0:
         raise ImageError(f"{name}: an image without pixels: {list(image.shape)}")
+    if image.is_floating_point():
+        _check_range(image, name)
     return image if channels is None else _with_channels(image, channels, name)
 
 
@@ -99,7 +105,9 @@ def _from_file(
 ) -> torch.Tensor:
     known = isinstance(source, str | os.PathLike | bytes | bytearray | Image.Image)
     if not known and not hasattr(source, "read"):
-        raise UsageError(f"an image is a path, bytes, file, PIL image, array or tensor, not {name}")
+        hint = " (cv2.imread returns it for a file that it cannot read)" if source is None else ""
+        kinds = "a path, bytes, file, PIL image, array or tensor"
+        raise UsageError(f"an image is {kinds}, not {name}{hint}")
     try:
         if decoder in CALLS and channels in (None, 1, 3):
             jpeg = plain_jpeg(source, limit)
@@ -190,7 +198,24 @@ def _from_array(array: npt.NDArray[Any], name: str, *, own: bool = False) -> tor
         mine = own and array.flags.writeable and array.flags.c_contiguous
         return torch.from_numpy(array if mine else array.copy()).permute(2, 0, 1)
     what = f"an array {list(array.shape)} of {array.dtype}"
-    raise ImageError(f"{name}: {what}; (H, W, C) of uint8 or float expected")
+    more = "; several images are a list of them" if array.ndim == 4 else ""
+    raise ImageError(f"{name}: {what}; (H, W, C) of uint8 or float expected{more}")
+
+
+def _is_channels_first(array: npt.NDArray[Any], channels: int) -> bool:
+    return array.ndim == 3 and array.shape[0] == channels != array.shape[2] and array.shape[2] > 4
+
+
+def _check_range(image: torch.Tensor, name: str) -> None:
+    """Warn of floats that are hardly 0..1: grey levels, or what was divided by 255 twice."""
+    largest = float(image.nan_to_num().max())
+    if largest > _MOST:
+        what = "as uint8, or divided by 255"
+    elif 0 < largest < 1.5 / 255:
+        what = "not divided by 255 twice"
+    else:
+        return
+    warn(f"{name}: values up to {largest:.3g}; floats are from 0 to 1: give the image {what}")
 
 
 def _from_tensor(image: torch.Tensor, name: str) -> torch.Tensor:

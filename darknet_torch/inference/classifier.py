@@ -15,6 +15,8 @@ from darknet_torch.images.resizing import cropping, letterboxing
 from darknet_torch.inference.prepared import Prepared, Reading, as_batch
 from darknet_torch.inference.streaming import Errors, Outcomes, collect, stream
 from darknet_torch.network import Runnable
+from darknet_torch.network.forked import before_computing
+from darknet_torch.network.runnable import plan_of
 from darknet_torch.safety.text import printable
 
 __all__ = ["Classification", "Classifier", "classify"]
@@ -145,7 +147,8 @@ class Classifier:
         max_pixels: int | None = None,
         decoder: DecoderName = "pillow",
     ) -> None:
-        if network.plan.heads:
+        before_computing()
+        if plan_of(network).heads:
             raise UsageError("the network yields boxes, it is a detector: use detect")
         if network.plan.input.is_vector:
             raise UsageError("the network reads vectors, not images")

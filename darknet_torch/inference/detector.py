@@ -28,6 +28,8 @@ from darknet_torch.inference.thresholds import Thresholds
 from darknet_torch.inference.tile_grid import check_tiles
 from darknet_torch.inference.tiled import TiledDetector
 from darknet_torch.network import Runnable
+from darknet_torch.network.forked import before_computing
+from darknet_torch.network.runnable import plan_of
 
 __all__ = ["NMS_KINDS", "Detector", "detect"]
 
@@ -168,7 +170,8 @@ class Detector:
         max_pixels: int | None = None,
         decoder: DecoderName = "pillow",
     ) -> None:
-        plan = network.plan
+        plan = plan_of(network)
+        before_computing()
         if not plan.heads:
             raise UsageError("the network has no head that yields boxes; is it a classifier?")
         check_fractions(nms=nms, hier_threshold=hier_threshold)

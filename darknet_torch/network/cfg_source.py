@@ -17,9 +17,10 @@ from darknet_torch.parsing.options import Context, FileName, Mode
 from darknet_torch.parsing.parser import Section
 from darknet_torch.progress import Progress
 
-__all__ = ["CfgSource", "PathOrText", "Settings", "find_weights", "search_folders"]
+__all__ = ["CfgSource", "Names", "PathOrText", "Settings", "find_weights", "search_folders"]
 
 PathOrText = str | PathLike[str]
+Names = PathOrText | Sequence[str]
 
 
 class Settings(NamedTuple):
@@ -28,7 +29,7 @@ class Settings(NamedTuple):
     dialect: Dialect | str | None
     width: int | None
     height: int | None
-    names: PathOrText | None
+    names: Names | None
     mode: Mode
 
 
@@ -92,8 +93,12 @@ class CfgSource:
         section, folders = plan.net.section, plan.context.folders
         if settings.names is None:
             path = self._names_path(section)
-        else:
+        elif isinstance(settings.names, str | PathLike):
             path = FileName(fspath(settings.names), "names", section, folders).resolve()
+        else:
+            given = tuple(map(str, settings.names))
+            _warn_of_count("names", given, plan)
+            return given
         if path is None:
             return ()
         names = read_class_names(path)
@@ -113,7 +118,7 @@ class CfgSource:
         return next((path for path in paths if is_file(path)), None)
 
 
-def _warn_of_count(path: Path, names: Sequence[str], plan: Plan) -> None:
+def _warn_of_count(path: Path | str, names: Sequence[str], plan: Plan) -> None:
     """Warn of names that are not one for each class of a head, or each output of a classifier."""
     classes = plan.classes
     if not plan.heads and plan.final >= 0:

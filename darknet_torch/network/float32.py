@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import torch
 
+from darknet_torch.network.forked import before_computing
+
 __all__ = ["Products", "float32_products"]
 
 Products = Literal["ieee", "tf32"]
@@ -37,12 +39,14 @@ def float32_products(device: torch.device, products: Products = "ieee") -> Itera
     """Multiply float32 numbers so, whatever torch's settings are; restore these afterwards.
 
     Inside another such block of the same thread it has no effect. Passes of several threads share
-    the settings; one that needs other products waits until they are done.
+    the settings; one that needs other products waits until they are done. As every pass begins
+    here, forks are noticed here, too.
 
     Args:
         device: what computes; the settings are those of cards, or of processors.
         products: "ieee" or "tf32".
     """
+    before_computing()
     if getattr(_inside, "block", False) or _are_set(device, products):
         yield
         return

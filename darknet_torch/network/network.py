@@ -190,8 +190,12 @@ class Network(RawNetwork):
             return _run_steps(self.layers, steps, x, self._state_shapes[size], state)
 
     def check(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Return the input, and its height and width; UsageError if the shape is wrong."""
+        """Return the input, and its height and width; UsageError if shape or type is wrong."""
         expected = self.plan.input
+        if not isinstance(x, Tensor):
+            raise UsageError(f"input of {type(x).__name__}: must be a tensor")
+        if not x.is_floating_point():
+            raise UsageError(f"input of {x.dtype}: must be a float in 0..1, as x.float() / 255")
         if expected.is_vector:
             if x.dim() < 2 or math.prod(x.shape[1:]) != expected.c:
                 raise UsageError(f"input {tuple(x.shape)}: must be (B, {expected.c})")

@@ -5,9 +5,10 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from darknet_torch.errors import UsageError
 from darknet_torch.network.plan import Plan
 
-__all__ = ["Contents", "Runnable"]
+__all__ = ["Contents", "Runnable", "plan_of"]
 
 Contents = Literal["raw", "boxes", "detections"]
 """What a network or a converted file returns.
@@ -55,3 +56,13 @@ class Runnable(Protocol):
 
     def __call__(self, x: Tensor, /) -> Any:
         """Run a batch (B, C, H, W) in 0..1, or (B, inputs)."""
+
+
+def plan_of(given: object) -> Plan:
+    """Return a network's plan; UsageError for what is none, such as its path, or a wrapper."""
+    plan = getattr(given, "plan", None)
+    if isinstance(plan, Plan):
+        return plan
+    inner = getattr(given, "module", None)
+    hint = "; its .module is one" if isinstance(getattr(inner, "plan", None), Plan) else ""
+    raise UsageError(f"a network expected, as load() returns it, not {type(given).__name__}{hint}")

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from darknet_torch.errors import WeightsError
 from darknet_torch.files import atomic
 from darknet_torch.layers.base import Segment
+from darknet_torch.network.forked import before_computing
 from darknet_torch.network.network import Header, Network, tie_shared
 from darknet_torch.network.plan import Plan
 from darknet_torch.network.weights_header import header_bytes, read_header
@@ -54,6 +55,7 @@ def read(
             has values that are not finite or negative variances.
     """
     path = Path(path)
+    before_computing()
     with _open(path) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from darknet_torch.errors import DataError, ImageError, UsageError
+from darknet_torch.errors import DarknetWarning, DataError, ImageError, UsageError
 from darknet_torch.images.reading import read
 from darknet_torch.images.size import image_size
 
@@ -223,8 +223,37 @@ def test_odd_arrays(source):
 
 
 def test_not_a_source():
-    with pytest.raises(UsageError, match="NoneType"):
+    with pytest.raises(UsageError, match=r"not <NoneType> \(cv2.imread returns it for a file"):
         read(None)
+
+
+def test_arrays_in_the_order_of_tensors():
+    array = np.zeros((3, 8, 16), np.uint8)
+    with pytest.raises(
+        ImageError, match=r"\(3, 8, 16\), whose channels come first; \(H, W, C\) exp"
+    ):
+        read(array)
+    assert read(array.transpose(1, 2, 0)).shape == (3, 8, 16)
+    assert read(np.zeros((3, 8, 3), np.uint8)).shape == (3, 3, 8)
+    with pytest.raises(ImageError, match="several images are a list of them"):
+        read(array[None])
+
+
+@pytest.mark.parametrize(
+    ("largest", "what"),
+    [(255, "as uint8, or divided by 255$"), (1 / 255, "not divided by 255 twice$")],
+)
+def test_floats_of_another_range(largest, what):
+    image = np.linspace(0, largest, 48, dtype=np.float32).reshape(4, 4, 3)
+    for each in (image, torch.from_numpy(image).permute(2, 0, 1)):
+        with pytest.warns(DarknetWarning, match=f"floats are from 0 to 1: give the image {what}"):
+            read(each)
+
+
+@pytest.mark.parametrize("largest", [0, 0.1, 1, 1.2])
+def test_floats_of_the_right_range(largest, recwarn):
+    read(np.full((4, 4, 3), largest, np.float64))
+    assert not recwarn
 
 
 EPS = b"""%!PS-Adobe-3.0 EPSF-3.0

@@ -420,3 +420,14 @@ def test_empty_folder_and_glob(network, tmp_path) -> None:
         dt.detect(network, tmp_path)
     with pytest.raises(ImageError, match="no file matches"):
         dt.detect(network, str(tmp_path / "*.png"))
+
+
+def test_what_is_no_network():
+    network = dt.build("yolov4-tiny", width=32, height=32)
+    wrapped = torch.nn.DataParallel(network)
+    for other, hint in (("my.weights", "not str$"), (wrapped, "DataParallel; its .module is one$")):
+        with pytest.raises(UsageError, match=hint):
+            dt.detect(other, dt.SAMPLE)
+        with pytest.raises(UsageError, match=hint):
+            dt.classify(other, dt.SAMPLE)
+    assert Detector(wrapped.module)

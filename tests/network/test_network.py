@@ -606,3 +606,19 @@ def test_another_error_of_shapes_does_not_speak_of_the_stride() -> None:
     with pytest.raises(ShapeError) as caught:
         dt.plan(cfg)
     assert "stride" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (
+            torch.zeros(1, 3, 32, 32, dtype=torch.uint8),
+            r"input of torch.uint8: .* x.float\(\) / 255$",
+        ),
+        (torch.zeros(1, 3, 32, 32).numpy(), "input of ndarray: must be a tensor$"),
+    ],
+)
+def test_an_input_of_another_type(x: object, message: str) -> None:
+    network = dt.build("[net]\nwidth=32\nheight=32\nchannels=3\n[maxpool]")
+    with pytest.raises(UsageError, match=message):
+        network(x)
