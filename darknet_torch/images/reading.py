@@ -30,8 +30,9 @@ from darknet_torch.images.size import (
 __all__ = ["ImageSource", "read"]
 
 STRIP = 1 << 20
-_MOST = 2.0
 """Pixels that Pillow hands over at a time."""
+_MOST = 2.0
+"""Largest value of an image in 0..1; brightened ones may be a little above 1."""
 
 ImageSource = (
     str
