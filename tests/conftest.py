@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from small_network import CFG
@@ -13,6 +14,10 @@ from darknet_torch.network import Network, as_network
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
     # more threads than cores only get in one another's way
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(workers)))
+
+# A machine that has much else to do fails no test by that.
+hypothesis.settings.register_profile("patient", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture

@@ -57,7 +57,6 @@ def examples(count: int) -> Any:
         derandomize=not EXAMPLES,
         database=None,
         phases=[Phase.generate],
-        deadline=None,
         suppress_health_check=list(HealthCheck),
     )
 

@@ -117,7 +117,7 @@ def test_the_order_of_the_boxes_does_not_matter(boxes, random) -> None:
     assert (first.mean_iou, first.counts.tolist()) == (again.mean_iou, again.counts.tolist())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(shapes)
 def test_what_is_returned_fits_together(boxes) -> None:
     k = min(3, len(set(boxes)))
@@ -130,7 +130,7 @@ def test_what_is_returned_fits_together(boxes) -> None:
         assert anchors.mean_iou == pytest.approx(1)
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=20, derandomize=True)
 @given(shapes)
 def test_no_choice_among_the_boxes_is_better(boxes) -> None:
     """But for what is less than the smallest step, a five-hundredth of a side.

@@ -43,7 +43,7 @@ def ground_truths(draw: st.DrawFn) -> GroundTruth:
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(ground_truths(), min_size=1, max_size=2),
     st.permutations(["darknet", "coco", "voc"]),

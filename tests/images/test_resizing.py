@@ -136,7 +136,7 @@ def naive(image, width, height):
 SIDE = st.integers(1, 40)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(SIDE, st.integers(1, 200), SIDE, SIDE, st.integers(0, 99))
 def test_resize_is_the_naive_double_loop(old_w, old_h, width, height, seed):
     image = np.random.default_rng(seed).random((2, old_h, old_w), dtype=np.float32)

@@ -567,7 +567,7 @@ def cfgs(draw: st.DrawFn) -> tuple[str, str]:
 VERSIONS = st.sampled_from([(0, 1, 0), (0, 2, 0), (0, 2, 5), (1001, 0, 0)])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cfgs(), VERSIONS, st.integers(0, 2**32 - 1))
 def test_build_save_load_save(
     tmp_path_factory: pytest.TempPathFactory,
