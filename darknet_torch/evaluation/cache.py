@@ -104,8 +104,12 @@ class RecordCache:
                 raise UsageError(_cannot_write(self.path, error)) from error
             warn(f"{self.folder}: cannot be written ({error.strerror}), so nothing is added to it")
             return self
-        with _errors(self.path):
-            self._begin(self._file)
+        try:
+            with _errors(self.path):
+                self._begin(self._file)
+        except BaseException:
+            self._file.close()
+            raise
         return self
 
     def _begin(self, file: FileIO) -> None:

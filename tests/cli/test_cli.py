@@ -54,7 +54,8 @@ def test_detect_writes_the_requested_files(files, capsys) -> None:
     assert len(detections) > 1
     assert f"photos/a.png: {detections}" in printed
     out = files / "detections"
-    assert Image.open(out / "a.jpg").size == (50, 40)
+    with Image.open(out / "a.jpg") as image:
+        assert image.size == (50, 40)
     assert json.loads((out / "a.json").read_text()) == json.loads(detections.to_json())
     assert (out / "a.txt").read_text() == detections.to_yolo()
     assert (out / "b.xml").read_text().startswith("<annotation>")

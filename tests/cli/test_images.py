@@ -110,7 +110,8 @@ def test_an_address(server: Server, photos: Path, capsys) -> None:
     assert f"{server.url}/none.png: 404 Not Found" in capsys.readouterr().err
     written = sorted(path.name for path in Path("detections").iterdir())
     assert written == ["a.jpg", "a.txt", "b.jpg", "b.txt"]
-    assert Image.open("detections/a.jpg").size == (50, 40)
+    with Image.open("detections/a.jpg") as image:
+        assert image.size == (50, 40)
     assert len(server.requests) == 2, "the image is fetched once, though it is drawn, too"
 
 

@@ -147,6 +147,7 @@ def test_a_labelled_data_set(capsys) -> None:
 
 def test_heat_maps_are_written(capsys) -> None:
     assert main([*DETECT, "photos", "--save", "heatmap", "--out", "out"]) == 0
-    assert Image.open("out/a-heatmap.jpg").size == (50, 40)
+    with Image.open("out/a-heatmap.jpg") as image:
+        assert image.size == (50, 40)
     assert main([*DETECT, "photos", "--save", "heatmap", "--out", "out", "--skip-existing"]) == 0
     assert "2 images skipped" in capsys.readouterr().err

@@ -87,7 +87,8 @@ def test_a_folder_that_may_only_be_read(
 
 def test_a_full_disk_is_an_error_of_one_line(tmp_path: Path) -> None:
     with limited_files(10), pytest.raises(UsageError, match=r"-0\.jsonl: .*: File too large$"):
-        RecordCache(tmp_path, KEY).__enter__()
+        (cache := RecordCache(tmp_path, KEY)).__enter__()
+    assert cache._file is not None and cache._file.closed
     with RecordCache(tmp_path, KEY) as records:
         records.add([Record(1, NOTHING)])
     assert RecordCache(tmp_path, KEY).read().keys() == {1}
