@@ -26,6 +26,7 @@ from its own folder and from what stands before it here:
     server                          networks behind HTTP, with a page to try them
     batch                           millions of images: clusters, Parquet, restarts
     cli                             the command, one file a verb
+    __main__                        the command, as `python -m darknet_torch`
 
 Names are loaded when they are first used, so that importing this package does not import torch.
 No folder and no file at the root has the name of a public function, else importing it would hide

@@ -24,13 +24,14 @@ PACKAGE = Path(darknet_torch.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A folder is a stage of the flow: a file imports only from its own folder, and from what stands
-# before it here. safety/ comes first, then the files at the root; loading.py is one of them too.
+# before it here. safety/ comes first, then the files at the root; loading.py is one of them too,
+# and __main__.py, which comes last.
 ROOT_FILES = "errors version files extras distributed progress".split()
 STAGES = (
     "parsing images zoo data layers heads metrics network inference loading evaluation exporters"
     " speed training videos server batch cli"
 ).split()
-ORDER = ["safety", *ROOT_FILES, *STAGES]
+ORDER = ["safety", *ROOT_FILES, *STAGES, "__main__"]
 BEHIND_HEADS = set(STAGES[STAGES.index("heads") + 1 :])
 """What asks layers and heads for facts, and knows none of them."""
 LAYERS_MAY = {"errors", "parsing.parser", "parsing.dialect", "parsing.options"}
@@ -102,7 +103,7 @@ def test_the_order_names_every_file() -> None:
 
 def test_the_root_has_no_other_files() -> None:
     at_root = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
-    assert at_root == {*ROOT_FILES, "loading"}
+    assert at_root == {*ROOT_FILES, "loading", "__main__"}
     folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
     assert folders == {"safety", *STAGES} - {"loading"}
     assert not list(PACKAGE.glob("*/*/*.py")), "one level deep, no deeper"
@@ -207,7 +208,7 @@ def test_networks_are_asked_by_their_protocol(path: Path) -> None:
     assert not found or module_name(path) == "network.network", found
 
 
-@each(r"(?!cli).+")
+@each(r"(?!cli|__main__).+")
 def test_only_the_command_knows_the_command(path: Path) -> None:
     assert not [line for line, name in imports(path) if name.partition(".")[0] == "cli"]
 
@@ -404,6 +405,7 @@ EXPORTERS = (
 STANDS_FOR = {
     "cli/test_cli": "cli.command cli.arguments cli.check cli.detect cli.models cli.summary"
     " network.summary",
+    "cli/test_verb_parser": "__main__",
     "batch/test_running": "batch.detector batch.inputs batch.output cli.batch",
     "cli/test_convert": "cli.verify",
     "cli/test_images": "cli.result_folder inference.sources",

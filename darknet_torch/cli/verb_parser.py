@@ -94,12 +94,16 @@ class VerbParser(argparse.ArgumentParser):
             self.error(f"{unknown[0]}: one word too many")
         name = options[0].partition("=")[0]
         known = [text for action in self._actions for text in action.option_strings]
-        self.error(f"{name}: no such option" + _hint(name, known))
+        self.error(f"{name}: no such option" + (_meant(name, known) or _hint(name, known)))
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError with the name of the verb, and where its help is."""
         verb, message = self.prog.partition(" ")[2], message.removeprefix("argument ")
-        end = "" if message.endswith("?") else f"; {self.prog} --help lists all"
+        end = (
+            ""
+            if message.endswith("?") or "; here it is" in message
+            else f"; {self.prog} --help lists all"
+        )
         raise UsageError(f"{verb}: {message}{end}" if verb else f"{message}{end}")
 
 
@@ -111,6 +115,30 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--offline", action="store_true", help="fetch nothing: no weights, no images of the web"
     )
+
+
+_ELSEWHERE = {
+    "--threshold": "conf conf-thres conf-thresh confidence score thres thresh score-threshold",
+    "--nms": "iou iou-thres iou-thresh nms-thres nms-thresh nms-threshold",
+    "--width and --height": "img imgsz img-size image-size input-size inp-dim size resolution",
+    "--out": "output output-dir out-dir outdir output-folder save-dir project det",
+    "--folder": "out output output-dir out-dir outdir output-folder save-dir project backup",
+    "--names": "class-names names-file class-path labels-file label",
+    "--device": "gpu gpus gpu-id cuda use-gpu",
+}
+"""Options here -> words of the same meaning in ports of Darknet and other YOLO programs."""
+_WORDS = "cfg config model model-def weights weightsfile source image images input input-dir data"
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    """Return the hint for an option of other programs: what the same is called here, or ""."""
+    word, options = name.lstrip("-").replace("_", "-"), set(known)
+    if word in _WORDS.split():
+        return f": it is no option here, but a word of the command, without {name}"
+    for ours, theirs in _ELSEWHERE.items():
+        if word in theirs.split() and ours.partition(" ")[0] in options:
+            return f"; here it is {ours}"
+    return ""
 
 
 def _hint(word: str, known: Iterable[str]) -> str:

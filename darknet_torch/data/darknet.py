@@ -123,6 +123,13 @@ def read_boxes(
     return [box for box in boxes if box is not None]
 
 
+def _other_format(columns: int) -> str:
+    """Return what a row of so many columns seems to be, for a message."""
+    if columns == 6:
+        return "; is the last one a score?"
+    return "; is it a polygon?" if columns > 6 and columns % 2 else ""
+
+
 def _read_text(path: Path, most: int) -> str:
     return read_text(path, most, DataError, "a label")
 
@@ -138,7 +145,7 @@ def _box(
     has_runs = masks and len(columns) == 2
     if len(columns) != 5 and not has_runs:
         what = f"{len(columns)} columns: {shown(' '.join(columns))}; class x y w h expected"
-        problems.add("column count", where, what)
+        problems.add("column count", where, f"{what}{_other_format(len(columns))}")
         return None
     try:
         class_id = _class_index(columns[0])

@@ -38,6 +38,7 @@ KINDS = {
 """Kind -> what it means and what becomes of the image or row."""
 
 _FARTHEST = 1e9
+_FAR = 10
 
 
 class AnnotatedBox(NamedTuple):
@@ -112,6 +113,8 @@ def _check_inside(box: AnnotatedBox, width: int, height: int, problems: ProblemL
     ]
     if sides:
         what = f"reaches outside the image of {width}x{height}: {', '.join(sides)}"
+        if any(distance > _FAR * size for distance, size in beyond.values()):
+            what += "; are its numbers pixels, in place of fractions of the image?"
         problems.add("outside the picture", box.where, what)
 
 

@@ -1,6 +1,8 @@
 """Options of the command stand anywhere; a word that is wrong is an error of one line."""
 
 import itertools
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from darknet_torch.cli import main
 from darknet_torch.cli.verb_parser import VerbParser
 from darknet_torch.errors import UsageError
+from darknet_torch.version import __version__
 
 
 def parse(*words: str) -> dict[str, object]:
@@ -93,3 +96,36 @@ def test_too_many_words(capsys: pytest.CaptureFixture[str]) -> None:
         "darknet-torch: check: c.jpg: one word too many; darknet-torch check --help lists all\n"
     )
     assert capsys.readouterr().err == message
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("--conf-thres=.4", "--conf-thres: no such option; here it is --threshold"),
+        ("--iou_thres", "--iou_thres: no such option; here it is --nms"),
+        ("--img-size", "--img-size: no such option; here it is --width and --height"),
+        ("--output", "--output: no such option; here it is --out"),
+        (
+            "--cfg",
+            "--cfg: no such option: it is no option here, but a word of the command, without"
+            " --cfg; darknet-torch detect --help lists all",
+        ),
+    ],
+)
+def test_options_of_other_programs(
+    word: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["detect", "my.cfg", word, "my.weights"]) == 2
+    assert capsys.readouterr().err == f"darknet-torch: detect: {message}\n"
+
+
+def test_an_option_of_training(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "my.cfg", "--out", "run"]) == 2
+    assert "--out: no such option; here it is --folder" in capsys.readouterr().err
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "darknet_torch", "--version"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, f"darknet-torch {__version__}\n")

@@ -60,6 +60,22 @@ def test_a_wrong_row_is_reported_with_its_line(rows: str, tmp_path: Path) -> Non
         read(tmp_path / "images", names=NAMES, strict=True)
 
 
+@pytest.mark.parametrize(
+    ("row", "hint"),
+    [
+        ("0 .5 .5 .1 .1 .9", "is the last one a score?"),
+        ("0 .1 .1 .2 .1 .2 .2", "is it a polygon?"),
+        ("0 100 120 50 60", "are its numbers pixels, in place of fractions of the image?"),
+        ("0 .5 .5 3 .5", "pixels right"),
+        ("0 .5 .5 .1 .1 .9 .9 .9", "class x y w h expected"),
+    ],
+)
+def test_what_a_wrong_row_seems_to_be(row: str, hint: str, tmp_path: Path) -> None:
+    lay(tmp_path, {"a.png": "", "a.txt": row})
+    (problem,) = read(tmp_path, names=NAMES).problems
+    assert problem.what.endswith(hint)
+
+
 @pytest.mark.parametrize("w, beyond", [("1.0249", False), ("1.0251", True)])
 def test_half_a_pixel_is_rounding(w: str, beyond: bool, tmp_path: Path) -> None:
     """40 pixels wide: 1.025 reaches 0.5 beyond on either side."""
