@@ -22,6 +22,7 @@ from darknet_torch.zoo.http import fetch_bytes
 __all__ = ["expand", "fetched", "is_address", "path_of"]
 
 DESCRIPTIONS = (".data", ".yaml", ".yml")
+_STREAMS = ("rtsp://", "rtsps://", "rtmp://", "udp://", "tcp://", "srt://")
 LARGEST = 64 << 20
 """Bytes of an image that is fetched from an address."""
 KEPT = 256 << 20
@@ -48,6 +49,8 @@ def expand(images: Any) -> tuple[Iterable[Any], bool]:
 def _expand_path(path: str) -> tuple[list[str], bool]:
     if is_address(path):
         return [path], False
+    if path.lower().startswith(_STREAMS):
+        raise ImageError(f"{path}: a stream, no image; `darknet-torch video` and dt.video read it")
     if Path(path).is_dir():
         inside = sorted(
             str(each) for each in Path(path).iterdir() if each.suffix.lower() in IMAGE_SUFFIXES

@@ -431,3 +431,10 @@ def test_what_is_no_network():
         with pytest.raises(UsageError, match=hint):
             dt.classify(other, dt.SAMPLE)
     assert Detector(wrapped.module)
+
+
+@pytest.mark.parametrize("address", ["rtsp://camera:554/1", "RTMP://host/live"])
+def test_a_stream_is_no_image(address):
+    network = dt.build("yolov4-tiny", width=32, height=32)
+    with pytest.raises(ImageError, match="a stream, no image; `darknet-torch video` and"):
+        dt.detect(network, address)
