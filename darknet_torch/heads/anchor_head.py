@@ -24,11 +24,11 @@ from darknet_torch.parsing.options import FileName, option
 __all__ = ["AnchorHead"]
 
 
-def _below_a_pixel(head: Any) -> str:
-    """Return what is doubtful about anchors that are fractions of the image."""
-    if max(head.anchors, default=1) >= 1:
+def _tiny(head: Any) -> str:
+    """Return what is doubtful about anchors in fractions of the image, or in cells."""
+    if max(head.anchors, default=2) >= 2:
         return ""
-    return "anchors are in pixels of the network's input, and all of these are below one"
+    return "anchors are in pixels of the network's input, and all of these are below two"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class AnchorHead(Head):
         comment_ends=True,
         count=anchor_numbers,
         lacking=ANCHORS_LACKING,
-        doubt=_below_a_pixel,
+        doubt=_tiny,
     )
     scale_x_y: float = option(1.0, only=ALEXEYAB)
     nms_kind: str = option("default", only=ALEXEYAB)

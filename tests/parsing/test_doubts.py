@@ -106,7 +106,7 @@ def test_a_line_is_named_once() -> None:
 @pytest.mark.parametrize(
     ("head", "anchors", "what"),
     [
-        ("yolo", ".1,.2, .3,.4", "in pixels of the network's input, and all of these are below"),
+        ("yolo", ".7,1.1, .9,1.4", "in pixels of the network's input, and all of these are below"),
         ("yolo", ".1,.2, 3,4", None),
         ("region", "1.1,2.2, 3.3,4.4", None),
         ("region", "10,14, 116,90", "anchors are in cells (32 pixels, mostly), and one has 116"),
