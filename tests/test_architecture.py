@@ -430,7 +430,7 @@ STANDS_FOR = {
     "heads/test_heads": "heads.anchor_head heads.base heads.box_coder heads.boxes"
     " heads.region_decoder",
     "heads/test_losses": "heads.anchor_targets heads.box_gradient heads.detection"
-    " heads.gaussian_yolo heads.loss_terms heads.region heads.region_targets heads.targets"
+    " heads.gaussian_yolo heads.loss_terms heads.region heads.region_targets"
     " heads.yolo",
     "inference/test_classifier": "cli.classify",
     "inference/test_detections": "inference.detection_formats",
