@@ -10,7 +10,7 @@ from darknet_torch.layers.base import Layer, Shape
 from darknet_torch.layers.blocks import Blur
 from darknet_torch.layers.geometry import window_count
 from darknet_torch.layers.registry import layer
-from darknet_torch.layers.traced import is_traced
+from darknet_torch.layers.traced import is_symbolic, is_traced
 from darknet_torch.parsing.dialect import ALEXEYAB
 from darknet_torch.parsing.options import option
 
@@ -103,14 +103,21 @@ class MaxPool(Window):
             return _max_pool2d(x, self.size, self.strides, before)
         if (before, after, self.size, *self.strides) == (0, 1, 2, 2, 2):
             return _max_pool2d(x, self.size, self.strides, ceil_mode=True)  # no copy of the map
-        return _max_pool2d(self.pad(x, torch.finfo(x.dtype).min), self.size, self.strides)
+        return _max_pool2d(self.pad(x, _lowest(x)), self.size, self.strides)
 
     def _over_channels(self, x: Tensor) -> Tensor:
         """Maximum of the channels g, g + out_channels, g + 2 * out_channels ..."""
         groups = self.out_channels
         missing = -x.shape[1] % groups
-        x = F.pad(x, (0, 0, 0, 0, 0, missing), value=torch.finfo(x.dtype).min)
+        x = F.pad(x, (0, 0, 0, 0, 0, missing), value=_lowest(x))
         return torch.unflatten(x, 1, (-1, groups)).amax(dim=1)
+
+
+def _lowest(x: Tensor) -> float:
+    """Return the lowest number of a tensor's type."""
+    if is_symbolic(x):  # torch.finfo reads its type out of memory that is something else
+        raise TypeError("the type of a symbolic tensor is not known")
+    return torch.finfo(x.dtype).min
 
 
 def _max_pool2d(

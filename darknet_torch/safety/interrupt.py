@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM during long work: it ends after the batch that is being computed."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -7,7 +8,12 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-__all__ = ["Interrupt", "stops_between_batches"]
+from darknet_torch.safety.threads import Background
+
+__all__ = ["Interrupt", "ends_by_its_parent", "stops_between_batches"]
+
+ENDING = (signal.SIGINT, signal.SIGTERM)
+"""Signals by which people and other programs ask a process to end."""
 
 
 class Interrupt:
@@ -46,9 +52,27 @@ def stops_between_batches(then: Callable[[], object] | None = None) -> Iterator[
         return
     before: dict[int, Any] = {}
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in ENDING:
             before[number] = signal.signal(number, interrupt.request)
         yield interrupt
     finally:
         for caught, handler in before.items():
             signal.signal(caught, handler)
+
+
+def ends_by_its_parent() -> None:
+    """Let this process, which works for its parent, end when that asks for it, and by no other.
+
+    Ctrl-C, `timeout` and job schedulers ask all processes at once; the parent, which does its batch
+    first, still needs this one then. Where the system does not tell who asks, nothing changes.
+    """
+    if not hasattr(signal, "sigwaitinfo"):
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+
+    def wait() -> None:
+        while signal.sigwaitinfo(ENDING).si_pid != os.getppid():
+            pass
+        os._exit(0)
+
+    Background(wait, lambda: None, patience=0)

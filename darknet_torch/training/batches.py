@@ -18,6 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 from darknet_torch.data.dataset import Dataset
 from darknet_torch.errors import DarknetError, DataError, UsageError
 from darknet_torch.network.plan import Plan
+from darknet_torch.safety.interrupt import ends_by_its_parent
 from darknet_torch.training.augment_options import AugmentOptions
 from darknet_torch.training.class_examples import ClassExamples
 from darknet_torch.training.collate import Batch, collate
@@ -159,6 +160,7 @@ def _load(maker: _Maker, keys: "_Keys", workers: int, pinned: bool) -> Iterator[
         num_workers=workers,
         collate_fn=collate,
         pin_memory=pinned,
+        worker_init_fn=_begin_worker,
         multiprocessing_context="fork" if workers and "fork" in methods else None,
         generator=torch.Generator(),  # else it draws from torch's own
     )
@@ -166,6 +168,10 @@ def _load(maker: _Maker, keys: "_Keys", workers: int, pinned: bool) -> Iterator[
         if isinstance(made, DarknetError):
             raise made
         yield made
+
+
+def _begin_worker(_: int) -> None:
+    ends_by_its_parent()
 
 
 class _Keys:

@@ -1,5 +1,8 @@
 """Batches of training examples: the same in any process, and boxes that lie on their pixels."""
 
+import multiprocessing
+import signal
+import subprocess
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -77,6 +80,24 @@ def test_batches_do_not_depend_on_processes_or_restarts(drawn: Dataset) -> None:
         assert same(each, other)
     for each, other in zip(here[2:], some(drawn, of, 2, start=2), strict=True):
         assert same(each, other)
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="not told here who sends a signal")
+def test_workers_end_by_their_parent_alone(drawn: Dataset) -> None:
+    """Ctrl-C, `timeout` and schedulers ask all processes to end; the last batch needs workers."""
+    of = plan()
+    made = batches(
+        drawn, of, AugmentOptions.of(of), batch=1, seed=7, workers=1, size_of=SizeSchedule(of, 7)
+    )
+    next(made)
+    (worker,) = multiprocessing.active_children()
+    for name in ("INT", "TERM"):  # from a process that is not the parent
+        subprocess.run(["sh", "-c", f"kill -{name} {worker.pid}"], check=True)
+    assert len(list(islice(made, 20))) == 20
+    assert worker.is_alive()
+    worker.terminate()
+    worker.join(30)
+    assert not worker.is_alive()
 
 
 def test_ranks_share_the_global_batch(drawn: Dataset) -> None:
