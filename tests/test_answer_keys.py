@@ -58,9 +58,9 @@ def names(chosen: Iterable[Key]) -> dict[str, Any]:
     return {"argvalues": chosen, "ids": [key.name for key in chosen]}
 
 
-def assert_where(error: BaseException, path: Path, section: str) -> None:
-    """The message begins with file, line and section."""
-    assert re.match(rf"{re.escape(str(path))}:\d+: \[{re.escape(section)}\][: ]", str(error))
+def assert_where(error: BaseException, path: Path, header: str) -> None:
+    """The message begins with file, line and the section's header."""
+    assert re.match(rf"{re.escape(str(path))}:\d+: {re.escape(header)}[: ]", str(error))
 
 
 # --- the keys
@@ -84,30 +84,30 @@ def test_mini(key: Key, tmp_path: Path) -> None:
 def test_only_darknet_takes_unknown_activations(key: Key) -> None:
     with pytest.raises(CfgError, match="relu") as caught:
         dt.plan(key.cfg, dialect=key.fork)
-    assert_where(caught.value, key.cfg, "convolutional")
+    assert_where(caught.value, key.cfg, "[convolutional]")
 
 
 @pytest.mark.parametrize("fork", ["pjreddie", "alexeyab"])
 @pytest.mark.parametrize(
-    ("name", "section"),
+    ("name", "header"),
     [
         ("parse_section_comment", "[convolutional]#first"),
-        ("parse_unknown_section", "nosuchlayer"),
-        ("parse_uppercase", "Convolutional"),
+        ("parse_unknown_section", "[nosuchlayer]"),
+        ("parse_uppercase", "[Convolutional]"),
     ],
 )
-def test_refused_by_darknet_too(name: str, section: str, fork: str) -> None:
+def test_refused_by_darknet_too(name: str, header: str, fork: str) -> None:
     path = keys.GOLDEN / f"{name}.cfg"
     with pytest.raises(CfgError) as caught:
         dt.plan(path, dialect=fork, mode="darknet")
-    assert_where(caught.value, path, section)
+    assert_where(caught.value, path, header)
 
 
 def test_weights_without_normalization() -> None:
     path = keys.GOLDEN / "shortcut_w_none.cfg"
     with pytest.raises(CfgError, match="weights_normalization") as caught:
         dt.plan(path, dialect="alexeyab")
-    assert_where(caught.value, path, "shortcut")
+    assert_where(caught.value, path, "[shortcut]")
 
 
 @pytest.mark.parametrize("key", **names(MINIS))
@@ -392,7 +392,7 @@ def test_plan_of_official_cfg(name: str) -> None:
     if name in TAKEN_BY_PJREDDIE:
         with pytest.raises(ShapeError, match="dialect pjreddie") as caught:
             dt.plan(path, dialect=fork)
-        assert_where(caught.value, path, "shortcut")
+        assert_where(caught.value, path, "[shortcut]")
         fork = "pjreddie"
     plan = dt.plan(path, dialect=fork)
     assert len(plan) == len(dt.parse_cfg(path)) - 1

@@ -253,8 +253,9 @@ def _fitted(network: "Network", dataset: "Dataset", options: argparse.Namespace)
         if not network.names:
             network.names = dataset.names
         return network
-    inform(f"{len(dataset.names)} classes: {', '.join(dataset.names[:10])}")
     fitted = fit_classes(network, dataset.names, len(dataset))
+    classes = f"{len(dataset.names)} classes: {', '.join(dataset.names[:10])}"
+    inform(f"{classes}; max_batches={fitted.plan.net.max_batches} in the cfg for them")
     fitted.header = fitted.header._replace(seen=0)
     return fitted
 

@@ -39,7 +39,8 @@ def test_a_first_training(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     Path("two.names").write_text("dark\nlight\nnone\nmore\n")
     words = "training/net.cfg training/net_last.weights squares/shapes.yaml --folder b"
     assert train(f"{words} --classes two.names") == 0
-    assert "4 classes: dark, light, none, more" in capsys.readouterr().err
+    told = "4 classes: dark, light, none, more; max_batches=8000 in the cfg for them"
+    assert told in capsys.readouterr().err
     changed = dt.load("b/net.cfg", "b/net_last.weights")
     assert (changed.plan.classes, changed.names) == (4, ("dark", "light", "none", "more"))
     dt.save(dt.load("training/net.cfg", "training/net_last.weights"), "net.conv.2", cutoff=2)
