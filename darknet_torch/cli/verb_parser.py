@@ -85,7 +85,7 @@ class VerbParser(argparse.ArgumentParser):
         known = {text for action in self._actions for text in action.option_strings}
         for word in takewhile(lambda each: each != "--", words):
             if word not in known and (hint := hint_for(word)) is not None:
-                raise UsageError(f"{self.prog.partition(' ')[2]}: {word}: {hint}")
+                self._fail(f"{word}: {hint}")
 
     def _refuse(self, unknown: Sequence[str]) -> NoReturn:
         """Raise UsageError for the first unknown option, or else for the first word too many."""
@@ -94,17 +94,18 @@ class VerbParser(argparse.ArgumentParser):
             self.error(f"{unknown[0]}: one word too many")
         name = options[0].partition("=")[0]
         known = [text for action in self._actions for text in action.option_strings]
-        self.error(f"{name}: no such option" + (_meant(name, known) or _hint(name, known)))
+        if meant := _meant(name, known):
+            self._fail(f"{name}: no such option; here it is {meant}")
+        self.error(f"{name}: no such option" + _hint(name, known))
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError with the name of the verb, and where its help is."""
-        verb, message = self.prog.partition(" ")[2], message.removeprefix("argument ")
-        end = (
-            ""
-            if message.endswith("?") or "; here it is" in message
-            else f"; {self.prog} --help lists all"
-        )
-        raise UsageError(f"{verb}: {message}{end}" if verb else f"{message}{end}")
+        end = "" if message.endswith("?") else f"; {self.prog} --help lists all"
+        self._fail(message.removeprefix("argument ") + end)
+
+    def _fail(self, message: str) -> NoReturn:
+        verb = self.prog.partition(" ")[2]
+        raise UsageError(f"{verb}: {message}" if verb else message)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -131,13 +132,13 @@ _WORDS = "cfg config model model-def weights weightsfile source image images inp
 
 
 def _meant(name: str, known: Iterable[str]) -> str:
-    """Return the hint for an option of other programs: what the same is called here, or ""."""
+    """Return what an option of other programs is called here, or ""."""
     word, options = name.lstrip("-").replace("_", "-"), set(known)
     if word in _WORDS.split():
-        return f": it is no option here, but a word of the command, without {name}"
+        return f"a word of the command, without {name}"
     for ours, theirs in _ELSEWHERE.items():
         if word in theirs.split() and ours.partition(" ")[0] in options:
-            return f"; here it is {ours}"
+            return ours
     return ""
 
 

@@ -1,11 +1,15 @@
-"""Copy tensors to the device that a network computes on."""
+"""Copy tensors to the device that a network computes on, and hand them from stream to stream.
 
+A graphics card does in order what is launched on a stream, and several streams side by side.
+"""
+
+from collections.abc import Iterable
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-__all__ = ["upload"]
+__all__ = ["hand_over", "upload"]
 
 
 def upload(tensor: Tensor, device: torch.device) -> Tensor:
@@ -20,10 +24,23 @@ def upload(tensor: Tensor, device: torch.device) -> Tensor:
     copying = _copying(device)
     with torch.cuda.stream(copying):
         copied = tensor.pin_memory().to(device, non_blocking=True)
-    computing = torch.cuda.current_stream(device)
-    computing.wait_stream(copying)
-    copied.record_stream(computing)  # so that its memory is not given away too early
+    hand_over([copied], copying.record_event(), torch.cuda.current_stream(device))
     return copied
+
+
+def hand_over(
+    tensors: Iterable[Tensor], made: "torch.cuda.Event", stream: "torch.cuda.Stream"
+) -> None:
+    """Let what is launched next on a stream work on tensors that another one makes.
+
+    Args:
+        tensors: on a graphics card.
+        made: recorded on the stream that makes them, behind their making.
+        stream: that they are for.
+    """
+    stream.wait_event(made)
+    for tensor in tensors:
+        tensor.record_stream(stream)  # so that its memory is not given away too early
 
 
 @lru_cache(maxsize=64)

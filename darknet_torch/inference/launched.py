@@ -7,6 +7,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from darknet_torch.images.upload import hand_over
+
 __all__ = ["Launched"]
 
 
@@ -34,10 +36,8 @@ class Launched:
             yield self._outputs
             return
         stream = _decoding(self._outputs[0].device)
-        stream.wait_event(self._computed)
+        hand_over(self._outputs, self._computed, stream)
         with torch.cuda.stream(stream):
-            for output in self._outputs:
-                output.record_stream(stream)  # so that their memory is not given away too early
             yield self._outputs
 
 

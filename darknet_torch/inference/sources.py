@@ -16,13 +16,14 @@ from darknet_torch.data.description import describe
 from darknet_torch.data.paths import folder_and_parents, list_images, read_list
 from darknet_torch.errors import DownloadError, ImageError
 from darknet_torch.files import IMAGE_SUFFIXES, glob_files, is_file
-from darknet_torch.safety.text import printable
+from darknet_torch.safety.text import printable, without_password
 from darknet_torch.zoo.http import fetch_bytes
 
-__all__ = ["expand", "fetched", "is_address", "path_of"]
+__all__ = ["STREAMS", "expand", "fetched", "is_address", "path_of"]
 
 DESCRIPTIONS = (".data", ".yaml", ".yml")
-_STREAMS = ("rtsp://", "rtsps://", "rtmp://", "udp://", "tcp://", "srt://")
+STREAMS = ("rtsp", "rtsps", "rtmp", "rtmps", "tcp", "udp", "rtp", "srt")
+"""Schemes of addresses that only `video` reads."""
 LARGEST = 64 << 20
 """Bytes of an image that is fetched from an address."""
 KEPT = 256 << 20
@@ -49,8 +50,9 @@ def expand(images: Any) -> tuple[Iterable[Any], bool]:
 def _expand_path(path: str) -> tuple[list[str], bool]:
     if is_address(path):
         return [path], False
-    if path.lower().startswith(_STREAMS):
-        raise ImageError(f"{path}: a stream, no image; `darknet-torch video` and dt.video read it")
+    if path.lower().startswith(tuple(f"{scheme}://" for scheme in STREAMS)):
+        what = "a stream, no image; `darknet-torch video` and dt.video read it"
+        raise ImageError(f"{without_password(path)}: {what}")
     if Path(path).is_dir():
         inside = sorted(
             str(each) for each in Path(path).iterdir() if each.suffix.lower() in IMAGE_SUFFIXES

@@ -1,6 +1,6 @@
 """Ground truth of a batch, and what a loss returns: the two ends of every `Layer.loss`."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
@@ -73,9 +73,9 @@ class Truth:
         """Return a copy in memory that a graphics card copies from by itself."""
         return self._with(Tensor.pin_memory)
 
-    def tensors(self) -> Iterator[Tensor]:
-        """Yield all tensors."""
-        yield from self._named().values()
+    def tensors(self) -> Iterable[Tensor]:
+        """Return all tensors."""
+        return self._named().values()
 
     def _with(self, change: Callable[[Tensor], Tensor]) -> Self:
         return replace(self, **{name: change(each) for name, each in self._named().items()})

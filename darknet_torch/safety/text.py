@@ -14,12 +14,21 @@ from html import escape
 from io import StringIO
 from typing import Any
 
-__all__ = ["csv_cell", "csv_line", "first_line", "html_row", "printable", "to_json"]
+__all__ = [
+    "csv_cell",
+    "csv_line",
+    "first_line",
+    "html_row",
+    "printable",
+    "to_json",
+    "without_password",
+]
 
 _JOINERS = "\u200c\u200d"  # Persian, Indian scripts and emoji are written with them
 _NOT_ASCII = re.compile(r"[^\x20-\x7e\n]")
 _FORMULA = ("=", "+", "-", "@")
 _MOST_LETTERS = 200
+_SECRET = re.compile(r"://[^/@\s]*@")
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -45,6 +54,15 @@ def first_line(error: BaseException) -> str:
     lines = (line.strip() for line in str(error).splitlines())
     line = next(filter(None, lines), type(error).__name__)
     return line if len(line) <= _MOST_LETTERS else f"{line[:_MOST_LETTERS]}..."
+
+
+def without_password(address: str) -> str:
+    """Return an address as it may be shown.
+
+    >>> without_password("rtsp://me:secret@camera/live")
+    'rtsp://***@camera/live'
+    """
+    return _SECRET.sub("://***@", address)
 
 
 def to_json(value: Any, *, indent: int | None = None, ascii_only: bool = False) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
+from darknet_torch.images.upload import hand_over
 from darknet_torch.training.collate import Batch
 
 __all__ = ["uploaded"]
@@ -37,7 +38,5 @@ def uploaded(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
 def _awaited(batch: Batch, copied: "torch.cuda.Event") -> Batch:
     """Let what is launched next wait for the copy of a batch."""
     computing = torch.cuda.current_stream(batch.images.device)
-    computing.wait_event(copied)
-    for each in (batch.images, *batch.truth.tensors()):
-        each.record_stream(computing)  # so that its memory is not given away too early
+    hand_over((batch.images, *batch.truth.tensors()), copied, computing)
     return batch

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from darknet_torch.errors import ImageError, UsageError
+from darknet_torch.safety.text import without_password
 from darknet_torch.zoo.http import must_be_online
 
 __all__ = ["Kind", "Place", "place_of", "seconds_of"]
@@ -32,7 +33,6 @@ _LOCAL = {"protocol_whitelist": "file"}
 """A file may be a playlist; it may not make this machine ask others."""
 _ADDRESS = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+)://")
 _CAMERA = re.compile(r"/dev/video(\d+)")
-_SECRET = re.compile(r"://[^/@\s]*@")
 _TIME = re.compile(r"(?:(?:(\d{1,6}):)?(\d{1,6}):)?(\d{1,9}(?:\.\d+)?)")
 
 
@@ -91,7 +91,7 @@ def _camera(number: int) -> Place:
 
 
 def _stream(address: str, scheme: str) -> Place:
-    name = _SECRET.sub("://***@", address)
+    name = without_password(address)
     if scheme not in PROTOCOLS:
         raise ImageError(f"{name}: addresses begin with {', '.join(PROTOCOLS)}")
     must_be_online()

@@ -438,3 +438,9 @@ def test_a_stream_is_no_image(address):
     network = dt.build("yolov4-tiny", width=32, height=32)
     with pytest.raises(ImageError, match="a stream, no image; `darknet-torch video` and"):
         dt.detect(network, address)
+
+
+def test_no_password_is_shown():
+    network = dt.build("yolov4-tiny", width=32, height=32)
+    with pytest.raises(ImageError, match=r"^rtsp://\*\*\*@camera/1: a stream"):
+        dt.detect(network, "rtsp://me:secret@camera/1")

@@ -1,10 +1,10 @@
 """Outputs that a graphics card may still be computing; its streams are written down here."""
 
-from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
 import torch
+from written_streams import written_streams
 
 from darknet_torch.inference import launched
 from darknet_torch.inference.launched import Launched
@@ -13,29 +13,8 @@ from darknet_torch.inference.launched import Launched
 @pytest.fixture
 def steps(monkeypatch) -> list[str]:
     """What a card is told, in order."""
-    told: list[str] = []
-
-    class Stream:
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        def record_event(self) -> str:
-            told.append(f"{self.name}: record")
-            return f"event of {self.name}"
-
-        def wait_event(self, event: str) -> None:
-            told.append(f"{self.name}: wait for {event}")
-
-    @contextmanager
-    def on(stream: Stream):
-        told.append(f"on {stream.name}")
-        yield
-        told.append(f"end of {stream.name}")
-
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: Stream("forward"))
-    monkeypatch.setattr(torch.cuda, "stream", on)
-    monkeypatch.setattr(launched, "_decoding", lambda _: Stream("decoding"))
-    return told
+    monkeypatch.setattr(launched, "_decoding", launched._decoding.__wrapped__)  # not kept
+    return written_streams(monkeypatch)
 
 
 def test_a_card_decodes_beside_the_next_forward_pass(steps) -> None:
@@ -49,13 +28,13 @@ def test_a_card_decodes_beside_the_next_forward_pass(steps) -> None:
         steps.append("decode")
         assert outputs == [output]
     assert steps == [
-        "forward: record",
+        "computing: record",
         "the next batch",
-        "decoding: wait for event of forward",
-        "on decoding",
-        "kept for decoding",
+        "beside: wait for computing",
+        "kept for beside",
+        "on beside",
         "decode",
-        "end of decoding",
+        "end of beside",
     ]
 
 

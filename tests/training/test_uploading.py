@@ -1,11 +1,11 @@
 """Batches on their way to a graphics card, whose streams are written down here."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from written_streams import written_streams
 
 from darknet_torch.layers.truth import Truth
 from darknet_torch.training.collate import Batch
@@ -27,47 +27,30 @@ def test_on_the_cpu_they_come_one_by_one() -> None:
 
 
 def test_a_card_gets_the_next_one_before_this_one_is_computed(monkeypatch) -> None:
-    steps: list[str] = []
-
-    class Stream:
-        def __init__(self, device: object = None) -> None:
-            self.name = "copying" if device == torch.device("cuda", 1) else "computing"
-
-        def record_event(self) -> str:
-            return self.name
-
-        def wait_event(self, event: str) -> None:
-            steps.append(f"{self.name} waits for {event}")
-
-    @contextmanager
-    def on(stream: Stream):
-        steps.append(f"on {stream.name}")
-        yield
+    steps = written_streams(monkeypatch)
 
     def copied(batch: Batch, device: torch.device) -> Batch:
         steps.append(f"copy {int(batch.images.max())}")
         return batch
 
-    monkeypatch.setattr(torch.cuda, "Stream", Stream)
-    monkeypatch.setattr(torch.cuda, "stream", on)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: Stream())
     monkeypatch.setattr(Batch, "on", copied)
     kept = []
     monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, stream: kept.append(stream))
     for batch in uploaded(batches(), torch.device("cuda", 1)):
         steps.append(f"compute {int(batch.images.max())}")
+    copies = [
+        ["on beside", f"copy {number}", "beside: record", "end of beside"] for number in range(3)
+    ]
+    wait = "computing: wait for beside"
     assert steps == [
-        "on copying",
-        "copy 0",
-        "on copying",
-        "copy 1",
-        "computing waits for copying",
+        *copies[0],
+        *copies[1],
+        wait,
         "compute 0",
-        "on copying",
-        "copy 2",
-        "computing waits for copying",
+        *copies[2],
+        wait,
         "compute 1",
-        "computing waits for copying",
+        wait,
         "compute 2",
     ]
     assert {stream.name for stream in kept} == {"computing"}

@@ -3,8 +3,13 @@
 import pytest
 
 from darknet_torch.errors import DownloadError, ImageError, UsageError
+from darknet_torch.inference.sources import STREAMS
 from darknet_torch.videos import places
 from darknet_torch.videos.places import place_of, seconds_of
+
+
+def test_images_know_the_schemes_of_streams() -> None:
+    assert set(places.PROTOCOLS) == {*STREAMS, "http", "https"}
 
 
 @pytest.fixture
