@@ -458,7 +458,7 @@ STANDS_FOR = {
         if path.stem not in ("contrastive", "dropout", "registry", "truth", "word_tree")
     ),
     "training/test_loop": "training.callbacks training.finite training.first_batch"
-    " training.metrics_log training.options training.precision"
+    " training.metrics_log training.options"
     " training.preparation training.result training.run training.run_files"
     " training.running_statistics training.scoring training.sources training.step",
     "cli/test_video": "cli.video_outputs",

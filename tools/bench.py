@@ -28,7 +28,7 @@ from bench_serve import bench_serve
 from bench_speed import ENGINES, NETWORKS, bench_speed
 from bench_threads import bench_threads
 from bench_tiles import bench_tiles
-from bench_train import bench_augment, bench_images, bench_train
+from bench_train import bench_augment, bench_faults, bench_images, bench_train
 from bench_turns import in_turns
 from bench_video import bench_video
 
@@ -245,6 +245,7 @@ BENCHES = {
     "layers": bench_layers,
     "boxes": bench_boxes,
     "train": bench_train,
+    "faults": bench_faults,
     "augment": bench_augment,
     "images": bench_images,
     "resize": bench_resize,

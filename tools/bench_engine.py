@@ -14,7 +14,9 @@ from typing import Any
 from bench_turns import seconds_of
 
 PASSES = 4
-"""Passes of one turn; the first, with cold caches, does not count."""
+"""Passes of one turn at least; the first, with cold caches, does not count."""
+TURN = 0.15
+"""Seconds of a turn at least: what ran before leaves threads that still spin for some of them."""
 
 
 def work(job: dict[str, Any]) -> None:
@@ -24,8 +26,12 @@ def work(job: dict[str, Any]) -> None:
     shape = (job["batch"], 3, job["side"], job["side"])
     x = np.random.default_rng(0).random(shape, dtype=np.float32)
     run = _started(job, x)
-    passes = 1 if job["engine"] == "folder" else PASSES
-    for _ in range(min(passes, 3)):
+    passes = 1
+    if job["engine"] != "folder":
+        for _ in range(3):
+            seconds = seconds_of(run)
+        passes = max(PASSES, round(TURN / seconds))
+    else:
         run()
     for _ in sys.stdin:
         before = time.process_time()

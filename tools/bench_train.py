@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench_figures import keep
 from bench_fresh import fresh
 from bench_turns import in_turns, seconds_of
 
-__all__ = ["bench_augment", "bench_images", "bench_train"]
+__all__ = ["bench_augment", "bench_faults", "bench_images", "bench_train"]
 
 C_RATES = {"yolov4-tiny": 1.5, "blocks": 6.05}
 """Images per second of AlexeyAB's program on two cores, as measured for the project's plan."""
@@ -64,6 +65,59 @@ network = with_classes(dt.build("yolov4-tiny"), 3)
 train(network, data, folder=folder, batch=64, subdivisions=8, max_batches=2, workers=0)
 print(json.dumps({"memory": peak()}))
 """
+
+
+FAULTS = """
+import json, resource, sys, time
+name, keep, tools = sys.argv[1:]
+sys.path.insert(0, tools)
+from bench_train import _Bare, _network
+from darknet_torch.speed.freed_memory import LARGEST_IN_TRAINING, keep_freed_memory
+if keep == "kept":
+    assert keep_freed_memory(LARGEST_IN_TRAINING)
+bare = _Bare(_network(name))
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(2):
+    bare.step()
+before, times = faults(), []
+for _ in range(5):
+    start = time.perf_counter()
+    bare.step()
+    times.append(time.perf_counter() - start)
+faults = (faults() - before) / len(times)
+print(json.dumps({"seconds": sorted(times)[2], "faults": faults}))
+"""
+
+
+def bench_faults(options: argparse.Namespace) -> None:
+    """Bare training steps with freed memory kept, and given back to the system, in turns."""
+    for name in ("yolov4-tiny", "blocks"):
+        found: dict[str, list[dict[str, float]]] = {"given back": [], "kept": []}
+        for _ in range(3):
+            for way, runs in found.items():
+                runs.append(fresh(FAULTS, name, way, str(Path(__file__).parent)))
+        ms, faults = (
+            {
+                way: scale * statistics.median(run[what] for run in runs)
+                for way, runs in found.items()
+            }
+            for what, scale in (("seconds", 1e3), ("faults", 1))
+        )
+        print(
+            f"faults {name}: {ms['kept']:.0f} ms and {faults['kept']:.0f} page faults a step of 8"
+            f" images; with memory given back {ms['given back']:.0f} and"
+            f" {faults['given back']:.0f}: {ms['kept'] / ms['given back']:.2f} x the time"
+        )
+        figures = {
+            "kept, ms": ms["kept"],
+            "given back, ms": ms["given back"],
+            "kept / given back": ms["kept"] / ms["given back"],
+            "page faults, kept": faults["kept"],
+            "page faults, given back": faults["given back"],
+        }
+        what = {"blocks": "YOLOv2 of five blocks 320"}.get(name, f"{name} 416")
+        keep(options, "faults", f"{what}, a step of 8 images", "ms", figures)
 
 
 def bench_train(_: argparse.Namespace) -> None:

@@ -18,6 +18,7 @@ from darknet_torch.cli.progress import activity
 from darknet_torch.cli.verb_parser import VerbParser
 from darknet_torch.errors import DarknetError, DarknetWarning, UsageError
 from darknet_torch.safety.text import first_line
+from darknet_torch.speed.freed_memory import keep_freed_memory
 from darknet_torch.version import __version__
 from darknet_torch.zoo.http import OFFLINE
 
@@ -62,6 +63,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _run_verb(options: argparse.Namespace) -> int:
     """Run a verb, with a line on a terminal that says so while it is silent."""
+    keep_freed_memory()
     prints_itself = options.verb in PRINTS_ITSELF
     with nullcontext() if prints_itself else activity(options.verb):
         status: int = options.run(options)

@@ -32,6 +32,7 @@ from darknet_torch.speed.dtypes import (
     type_name,
     warn_if_rough,
 )
+from darknet_torch.speed.freed_memory import keep_freed_memory
 from darknet_torch.speed.inductor import Outputs, compiled_for
 from darknet_torch.speed.onednn_graph import graph_of, has_tiny_layers
 from darknet_torch.speed.packed_layers import packed
@@ -59,6 +60,7 @@ def optimize(
 
     On a GPU every shape of input is a CUDA graph, recorded at its first call. Networks with
     recurrent layers only get their batch norm folded; they keep their state from call to call.
+    On Linux the process then keeps the memory that it frees (`speed.freed_memory`).
 
     Args:
         network: a Network with values.
@@ -88,6 +90,7 @@ def optimize(
         raise UsageError(
             f"memory_format={memory_format}: must be one of {', '.join(MEMORY_FORMATS)}"
         )
+    keep_freed_memory()
     layout = MEMORY_FORMATS[memory_format or "channels_last"]
     folded = fold(network)
     for parameter in folded.parameters():

@@ -17,6 +17,7 @@ import torch.distributed as dist
 from darknet_torch.distributed import process_group
 from darknet_torch.network import Runnable, as_network
 from darknet_torch.safety.interrupt import Interrupt, stops_between_batches
+from darknet_torch.speed.freed_memory import LARGEST_IN_TRAINING, keep_freed_memory
 from darknet_torch.training import scoring
 from darknet_torch.training.batch_norm import darknet_batch_norm
 from darknet_torch.training.callbacks import Callback
@@ -97,8 +98,8 @@ def train(
         patience: measurements without a better score before it stops; None never stops it.
         freeze: number of first layers that stay as they are.
         clear: count images from 0, not from the number in the weights' header.
-        dtype: of the activations; "auto" is bfloat16 where the hardware has it, float16 on older
-            graphics cards, else float32. Weights are float32 always.
+        dtype: of the activations; "auto" is bfloat16 where the hardware is faster in it, float16 on
+            older graphics cards, else float32. Weights are float32 always.
         batch_norm: "torch" normalises as cuDNN does, by the biased variance; "darknet" as
             Darknet's own code.
         compile: compile the network with torch.compile, which takes minutes.
@@ -138,6 +139,7 @@ def train(
     cfg = overridden(options or {}, batch=batch, subdivisions=number, max_batches=max_batches)
     cfg = overridden(cfg, learning_rate=learning_rate, burn_in=burn_in)
     network = as_network(network)
+    keep_freed_memory(LARGEST_IN_TRAINING)
     with own_random_numbers(network.device), process_group() as ranks:
         return run_to_the_end(prepare(network, source, val, joint, cfg, arguments, ranks))
 

@@ -1,14 +1,16 @@
-"""The type of the activations in training: bfloat16 where the hardware multiplies it faster."""
+"""The type of the activations in training: bfloat16 where the hardware is faster in it."""
 
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 
 import torch
 
+from darknet_torch.distributed import Ranks
 from darknet_torch.errors import UsageError
+from darknet_torch.speed.dtypes import type_name
+from darknet_torch.speed.onednn import is_faster_than_float32
 from darknet_torch.training.options import Precision
 
-__all__ = ["autocast", "choose_dtype"]
+__all__ = ["agreed_dtype", "autocast", "choose_dtype"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -17,7 +19,7 @@ def choose_dtype(wanted: Precision, device: torch.device) -> torch.dtype:
     """Return the type of the activations.
 
     Args:
-        wanted: "auto" is bfloat16 where the device has instructions for it, float16 on older
+        wanted: "auto" is bfloat16 where the device computes faster in it, float16 on older
             graphics cards, else float32.
         device: what computes.
 
@@ -29,20 +31,22 @@ def choose_dtype(wanted: Precision, device: torch.device) -> torch.dtype:
     if wanted != "auto":
         return DTYPES[wanted]
     if device.type == "cpu":
-        return torch.bfloat16 if _processor_has_bfloat16() else torch.float32
+        return torch.bfloat16 if is_faster_than_float32(torch.bfloat16) else torch.float32
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if fast else torch.float16
     return torch.float32
 
 
-def _processor_has_bfloat16() -> bool:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:  # other systems than Linux
-        return False
-    flags = next((line.split() for line in text.splitlines() if line.startswith("flags")), [])
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+def agreed_dtype(
+    wanted: Precision, saved: Precision, device: torch.device, ranks: Ranks
+) -> torch.dtype:
+    """Return the type that all ranks compute in; of "auto" the one that a training began with."""
+    if wanted != "auto":
+        return choose_dtype(wanted, device)
+    found = choose_dtype(saved, device)
+    everywhere = set(ranks.gather(type_name(found).encode()))
+    return found if len(everywhere) == 1 else torch.float32
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:

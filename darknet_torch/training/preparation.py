@@ -18,6 +18,7 @@ from darknet_torch.network import Network
 from darknet_torch.network.editing import with_options
 from darknet_torch.network.plan import Plan
 from darknet_torch.parsing import parser
+from darknet_torch.speed.dtypes import type_name
 from darknet_torch.training import run_files
 from darknet_torch.training.augment_options import AugmentOptions
 from darknet_torch.training.batches import batches
@@ -35,7 +36,7 @@ from darknet_torch.training.memory import fitting_subdivisions
 from darknet_torch.training.metrics_log import MetricsLog
 from darknet_torch.training.multiscale import SizeSchedule
 from darknet_torch.training.options import TrainOptions, check_net
-from darknet_torch.training.precision import choose_dtype
+from darknet_torch.training.precision import agreed_dtype
 from darknet_torch.training.run import Course, Run
 from darknet_torch.training.running_statistics import RunningStatistics
 from darknet_torch.training.scoring import score_of
@@ -118,15 +119,14 @@ def _assembled(
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     solver = Solver(network, freeze=options.freeze, seed=options.seed)
     solver.begin()
-    dtype = choose_dtype(options.dtype, device)
+    saved = run_files.saved_course(options)
+    dtype = agreed_dtype(options.dtype, saved.dtype, device, ranks)
     module = LossInputs(network)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     shape = (net.batch, net.subdivisions)
     stepper = Stepper(network.plan, module, device, dtype, *shape, ranks, scaler)
     check_batch_norm(network.plan, stepper.mini_batch)
-    stepper.subdivisions = run_files.saved_subdivisions(options) or _subdivisions(
-        stepper, module, options
-    )
+    stepper.subdivisions = saved.subdivisions or _subdivisions(stepper, module, options)
     check_batch_norm(network.plan, stepper.mini_batch)
     if options.compile:
         module.compile()
@@ -210,7 +210,7 @@ def _fingerprint(
         "data": data_digest(sets),
         "batch": stepper.images,
         "subdivisions": stepper.subdivisions,
-        "dtype": str(stepper.dtype).removeprefix("torch."),
+        "dtype": type_name(stepper.dtype),
         **{name: getattr(options, name) for name in same},
     }
 
@@ -230,8 +230,14 @@ def start_course(run: Run) -> None:
             f"the weights have seen {seen} images, which are {seen // batch} batches;"
             f" max_batches={run.last} are done; clear=True (--clear) counts from 0"
         )
-    parts = run.fingerprint.get("subdivisions", 0)
-    run.course = Course(subdivisions=parts, first=seen // batch, batches=seen // batch, seen=seen)
+    fixed = run.fingerprint
+    run.course = Course(
+        subdivisions=fixed.get("subdivisions", 0),
+        dtype=fixed.get("dtype", "auto"),
+        first=seen // batch,
+        batches=seen // batch,
+        seen=seen,
+    )
 
 
 def open_folder(run: Run) -> None:

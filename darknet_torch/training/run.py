@@ -13,7 +13,7 @@ from darknet_torch.network import Network
 from darknet_torch.training.batches import Batch
 from darknet_torch.training.callbacks import BatchReport
 from darknet_torch.training.metrics_log import MetricsLog
-from darknet_torch.training.options import TrainOptions
+from darknet_torch.training.options import Precision, TrainOptions
 from darknet_torch.training.running_statistics import RunningStatistics
 from darknet_torch.training.solver import Solver
 from darknet_torch.training.step import BatchLoss, Steps
@@ -52,6 +52,7 @@ class Course:
 
     Attributes:
         subdivisions: parts that a batch is computed in, as they were found to fit into memory.
+        dtype: of the activations, as it was chosen at the start.
         first: batches that the weights had seen before this training.
         batches: done so far, those that were skipped included.
         seen: images, those of earlier trainings included, as in the header of weights files. A
@@ -67,6 +68,7 @@ class Course:
     """
 
     subdivisions: int = 0
+    dtype: Precision = "auto"
     first: int = 0
     batches: int = 0
     seen: int = 0

@@ -14,7 +14,7 @@ from darknet_torch.training.metrics_log import draw_chart, read_rows
 from darknet_torch.training.options import TrainOptions
 from darknet_torch.training.run import Course, Run
 
-__all__ = ["resume", "save", "saved_subdivisions", "state_path", "write_weights"]
+__all__ = ["resume", "save", "saved_course", "state_path", "write_weights"]
 
 CHART_SECONDS = 30
 """The chart is drawn so often at most."""
@@ -68,12 +68,12 @@ def _draw(run: Run) -> None:
         draw_chart(rows, path, run.score_name, lower_is_better=run.lower_is_better)
 
 
-def saved_subdivisions(options: TrainOptions) -> int | None:
-    """Return the parts of a batch of the training that goes on, whatever fits into memory now."""
+def saved_course(options: TrainOptions) -> Course:
+    """Return how far the training that goes on is, or an empty course; nothing is changed."""
     path = state_path(options.path)
     if options.fresh or not path.is_file():
-        return None
-    return Course(**training_state.read(path)["course"]).subdivisions or None
+        return Course()
+    return Course(**training_state.read(path)["course"])
 
 
 def resume(run: Run) -> bool:
