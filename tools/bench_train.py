@@ -86,7 +86,8 @@ for _ in range(5):
     bare.step()
     times.append(time.perf_counter() - start)
 faults = (faults() - before) / len(times)
-print(json.dumps({"seconds": sorted(times)[2], "faults": faults}))
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+print(json.dumps({"seconds": sorted(times)[2], "faults": faults, "peak": peak}))
 """
 
 
@@ -97,17 +98,18 @@ def bench_faults(options: argparse.Namespace) -> None:
         for _ in range(3):
             for way, runs in found.items():
                 runs.append(fresh(FAULTS, name, way, str(Path(__file__).parent)))
-        ms, faults = (
+        ms, faults, peak = (
             {
                 way: scale * statistics.median(run[what] for run in runs)
                 for way, runs in found.items()
             }
-            for what, scale in (("seconds", 1e3), ("faults", 1))
+            for what, scale in (("seconds", 1e3), ("faults", 1), ("peak", 1))
         )
         print(
             f"faults {name}: {ms['kept']:.0f} ms and {faults['kept']:.0f} page faults a step of 8"
             f" images; with memory given back {ms['given back']:.0f} and"
-            f" {faults['given back']:.0f}: {ms['kept'] / ms['given back']:.2f} x the time"
+            f" {faults['given back']:.0f}: {ms['kept'] / ms['given back']:.2f} x the time,"
+            f" {peak['kept'] / peak['given back']:.2f} x the memory at the peak"
         )
         figures = {
             "kept, ms": ms["kept"],
@@ -115,6 +117,8 @@ def bench_faults(options: argparse.Namespace) -> None:
             "kept / given back": ms["kept"] / ms["given back"],
             "page faults, kept": faults["kept"],
             "page faults, given back": faults["given back"],
+            "peak, kept, MB": peak["kept"],
+            "peak, given back, MB": peak["given back"],
         }
         what = {"blocks": "YOLOv2 of five blocks 320"}.get(name, f"{name} 416")
         keep(options, "faults", f"{what}, a step of 8 images", "ms", figures)

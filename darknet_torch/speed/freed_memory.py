@@ -26,7 +26,7 @@ HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 def keep_freed_memory(largest: int = LARGEST) -> bool:
     """Let this process keep the memory that it frees, for what it allocates next.
 
-    The process takes no more than at its peak, and no less after it. Without glibc nothing changes.
+    What it took at its peak it keeps until it ends. Without glibc nothing changes.
 
     Args:
         largest: blocks up to so many bytes are kept.

@@ -78,7 +78,7 @@ def is_faster_than_float32(dtype: torch.dtype) -> bool:
     """Return whether this processor convolves faster in a type than in float32: it is measured.
 
     Instructions alone do not tell. AVX512-BF16 multiplies twice as fast as float32 on some
-    processors, and half as fast on others.
+    processors, and more slowly than float32 on others.
     """
     cpu = torch.device("cpu")
     if not is_supported(cpu, dtype):
