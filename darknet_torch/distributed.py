@@ -2,6 +2,7 @@
 
 import heapq
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -43,13 +44,27 @@ def process_group() -> Iterator[Ranks]:
         return
     started = not dist.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1
     if started:
-        dist.init_process_group("gloo")
+        with _output_as_errors():  # torch 2.9 prints there who is connected
+            dist.init_process_group("gloo")
     try:
         several = dist.is_initialized()
         yield Ranks(dist.get_rank(), dist.get_world_size()) if several else Ranks()
     finally:
         if started:
             dist.destroy_process_group()
+
+
+@contextmanager
+def _output_as_errors() -> Iterator[None]:
+    """Let what libraries of C++ write to the standard output go to the standard error."""
+    sys.stdout.flush()
+    output = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        os.dup2(output, 1)
+        os.close(output)
 
 
 def local_rank() -> int:

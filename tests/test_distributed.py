@@ -1,5 +1,6 @@
 """Shares of several processes."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 
 import darknet_torch as dt
 from darknet_torch.cli import main
-from darknet_torch.distributed import ranks, shares
+from darknet_torch.distributed import _output_as_errors, ranks, shares
 
 
 @given(st.lists(st.integers(0, 1000), max_size=60), st.integers(1, 9))
@@ -82,3 +83,11 @@ def test_standard_input_is_not_shared(small_network, capsys, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert main(["detect", "net.cfg", "net.weights", "-"]) == 2
     assert "cannot be shared by torchrun" in capsys.readouterr().err
+
+
+def test_what_libraries_print_while_they_connect_is_no_output(capfd):
+    os.write(1, b"before\n")
+    with _output_as_errors():
+        os.write(1, b"[Gloo] Rank 0 is connected\n")
+    os.write(1, b"after\n")
+    assert capfd.readouterr() == ("before\nafter\n", "[Gloo] Rank 0 is connected\n")

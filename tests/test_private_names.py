@@ -46,18 +46,22 @@ LEFT = {
     "speed/inductor.py": {
         "torch._inductor": "a program without the guards of torch.compile; without, not compiled",
         "torch._inductor.config": "its settings, for as long as it compiles; as above",
+        "torch._inductor.": "whether there is a C++ compiler; without, compiling tells",
+    },
+    "speed/int8_conv.py": {
+        "torch.ops.onednn": "convolutions in 8 bits; without, float32 and a warning",
+        **dict.fromkeys(
+            ("torch.ops.onednn.qconv_pointwise", "torch.ops.onednn.qconv_prepack"), "as above"
+        ),
     },
     "speed/onednn.py": {
         "torch._inductor.": "lowering of packed convolutions; without, not compiled",
         "torch.ops.mkldnn": "packed convolutions; without, torch's own",
     },
-    "speed/optimized.py": {
-        "torch._inductor.": "whether there is a C++ compiler; without, compiling tells",
-    },
 }
 """File -> name -> reason and fallback. A name that ends in a point is the start of several."""
 
-PRIVATE = re.compile(r"torch(?:\.\w+)*\.(?:_(?!_)\w+|ops\.mkldnn)(?:\.\w*)*")
+PRIVATE = re.compile(r"torch(?:\.\w+)*\.(?:_(?!_)\w+|ops\.(?:mkldnn|onednn))(?:\.\w*)*")
 
 
 def private_names(path: Path) -> set[str]:
@@ -126,7 +130,7 @@ def test_without_inductors_parts(error: type[Exception], monkeypatch: pytest.Mon
         raise error("has no part of that name")
 
     monkeypatch.setattr(optimized, "compiled_for", fail)
-    monkeypatch.setattr(optimized, "_can_compile", lambda _: True)
+    monkeypatch.setattr(optimized, "can_compile", lambda _: True)
     monkeypatch.setattr(optimized, "has_tiny_layers", lambda _: False)
     network, x = dt.build(CFG), torch.rand(1, 3, 64, 64)
     fast = dt.optimize(network)

@@ -61,8 +61,8 @@ THEMES = (
 )
 
 
-SHOWN_FIRST = ("SAMPLE",)
-"""Public constants that stand among the functions, as they belong to no other theme."""
+SHOWN_FIRST = ("SAMPLE", "Calibration")
+"""Public names that stand among the functions, as they belong to no other theme."""
 
 
 @dataclass(frozen=True)

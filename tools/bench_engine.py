@@ -4,10 +4,12 @@
 """
 
 import json
+import os
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ def work(job: dict[str, Any]) -> None:
     """Make an engine ready, then run when asked; tell the milliseconds a pass, and of all cores."""
     import numpy as np
 
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is no answer
     shape = (job["batch"], 3, job["side"], job["side"])
     x = np.random.default_rng(0).random(shape, dtype=np.float32)
     run = _started(job, x)
@@ -37,17 +41,21 @@ def work(job: dict[str, Any]) -> None:
         before = time.process_time()
         times = [seconds_of(run) for _ in range(passes)]
         busy = (time.process_time() - before) / passes
-        print(statistics.median(times[passes > 1 :]) * 1e3, busy * 1e3, flush=True)
+        print(statistics.median(times[passes > 1 :]) * 1e3, busy * 1e3, file=answers, flush=True)
 
 
 def _started(job: dict[str, Any], x: Any) -> Callable[[], Any]:
     engine = job["engine"]
     if engine.startswith("opencv"):
         return _opencv(job, x)
-    if engine == "onnxruntime":
+    if engine in ("onnxruntime int8", "openvino int8"):
+        job = job | {"onnx": _in_8_bits(job)}
+    if engine.startswith("onnxruntime"):
         return _onnxruntime(job, x)
     if engine == "ncnn":
         return _ncnn(job, x)
+    if engine == "mnn":
+        return _mnn(job, x)
     if engine == "folder":
         return _folder(job)
     if engine == "libreyolo":
@@ -66,16 +74,15 @@ def _torch(job: dict[str, Any], x: Any) -> Callable[[], Any]:
     torch.set_num_threads(job["threads"])
     network: Any = dt.load(job["cfg"], job["weights"], dialect=job["dialect"])
     if job["engine"] != "eager":
-        network = dt.optimize(
-            network,
-            dtype="bfloat16" if job["engine"].endswith("bf16") else "float32",
-            compile=job["engine"].startswith("compiled"),
-        )
-    images = torch.from_numpy(x)
+        how, _, kind = job["engine"].partition(" ")
+        images = {"calibration": job["images"]} if kind == "int8" else {}
+        dtype: Any = {"bf16": "bfloat16", "int8": "int8"}.get(kind, "float32")
+        network = dt.optimize(network, dtype=dtype, compile=how == "compiled", **images)
+    pixels = torch.from_numpy(x)
 
     def run() -> None:
         with torch.inference_mode():
-            network(images)
+            network(pixels)
 
     return run
 
@@ -134,6 +141,38 @@ def _ncnn(job: dict[str, Any], x: Any) -> Callable[[], Any]:
         dt.export(dt.load(job["cfg"], job["weights"], dialect=job["dialect"]), target)
     run = start(target, "ncnn")
     return lambda: run(x)
+
+
+def _mnn(job: dict[str, Any], x: Any) -> Callable[[], Any]:
+    import onnx
+
+    mnn, converter = import_module("MNN"), import_module("_tools")
+    target = Path(job["onnx"]).with_suffix(".mnn")
+    if not target.exists():
+        # not by MNN.tools, which installs a package and reports to its makers
+        made = target.with_suffix(f".{os.getpid()}")
+        words = ["-f", "ONNX", "--modelFile", job["onnx"], "--MNNModel", str(made), "--bizCode", ""]
+        converter.mnnconvert(["mnnconvert", *words])
+        made.replace(target)
+    settings = {"backend": "CPU", "precision": "high", "numThread": job["threads"]}
+    manager = mnn.nn.create_runtime_manager((settings,))
+    names = [each.name for each in onnx.load(job["onnx"]).graph.output]
+    module = mnn.nn.load_module_from_file(
+        *(str(target), ["images"], names), runtime_manager=manager, shape_mutable=False
+    )
+    images = mnn.expr.const(x, list(x.shape), mnn.expr.NCHW)
+    return lambda: [each.read() for each in module.onForward([images])]
+
+
+def _in_8_bits(job: dict[str, Any]) -> str:
+    """Return the path of an ONNX file in 8 bits, written if there is none yet."""
+    import darknet_torch as dt
+
+    target = Path(job["onnx"]).with_suffix(".int8.onnx")
+    if not target.exists():
+        network = dt.load(job["cfg"], job["weights"], dialect=job["dialect"])
+        dt.export(network, target, dynamic_size=False, int8=job["images"], calibration="minmax")
+    return str(target)
 
 
 def _onnxruntime(job: dict[str, Any], x: Any) -> Callable[[], Any]:

@@ -39,21 +39,27 @@ ENGINES = {
     "compiled": "optimize()",
     "packed bf16": "optimize(dtype=bfloat16, compile=False)",
     "compiled bf16": "optimize(dtype=bfloat16)",
+    "packed int8": "optimize(dtype=int8, compile=False)",
+    "compiled int8": "optimize(dtype=int8)",
     "onnxruntime": "ONNX Runtime",
+    "onnxruntime int8": "ONNX Runtime int8",
     "openvino": "OpenVINO float32",
     "openvino bf16": "OpenVINO bfloat16",
+    "openvino int8": "OpenVINO int8",
     "opencv5": "OpenCV 5, from ONNX",
     "ncnn": "NCNN float32",
+    "mnn": "MNN float32",
     "opencv4": "OpenCV 4, from Darknet's files (needs --opencv4 PYTHON)",
     "libreyolo": "LibreYOLO, the plain network (needs --libreyolo PYTHON)",
 }
 FASTEST = "the fastest other"
-OTHERS = ("onnxruntime", "openvino", "opencv5", "ncnn", "opencv4")
+OTHERS = ("onnxruntime", "openvino", "opencv5", "ncnn", "mnn", "opencv4")
 TARGETS = (
     *(("yolov4-tiny", "compiled", "openvino", 0.95), ("yolov4-tiny", "compiled", "opencv4", 0.8)),
     ("yolov4-tiny", "packed", "opencv4", 0.95),
     ("yolov4-tiny", "compiled bf16", "openvino bf16", 0.95),
     ("yolov4-tiny", "eager", "opencv4", 1.3),
+    *((name, "compiled int8", "compiled", 0.6) for name in ("yolov4-tiny", "yolov3-tiny")),
     *((name, "compiled", "ncnn", 0.75) for name in ("yolov4-tiny", "yolov3-tiny")),
     *((name, "compiled", "ncnn", 0.75) for name in ("yolov2-tiny", "darknet19")),
     *(("yolov2", "compiled", FASTEST, 1.15), ("yolov2", "packed", "opencv4", 1.2)),
@@ -61,9 +67,10 @@ TARGETS = (
     *((name, "compiled", FASTEST, 0.95) for name in ("yolo-fastest-1.1", "mobilenetv2-nano-coco")),
 )
 """Network, one of ours, another engine, and the largest share of its time, for a batch of 1."""
+COMPILING = ("packed", "compiled")
 ELSEWHERE = ("opencv4", "libreyolo")
 """Engines that have an environment of their own, named by the argument of that name."""
-OURS = ("eager", "packed", "compiled", "packed bf16", "compiled bf16")
+OURS = ("eager", "packed", "compiled", *(f"{a} {b}" for b in ("bf16", "int8") for a in COMPILING))
 BEFORE = " before"
 """Behind the name of an engine that runs the package of another checkout, see --before."""
 
@@ -79,6 +86,8 @@ class Files(NamedTuple):
     onnx: str
     side: int
     dialect: str
+    images: str
+    """For 8 bits, on which ranges are measured."""
 
 
 def bench_speed(options: argparse.Namespace) -> None:
@@ -157,10 +166,11 @@ def network_files(name: str, folder: Path) -> tuple[Files, int]:
     import darknet_torch as dt
     from darknet_torch.network.summary import summarize
 
+    shared = Path(__file__).resolve().parents[2] / "shared"
     cfg, side = NETWORKS[name]
     torch.manual_seed(0)
     if "/" in cfg:
-        real = Path(__file__).resolve().parents[2] / "shared" / cfg
+        real = shared / cfg
         if not real.is_dir():
             raise FileNotFoundError("../shared is not here")
         (source,), (weights,) = (list(real.glob(f"*.{end}")) for end in ("cfg", "weights"))
@@ -172,7 +182,8 @@ def network_files(name: str, folder: Path) -> tuple[Files, int]:
     dt.export(network, folder / "net.onnx", dynamic_size=False)
     files = [str(folder / f"net.{ending}") for ending in ("cfg", "weights", "onnx")]
     dialect = network.plan.context.dialect.name
-    return Files(files[0], files[1], files[2], side, dialect), summarize(network.plan).flops
+    made = Files(files[0], files[1], files[2], side, dialect, str(shared / "photos"))
+    return made, summarize(network.plan).flops
 
 
 def engine_times(
@@ -210,11 +221,12 @@ def _table(
     print(f"\n{title} ({flops / 1e9:.1f} GFLOP)\n")
     print("| engine | ms, median (least to most) | of the peak |\n|---|---|---|")
     for name, median in sorted(medians.items(), key=lambda item: item[1]):
-        share = flops / median / 1e6 / peaks["bfloat16" if "bf16" in name else "float32"]
+        peak = peaks["bfloat16" if "bf16" in name else "float32"]
+        share = "" if "int8" in name else f"{flops / median / 1e6 / peak:.0%}"
         spread = f"{min(found[name]):.1f} to {max(found[name]):.1f}"
         engine = ENGINES[name.removesuffix(BEFORE)]
         label = f"{engine}, before" if name.endswith(BEFORE) else engine
-        print(f"| {label} | {median:.1f} ({spread}) | {share:.0%} |")
+        print(f"| {label} | {median:.1f} ({spread}) | {share} |")
     print(flush=True)
     rivals = [each for each in ENGINES if each not in OURS]
     for mine in OURS:

@@ -215,8 +215,9 @@ def _with_engine(options: argparse.Namespace) -> "Network | Converted":
 def add_speed(parser: argparse.ArgumentParser) -> None:
     """Add the options of `optimize`; without them many images are computed by an optimized copy."""
     known = parameters_of("darknet_torch.speed.optimized", "optimize")
-    names = {"dtype": None, "compile": False}
-    add_parameters(parser, {name: replace(known[name], default=names[name]) for name in names})
+    names = {"dtype": None, "compile": False, "calibration": None}
+    parameters = {name: replace(known[name], default=names[name]) for name in names}
+    add_parameters(parser, parameters, flags={"calibration": "--int8"})
 
 
 def _fastest(
@@ -229,11 +230,16 @@ def _fastest(
     from darknet_torch.speed.optimized import optimize
 
     dtype: Dtype | None = "float16" if options.half else getattr(options, "dtype", None)
-    compiles = getattr(options, "compile", False)
-    if not (many or dtype or compiles):
+    compiles, images = (getattr(options, name, None) for name in ("compile", "calibration"))
+    if not (many or dtype or compiles or images):
         return network
     doing("optimize")
-    return optimize(network, dtype=dtype or "float32", compile=compiles)
+    if images and dtype not in (None, "int8"):
+        raise UsageError(f"--int8: what is not in 8 bits is float32, not {dtype}")
+    if dtype == "int8" and not images:
+        raise UsageError("--dtype int8: --int8 my.yaml names images, on which ranges are measured")
+    dtype = "int8" if images else dtype or "float32"
+    return optimize(network, dtype=dtype, compile=bool(compiles), calibration=images)
 
 
 def _say_device(network: "Network | Optimized", device: "torch.device") -> None:

@@ -16,7 +16,7 @@ from darknet_torch.exporters.calibration import Calibration, Samples, score
 from darknet_torch.exporters.stored_weights import relative_error
 from darknet_torch.network import Network, Runnable
 
-__all__ = ["Quantizer", "first_and_last", "quantize"]
+__all__ = ["Quantizer", "first_and_last", "float32_layers", "quantize"]
 
 FEW = 4
 """Images on which the error of a single layer is measured."""
@@ -54,32 +54,55 @@ def quantize(
         network: a Network with values.
         path: the file to write.
         quantizer: writes such files.
-        samples: images to measure on; without labels nothing is measured.
+        samples: see `float32_layers`.
         calibration: how much of the score may be lost.
         run: opens a file.
 
     Returns:
         The layers that stay in float32.
     """
-    keep = first_and_last(network) & set(quantizer.layers)
+    with TemporaryDirectory() as folder:
+
+        def written(keep: Collection[int] | None) -> Runnable:
+            file = Path(folder) / f"{'exact' if keep is None else 'some'}-{path.name}"
+            quantizer.write(file, keep)
+            return run(file)
+
+        keep = float32_layers(network, quantizer.layers, written, samples, calibration)
     quantizer.write(path, keep)
+    return keep
+
+
+def float32_layers(
+    network: Network,
+    candidates: Sequence[int],
+    quantized: Callable[[Collection[int] | None], Runnable],
+    samples: Samples,
+    calibration: Calibration,
+) -> tuple[int, ...]:
+    """Return the layers that stay in float32; DarknetWarning if the score falls nevertheless.
+
+    Args:
+        network: a Network with values.
+        candidates: the layers that can be in 8 bits.
+        quantized: layers that stay in float32, None for all -> the network in 8 bits.
+        samples: images to measure on; without labels nothing is measured.
+        calibration: how much of the score may be lost.
+    """
+    keep = first_and_last(network) & set(candidates)
     if not samples.labelled:
         warn("the images have no labels: what 8 bits cost in mAP is not measured")
         return tuple(sorted(keep))
-    with TemporaryDirectory() as folder:
-        exact, alone = (Path(folder) / f"{name}-{path.name}" for name in ("exact", "alone"))
-        quantizer.write(exact, None)
-        wanted = score(run(exact), samples.dataset) - calibration.max_drop
-        missing = wanted - score(run(path), samples.dataset)
-        if missing > 0:
-            layers = [each for each in quantizer.layers if each not in keep]
-            ranked = _by_error(layers, exact, alone, quantizer, samples, run)
-            for share in SHARES:
-                keep = keep | set(ranked[: max(1, int(len(ranked) * share))])
-                quantizer.write(path, keep)
-                missing = wanted - score(run(path), samples.dataset)
-                if missing <= 0:
-                    break
+    wanted = score(quantized(None), samples.dataset) - calibration.max_drop
+    missing = wanted - score(quantized(keep), samples.dataset)
+    if missing > 0:
+        layers = [each for each in candidates if each not in keep]
+        ranked = _by_error(layers, candidates, quantized, samples)
+        for share in SHARES:
+            keep = keep | set(ranked[: max(1, int(len(ranked) * share))])
+            missing = wanted - score(quantized(keep), samples.dataset)
+            if missing <= 0:
+                break
     if missing > 0:
         lost = missing + calibration.max_drop
         warn(f"8 bits cost {lost:.2f} points, more than max_drop={calibration.max_drop}")
@@ -95,20 +118,17 @@ def first_and_last(network: Network) -> set[int]:
 
 def _by_error(
     layers: Sequence[int],
-    exact: Path,
-    alone: Path,
-    quantizer: Quantizer,
+    candidates: Sequence[int],
+    quantized: Callable[[Collection[int] | None], Runnable],
     samples: Samples,
-    run: Callable[[Path], Runnable],
 ) -> list[int]:
     """Return layers by the error that each causes if it alone is in 8 bits, the largest first."""
     inputs = [torch.from_numpy(each) for each in samples.inputs[:FEW]]
-    plain = run(exact)
+    plain = quantized(None)
     expected = [_outputs(plain, x) for x in inputs]
     errors = dict[int, float]()
     for layer in layers:
-        quantizer.write(alone, set(quantizer.layers) - {layer})
-        network = run(alone)
+        network = quantized(set(candidates) - {layer})
         errors[layer] = max(
             relative_error(actual, wanted)
             for x, outputs in zip(inputs, expected, strict=True)

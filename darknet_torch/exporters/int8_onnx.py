@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from darknet_torch.data.dataset import Array
+from darknet_torch.errors import DataError
 from darknet_torch.exporters.calibration import Calibration, Method, read_samples
 from darknet_torch.exporters.int8 import quantize
 from darknet_torch.exporters.silence import silent
@@ -45,7 +46,7 @@ def write_onnx(
         symmetric: zero is 0 in 8 bits, as TensorRT wants it.
 
     Raises:
-        DataError: there is no image that can be used.
+        DataError: there is no image that can be used, or the values of a layer hardly differ.
         UsageError: onnxruntime is not installed.
     """
     require("onnxruntime", "onnx")
@@ -158,6 +159,12 @@ def _ranges(model: Any, inputs: tuple[Array, ...], method: Method, *, symmetric:
             calibrate_method=kind,
             extra_options={"symmetric": symmetric},
         )
-        for start in range(0, len(inputs), AT_ONCE):
-            calibrator.collect_data(Reader(inputs[start : start + AT_ONCE]))
+        try:
+            for start in range(0, len(inputs), AT_ONCE):
+                calibrator.collect_data(Reader(inputs[start : start + AT_ONCE]))
+        except ValueError as error:  # of NumPy: values too close for the bins of a histogram
+            raise DataError(
+                f"calibration={method}: the values of a layer hardly differ ({error});"
+                " calibration=minmax needs no histograms"
+            ) from error
         return calibrator.compute_data()

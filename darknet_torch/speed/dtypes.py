@@ -20,6 +20,7 @@ from darknet_torch.layers.blocks import ConvBlock
 from darknet_torch.network import Network
 from darknet_torch.network.plan import Plan
 from darknet_torch.speed.onednn import computes_natively
+from darknet_torch.speed.trials import is_faster_than_float32
 
 __all__ = [
     "DTYPES",
@@ -32,14 +33,16 @@ __all__ = [
     "warn_if_rough",
 ]
 
-Dtype = Literal["float32", "tf32", "bfloat16", "float16"]
+Dtype = Literal["float32", "tf32", "bfloat16", "float16", "int8"]
 
 DTYPES = {
     "float32": torch.float32,
     "tf32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
+    "int8": torch.float32,
 }
+"""What is between the products is computed in; of int8, and of tf32, that is float32."""
 LONG_SUM = 288
 """Products in a long sum: 32 channels of 3 x 3. bfloat16's errors of 0.4 % cancel in it."""
 MOSTLY_LONG = 0.9
@@ -62,13 +65,21 @@ def type_name(dtype: torch.dtype) -> str:
 
 
 def computed_in(network: Network, dtype: Dtype) -> torch.dtype:
-    """Return the requested type, or float32 with a DarknetWarning if the device lacks it."""
+    """Return the requested type, or float32 with a DarknetWarning if the device lacks it.
+
+    What is not in 8 bits is float32 too. There is a DarknetWarning for a type of half the bits that
+    a processor has, and is slower in.
+    """
     if dtype == "tf32":
         if network.device.type != "cuda":
             warn("tf32: only graphics cards have it; computing in float32")
         return torch.float32
-    if computes_natively(network.device, DTYPES[dtype]):
-        return DTYPES[dtype]
+    kind = DTYPES[dtype]
+    if computes_natively(network.device, kind):
+        half = network.device.type == "cpu" and kind != torch.float32
+        if half and not is_faster_than_float32(kind):
+            warn(f"{dtype}: this processor multiplies float32 faster")
+        return kind
     warn(f"{dtype}: this processor does not multiply it; computing in float32")
     return torch.float32
 

@@ -1,15 +1,16 @@
 """Programs that Inductor compiles for one shape of input, with oneDNN's packed convolutions."""
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
+from importlib import import_module, util
 
 import torch
 from torch import Tensor, nn
 
+from darknet_torch.errors import warn
 from darknet_torch.safety.subprocesses import without_current_folder
 from darknet_torch.speed.onednn import PackedConv, register_lowering, tracing
 
-__all__ = ["Outputs", "compiled_for", "trace"]
+__all__ = ["Outputs", "can_compile", "compiled_for", "trace"]
 
 Outputs = Tensor | tuple[Tensor, ...]
 
@@ -100,3 +101,28 @@ def _stand_in(conv: PackedConv, device: torch.device) -> Tensor:
     """Return a tensor of the weights' size; its values are never read."""
     empty = torch.empty(conv.size, dtype=conv.dtype, device=device)
     return empty.contiguous(memory_format=conv.layout)
+
+
+def can_compile(device: torch.device) -> bool:
+    """Return whether the compiler that Inductor needs is installed; DarknetWarning if not."""
+    if device.type == "cuda":
+        missing = "" if util.find_spec("triton") else "no triton"
+    else:
+        missing = "" if _has_cpp_compiler() else "no C++ compiler"
+    if missing:
+        warn(f"not compiled: {missing} is installed")
+    return not missing
+
+
+def _has_cpp_compiler() -> bool:
+    try:
+        builder, errors = (
+            import_module(f"torch._inductor.{name}") for name in ("cpp_builder", "exc")
+        )
+        missing = errors.InvalidCxxCompiler
+    except (ImportError, AttributeError):  # another torch: compiling itself will tell
+        return True
+    try:
+        return bool(builder.get_cpp_compiler())
+    except missing:
+        return False

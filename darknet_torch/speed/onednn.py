@@ -4,9 +4,7 @@ The operator `darknet_torch::packed_conv`, which stands for such a convolution i
 is defined here too: its schema, its output shape, and its lowering in Inductor. It is never run.
 """
 
-import math
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, partial
@@ -27,7 +25,6 @@ __all__ = [
     "PackedConv",
     "activate_output",
     "computes_natively",
-    "is_faster_than_float32",
     "is_supported",
     "register_lowering",
     "tracing",
@@ -39,8 +36,6 @@ OPERATORS = (
     "_get_mkldnn_serialized_md",
 )
 """oneDNN's operators of packed weights, which have no public names. Without, nothing is packed."""
-TRIALS = 6
-"""Convolutions of each type, of which the fastest counts."""
 FUSED: dict[str, tuple[str, list[float]]] = {
     "linear": ("none", []),
     "logistic": ("sigmoid", []),
@@ -73,29 +68,6 @@ def computes_natively(device: torch.device, dtype: torch.dtype) -> bool:
     return is_supported(device, dtype) or device.type != "cpu" or not _has_onednn()
 
 
-@cache
-def is_faster_than_float32(dtype: torch.dtype) -> bool:
-    """Return whether this processor convolves faster in a type than in float32: it is measured.
-
-    Instructions alone do not tell. AVX512-BF16 multiplies twice as fast as float32 on some
-    processors, and more slowly than float32 on others.
-    """
-    cpu = torch.device("cpu")
-    if not is_supported(cpu, dtype):
-        return False
-    seconds = {torch.float32: math.inf, dtype: math.inf}
-    layout = torch.channels_last
-    for _ in range(TRIALS):
-        for each in seconds:
-            x = torch.ones(1, 128, 52, 52, dtype=each).contiguous(memory_format=layout)
-            weight = torch.ones(128, 128, 3, 3, dtype=each).contiguous(memory_format=layout)
-            start = time.perf_counter()
-            with torch.inference_mode():
-                torch.conv2d(x, weight, padding=1)
-            seconds[each] = min(seconds[each], time.perf_counter() - start)
-    return seconds[dtype] < seconds[torch.float32]
-
-
 def activate_output(activation: str, y: Tensor) -> Tensor:
     """Apply an activation to a convolution's output in place; compiled, mish needs one exp."""
     if activation != "mish" or not torch.compiler.is_compiling():
@@ -114,8 +86,8 @@ class PackedConv:
 
     Args:
         weight: (filters, c / groups, kh, kw); the convolution is computed in its type.
-        bias: (filters,) or None; it stays float32 in bfloat16, where its rounding would be the
-            same error in all pixels.
+        bias: (filters,) or None; float32 but in float16, as its rounding would be the same error
+            in all pixels.
         shape: (B, c, h, w) of the input that the weights are packed for now.
         activation: a key of FUSED.
         layout: memory format of the output.
@@ -141,7 +113,7 @@ class PackedConv:
         self._packed: dict[tuple[int, tuple[int, ...]], Tensor] = {}
         self._pack(weight.detach(), shape)
         if bias is not None:
-            bias = bias.detach().to(torch.float32 if self.dtype == torch.bfloat16 else self.dtype)
+            bias = bias.detach().to(self.dtype if self.dtype == torch.float16 else torch.float32)
         self.bias = bias
         self.activation = activation
         self.key, self.traced_shape = next(_KEYS), tuple(shape)
@@ -164,15 +136,37 @@ class PackedConv:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Convolve, add biases, activate."""
-        x = x.to(self.dtype)
+        return self.convolve(self.prepared(x))
+
+    def prepared(self, x: Tensor) -> Tensor:
+        """Return the input in the type that `convolve` reads."""
+        return x.to(self.dtype)
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """Convolve what `prepared` returned, add biases, activate."""
         if (stand_ins := _STAND_INS.get()) is not None:
             self.traced_shape = tuple(x.shape)
             y = torch.ops.darknet_torch.packed_conv(x, stand_ins[self.key], self.key)
         else:
-            y = _onednn()._convolution_pointwise(
-                x, self.weight(x.shape), self.bias, *self.arguments, *FUSED[self.activation], ""
-            )
+            y = self._convolve(x, self.weight(x.shape))
         return cast(Tensor, y)
+
+    def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
+        unary = FUSED[self.activation]
+        y = _onednn()._convolution_pointwise(x, weight, self.bias, *self.arguments, *unary, "")
+        return cast(Tensor, y)
+
+    def lower(self, mkldnn: Any, x: Any, weight: Any, constant: Callable[..., Any]) -> Any:
+        """Return the convolution as Inductor's node.
+
+        Args:
+            mkldnn: `torch._inductor.mkldnn_ir`.
+            x: the input in Inductor's terms.
+            weight: the packed weights in Inductor's terms.
+            constant: (name, tensor) -> the tensor in Inductor's terms.
+        """
+        arguments = (*self.arguments, *FUSED[self.activation], "")
+        return mkldnn.ConvolutionUnary.create(x, weight, constant("bias", self.bias), *arguments)
 
     def weight(self, shape: Sequence[int]) -> Tensor:
         """Return the weights packed for this shape of input and the current number of threads."""
@@ -183,15 +177,20 @@ class PackedConv:
         return packed
 
     def _dense(self) -> Tensor:
+        """Return the weights in torch's own layout."""
         return next(iter(self._packed.values())).to_dense().view(self.size)
 
     def _pack(self, dense: Tensor, shape: Sequence[int]) -> Tensor:
         """Pack the weights for this shape; of equal layouts only one is kept."""
         dense = dense.contiguous(memory_format=self.layout)
-        packed = _onednn()._reorder_convolution_weight(dense, *self.arguments, list(shape))
+        packed = self._reordered(dense, list(shape))
         equal = (each for each in self._packed.values() if _layout(each) == _layout(packed))
         kept: Tensor = next(equal, packed)
         return self._packed.setdefault((torch.get_num_threads(), tuple(shape)), kept)
+
+    def _reordered(self, dense: Tensor, shape: list[int]) -> Tensor:
+        y = _onednn()._reorder_convolution_weight(dense, *self.arguments, shape)
+        return cast(Tensor, y)
 
     def empty_output(self, x: Tensor) -> Tensor:
         """Return an uninitialised output for the input x."""
@@ -250,11 +249,11 @@ def register_lowering() -> None:
 
     @lowering.register_lowering(torch.ops.darknet_torch.packed_conv, type_promotion_kind=None)  # type: ignore[untyped-decorator]
     def lower(x: Any, weight: Any, key: int) -> Any:
-        conv, bias = PACKED_CONVS[key], PACKED_CONVS[key].bias
-        if bias is not None:
-            bias = virtualized.V.graph.add_tensor_constant(bias, f"packed_conv_{key}_bias")
-        arguments = (*conv.arguments, *FUSED[conv.activation], "")
-        return ir.TensorBox.create(mkldnn.ConvolutionUnary.create(x, weight, bias, *arguments))
+        def constant(name: str, value: Tensor | None) -> Any:
+            name, graph = f"packed_conv_{key}_{name}", virtualized.V.graph
+            return None if value is None else graph.add_tensor_constant(value, name)
+
+        return ir.TensorBox.create(PACKED_CONVS[key].lower(mkldnn, x, weight, constant))
 
 
 def _layout(packed: Tensor) -> bytes:

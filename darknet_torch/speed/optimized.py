@@ -8,9 +8,9 @@ compiled by oneDNN itself.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from importlib import import_module, util
+from os import PathLike
 from threading import Lock
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from darknet_torch.errors import UsageError, warn
+from darknet_torch.exporters.calibration import Calibration
 from darknet_torch.layers.traced import is_jit_traced, is_symbolic
 from darknet_torch.network import Network, Runnable, as_network
 from darknet_torch.network.float32 import Products, float32_products
@@ -33,7 +34,9 @@ from darknet_torch.speed.dtypes import (
     warn_if_rough,
 )
 from darknet_torch.speed.freed_memory import keep_freed_memory
-from darknet_torch.speed.inductor import Outputs, compiled_for
+from darknet_torch.speed.inductor import Outputs, can_compile, compiled_for
+from darknet_torch.speed.int8 import quantizations_for
+from darknet_torch.speed.int8_conv import Quantization
 from darknet_torch.speed.onednn_graph import graph_of, has_tiny_layers
 from darknet_torch.speed.packed_layers import packed
 from darknet_torch.speed.winograd import WinogradConv
@@ -55,6 +58,7 @@ def optimize(
     dtype: Dtype = "float32",
     compile: bool = True,  # noqa: A002
     memory_format: Literal["channels_last", "contiguous"] | None = None,
+    calibration: Calibration | str | PathLike[str] | None = None,
 ) -> "Optimized":
     """Return a copy of a network for inference only, faster, with the same raw maps in float32.
 
@@ -70,18 +74,25 @@ def optimize(
             only; layers whose values come near the end of float16 stay in float32. If the outputs
             for the sample image are far from those in float32, a DarknetWarning names the layer.
             "tf32" is float32 whose factors a graphics card may round to 10 bits of mantissa.
+            "int8": convolutions multiply in 8 bits, but for the first, those before heads, and
+            those that would cost more than `Calibration.max_drop` points of mAP; on processors
+            with VNNI or AMX.
         compile: let Inductor compile, at the first call (5 to 50 s); where no C++ compiler is
             installed there is one DarknetWarning, and all is as with False. The first shape of
             input is compiled at once, another when it has come often, the rest runs as with False.
             Networks of tiny layers need neither: oneDNN compiles them on a CPU, in a second; with
             False, the shapes that have come often.
         memory_format: layout of maps and weights; None is the faster one, channels_last.
+        calibration: for int8: a data set, or images without labels (then what is lost is not
+            measured); or a `Calibration`.
 
     Returns:
         A network that detects, classifies and evaluates like the one given.
 
     Raises:
-        UsageError: an unknown dtype or memory_format, a network without values, or no Network.
+        UsageError: an unknown dtype or memory_format, a network without values, no Network, or
+            int8 without calibration.
+        DataError: no image that can be used for calibration.
     """
     network = as_network(network)
     if dtype not in DTYPES:
@@ -90,6 +101,8 @@ def optimize(
         raise UsageError(
             f"memory_format={memory_format}: must be one of {', '.join(MEMORY_FORMATS)}"
         )
+    if calibration is not None and dtype != "int8":
+        raise UsageError(f"calibration: for dtype=int8 only, not {dtype}")
     keep_freed_memory()
     layout = MEMORY_FORMATS[memory_format or "channels_last"]
     folded = fold(network)
@@ -97,14 +110,14 @@ def optimize(
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=layout)
     kind = computed_in(folded, dtype)
-    tiny = kind == torch.float32 and has_tiny_layers(folded)
-    compiled = compile and not folded.stateful and (tiny or _can_compile(folded))
+    int8 = quantizations_for(folded, calibration, layout) if dtype == "int8" else {}
+    tiny = kind == torch.float32 and not int8 and has_tiny_layers(folded)
+    compiled = compile and not folded.stateful and (tiny or can_compile(folded.device))
     products: Products = "tf32" if dtype == "tf32" and folded.device.type == "cuda" else "ieee"
     sample = None if kind == torch.float32 else run_sample(folded)
     dtypes = [kind] * len(folded.plan) if sample is None else layer_dtypes(folded, kind, sample)
-    optimized = Optimized(
-        folded, layout, kind, dtypes, compiled=compiled, tiny=tiny, products=products
-    )
+    how = {"compiled": compiled, "tiny": tiny}
+    optimized = Optimized(folded, layout, kind, dtypes, products=products, int8=int8, **how)
     if sample is not None:
         rough = run_sample(optimized.network, optimized.input_dtype)
         warn_if_rough(rough, sample, folded.plan, kind)
@@ -117,7 +130,8 @@ class Optimized(RawNetwork):
     Attributes:
         plan: that of the network.
         names: of its classes.
-        dtype: the type that it computes in.
+        dtype: the type that it computes in, but for `int8_layers`.
+        int8_layers: the layers whose convolutions multiply in 8 bits.
         compiles: whether it is compiled at its first call.
         one_by_one: whether it runs the images of a batch one at a time, as Winograd's convolutions
             of a single one stay in the cache.
@@ -133,16 +147,18 @@ class Optimized(RawNetwork):
         compiled: bool,
         tiny: bool = False,
         products: Products = "ieee",
+        int8: Mapping[int, Quantization] | None = None,
     ) -> None:
         super().__init__()
         self.plan, self.names, self.layout, self.dtype = folded.plan, folded.names, layout, dtype
         self.device, self.products = folded.device, products
-        self.compiles = compiled
+        self.compiles, self.int8_layers = compiled, tuple(int8 or {})
         self._graph_of = partial(graph_of, folded) if tiny else None
         if folded.stateful:
             self.network = folded.to(dtype)
         else:
-            self.network = packed(folded, dtypes, layout, compiled=compiled and not tiny)
+            fuses = compiled and not tiny
+            self.network = packed(folded, dtypes, layout, compiled=fuses, quantizations=int8)
         self.one_by_one = any(isinstance(each, WinogradConv) for each in self.network.layers)
         self.input_dtype = dtype if folded.stateful else torch.float32
         self._runners: dict[tuple[int, ...], Callable[[Tensor], Outputs]] = {}
@@ -269,28 +285,3 @@ class _CudaGraph:
         self.x.copy_(x)
         self.graph.replay()
         return self.y.clone() if isinstance(self.y, Tensor) else tuple(y.clone() for y in self.y)
-
-
-def _can_compile(network: Network) -> bool:
-    """Return whether the compiler that Inductor needs is installed; DarknetWarning if not."""
-    if network.device.type == "cuda":
-        missing = "" if util.find_spec("triton") else "no triton"
-    else:
-        missing = "" if _has_cpp_compiler() else "no C++ compiler"
-    if missing:
-        warn(f"not compiled: {missing} is installed")
-    return not missing
-
-
-def _has_cpp_compiler() -> bool:
-    try:
-        builder, errors = (
-            import_module(f"torch._inductor.{name}") for name in ("cpp_builder", "exc")
-        )
-        missing = errors.InvalidCxxCompiler
-    except (ImportError, AttributeError):  # another torch: compiling itself will tell
-        return True
-    try:
-        return bool(builder.get_cpp_compiler())
-    except missing:
-        return False

@@ -1,7 +1,8 @@
 """The layers of a network in the layouts and types in which they are fastest."""
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
@@ -9,10 +10,11 @@ from torch import Tensor, nn
 from darknet_torch.layers.base import Shape
 from darknet_torch.layers.blocks import ConvBlock
 from darknet_torch.network import Network
+from darknet_torch.speed.int8_conv import INT8_FUSED, Int8Conv, Quantization
 from darknet_torch.speed.onednn import FUSED, PackedConv, activate_output, is_supported
 from darknet_torch.speed.winograd import WinogradConv, best_transforms
 
-__all__ = ["Cast", "PackedConvBlock", "packed"]
+__all__ = ["Cast", "PackedConvBlock", "can_pack", "packed"]
 
 
 def packed(
@@ -21,6 +23,7 @@ def packed(
     layout: torch.memory_format,
     *,
     compiled: bool = False,
+    quantizations: Mapping[int, Quantization] | None = None,
 ) -> Network:
     """Return a network whose layers compute in the given types, with packed convolutions.
 
@@ -29,11 +32,16 @@ def packed(
         dtypes: the type of each layer.
         layout: memory format of feature maps.
         compiled: whether a compiler will fuse what is between the convolutions.
+        quantizations: of the inputs of layers that are computed in 8 bits.
     """
     result = Network(folded.plan, folded.names)
     for node, layer, dtype in zip(folded.plan, folded.layers, dtypes, strict=True):
-        shape = node.input_shapes[0]
-        result.layers[node.index] = _packed_layer(layer, shape, dtype, layout, compiled)
+        shape, quantization = node.input_shapes[0], (quantizations or {}).get(node.index)
+        result.layers[node.index] = (
+            _packed_layer(layer, shape, dtype, layout, compiled)
+            if quantization is None
+            else PackedConvBlock(cast(ConvBlock, layer), (1, *shape), dtype, layout, quantization)
+        )
     return result
 
 
@@ -57,6 +65,7 @@ class PackedConvBlock(nn.Module):
         shape: (B, c, h, w) of the input that the weights are packed for now, see `PackedConv`.
         dtype: what the convolution is computed in.
         layout: memory format of the output.
+        quantization: of the input, if the convolution is computed in 8 bits.
     """
 
     def __init__(
@@ -65,10 +74,12 @@ class PackedConvBlock(nn.Module):
         shape: Sequence[int],
         dtype: torch.dtype,
         layout: torch.memory_format = torch.channels_last,
+        quantization: Quantization | None = None,
     ) -> None:
         super().__init__()
-        conv, fused = block.conv, block.activation in FUSED
-        self.conv = PackedConv(
+        kind = partial(Int8Conv, quantization=quantization) if quantization else PackedConv
+        conv, fused = block.conv, block.activation in (INT8_FUSED if quantization else FUSED)
+        self.conv = kind(
             conv.weight.detach().to(dtype),
             conv.bias,
             shape,
@@ -91,7 +102,7 @@ class PackedConvBlock(nn.Module):
 def _packed_layer(
     layer: nn.Module, shape: Shape, dtype: torch.dtype, layout: torch.memory_format, compiled: bool
 ) -> nn.Module:
-    if isinstance(layer, ConvBlock) and _can_pack(layer, dtype):
+    if can_pack(layer, dtype):
         transforms = best_transforms(layer, shape, dtype, compiled=compiled)
         if transforms is not None:
             return WinogradConv(layer, transforms, shape, dtype)
@@ -101,5 +112,8 @@ def _packed_layer(
     return Cast(layer, dtype)
 
 
-def _can_pack(block: ConvBlock, dtype: torch.dtype) -> bool:
-    return block.bn is None and not block.xnor and is_supported(block.conv.weight.device, dtype)
+def can_pack(layer: nn.Module, dtype: torch.dtype) -> TypeGuard[ConvBlock]:
+    """Return whether a layer is a convolution that oneDNN computes in this type."""
+    if not isinstance(layer, ConvBlock) or layer.bn is not None or layer.xnor:
+        return False
+    return is_supported(layer.conv.weight.device, dtype)

@@ -7,7 +7,7 @@ import torch
 from darknet_torch.distributed import Ranks
 from darknet_torch.errors import UsageError
 from darknet_torch.speed.dtypes import type_name
-from darknet_torch.speed.onednn import is_faster_than_float32
+from darknet_torch.speed.trials import is_faster_than_float32
 from darknet_torch.training.options import Precision
 
 __all__ = ["agreed_dtype", "autocast", "choose_dtype"]

@@ -246,5 +246,15 @@ def test_what_cannot_be_kept_is_said(network, tmp_path, monkeypatch):
     assert samples.labelled
 
 
+def test_values_that_hardly_differ(network, images, tmp_path):
+    """Histograms need values that differ."""
+    with torch.no_grad():
+        network.layers[0].bn.weight.fill_(0)
+        network.layers[0].bn.bias.fill_(1e-44)
+    with pytest.raises(DataError, match=r"hardly differ.*calibration=minmax needs no histograms"):
+        dt.export(network, tmp_path / "my.onnx", int8=images, max_drop=100)
+    assert not list(tmp_path.glob("*my*"))
+
+
 def test_first_and_last(network):
     assert first_and_last(network) == {0, 2}

@@ -352,7 +352,7 @@ def test_one_compilation_for_all_threads(network, tmp_path, monkeypatch) -> None
 
     shapes = []
     monkeypatch.setattr(optimized, "compiled_for", lambda run, x: shapes.append(x.shape) or run)
-    monkeypatch.setattr(optimized, "_can_compile", lambda network: True)
+    monkeypatch.setattr(optimized, "can_compile", lambda network: True)
     monkeypatch.setattr(optimized, "has_tiny_layers", lambda network: False)
     list(Detector(dt.optimize(network), workers=2).stream(many_images(tmp_path, 12)))
     assert shapes == [(1, 3, 48, 64)]

@@ -24,6 +24,7 @@ LOW, HIGH = torch.float16, torch.float32
 def every_type(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As on a card; torch computes float16 slowly where the processor does not."""
     monkeypatch.setattr(dtypes, "computes_natively", lambda *_: True)
+    monkeypatch.setattr(dtypes, "is_faster_than_float32", lambda _: True)
     torch.manual_seed(0)
     yield
 
@@ -115,3 +116,12 @@ def test_the_sample_as_input() -> None:
     assert as_input(many, sample_image(many)).shape == (1, 5, 8, 8)
     photo = dt.build(CFG)
     assert as_input(photo, sample_image(photo)).shape == (1, 3, 64, 64)
+
+
+def test_a_type_that_the_processor_is_slower_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is computed as asked, with a warning."""
+    monkeypatch.setattr(dtypes, "is_faster_than_float32", lambda _: False)
+    network = build(CONV.format("relu"))
+    with pytest.warns(DarknetWarning, match="bfloat16: this processor multiplies float32 faster"):
+        fast = dt.optimize(network, dtype="bfloat16", compile=False)
+    assert fast.dtype == torch.bfloat16

@@ -345,7 +345,7 @@ def test_recurrent_networks_keep_their_state(tmp_path: Path) -> None:
             assert worst(fast, network, x) < 2e-6
 
 
-@pytest.mark.parametrize("options", [{"dtype": "int8"}, {"memory_format": "blocked"}])
+@pytest.mark.parametrize("options", [{"dtype": "int4"}, {"memory_format": "blocked"}])
 def test_wrong_options(small: Network, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="must be"):
         optimize(small, **options)

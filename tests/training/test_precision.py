@@ -4,8 +4,6 @@ import pytest
 import torch
 
 from darknet_torch.distributed import Ranks
-from darknet_torch.speed import onednn
-from darknet_torch.speed.onednn import is_faster_than_float32
 from darknet_torch.training import precision
 from darknet_torch.training.precision import agreed_dtype, choose_dtype
 
@@ -20,28 +18,6 @@ def test_a_processor_is_asked_what_is_faster(
     assert choose_dtype("auto", CPU) == chosen
     assert choose_dtype("bfloat16", CPU) == torch.bfloat16
     assert choose_dtype("float32", CPU) == torch.float32
-
-
-@pytest.mark.parametrize(("half", "faster"), [(1.0, True), (3.0, False)])
-def test_the_fastest_convolution_of_each_type_counts(
-    half: float, faster: bool, monkeypatch: pytest.MonkeyPatch
-):
-    clock = [0.0]
-    convolve = torch.conv2d
-
-    def timed(x: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:
-        clock[0] += half if x.dtype == torch.bfloat16 else 2.0
-        return convolve(x, *args, **kwargs)  # type: ignore[call-overload,no-any-return]
-
-    monkeypatch.setattr(torch, "conv2d", timed)
-    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
-    monkeypatch.setattr(onednn, "is_supported", lambda *_: True)
-    assert is_faster_than_float32.__wrapped__(torch.bfloat16) is faster
-
-
-def test_a_type_that_the_processor_lacks_is_not_measured(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(onednn, "is_supported", lambda *_: False)
-    assert not is_faster_than_float32.__wrapped__(torch.bfloat16)
 
 
 def test_a_training_goes_on_in_its_type(monkeypatch: pytest.MonkeyPatch):
