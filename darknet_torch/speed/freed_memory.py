@@ -15,12 +15,10 @@ TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """Settings of glibc's mallopt."""
 LARGEST = 32 << 20
 """Blocks up to so many bytes are kept; larger ones, as weights, go back when they are freed."""
-LARGEST_IN_TRAINING = 256 << 20
-"""The same in training, where maps of a whole mini-batch are that large."""
+LARGEST_IN_TRAINING = 64 << 20
+"""The same in training, where a map of a mini-batch is that large."""
 OF_THE_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 """Of the environment: who has set one of them has decided."""
-HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
-"""Of the environment: torch asks for huge pages, if it finds this before its first allocation."""
 
 
 def keep_freed_memory(largest: int = LARGEST) -> bool:
@@ -39,6 +37,5 @@ def keep_freed_memory(largest: int = LARGEST) -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:  # another C library, such as musl
         return False
-    os.environ.setdefault(HUGE_PAGES, "1")
     kept = mallopt(MMAP_THRESHOLD, largest) or mallopt(MMAP_THRESHOLD, LARGEST)  # (older: the most)
     return bool(kept and mallopt(TRIM_THRESHOLD, 2**31 - 1))
