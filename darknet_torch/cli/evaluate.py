@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from darknet_torch.cli.arguments import (
     add_cfg,
     add_engine,
+    add_speed,
     load_runnable,
     take_weights,
     use_own_card,
@@ -54,6 +55,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data-names", help="names of the data's classes (default: DATA's)")
     add_engine(parser)
+    add_speed(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--csv", action="store_true", help="print the classes as CSV")
     parser.add_argument("--out", metavar="FOLDER", help="write all results as files, too")

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from int8_cases import DEEPER, draw_labelled_images, three_convolutions
 from PIL import Image
-from small_network import CFG
 
 import darknet_torch as dt
 from darknet_torch.errors import DarknetWarning, DataError, UsageError
@@ -19,31 +19,15 @@ from darknet_torch.exporters.int8_report import compare
 from darknet_torch.exporters.other_python import PYTHON
 from darknet_torch.exporters.stored_weights import relative_error
 
-DEEPER = CFG.replace(
-    "[convolutional]\nfilters=14",
-    "[convolutional]\nbatch_normalize=1\nfilters=8\nsize=3\npad=1\nactivation=leaky\n"
-    "[convolutional]\nfilters=14",
-)
-"""Three convolutions, of which the second may be in 8 bits."""
-
 
 @pytest.fixture
 def network() -> dt.Network:
-    torch.manual_seed(2)
-    return dt.build(DEEPER, dialect="alexeyab")
+    return three_convolutions()
 
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """Five images with a label each."""
-    folder = tmp_path / "images"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for number in range(5):
-        pixels = rng.integers(0, 256, (50 + number, 60, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{number}.png")
-        (folder / f"{number}.txt").write_text("0 .5 .5 .4 .4\n")
-    return folder
+    return draw_labelled_images(tmp_path / "images")
 
 
 def types(path: Path) -> list[str]:
