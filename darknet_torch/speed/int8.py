@@ -4,6 +4,7 @@ Both are measured on images for calibration: the range of each layer's input, an
 in mAP, see `exporters.int8`.
 """
 
+import math
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -82,7 +83,8 @@ def _without(known: dict[int, Quantization], keep: Collection[int]) -> dict[int,
 def _quantizations(network: Network, samples: Samples, method: Method) -> dict[int, Quantization]:
     """Return how the inputs of the layers that can be in 8 bits are rounded.
 
-    A range is that of all images, or the mean of those without the rarest values.
+    A range is that of all images, or the mean of those without the rarest values. Layers that read
+    infinite values are left out.
     """
     rarest = 0.0 if method == "minmax" else RAREST
     found: dict[int, list[tuple[float, float]]] = {}
@@ -93,7 +95,9 @@ def _quantizations(network: Network, samples: Samples, method: Method) -> dict[i
                 hooks.callback(layer.register_forward_pre_hook(note).remove)
         for image in samples.inputs:
             network(torch.from_numpy(image))
-    return {index: Quantization.of(*_range(ends, method)) for index, ends in found.items()}
+    ranges = {index: _range(ends, method) for index, ends in found.items()}
+    finite = {index: each for index, each in ranges.items() if all(map(math.isfinite, each))}
+    return {index: Quantization.of(*each) for index, each in finite.items()}
 
 
 def _note_ends(

@@ -22,6 +22,8 @@ INT8_FUSED: dict[str, tuple[str, list[float]]] = {"relu": ("relu", [])}
 """Activations that oneDNN fuses into a convolution in 8 bits: its names, and their arguments."""
 LARGEST_INPUT, LARGEST_WEIGHT = 255, 127
 """An input is 0 to 255, a weight -127 to 127."""
+SMALLEST_RANGE = 1e-30
+"""Of values that differ by less all are taken for 0: their scale would be none of float32's."""
 
 
 class Quantization(NamedTuple):
@@ -34,7 +36,7 @@ class Quantization(NamedTuple):
     def of(cls, low: float, high: float) -> "Quantization":
         """Return the one for values from `low` to `high`; 0 is exact in it, as padding is 0."""
         low, high = min(low, 0.0), max(high, 0.0)
-        scale = (high - low) / LARGEST_INPUT or 1.0
+        scale = (high - low) / LARGEST_INPUT if high - low > SMALLEST_RANGE else 1.0
         return cls(scale, round(-low / scale))
 
 
@@ -63,7 +65,7 @@ class Int8Conv(PackedConv):
         weight = weight.detach()
         largest = weight.abs().amax((1, 2, 3)).clamp_min(torch.finfo(torch.float32).tiny)
         self.scales = largest / LARGEST_WEIGHT
-        self.zeros = torch.zeros(len(weight), dtype=torch.int32)
+        self.zeros = torch.zeros(len(weight), dtype=torch.int32, device=weight.device)
         self.quantization = quantization
         self.rounded = (weight / self.scales[:, None, None, None]).round().to(torch.int8)
         super().__init__(self.rounded, bias, shape, **options)
@@ -78,7 +80,6 @@ class Int8Conv(PackedConv):
     def prepared(self, x: Tensor) -> Tensor:
         """Return the input rounded to 8 bits."""
         scale, zero = self.quantization
-        y = x.float() * (1 / scale) + (zero + 0.5)
         y = (x.float() * (1 / scale)).add_(zero + 0.5).clamp_(0, LARGEST_INPUT)
         return y.to(torch.uint8)  # which cuts off, after the half
 
@@ -110,8 +111,8 @@ class Int8Conv(PackedConv):
         padding, stride, dilation, groups = self.arguments
         scale, zero = self.quantization
         constants = (
-            constant("scale", torch.tensor(scale)),
-            constant("zero", torch.tensor(zero, dtype=torch.int32)),
+            constant("scale", torch.tensor(scale, device="cpu")),
+            constant("zero", torch.tensor(zero, dtype=torch.int32, device="cpu")),
             weight,
             *(constant(name, getattr(self, name)) for name in ("scales", "zeros", "bias")),
         )
@@ -150,7 +151,7 @@ def is_exact(device: torch.device) -> bool:
 
 def _largest(size: int) -> tuple[Tensor, tuple[PackedConv, Int8Conv]]:
     """Return a map and convolutions of the largest products, in float32 and in 8 bits."""
-    x = torch.ones(1, 128, 52, 52).contiguous(memory_format=torch.channels_last)
-    weight = torch.ones(128, 128, size, size)
+    weight = torch.ones(128, 128, size, size, device="cpu")
+    x = torch.ones(1, 128, 52, 52, device="cpu").contiguous(memory_format=torch.channels_last)
     int8 = Int8Conv(weight, None, x.shape, quantization=Quantization.of(0, 1))
     return x, (PackedConv(weight, None, x.shape), int8)

@@ -28,8 +28,9 @@ def is_faster_than_float32(dtype: torch.dtype) -> bool:
         return False
 
     def convolve(dtype: torch.dtype) -> Tensor:
-        x = torch.ones(1, 128, 52, 52, dtype=dtype).contiguous(memory_format=torch.channels_last)
-        return torch.conv2d(x, torch.ones(128, 128, 3, 3, dtype=dtype), padding=1)
+        x = torch.ones(1, 128, 52, 52, dtype=dtype, device=cpu)
+        weight = torch.ones(128, 128, 3, 3, dtype=dtype, device=cpu)
+        return torch.conv2d(x.contiguous(memory_format=torch.channels_last), weight, padding=1)
 
     least = least_seconds([partial(convolve, each) for each in (torch.float32, dtype)])
     return least[1] < least[0]

@@ -88,6 +88,15 @@ def network_without_norm(network: dt.Network) -> dt.Network:
 
 
 @pytest.mark.usefixtures("on_any_processor")
+def test_values_that_are_not_finite(network: dt.Network, images: Path) -> None:
+    with torch.no_grad():
+        network.layers[0].bn.bias[0] = float("inf")
+    settings = Calibration(images, max_drop=100)
+    fast = dt.optimize(network, dtype="int8", calibration=settings, compile=False)
+    assert fast.int8_layers == ()
+
+
+@pytest.mark.usefixtures("on_any_processor")
 def test_layers_stay_where_the_score_falls(
     network: dt.Network, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

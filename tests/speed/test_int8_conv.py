@@ -33,6 +33,7 @@ WAYS: list[dict[str, Any]] = [
         (-255, -1, (1, 255)),
         (3, 510, (2, 0)),
         (0, 0, (1, 0)),
+        (0, 1e-40, (1, 0)),
     ],
 )
 def test_zero_is_exact(low: float, high: float, expected: tuple[float, int]) -> None:
