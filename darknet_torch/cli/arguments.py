@@ -189,17 +189,28 @@ def load_runnable(options: argparse.Namespace, *, many: bool = False) -> "Runnab
     from darknet_torch.inference.engines import is_converted
 
     if is_converted(options.weights or options.cfg):
-        if options.half or options.device not in ("auto", "cpu"):
-            raise UsageError("--half, --device: a converted file computes as it was written")
+        _refuse_speed(options, "a converted file computes as it was written")
         return load_any(options, options.engine)
     if options.engine is None:
         network = load_network(options, options.device)
         runnable = _fastest(network, options, many=many)
         _say_device(runnable, network.device)
         return runnable
-    if options.half or options.device not in ("auto", "cpu"):
-        raise UsageError("--half, --device: an engine computes in float32, on the processor")
+    _refuse_speed(options, "an engine computes in float32, on the processor")
     return _with_engine(options)
+
+
+def _refuse_speed(options: argparse.Namespace, reason: str) -> None:
+    """Raise UsageError where an option is given that only torch obeys."""
+    given = {
+        "--half": options.half,
+        "--device": options.device not in ("auto", "cpu"),
+        "--dtype": getattr(options, "dtype", None),
+        "--compile": getattr(options, "compile", False),
+        "--int8": getattr(options, "calibration", None),
+    }
+    if any(given.values()):
+        raise UsageError(f"{', '.join(name for name in given if given[name])}: {reason}")
 
 
 def _with_engine(options: argparse.Namespace) -> "Network | Converted":

@@ -190,6 +190,8 @@ def test_the_command(
     assert "--dtype int8: --int8 my.yaml names images" in capsys.readouterr().err
     assert main([*words, "--dtype", "bfloat16", "--int8", str(images)]) == 2
     assert "--int8: what is not in 8 bits is float32, not bfloat16" in capsys.readouterr().err
+    assert main([*words, "--int8", str(images), "--compile", "--engine", "onnxruntime"]) == 2
+    assert "--compile, --int8: an engine computes in float32" in capsys.readouterr().err
     assert main([*words, "--int8", str(images), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)
     words = ["evaluate", str(cfg), str(weights), str(images), "--device", "cpu", "--json"]
