@@ -41,7 +41,7 @@ from darknet_torch.version import __version__
 if TYPE_CHECKING:
     from darknet_torch.errors import DarknetError
     from darknet_torch.evaluation.evaluator import evaluate
-    from darknet_torch.exporters.calibration import Calibration
+    from darknet_torch.exporters.calibration_options import Calibration
     from darknet_torch.exporters.export import export
     from darknet_torch.exporters.verification import verify
     from darknet_torch.files import SAMPLE
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ALEXEYAB": "parsing.dialect",
-    "Calibration": "exporters.calibration",
+    "Calibration": "exporters.calibration_options",
     "DarknetError": "errors",
     "Detections": "inference.detections",
     "HANK_AI": "parsing.dialect",

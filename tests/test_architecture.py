@@ -421,8 +421,8 @@ STANDS_FOR = {
     "evaluation/test_collect": "progress",
     "evaluation/test_evaluator": "cli.evaluate evaluation.class_matching",
     "exporters/test_export": " ".join(f"exporters.{name}" for name in EXPORTERS.split()),
-    "exporters/test_int8": "exporters.calibration exporters.int8_onnx exporters.int8_openvino"
-    " exporters.int8_report",
+    "exporters/test_int8": "exporters.calibration exporters.calibration_options"
+    " exporters.int8_onnx exporters.int8_openvino exporters.int8_report",
     "exporters/test_layouts": "exporters.counterpart exporters.onnx_older exporters.onnx_uint8"
     " exporters.programs inference.layouts",
     "exporters/test_onnx": "exporters.onnx_nms",

@@ -7,7 +7,6 @@ for x in samples.inputs: ...                       # (1, C, H, W) float32, as de
 
 from dataclasses import dataclass
 from os import PathLike, fspath
-from typing import Literal, get_args
 
 import numpy as np
 
@@ -16,50 +15,18 @@ from darknet_torch.data import Dataset
 from darknet_torch.data.dataset import Array
 from darknet_torch.errors import DataError, ImageError, UsageError, warn
 from darknet_torch.evaluation.evaluator import evaluate
+from darknet_torch.exporters.calibration_options import Calibration, Method
 from darknet_torch.inference.classifier import Classifier
 from darknet_torch.inference.detector import Detector
 from darknet_torch.network import Network, Runnable
 
 __all__ = [
-    "Calibration",
-    "Method",
     "Samples",
     "calibration_of",
     "is_labelled",
     "read_samples",
     "score",
 ]
-
-Method = Literal["percentile", "minmax", "entropy"]
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """How a network is brought to 8 bits.
-
-    Args:
-        data: a data set, or images without labels: what `data.read` takes.
-        method: how the range of a layer's values is chosen: "minmax" takes all values, "percentile"
-            leaves out the rarest, "entropy" loses the least information.
-        images: how many images are used, spread over the data set.
-        max_drop: points of mAP (top-1 of classifiers) that may be lost on them.
-
-    Raises:
-        UsageError: an argument is out of its range.
-    """
-
-    data: str | PathLike[str]
-    method: Method = "percentile"
-    images: int = 128
-    max_drop: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.method not in get_args(Method):
-            raise UsageError(f"calibration={self.method}: must be {', '.join(get_args(Method))}")
-        if self.images < 1:
-            raise UsageError(f"calibration_images={self.images}: must be at least 1")
-        if not 0 <= self.max_drop <= 100:
-            raise UsageError(f"max_drop={self.max_drop}: must be from 0 to 100 points")
 
 
 @dataclass(frozen=True)

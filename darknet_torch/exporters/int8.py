@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import torch
 
 from darknet_torch.errors import warn
-from darknet_torch.exporters.calibration import Calibration, Samples, score
+from darknet_torch.exporters.calibration import Samples, score
+from darknet_torch.exporters.calibration_options import Calibration
 from darknet_torch.exporters.stored_weights import relative_error
 from darknet_torch.network import Network, Runnable
 
@@ -61,15 +62,18 @@ def quantize(
     Returns:
         The layers that stay in float32.
     """
+    last: Collection[int] | None = None
     with TemporaryDirectory() as folder:
 
         def written(keep: Collection[int] | None) -> Runnable:
-            file = Path(folder) / f"{'exact' if keep is None else 'some'}-{path.name}"
+            nonlocal last
+            last, file = keep, Path(folder) / f"exact-{path.name}" if keep is None else path
             quantizer.write(file, keep)
             return run(file)
 
         keep = float32_layers(network, quantizer.layers, written, samples, calibration)
-    quantizer.write(path, keep)
+    if last is None or set(last) != set(keep):
+        quantizer.write(path, keep)
     return keep
 
 
@@ -93,11 +97,12 @@ def float32_layers(
     if not samples.labelled:
         warn("the images have no labels: what 8 bits cost in mAP is not measured")
         return tuple(sorted(keep))
-    wanted = score(quantized(None), samples.dataset) - calibration.max_drop
+    exact = quantized(None)
+    wanted = score(exact, samples.dataset) - calibration.max_drop
     missing = wanted - score(quantized(keep), samples.dataset)
     if missing > 0:
         layers = [each for each in candidates if each not in keep]
-        ranked = _by_error(layers, candidates, quantized, samples)
+        ranked = _by_error(layers, candidates, exact, quantized, samples)
         for share in SHARES:
             keep = keep | set(ranked[: max(1, int(len(ranked) * share))])
             missing = wanted - score(quantized(keep), samples.dataset)
@@ -119,13 +124,13 @@ def first_and_last(network: Network) -> set[int]:
 def _by_error(
     layers: Sequence[int],
     candidates: Sequence[int],
+    exact: Runnable,
     quantized: Callable[[Collection[int] | None], Runnable],
     samples: Samples,
 ) -> list[int]:
     """Return layers by the error that each causes if it alone is in 8 bits, the largest first."""
     inputs = [torch.from_numpy(each) for each in samples.inputs[:FEW]]
-    plain = quantized(None)
-    expected = [_outputs(plain, x) for x in inputs]
+    expected = [_outputs(exact, x) for x in inputs]
     errors = dict[int, float]()
     for layer in layers:
         network = quantized(set(candidates) - {layer})

@@ -8,7 +8,8 @@ from typing import Any
 
 from darknet_torch.data.dataset import Array
 from darknet_torch.errors import DataError
-from darknet_torch.exporters.calibration import Calibration, Method, read_samples
+from darknet_torch.exporters.calibration import read_samples
+from darknet_torch.exporters.calibration_options import Calibration, Method
 from darknet_torch.exporters.int8 import quantize
 from darknet_torch.exporters.silence import silent
 from darknet_torch.exporters.staging import staging_folder

@@ -6,7 +6,7 @@ from typing import Any
 
 from darknet_torch.data.dataset import Array
 from darknet_torch.errors import UsageError
-from darknet_torch.exporters.calibration import Method
+from darknet_torch.exporters.calibration_options import Method
 from darknet_torch.exporters.silence import silent
 from darknet_torch.extras import require
 

@@ -13,7 +13,7 @@ import torch
 
 from darknet_torch.data.dataset import Array
 from darknet_torch.errors import UsageError
-from darknet_torch.exporters.calibration import Method
+from darknet_torch.exporters.calibration_options import Method
 from darknet_torch.exporters.other_python import run
 from darknet_torch.exporters.silence import silent
 from darknet_torch.extras import require

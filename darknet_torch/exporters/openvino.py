@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from darknet_torch.errors import UsageError
 from darknet_torch.exporters import onnx
-from darknet_torch.exporters.calibration import Calibration, calibration_of, read_samples
+from darknet_torch.exporters.calibration import calibration_of, read_samples
+from darknet_torch.exporters.calibration_options import Calibration
 from darknet_torch.exporters.int8 import quantize
 from darknet_torch.exporters.int8_onnx import layer_nodes, weighted_layers
 from darknet_torch.exporters.int8_openvino import OpenVINOQuantizer

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from darknet_torch.errors import UsageError, warn
-from darknet_torch.exporters.calibration import Calibration, Method, Samples, read_samples
+from darknet_torch.exporters.calibration import Samples, read_samples
+from darknet_torch.exporters.calibration_options import Calibration, Method
 from darknet_torch.exporters.int8 import float32_layers
 from darknet_torch.network import Network
 from darknet_torch.speed.int8_conv import Quantization, multiplies_int8

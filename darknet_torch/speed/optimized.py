@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from darknet_torch.errors import UsageError, warn
-from darknet_torch.exporters.calibration import Calibration
+from darknet_torch.exporters.calibration_options import Calibration
 from darknet_torch.layers.traced import is_jit_traced, is_symbolic
 from darknet_torch.network import Network, Runnable, as_network
 from darknet_torch.network.float32 import Products, float32_products
@@ -35,7 +35,6 @@ from darknet_torch.speed.dtypes import (
 )
 from darknet_torch.speed.freed_memory import keep_freed_memory
 from darknet_torch.speed.inductor import Outputs, can_compile, compiled_for
-from darknet_torch.speed.int8 import quantizations_for
 from darknet_torch.speed.int8_conv import Quantization
 from darknet_torch.speed.onednn_graph import graph_of, has_tiny_layers
 from darknet_torch.speed.packed_layers import packed
@@ -110,7 +109,11 @@ def optimize(
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=layout)
     kind = computed_in(folded, dtype)
-    int8 = quantizations_for(folded, calibration, layout) if dtype == "int8" else {}
+    int8: dict[int, Quantization] = {}
+    if dtype == "int8":
+        from darknet_torch.speed.int8 import quantizations_for  # with data sets and scores
+
+        int8 = quantizations_for(folded, calibration, layout)
     tiny = kind == torch.float32 and not int8 and has_tiny_layers(folded)
     compiled = compile and not folded.stateful and (tiny or can_compile(folded.device))
     products: Products = "tf32" if dtype == "tf32" and folded.device.type == "cuda" else "ieee"

@@ -13,7 +13,8 @@ from PIL import Image
 import darknet_torch as dt
 from darknet_torch.errors import DarknetWarning, DataError, UsageError
 from darknet_torch.exporters import int8
-from darknet_torch.exporters.calibration import Calibration, Samples, read_samples
+from darknet_torch.exporters.calibration import Samples, read_samples
+from darknet_torch.exporters.calibration_options import Calibration
 from darknet_torch.exporters.int8 import first_and_last, quantize
 from darknet_torch.exporters.int8_report import compare
 from darknet_torch.exporters.other_python import PYTHON

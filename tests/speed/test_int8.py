@@ -16,7 +16,7 @@ from PIL import Image
 import darknet_torch as dt
 from darknet_torch.cli import main
 from darknet_torch.errors import DarknetWarning, DataError, UsageError
-from darknet_torch.exporters.calibration import Calibration
+from darknet_torch.exporters.calibration_options import Calibration
 from darknet_torch.exporters.stored_weights import relative_error
 from darknet_torch.speed import int8
 from darknet_torch.speed.inductor import compiled_for
