@@ -3,11 +3,10 @@
 Every operation takes an image (C, H, W). A float image in 0..1 gives what Darknet computes, as
 float32; a uint8 image, which is many times faster, gives uint8 that differ by one level at most.
 
-Source: Darknet's image.c (crop_image, place_image, rotate_crop_image, distort_image, flip_image).
+Source: Darknet's image.c (crop_image, place_image, rotate_crop_image, flip_image).
 """
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -19,9 +18,7 @@ from darknet_torch.images.bilinear import last_row
 from darknet_torch.images.resizing import resize
 
 __all__ = [
-    "Colour",
     "Geometry",
-    "distort",
     "flip",
     "place",
     "rotate_crop",
@@ -31,24 +28,8 @@ __all__ = [
 
 GREY = 0.5
 """Value of what no pixel of the image covers."""
-BLOCK = 1 << 15
-"""Pixels whose colours are changed at a time."""
 MEAN_STEP = 4
 """The mean colour is that of every fourth pixel of every fourth row."""
-
-
-class Colour(NamedTuple):
-    """A change of colour.
-
-    Attributes:
-        hue: added to the hue, which is 0..1.
-        saturation: factor.
-        exposure: factor of the brightness.
-    """
-
-    hue: float = 0.0
-    saturation: float = 1.0
-    exposure: float = 1.0
 
 
 class Geometry(NamedTuple):
@@ -120,7 +101,10 @@ def window(
     if not mean:
         margins = ((before_y, after_y), (before_x, after_x), (0, 0))
         return _by_channel(np.pad(pixels, margins, mode="edge"))
-    colour = pixels[::MEAN_STEP, ::MEAN_STEP].mean(axis=(0, 1)).astype(pixels.dtype)
+    some = pixels[::MEAN_STEP, ::MEAN_STEP]
+    # one channel after the other, which is six times as fast as `mean(axis=(0, 1))`
+    means = [some[:, :, channel].mean() for channel in range(some.shape[2])]
+    colour = np.array(means).astype(pixels.dtype)
     whole = np.tile(np.tile(colour, width), (height, 1)).reshape(height, width, -1)  # row by row
     whole[before_y : height - after_y, before_x : width - after_x] = pixels
     return _by_channel(whole)
@@ -197,69 +181,6 @@ def rotate_crop(
 def flip(image: Tensor) -> Tensor:
     """Mirror images (..., H, W) left to right."""
     return image.flip(-1)
-
-
-def distort(
-    image: Tensor,
-    hue: float | Tensor,
-    saturation: float | Tensor,
-    exposure: float | Tensor,
-) -> Tensor:
-    """Change the colours of RGB images, (..., 3, H, W) on any device, as Darknet does in HSV.
-
-    Args:
-        image: uint8, or float in 0..1.
-        hue: see `Colour`; a tensor (..., 1, 1) has one for each image.
-        saturation: the same.
-        exposure: the same.
-    """
-    if image.dtype != torch.uint8:
-        return _distorted(image, hue, saturation, exposure).clamp_(0, 1)
-    out = torch.empty_like(image, memory_format=torch.contiguous_format)
-    # of a few rows, so that what is computed in between stays in the processor's cache
-    rows = max(1, BLOCK // image.shape[-1]) if image.device.type == "cpu" else image.shape[-2]
-    for first in range(0, image.shape[-2], rows):
-        part = image[..., first : first + rows, :].float()
-        changed = _distorted(part, hue, saturation, exposure)
-        # by way of int16: a float becomes a uint8 three times as slowly
-        out[..., first : first + rows, :] = changed.add_(0.5).clamp_(0, 255).short()
-    return out
-
-
-def _distorted(
-    image: Tensor, hue: float | Tensor, saturation: float | Tensor, exposure: float | Tensor
-) -> Tensor:
-    """Change the colours of values from 0 to any maximum, which the result may exceed."""
-    red, green, blue = image.unbind(-3)
-    value = torch.maximum(torch.maximum(red, green), blue)
-    span = value - torch.minimum(torch.minimum(red, green), blue)
-    is_red, is_green = _where(torch.eq, red, value), _where(torch.eq, green, value)
-    turn = torch.lerp(red - green, blue - red, is_green)
-    torch.lerp(turn, green - blue, is_red, out=turn)
-    start = is_green.mul_(-2).add_(4)  # of blue 4, of green 2, of red 0
-    start.addcmul_(start, is_red, value=-1)
-    turn.div_(span.clamp(min=1e-12)).add_(start)
-    turn.add_(_where(torch.lt, turn, 0), alpha=6).div_(6).add_(hue)
-    sixths = turn - _where(torch.gt, turn, 1)
-    sixths.add_(_where(torch.lt, turn, 0)).mul_(6)
-    shares = (
-        2 - (sixths - 3).abs_(),
-        (sixths - 2).abs_().sub_(1),
-        # what Darknet takes for magenta
-        (sixths - 4).abs_().sub_(1).mul_(_where(torch.ne, turn, 1)),
-    )
-    strength = span.div_(value.clamp(min=1e-12)).mul_(saturation)
-    value = value * exposure
-    strength *= value
-    out = torch.empty_like(image)
-    for channel, share in enumerate(shares):
-        torch.addcmul(value, strength, share.clamp_(0, 1), value=-1, out=out.select(-3, channel))
-    return out
-
-
-def _where(compare: Callable[..., Tensor], values: Tensor, other: Tensor | float) -> Tensor:
-    """Return 1.0 where a comparison holds, else 0.0; bool and torch.where are ten times slower."""
-    return compare(values, other, out=torch.empty_like(values))
 
 
 def _span(start: int, length: int, size: int) -> tuple[slice, int, int]:

@@ -9,7 +9,8 @@ from torch import Tensor
 from darknet_torch.images.resizing import center_crop, resize_min
 from darknet_torch.layers.truth import NO_LABEL
 from darknet_torch.layers.word_tree import Tree
-from darknet_torch.training.augment import Colour, flip, rotate_crop
+from darknet_torch.training.augment import flip, rotate_crop
+from darknet_torch.training.colour import Colour
 from darknet_torch.training.examples import Example, ExampleMaker, blur_and_noise, other_indices
 from darknet_torch.training.mosaic import Placed, blend, cut_box, cut_point, mosaic
 from darknet_torch.training.objects import ImageObjects

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from darknet_torch.errors import DarknetError
 from darknet_torch.layers.truth import Truth
-from darknet_torch.training.augment import Colour, distort
+from darknet_torch.training.colour import Colour, distort
 from darknet_torch.training.examples import Example, rows_of
 
 __all__ = ["Batch", "collate"]

@@ -3,7 +3,8 @@
 import numpy as np
 from torch import Tensor
 
-from darknet_torch.training.augment import Colour, Geometry
+from darknet_torch.training.augment import Geometry
+from darknet_torch.training.colour import Colour
 from darknet_torch.training.examples import Example, ExampleMaker, blur_and_noise, other_indices
 from darknet_torch.training.mosaic import Placed, blend, cut_point, mosaic, to_corner
 from darknet_torch.training.objects import ImageObjects

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_torch.data.dataset import Array, Sample
-from darknet_torch.training.augment import Colour
 from darknet_torch.training.augment_options import AugmentOptions
+from darknet_torch.training.colour import Colour
 from darknet_torch.training.image_cache import ReadImage
 from darknet_torch.training.objects import ImageObjects
 from darknet_torch.training.random_transforms import Randomness, random_blur

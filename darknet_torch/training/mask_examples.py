@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from darknet_torch.data.dataset import Array, Sample
-from darknet_torch.training.augment import Colour, distort, flip, rotate_crop, stretch
+from darknet_torch.training.augment import flip, rotate_crop, stretch
+from darknet_torch.training.colour import Colour, distort
 from darknet_torch.training.examples import Example, ExampleMaker, blur_and_noise
 from darknet_torch.training.objects import ImageObjects
 from darknet_torch.training.random_transforms import (

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from darknet_torch.training.augment import Colour, Geometry, distort
+from darknet_torch.training.augment import Geometry
+from darknet_torch.training.colour import Colour, distort
 from darknet_torch.training.objects import ImageObjects
 
 __all__ = ["Placed", "blend", "cut_box", "cut_point", "mosaic", "to_corner"]

@@ -10,8 +10,9 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from darknet_torch.images.resizing import fit
-from darknet_torch.training.augment import Colour, Geometry
+from darknet_torch.training.augment import Geometry
 from darknet_torch.training.augment_options import AugmentOptions
+from darknet_torch.training.colour import Colour
 
 __all__ = [
     "Randomness",

@@ -10,6 +10,7 @@ import torch
 from darknet_torch.images.resizing import letterbox
 from darknet_torch.training import augment
 from darknet_torch.training.augment import Geometry
+from darknet_torch.training.colour import distort
 from darknet_torch.training.examples import blur
 from darknet_torch.training.objects import ImageObjects
 
@@ -30,7 +31,7 @@ def numbers(name: str) -> dict[str, float]:
 def computed(name: str, image: torch.Tensor) -> torch.Tensor:
     n, operation = numbers(name), name.split("/")[1]
     if operation == "distort":
-        return augment.distort(image, n["hue"], n["sat"], n["exp"])
+        return distort(image, n["hue"], n["sat"], n["exp"])
     if operation == "flip":
         return augment.flip(image)
     if operation == "place":
