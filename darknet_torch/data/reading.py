@@ -40,6 +40,7 @@ def read(
     strict: bool = False,
     verify: bool = False,
     masks: bool = False,
+    needs_labels: bool = True,
     workers: int = 2,
     max_pixels: int | None = None,
     progress: Progress | None = None,
@@ -63,6 +64,7 @@ def read(
         verify: decode every image, not only its header.
         masks: read the outlines of objects too, which COCO's files and Darknet's mask files have:
             `GroundTruth.outlines`.
+        needs_labels: warn of images without any label, if it is a guess that they have none.
         workers: threads that read images and annotations.
         max_pixels: most pixels of an image; 0 sets no limit; None is the variable
             DARKNET_TORCH_MAX_PIXELS, or else `PIL.Image.MAX_IMAGE_PIXELS`.
@@ -92,7 +94,8 @@ def read(
         state.description.source,
         tuple(state.guesses),
     )
-    _warn_of_a_wrong_guess(dataset)
+    if needs_labels:
+        _warn_of_a_wrong_guess(dataset)
     return dataset
 
 

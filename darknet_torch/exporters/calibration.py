@@ -80,7 +80,7 @@ def read_samples(network: Network, calibration: Calibration) -> Samples:
     Raises:
         DataError: there is no such data set, or no image that can be used.
     """
-    dataset = data.read(calibration.data)
+    dataset = data.read(calibration.data, needs_labels=False)
     where = dataset.source or fspath(calibration.data)
     count = min(len(dataset.samples), calibration.images)
     chosen = np.linspace(0, len(dataset.samples) - 1, count).round().astype(int)

@@ -73,7 +73,7 @@ def compare(
     """
     path = Path(path)
     engine = engine_for(path, engine)
-    dataset = data.read(source)
+    dataset = data.read(source, needs_labels=False)
     with TemporaryDirectory() as folder:
         exact = Path(folder) / path.name
         ours = load(path, engine=engine)

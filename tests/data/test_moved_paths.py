@@ -165,6 +165,9 @@ def test_a_guess_without_any_box_is_a_warning(tmp_path: Path) -> None:
         DarknetWarning, match="no box in 150 images; it is a guess that the labels are Dark"
     ):
         assert len(read(tmp_path)) == 150
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(read(tmp_path, needs_labels=False)) == 150
     lay(tmp_path, {"149.xml": voc(("dog", "", 11, 6, 30, 15)), "120.xml": voc()})
     dataset, said = quietly(tmp_path)
     assert dataset.guesses == ("the labels are VOC's XML files",) and not said

@@ -101,8 +101,9 @@ def test_boxes_in_the_file(network, images, tmp_path):
 def test_images_without_labels(network, images, tmp_path):
     for label in images.glob("*.txt"):
         label.unlink()
-    with pytest.warns(DarknetWarning, match="no labels"):
+    with pytest.warns(DarknetWarning, match="no labels") as said:
         dt.export(network, tmp_path / "my.onnx", int8=images)
+    assert sum(each.category is DarknetWarning for each in said) == 1
     assert compare(network, tmp_path / "my.onnx", images).scores is None
 
 
