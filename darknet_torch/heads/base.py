@@ -57,6 +57,8 @@ class Head(BoxCoder, ABC):
     """Boxes are listed anchor by anchor, not cell by cell."""
     stretches_images: ClassVar[bool] = False
     """Boxes refer to the image itself, which is stretched to the input, never letterboxed."""
+    heeds_max: ClassVar[bool] = True
+    """Whether `max` limits the objects of an image."""
 
     def nms(self) -> tuple[NmsKind, float]:
         """Return the kind of NMS that the section requests, and the exponent of `diounms`."""

@@ -26,11 +26,11 @@ class DetectionHead(Head):
     """[detection]: classes of each cell, then confidences, then boxes of each cell.
 
     Box entries are used as they come: x, y inside the cell, w, h in fractions of the image (their
-    roots with `sqrt`). Darknet relates them to the image itself, so that its `yolo` command
-    stretches images instead of letterboxing them.
+    roots with `sqrt`). Darknet's `yolo` command stretches images instead of letterboxing them.
     """
 
     stretches_images: ClassVar[bool] = True
+    heeds_max: ClassVar[bool] = False
 
     classes: int = option(1, check=lambda n: n > 0, expected="at least 1")
     coords: int = option(1, check=lambda n: n == 4, expected="4")

@@ -17,7 +17,12 @@ from darknet_torch.heads.anchor_targets import (
 )
 from darknet_torch.heads.base import ANCHORS_LACKING, Cells, anchor_numbers, constant
 from darknet_torch.heads.box_gradient import box_gradient, overlap
-from darknet_torch.heads.loss_terms import binary_cross_entropy, rows_at, working_dtype
+from darknet_torch.heads.loss_terms import (
+    binary_cross_entropy,
+    rows_at,
+    scaled_gradient,
+    working_dtype,
+)
 from darknet_torch.layers.registry import layer
 from darknet_torch.layers.truth import Loss, LossContext, Truth, given_gradient
 from darknet_torch.parsing.dialect import ALEXEYAB
@@ -83,7 +88,7 @@ class GaussianYolo(AnchorHead):
         Boxes and uncertainties have Darknet's gradient, that of the negative log-likelihood with
         respect to the values behind the sigmoid, which it does not go back through.
         """
-        maps = self.maps(working_dtype(raw))
+        maps = self.maps(scaled_gradient(working_dtype(raw), self.delta_normalizer))
         with torch.no_grad():
             a = assign(
                 self,

@@ -16,6 +16,7 @@ __all__ = [
     "focal_factor",
     "half_squared",
     "rows_at",
+    "scaled_gradient",
     "working_dtype",
 ]
 
@@ -34,6 +35,15 @@ class Targets(NamedTuple):
 def working_dtype(raw: Tensor) -> Tensor:
     """Return the raw output in float32 at least: half precision is too coarse for a loss."""
     return raw if raw.dtype == torch.float64 else raw.float()
+
+
+def scaled_gradient(values: Tensor, factor: float) -> Tensor:
+    """Return values whose gradient is multiplied by a factor on its way back."""
+    if factor == 1 or not values.requires_grad:
+        return values
+    scaled = values.view_as(values)
+    scaled.register_hook(lambda gradient: gradient * factor)
+    return scaled
 
 
 def rows_at(maps: Tensor, places: Tensor, there: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from darknet_torch.heads.loss_terms import (
     binary_cross_entropy,
     half_squared,
     rows_at,
+    scaled_gradient,
     working_dtype,
 )
 from darknet_torch.heads.targets import last_row
@@ -80,7 +81,7 @@ class Yolo(AnchorHead):
         Objectness and classes have a binary cross-entropy; boxes too (x, y) or half the squared
         error (w, h), or with `iou_loss` Darknet's gradient of the overlap, see `box_gradient`.
         """
-        maps = self.maps(working_dtype(raw))
+        maps = self.maps(scaled_gradient(working_dtype(raw), self.delta_normalizer))
         term = half_squared if self.new_coords else binary_cross_entropy
         with torch.no_grad():
             a = assign(self, maps.detach(), truth, context)

@@ -144,6 +144,10 @@ class Layer:
     """Whether it multiplies the outputs of two layers."""
     untrained: ClassVar[str | None] = None
     """What does not learn here although it does in Darknet; None for nothing."""
+    unheeded: ClassVar[tuple[str, ...]] = ()
+    """Options that have an effect on Darknet's training, and none on this one."""
+    clips_weights: ClassVar[bool] = False
+    """Whether `clip` bounds the weights; of most layers Darknet ignores it."""
     outputs_option: ClassVar[str | None] = None
     """The option with the number of outputs, if each has its own row in all tensors."""
 
@@ -182,11 +186,7 @@ class Layer:
         return inputs[0]
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Compute the output of a layer without parameters.
-
-        Args:
-            *inputs: tensors (B, c, h, w), or (B, n) for vectors.
-        """
+        """Compute the output of a layer without parameters from (B, c, h, w) or (B, n) tensors."""
         return inputs[0]
 
     def build(self, *shapes: Shape) -> nn.Module:

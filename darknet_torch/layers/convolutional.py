@@ -1,7 +1,7 @@
 """[convolutional]: convolution, batch norm or biases, activation; also binary and antialiased.
 
 Options that act only in Darknet's training (`sway`, `rotate`, `grad_centr` ...) are accepted and
-kept.
+kept; training warns of them.
 """
 
 from collections.abc import Iterable
@@ -19,6 +19,8 @@ from darknet_torch.parsing.options import Activation, option
 
 NEEDS_ACTIVATION = {"route", "shortcut", "scale_channels", "sam"}
 """Sections that read the values of a `bin_output` layer, not only their signs."""
+DEFORMATIONS = ("sway", "rotate", "stretch", "stretch_sway")
+"""Options that transform the kernels in training."""
 
 
 @layer("convolutional", "conv")
@@ -26,6 +28,14 @@ class Convolutional(Layer):
     """[convolutional]: cross-correlation (B, c, h, w) -> (B, filters, h', w')."""
 
     outputs_option: ClassVar[str | None] = "filters"
+    clips_weights: ClassVar[bool] = True
+    unheeded: ClassVar[tuple[str, ...]] = (
+        *DEFORMATIONS,
+        "grad_centr",
+        "reverse",
+        "coordconv",
+        "assisted_excitation",
+    )
 
     filters: int = option(1, check=lambda n: n > 0, expected="at least 1")
     size: int = option(1, check=lambda n: n > 0, expected="at least 1")
@@ -105,8 +115,7 @@ class Convolutional(Layer):
 
     def _check_deformations(self) -> None:
         """Refuse what Darknet refuses, though these options act in training only."""
-        deformations = ("sway", "rotate", "stretch", "stretch_sway")
-        enabled = [name for name in deformations if getattr(self, name)]
+        enabled = [name for name in DEFORMATIONS if getattr(self, name)]
         if len(enabled) > 1:
             raise ValueError(f"{' and '.join(enabled)}: only one of them can be")
         if enabled and self.size == 1:

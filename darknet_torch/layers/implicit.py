@@ -1,6 +1,7 @@
 """[implicit]: learned values that do not depend on the image."""
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,8 @@ from darknet_torch.parsing.options import option
 @layer("implicit", only=ALEXEYAB)
 class Implicit(Layer):
     """[implicit]: outputs its weights, (B, filters, atoms, 1), whatever its input is."""
+
+    clips_weights: ClassVar[bool] = True
 
     filters: int = option(128, check=lambda n: n > 0, expected="at least 1")
     atoms: int = option(1, check=lambda n: n > 0, expected="at least 1")

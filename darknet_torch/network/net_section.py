@@ -1,7 +1,7 @@
 """[net]: the size of the input, and the options of solver and data augmentation."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from darknet_torch.errors import ShapeError
 from darknet_torch.layers.base import Shape
@@ -28,6 +28,14 @@ class Net:
 
     Only width, height, channels and inputs change the network.
     """
+
+    unheeded: ClassVar[tuple[str, ...]] = (
+        "adversarial_lr",
+        "badlabels_rejection_percentage",
+        "equidistant_point",
+        "num_sigmas_reject_badlabels",
+    )
+    """See `Layer.unheeded`."""
 
     section: Section = field(repr=False, compare=False)
 

@@ -1,5 +1,6 @@
 """What is done to images in training, as a cfg has it."""
 
+import sys
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -163,7 +164,7 @@ def _of_detector(plan: Plan) -> dict[str, Any]:
     return {
         "classes": head.classes if mapped is None else len(mapped),
         "channels": plan.input.c,
-        "max_objects": head.max,
+        "max_objects": head.max if head.heeds_max else sys.maxsize,
         "smallest": SMALLEST_STRETCHED if stretched else dialect.smallest_object,
         "without_box": dialect.labels_without_box,
         "letterbox": plan.letterbox,

@@ -8,6 +8,7 @@ from darknet_torch.data import NOTES, Dataset
 from darknet_torch.data.anchors import best_iou, box_sizes, cluster
 from darknet_torch.errors import DarknetError, DataError, UsageError, warn
 from darknet_torch.layers.base import Layer
+from darknet_torch.network.net_section import Net
 from darknet_torch.network.node import Node
 from darknet_torch.network.plan import Plan
 from darknet_torch.training.losses import node_with_masks, truth_size
@@ -38,12 +39,20 @@ def check_losses(plan: Plan) -> None:
             raise UsageError(f"layer {index} [{plan[index].name}]: has no loss to train with")
     if all(type(node.layer).loss is Layer.loss for node in plan):
         raise UsageError("no layer has a loss: a head, [softmax] or [cost] is needed to train")
+    _warn_of_unheeded_options(plan.net)
     for node in plan:
         where = node.layer.section.where()
+        _warn_of_unheeded_options(node.layer)
         if node.layer.untrained is not None:
             warn(f"{where}: {node.layer.untrained}")
         if node.layer.dontload and node.tensors:
             warn(f"{where}: dontload=1: what it learns is not in the .weights files")
+
+
+def _warn_of_unheeded_options(options: Net | Layer) -> None:
+    found = [name for name in options.unheeded if getattr(options, name)]
+    if found:
+        warn(f"{options.section.where()}: {', '.join(found)}: no effect on training here")
 
 
 def check_batch_norm(plan: Plan, images: int) -> None:

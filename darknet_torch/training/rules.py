@@ -90,6 +90,7 @@ def _of_layer(
         updated_from = NEVER
     if not as_darknet:  # what gets no gradient does not decay either
         updated_from = max(learns_from, updated_from)
+    clip = (layer.clip or net.clip) if layer.clips_weights else 0.0
     for tensor in node.tensors:
         if tensor.kind in STATISTICS:
             continue
@@ -99,7 +100,7 @@ def _of_layer(
             module.get_parameter(tensor.name),
             decayed,
             layer.learning_rate,
-            (layer.clip or net.clip) if decayed else 0.0,
+            clip if decayed else 0.0,
             learns_from,
             NEVER if fixed else updated_from,
         )

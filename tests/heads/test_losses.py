@@ -196,6 +196,24 @@ anchors=10,12,20,16
 """
 
 
+@pytest.mark.parametrize("section", ["yolo", "Gaussian_yolo"])
+def test_delta_normalizer_multiplies_the_gradient_alone(section: str) -> None:
+    found = []
+    for factor in (1, 0.25):
+        cfg = GAUSSIAN.replace("[Gaussian_yolo]", f"[{section}]\ndelta_normalizer={factor}")
+        cfg = cfg if section == "Gaussian_yolo" else cfg.replace("filters=24", "filters=16")
+        plan = dt.plan(cfg)
+        raw = torch.randn(2, plan[0].shape.c, 4, 4, generator=torch.manual_seed(1)).requires_grad_()
+        loss = plan[-1].layer.loss(raw, truth_of(ROWS), LossContext((32, 32), 1))
+        assert loss is not None
+        loss.total.backward()
+        assert raw.grad is not None
+        found.append((raw.grad, loss.cost, loss.total.detach()))
+    assert found[0][0].abs().max() > 0.1
+    torch.testing.assert_close(found[1][0], found[0][0] * 0.25)
+    assert found[0][1:] == found[1][1:]
+
+
 def test_overlaps_of_many_images_are_computed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     head, shape = small_head("yolo", "", "alexeyab")
     raw = torch.randn(shape, generator=torch.manual_seed(1))

@@ -3,6 +3,7 @@
 import multiprocessing
 import signal
 import subprocess
+import sys
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -250,6 +251,14 @@ def test_objects_that_are_left_out(tmp_path: Path) -> None:
     (batch,) = some(data, plan(dialect="pjreddie"), 1, batch=1, changes=plain)
     assert batch.truth.has_box.tolist() == [[True, False, True]]
     assert batch.truth.boxes[0, 1].tolist() == [0, 0, 0, 0]
+
+
+def test_v1_reads_all_objects() -> None:
+    """Darknet's [detection] has an option `max`, but its reader of labels does not heed it."""
+    counts = {
+        name: AugmentOptions.of(dt.plan(name)).max_objects for name in ("yolov1-tiny", "yolov2")
+    }
+    assert counts == {"yolov1-tiny": sys.maxsize, "yolov2": 30}
 
 
 def test_an_image_that_cannot_be_read_is_named(drawn: Dataset, tmp_path: Path) -> None:

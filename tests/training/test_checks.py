@@ -8,10 +8,11 @@ import shapes
 
 import darknet_torch as dt
 from darknet_torch.data import Dataset, GroundTruth, Problem, Sample, read
-from darknet_torch.errors import UsageError
+from darknet_torch.errors import DarknetWarning, UsageError
 from darknet_torch.training.checks import (
     anchor_hint,
     check_batch_norm,
+    check_losses,
     problem_lines,
 )
 from darknet_torch.training.loop import train
@@ -55,6 +56,17 @@ def test_faults_are_counted(tmp_path: Path) -> None:
     assert len(list(problem_lines(data))) == 1
     broken = Dataset(data.names, data.samples, (Problem("zero area", "a.txt:1", "no area"),))
     assert "1 faults (zero area 1)" in list(problem_lines(broken))[1]
+
+
+def test_options_without_effect_are_named() -> None:
+    cfg = shapes.DETECTOR.replace("[net]", "[net]\nadversarial_lr=1", 1)
+    cfg = cfg.replace("[convolutional]", "[convolutional]\ngrad_centr=1\nsway=1", 1)
+    with pytest.warns(DarknetWarning, match="no effect") as said:
+        check_losses(dt.plan(cfg))
+    assert [str(each.message).partition("]: ")[2] for each in said] == [
+        "adversarial_lr: no effect on training here",
+        "sway, grad_centr: no effect on training here",
+    ]
 
 
 def test_batch_norm_of_one_value(tmp_path: Path) -> None:

@@ -123,6 +123,14 @@ def test_clip_bounds_the_weights(dialect: str, net: str, layer: str) -> None:
     assert float(values["bn.weight"].abs().max()) > 0.1
 
 
+@pytest.mark.parametrize(("dialect", "net"), [("alexeyab", ""), ("pjreddie", "clip=0.01\n")])
+def test_clip_is_for_convolutions_as_in_darknet(dialect: str, net: str) -> None:
+    layer = "[connected]\noutput=3\n" + ("" if net else "clip=0.01\n")
+    model = network(layer, net=net, dialect=dialect)
+    trained(model)
+    assert float(model.layers[0].get_parameter("fc.weight").detach().abs().max()) > 0.1
+
+
 def test_alexeyabs_code_forgets_connected_layers() -> None:
     layers = (CONV, "[connected]\noutput=3\n")
     assert {"fc.weight", "fc.bias"} <= of_layer(trained(network(*layers))[0], 1)
