@@ -5,12 +5,16 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 
-__all__ = ["Ranks", "local_rank", "process_group", "ranks", "shares"]
+__all__ = ["Ranks", "local_rank", "process_group", "ranks", "shares", "wait_for_all"]
+
+PATIENCE = timedelta(days=7)
+"""How long a process waits for those that have more to do."""
 
 
 class Ranks(NamedTuple):
@@ -34,10 +38,13 @@ class Ranks(NamedTuple):
 
 
 @contextmanager
-def process_group() -> Iterator[Ranks]:
+def process_group(timeout: timedelta | None = None) -> Iterator[Ranks]:
     """Join the process group of `torchrun`, if it started this process, until the block ends.
 
     A group that exists already is used and stays.
+
+    Args:
+        timeout: how long processes wait for one another; None is torch's half an hour.
     """
     if not dist.is_available():
         yield Ranks()
@@ -45,13 +52,23 @@ def process_group() -> Iterator[Ranks]:
     started = not dist.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1
     if started:
         with _output_as_errors():  # torch 2.9 prints there who is connected
-            dist.init_process_group("gloo")
+            dist.init_process_group("gloo", timeout=timeout)
     try:
         several = dist.is_initialized()
         yield Ranks(dist.get_rank(), dist.get_world_size()) if several else Ranks()
     finally:
         if started:
             dist.destroy_process_group()
+
+
+def wait_for_all() -> None:
+    """Wait until all processes that `torchrun` started are here.
+
+    When one ends with a status other than 0, `torchrun` ends the others, whatever they are doing.
+    """
+    with process_group(PATIENCE) as group:
+        if group.size > 1:
+            dist.barrier()
 
 
 @contextmanager

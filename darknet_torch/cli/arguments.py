@@ -240,16 +240,19 @@ def _fastest(
     """
     from darknet_torch.speed.optimized import optimize
 
-    dtype: Dtype | None = "float16" if options.half else getattr(options, "dtype", None)
+    dtype: Dtype | None = getattr(options, "dtype", None)
+    if options.half and dtype not in (None, "float16"):
+        raise UsageError(f"--half: it is --dtype float16, not {dtype}")
+    dtype = "float16" if options.half else dtype
     compiles, images = (getattr(options, name, None) for name in ("compile", "calibration"))
-    if not (many or dtype or compiles or images):
+    if not (many or dtype or compiles or images is not None):
         return network
     doing("optimize")
-    if images and dtype not in (None, "int8"):
+    if images is not None and dtype not in (None, "int8"):
         raise UsageError(f"--int8: what is not in 8 bits is float32, not {dtype}")
-    if dtype == "int8" and not images:
+    if dtype == "int8" and images is None:
         raise UsageError("--dtype int8: --int8 my.yaml names images, on which ranges are measured")
-    dtype = "int8" if images else dtype or "float32"
+    dtype = dtype or ("float32" if images is None else "int8")
     return optimize(network, dtype=dtype, compile=bool(compiles), calibration=images)
 
 

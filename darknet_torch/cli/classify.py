@@ -15,7 +15,7 @@ from darknet_torch.cli.arguments import (
     take_weights,
     use_own_card,
 )
-from darknet_torch.cli.images import add_images, batches, own_share, show_all
+from darknet_torch.cli.images import add_images, batches, own_share, show_all, wait_for_others
 from darknet_torch.cli.parameters import add_parameters, given, parameters_of
 from darknet_torch.safety.text import printable
 
@@ -55,7 +55,9 @@ def run(options: argparse.Namespace) -> int:
     use_own_card(options)
     classifier = Classifier(load_runnable(options), **given(options, _options()))
     mine = ([batch[index] for index in own_share(batch)] for batch in batches(options.images))
-    return show_all(mine, classifier.stream, _text, as_json=options.json)
+    status = show_all(mine, classifier.stream, _text, as_json=options.json)
+    wait_for_others()
+    return status
 
 
 def _text(outcome: "Outcome[Classification]") -> str:

@@ -8,6 +8,7 @@ examples: darknet-torch convert yolov4-tiny -o yolov4-tiny.onnx
 
 import argparse
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from darknet_torch.cli.arguments import add_cfg, add_weights, load_network
 from darknet_torch.cli.output import inform, note
 from darknet_torch.cli.parameters import Parameter, add_parameters, given, parameters_of
 from darknet_torch.cli.progress import doing
-from darknet_torch.errors import UsageError
+from darknet_torch.errors import ImageError, UsageError
 from darknet_torch.exporters.formats import FORMATS
 from darknet_torch.safety.text import printable
 
@@ -104,7 +105,21 @@ def _some_images(data: str | None) -> list[Path]:
     """Return the first images of the data set that 8 bits were calibrated with."""
     from darknet_torch.data import read
 
-    return [] if data is None else [each.path for each in read(data).samples[:SOME]]
+    if data is None:
+        return []
+    paths = (each.path for each in read(data, needs_labels=False).samples)
+    return list(islice(filter(_can_be_read, paths), SOME))
+
+
+def _can_be_read(path: Path) -> bool:
+    """Return whether an image can be decoded; of others calibration has warned."""
+    from darknet_torch.images.reading import read
+
+    try:
+        read(path)
+    except ImageError:
+        return False
+    return True
 
 
 def _verified(network: Any, path: str, data: str | None) -> int:

@@ -28,6 +28,7 @@ from darknet_torch.cli.images import (
     own_share,
     own_suffix,
     show_all,
+    wait_for_others,
 )
 from darknet_torch.cli.output import inform
 from darknet_torch.cli.parameters import add_parameters, given, parameters_of
@@ -129,6 +130,7 @@ def run(options: argparse.Namespace) -> int:
         status = show_all(named, runner.stream, show, as_json=options.json)
     for path in folder.finished:
         inform(f"wrote {printable(str(path))}")
+    wait_for_others()
     return status
 
 

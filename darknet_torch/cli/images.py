@@ -17,7 +17,15 @@ from darknet_torch.safety.text import printable
 if TYPE_CHECKING:
     from darknet_torch.inference.streaming import Outcome
 
-__all__ = ["STANDARD_INPUT", "add_images", "batches", "own_share", "own_suffix", "show_all"]
+__all__ = [
+    "STANDARD_INPUT",
+    "add_images",
+    "batches",
+    "own_share",
+    "own_suffix",
+    "show_all",
+    "wait_for_others",
+]
 
 STANDARD_INPUT = "-"
 HELP = (
@@ -75,6 +83,14 @@ def own_share(sources: Sequence[str]) -> list[int]:
     paths = map(Path, sources)
     sizes = [path.stat().st_size if is_file(path) else 0 for path in paths]
     return shares(sizes, group.size)[group.rank]
+
+
+def wait_for_others() -> None:
+    """Wait for the other processes of `torchrun`, which ends all when one ends with an error."""
+    from darknet_torch.distributed import ranks, wait_for_all
+
+    if ranks().size > 1:
+        wait_for_all()
 
 
 def own_suffix() -> str:

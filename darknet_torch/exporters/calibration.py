@@ -65,9 +65,15 @@ def calibration_of(
         dtype: of the layers that are not in 8 bits, which must be float32.
 
     Raises:
-        UsageError: an argument is out of its range, or dtype is another.
+        UsageError: an argument is out of its range, or has no data, or dtype is another.
     """
     if data is None:
+        if (method, images, max_drop) != (
+            Calibration.method,
+            Calibration.images,
+            Calibration.max_drop,
+        ):
+            raise UsageError("calibration, calibration_images, max_drop: for int8 only")
         return None
     if dtype != "float32":
         raise UsageError(f"int8: what is not in 8 bits is float32, not {dtype}")

@@ -1,7 +1,7 @@
 """How a network is brought to 8 bits: what importing takes no time for, see `calibration`."""
 
 from dataclasses import dataclass
-from os import PathLike
+from os import PathLike, fspath
 from typing import Literal, get_args
 
 from darknet_torch.errors import UsageError
@@ -32,6 +32,11 @@ class Calibration:
     max_drop: float = 1.0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.data, str | PathLike) or not fspath(self.data):
+            raise UsageError(f"calibration data={self.data!r}: the path of a data set expected")
+        for name in ("images", "max_drop"):
+            if not isinstance(getattr(self, name), int | float):
+                raise UsageError(f"{name}={getattr(self, name)!r}: a number expected")
         if self.method not in get_args(Method):
             raise UsageError(f"calibration={self.method}: must be {', '.join(get_args(Method))}")
         if self.images < 1:

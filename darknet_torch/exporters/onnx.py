@@ -26,6 +26,8 @@ __all__ = ["model", "write"]
 DEFAULT_IOU = 0.45
 """IoU above which Darknet's detectors drop the weaker of two boxes."""
 NEWER = 18
+SCALES_OF_CHANNELS = 13
+"""Operator set from which on each channel can have a scale of 8 bits."""
 """The operator set with which torch's newer exporter begins."""
 MAX_BYTES = 2 << 30
 """Largest size of a protocol buffer."""
@@ -100,6 +102,8 @@ def write(
         labelled(network, program, uint8=uint8)
     if int8 and (layout or uint8 or any_size):
         raise UsageError("int8: has boxes and scores of its own layout, and float32 input")
+    if int8 and opset < SCALES_OF_CHANNELS:
+        raise UsageError(f"int8: needs opset {SCALES_OF_CHANNELS} or more, not {opset}")
     if any_size and program:
         raise UsageError(f"program={program}: resizes images itself; any_size is for others")
     in_8_bits = calibration_of(int8, calibration, calibration_images, max_drop, dtype)

@@ -58,6 +58,8 @@ def with_nms(
     tail = onnx.compose.add_prefix(tail, PREFIX, rename_outputs=False)
     joints = [("boxes", f"{PREFIX}all_boxes"), ("scores", f"{PREFIX}all_scores")]
     whole = onnx.compose.merge_models(model, tail, io_map=joints)
+    del whole.opset_import[:]  # it would be there twice, which ONNX Runtime's quantizer refuses
+    whole.opset_import.extend(model.opset_import)
     for name, value in settings.items():
         whole.graph.initializer.append(onnx.numpy_helper.from_array(value, PREFIX + name))
     inputs = [each for each in whole.graph.input if not each.name.startswith(PREFIX)]

@@ -15,17 +15,18 @@ DROPPED = {"batch_normalize", "cbn", "dontload", "dontloadscales", "numload"}
 """Options that a layer loses with its batch norm; the file of a folded network has all values."""
 
 
-def fold(network: Network, *, as_detector: bool = False) -> Network:
+def fold(network: Network, *, as_detector: bool = False, copy: bool = False) -> Network:
     """Return a copy of a network with batch norm folded into the weights before it.
 
     Its plan is of a cfg without batch norm, so that it can be saved, converted and read by
-    Darknet. [batchnorm], binary and recurrent layers keep theirs. Layers without batch norm
-    share their tensors with the original.
+    Darknet. [batchnorm], binary and recurrent layers keep theirs.
 
     Args:
         network: has values.
         as_detector: change weighted shortcuts as AlexeyAB's detector does when it folds: with
             weights_normalization=relu a weight below .001 becomes .001.
+        copy: let layers without batch norm have tensors of their own; else they share those of
+            the original, and change with them.
 
     Raises:
         UsageError: the network has no values.
@@ -39,6 +40,9 @@ def fold(network: Network, *, as_detector: bool = False) -> Network:
         new.load_state_dict(old.state_dict() if state is None else state, assign=True)
         _keep_constants(old, new)
     tie_shared(folded)
+    if copy:
+        for tensor in (*folded.parameters(), *folded.buffers()):
+            tensor.data = tensor.data.clone()
     folded.header, folded.loaded = network.header, network.loaded
     return folded.requires_grad_(False)
 

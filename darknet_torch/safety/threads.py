@@ -8,11 +8,15 @@ unwinding its stack, which C++ forbids.
 import atexit
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from threading import Thread
 from time import monotonic
+from typing import Any, TypeVar
 
 __all__ = ["Background", "Pool", "end"]
+
+T = TypeVar("T")
 
 
 class Background(Thread):
@@ -69,7 +73,14 @@ def _end_all() -> None:
 
 
 class Pool(ThreadPoolExecutor):
-    """Threads that do what is submitted; at the end of the block, what still waits is dropped."""
+    """Threads that do what is submitted; at the end of the block, what still waits is dropped.
+
+    The work has the context variables of who submits it.
+    """
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Let a thread call a function; see `concurrent.futures`."""
+        return super().submit(copy_context().run, fn, *args, **kwargs)
 
     def __exit__(self, *_: object) -> None:
         """Wait for what is being done; an executor would do all that waits first."""

@@ -89,7 +89,8 @@ class SampleRun:
     """What the layers of a network compute from the sample image.
 
     Attributes:
-        outputs: index of a layer -> its output, (1, c, h, w) or (1, n).
+        outputs: index of a layer -> its output, (1, c, h, w) or (1, n); not of those that the
+            network's outputs do not need.
         largest: for each layer, the largest magnitude of its weights, of its output and of what
             its modules return on the way, such as a convolution before the activation.
     """
@@ -144,7 +145,8 @@ def layer_dtypes(folded: Network, dtype: torch.dtype, sample: SampleRun) -> list
     if dtype == torch.bfloat16:
         return _of_long_sums(folded)
     limit = torch.finfo(dtype).max / ROOM
-    reads = [_largest(sample.outputs[i] for i in node.inputs if i >= 0) for node in folded.plan]
+    outputs = sample.outputs
+    reads = [_largest(outputs[i] for i in node.inputs if i in outputs) for node in folded.plan]
     pairs = zip(sample.largest, reads, strict=True)
     return [dtype if max(pair) <= limit else torch.float32 for pair in pairs]
 

@@ -50,10 +50,10 @@ def quantizations_for(
         calibration = Calibration(calibration)
     if calibration.method == "entropy":
         raise UsageError("calibration=entropy: optimize has percentile and minmax")
+    samples = read_samples(network, calibration)  # wrong data is an error on any processor
     if reason := _why_not(network):
         warn(f"int8: {reason}; computing in float32")
         return {}
-    samples = read_samples(network, calibration)
     known = _quantizations(network, samples, calibration.method)
 
     def quantized(keep: Collection[int] | None) -> Network:

@@ -104,11 +104,16 @@ def optimize(
         raise UsageError(f"calibration: for dtype=int8 only, not {dtype}")
     keep_freed_memory()
     layout = MEMORY_FORMATS[memory_format or "channels_last"]
-    folded = fold(network)
+    folded = fold(network, copy=True)
     for parameter in folded.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=layout)
     kind = computed_in(folded, dtype)
+    sample = None if kind == torch.float32 else run_sample(folded)
+    dtypes = [kind] * len(folded.plan) if sample is None else layer_dtypes(folded, kind, sample)
+    if sample is not None and not folded.stateful and set(dtypes) == {torch.float32}:
+        warn(f"{dtype}: no layer of this network is computed in it, all are in float32")
+        kind, sample = torch.float32, None
     int8: dict[int, Quantization] = {}
     if dtype == "int8":
         from darknet_torch.speed.int8 import quantizations_for  # with data sets and scores
@@ -117,8 +122,6 @@ def optimize(
     tiny = kind == torch.float32 and not int8 and has_tiny_layers(folded)
     compiled = compile and not folded.stateful and (tiny or can_compile(folded.device))
     products: Products = "tf32" if dtype == "tf32" and folded.device.type == "cuda" else "ieee"
-    sample = None if kind == torch.float32 else run_sample(folded)
-    dtypes = [kind] * len(folded.plan) if sample is None else layer_dtypes(folded, kind, sample)
     how = {"compiled": compiled, "tiny": tiny}
     optimized = Optimized(folded, layout, kind, dtypes, products=products, int8=int8, **how)
     if sample is not None:

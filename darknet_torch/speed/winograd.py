@@ -149,6 +149,11 @@ class WinogradConv(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Convolve, activate, blur; a batch may be empty."""
+        y = self._convolved(x) if len(x) else x.new_zeros(0, self.filters, *x.shape[2:])
+        return y if self.blur is None else cast(Tensor, self.blur(y))
+
+    def _convolved(self, x: Tensor) -> Tensor:
         """Transform the tiles, multiply, transform back, activate."""
         batch, _, height, width = x.shape
         (rows, columns), step = self.transforms.grid(height, width), self.transforms.step
@@ -164,8 +169,7 @@ class WinogradConv(nn.Module):
         y = transform_back(products.reshape(batch, rows, columns, side, side, self.filters))
         y = activate_output(self.activation, y)
         y = y.view(batch, step * rows, step * columns, self.filters)[:, :height, :width]
-        y = y.permute(0, 3, 1, 2)
-        return y if self.blur is None else cast(Tensor, self.blur(y))
+        return y.permute(0, 3, 1, 2)
 
     def _transform(self, x: Tensor, rows: int, columns: int) -> Tensor:
         """Transform the tiles of a padded (B, c, H, W) -> (B, rows, columns, n, n, c)."""
