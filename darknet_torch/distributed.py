@@ -66,9 +66,10 @@ def wait_for_all() -> None:
 
     When one ends with a status other than 0, `torchrun` ends the others, whatever they are doing.
     """
-    with process_group(PATIENCE) as group:
-        if group.size > 1:
-            dist.barrier()
+    if dist.is_available() and dist.is_torchelastic_launched():
+        with process_group(PATIENCE) as group:
+            if group.size > 1:
+                dist.barrier()
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """Shares of several processes."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,33 @@ def test_each_process_has_its_images(verb, name, photos, capsys, monkeypatch):
     assert len(lines) == len(photos)
     folders = [{path.name for path in Path(each).glob("*")} for each in ("all", "shared")]
     assert folders[0] == folders[1]
+
+
+LATE = """
+import sys, time
+from pathlib import Path
+from darknet_torch.distributed import ranks, wait_for_all
+done = Path(sys.argv[1])
+if ranks().rank == 1:
+    time.sleep(1)
+    done.touch()
+wait_for_all()
+sys.exit(3 if done.exists() else 4)
+"""
+
+
+def test_who_is_done_waits_for_the_others(tmp_path):
+    """Else torchrun ends them when it sees a status other than 0."""
+    script = tmp_path / "late.py"
+    script.write_text(LATE)
+    torchrun = "-m torch.distributed.run --standalone --nproc-per-node 2"
+    run = subprocess.run(
+        [sys.executable, *torchrun.split(), script, tmp_path / "done"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert "exitcode  : 3" in run.stderr and "exitcode  : 4" not in run.stderr, run.stderr
 
 
 def test_standard_input_is_not_shared(small_network, capsys, monkeypatch):

@@ -76,11 +76,15 @@ class OnnxQuantizer:
     def __init__(
         self, model: Any, inputs: tuple[Array, ...], method: Method, *, symmetric: bool = False
     ) -> None:
+        from darknet_torch.exporters.onnx_nms import without_nms  # where onnxscript is installed
+
         self.model, self.symmetric = model, symmetric
         self.nodes = layer_nodes(model)
         self.layers: Sequence[int] = weighted_layers(model)
         with silent():
-            self.ranges = _ranges(model, inputs, method, symmetric=symmetric)
+            # NMS yields another number of boxes for each image, which have no range
+            plain = without_nms(model)
+            self.ranges = _ranges(plain, inputs, method, symmetric=symmetric)
 
     def write(self, path: Path, keep: Collection[int] | None) -> None:
         """Write a file; the layers `keep` stay in float32, or all if it is None."""

@@ -15,7 +15,7 @@ import onnx
 from onnxscript import FLOAT, INT64, script
 from onnxscript import opset18 as op
 
-__all__ = ["with_nms"]
+__all__ = ["with_nms", "without_nms"]
 
 GREEDY_BETA = 0.6
 NO_LIMIT = 2**31 - 1
@@ -66,6 +66,22 @@ def with_nms(
     del whole.graph.input[:]
     whole.graph.input.extend(inputs)
     return whole
+
+
+def without_nms(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model as it was before `with_nms`; one without NMS as it is."""
+    before = [node for node in model.graph.node if not node.name.startswith(PREFIX)]
+    if len(before) == len(model.graph.node):
+        return model
+    plain = onnx.ModelProto()
+    plain.CopyFrom(model)
+    del plain.graph.node[:], plain.graph.output[:]
+    plain.graph.node.extend(before)
+    plain.graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        for name in ("boxes", "scores")
+    )
+    return plain
 
 
 def _type_loops(graph: onnx.GraphProto) -> None:

@@ -50,8 +50,11 @@ def quantizations_for(
         calibration = Calibration(calibration)
     if calibration.method == "entropy":
         raise UsageError("calibration=entropy: optimize has percentile and minmax")
+    if reason := _why_impossible(network):
+        warn(f"int8: {reason}; computing in float32")
+        return {}
     samples = read_samples(network, calibration)  # wrong data is an error on any processor
-    if reason := _why_not(network):
+    if reason := _why_slower(network):
         warn(f"int8: {reason}; computing in float32")
         return {}
     known = _quantizations(network, samples, calibration.method)
@@ -63,12 +66,17 @@ def quantizations_for(
     return _without(known, float32_layers(network, list(known), quantized, samples, calibration))
 
 
-def _why_not(network: Network) -> str:
-    """Return why a network is better computed in float32; empty if it is not."""
+def _why_impossible(network: Network) -> str:
+    """Return why nothing of a network can be in 8 bits; empty if something can."""
     if network.stateful:
         return "the network has recurrent layers"
     if not any(can_pack(layer, torch.float32) for layer in network.layers):
         return "no convolution can be in 8 bits"
+    return ""
+
+
+def _why_slower(network: Network) -> str:
+    """Return why a network is faster in float32; empty if it is not."""
     if has_tiny_layers(network):
         return "its layers are so small that float32 is faster"
     if not multiplies_int8(network.device):

@@ -221,6 +221,20 @@ def test_quiet_and_verbose(capsys, photos) -> None:
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
+def test_many_images_are_as_quiet(capsys, photos) -> None:
+    """Threads compute them, and one of them says where."""
+    for number in range(40):
+        (photos / f"{number}.png").write_bytes((photos / "a.png").read_bytes())
+    assert main([*DETECT, "photos", "-q", "--save", "none"]) == 0
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+def test_two_types_at_once(capsys) -> None:
+    assert main([*DETECT, "photos", "--half", "--dtype", "bfloat16"]) == 2
+    assert "--half: it is --dtype float16, not bfloat16" in capsys.readouterr().err
+
+
 def test_classify_takes_the_same(pipe: int, capsys) -> None:
     cfg = "[net]\nwidth=8\nheight=8\nchannels=3\n[avgpool]\n[softmax]\n"
     Path("c.cfg").write_text(cfg)

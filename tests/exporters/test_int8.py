@@ -98,6 +98,15 @@ def test_boxes_in_the_file(network, images, tmp_path):
     assert len(dt.load(path)(torch.rand(2, 3, 64, 64))) == 2
 
 
+@pytest.mark.parametrize("kind", ["default", "greedynms"])
+def test_detections_in_the_file(network, images, tmp_path, kind):
+    path = tmp_path / "my.onnx"
+    options = {"contents": "detections", "nms_kind": kind, "max_drop": 100}
+    dt.export(network, path, int8=images, **options)
+    assert types(path).count("DequantizeLinear") == 1
+    assert dt.load(path)(torch.rand(1, 3, 64, 64)).shape[1] == 7
+
+
 def test_images_without_labels(network, images, tmp_path):
     for label in images.glob("*.txt"):
         label.unlink()
@@ -141,12 +150,28 @@ def test_nothing_to_calibrate_with(network, images, tmp_path, spoil, options, mo
         ({"calibration_images": 0}, "calibration_images=0"),
         ({"max_drop": -1}, "max_drop=-1"),
         ({"dtype": "float16"}, "not float16"),
+        ({"opset": 12}, "needs opset 13 or more, not 12"),
+        ({"int8": None, "max_drop": 3}, "max_drop: for int8 only"),
+        ({"int8": ""}, "calibration data='': the path"),
     ],
 )
 def test_wrong_options(network, images, tmp_path, options, message):
     with pytest.raises(UsageError, match=message):
-        dt.export(network, tmp_path / "my.onnx", int8=images, **options)
+        dt.export(network, tmp_path / "my.onnx", **{"int8": images, **options})
     assert not list(tmp_path.glob("*my*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"data": None}, "data=None"),
+        ({"data": "my.yaml", "images": "3"}, "images='3': a number"),
+        ({"data": "my.yaml", "max_drop": None}, "max_drop=None: a number"),
+    ],
+)
+def test_a_calibration_of_wrong_types(options, message):
+    with pytest.raises(UsageError, match=message):
+        Calibration(**options)
 
 
 @pytest.mark.parametrize("ending", [".xml", ".engine"])
@@ -207,7 +232,7 @@ def test_the_most_sensitive_layers_stay(network, tmp_path, monkeypatch, max_drop
     monkeypatch.setattr(Samples, "labelled", True)
     monkeypatch.setattr(int8, "_outputs", lambda file, _: (torch.tensor([1.0 + lost(file) / 100]),))
     samples = Samples(None, (np.zeros((1, 3, 64, 64), np.float32),))
-    settings = Calibration("", max_drop=max_drop)
+    settings = Calibration("unread", max_drop=max_drop)
     path = tmp_path / "my.file"
     kept = quantize(network, path, Pretended(), samples, settings, lambda file: file)
     assert {0, 39, *expected} <= set(kept) and len(kept) <= 2 + 38 // 8
@@ -226,7 +251,7 @@ def test_what_cannot_be_kept_is_said(network, tmp_path, monkeypatch):
             tmp_path / "my.file",
             Pretended(),
             Samples(None, (np.zeros((1, 3, 64, 64), np.float32),)),
-            Calibration("", max_drop=0.5),
+            Calibration("unread", max_drop=0.5),
             lambda file: file,
         )
     assert samples.labelled

@@ -60,6 +60,23 @@ def test_layers_that_overflow_stay_in_float32() -> None:
     assert (actual - expected).abs().max() < 0.01 * expected.abs().max()
 
 
+def test_layers_that_nothing_needs() -> None:
+    """The second and the third compute what no output depends on."""
+    conv = CONV.format("leaky")
+    network = build(f"{conv}{conv}{conv}[route]\nlayers=0\n{conv}")
+    fast = dt.optimize(network, dtype="float16", compile=False)
+    expected = outputs(network)
+    assert (outputs(fast) - expected).abs().max() < 0.01 * expected.abs().max()
+
+
+def test_where_no_layer_is_in_half_it_is_float32() -> None:
+    network = build(CONV.format("leaky"))  # sums of 27 products, which are short
+    with pytest.warns(DarknetWarning, match="no layer of this network is computed in it"):
+        fast = dt.optimize(network, dtype="bfloat16", compile=False)
+    assert fast.dtype == torch.float32
+    assert torch.equal(outputs(fast), outputs(dt.optimize(network, compile=False)))
+
+
 def test_a_plain_cast_would_overflow() -> None:
     """What the test above mends."""
     network = scaled(build(4 * CONV.format("relu")), 1e6).half()
@@ -89,11 +106,14 @@ def test_values_beyond_the_range_are_named() -> None:
         dtypes.warn_if_rough(low, exact, network.plan, LOW)
 
 
+LONG_SUMS = CONV.format("relu").replace("filters=8", "filters=64") + CONV.format("relu")
+
+
 def test_good_networks_do_not_warn() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", DarknetWarning)
-        for dtype in ("float16", "bfloat16"):
-            dt.optimize(dt.build(CFG), dtype=dtype, compile=False)  # type: ignore[arg-type]
+        dt.optimize(dt.build(CFG), dtype="float16", compile=False)
+        dt.optimize(build(LONG_SUMS), dtype="bfloat16", compile=False)
 
 
 def test_recurrent_networks_are_measured_too() -> None:
@@ -121,7 +141,7 @@ def test_the_sample_as_input() -> None:
 def test_a_type_that_the_processor_is_slower_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is computed as asked, with a warning."""
     monkeypatch.setattr(dtypes, "is_faster_than_float32", lambda _: False)
-    network = build(CONV.format("relu"))
+    network = build(LONG_SUMS)
     with pytest.warns(DarknetWarning, match="bfloat16: this processor multiplies float32 faster"):
         fast = dt.optimize(network, dtype="bfloat16", compile=False)
     assert fast.dtype == torch.bfloat16

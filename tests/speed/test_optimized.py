@@ -202,6 +202,15 @@ def test_the_original_stays_as_it_was(small: Network) -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_changes_of_the_original_reach_no_copy(small: Network) -> None:
+    fast, x = optimize(small, compile=False), images(small)
+    before = [y.clone() for y in fast(x)]
+    with torch.no_grad():
+        for parameter in small.parameters():
+            parameter.zero_()
+    assert all(torch.equal(*pair) for pair in zip(before, fast(x), strict=True))
+
+
 def settings() -> tuple[object, ...]:
     from torch._dynamo import config as dynamo
     from torch._inductor import config as inductor
