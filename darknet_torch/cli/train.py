@@ -15,9 +15,10 @@ the weights. The same command again goes on where the training was stopped (docs
 
 import argparse
 import re
+import shlex
 from functools import partial
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from darknet_torch.cli.arguments import (
     add_cfg,
@@ -190,8 +191,8 @@ def _network(options: argparse.Namespace) -> "Network":
 
 
 def _cutoff(options: argparse.Namespace) -> int | None:
-    """Return the number of layers to take: that in the name of a backbone, `x.conv.29`, too."""
-    named = re.search(r"\.conv\.(\d+)$", options.weights or "")
+    """Return how many layers to take; `x.conv.29` and `x.conv.29.weights` say it in their names."""
+    named = re.search(r"\.conv\.(\d+)(\.weights)?$", options.weights or "")
     if options.cutoff is None and named:
         return int(named[1])
     count: int | None = options.cutoff
@@ -208,7 +209,7 @@ def _train(
     values = given(options, _options())
     callbacks = (TrainingDisplay(),)
     if network.plan.input.is_vector and network.stateful:
-        values = {name: values[name] for name in parameters_of(*CHARACTERS) if name in values}
+        values = _of_texts(values, options)
         return train_characters(
             network, options.data[0], options=settings, callbacks=callbacks, **values
         )
@@ -217,6 +218,21 @@ def _train(
     network = _fitted(network, dataset, options)
     values["val"] = _validation(dataset, options, masks=masks)
     return train(network, dataset, options=settings, callbacks=callbacks, **values)
+
+
+def _of_texts(values: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options that the training on a text has.
+
+    Raises:
+        UsageError: another one is given.
+    """
+    known, defaults = parameters_of(*CHARACTERS), parameters_of(*SIGNATURE)
+    given_too = [n for n in values if n not in known and values[n] != defaults[n].default]
+    given_too += ["classes"] if options.classes is not None else []
+    if given_too:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given_too)
+        raise UsageError(f"{flags}: of images; training on a text has no such option")
+    return {name: values[name] for name in known if name in values}
 
 
 CHARACTERS = ("darknet_torch.training.characters", "train_characters")
@@ -253,7 +269,7 @@ def _fitted(network: "Network", dataset: "Dataset", options: argparse.Namespace)
         if not network.names:
             network.names = dataset.names
         return network
-    fitted = fit_classes(network, dataset.names, len(dataset))
+    fitted = fit_classes(network, dataset.names, len(dataset), options.max_batches)
     classes = f"{len(dataset.names)} classes: {', '.join(dataset.names[:10])}"
     inform(f"{classes}; max_batches={fitted.plan.net.max_batches} in the cfg for them")
     fitted.header = fitted.header._replace(seen=0)
@@ -261,13 +277,17 @@ def _fitted(network: "Network", dataset: "Dataset", options: argparse.Namespace)
 
 
 def _show(result: "TrainingResult", options: argparse.Namespace) -> None:
+    from darknet_torch.training.losses import node_with_masks
+
     if options.json:
         print_json(result.to_dict())
         return
     print(result)
-    files, plan = f"{result.cfg} {result.weights}", result.network.plan
+    files, plan = shlex.join([str(result.cfg), str(result.weights)]), result.network.plan
+    if options.dialect is not None:
+        files += f" --dialect {options.dialect}"
     if plan.input.is_vector:
         inform(f'darknet-torch generate {files} --seed "..." writes such a text')
-    else:
+    elif node_with_masks(plan) is None or plan.heads:
         verb = "detect" if plan.heads else "classify"
         inform(f"darknet-torch {verb} {files} IMAGE ... uses it")

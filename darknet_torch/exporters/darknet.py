@@ -31,7 +31,7 @@ def write(
     Args:
         network: a Network with values.
         path: the .weights file to write.
-        cutoff: only the first layers, as many as given.
+        cutoff: only the first layers, as many as given; the header then counts no images.
         fuse: batch norm becomes part of the weights, and the cfg is without it.
         as_detector: with fuse: shortcut weights too, see `network.folding.fold`.
         classes: new number of classes of the heads, whose weights start at random.
@@ -44,7 +44,9 @@ def write(
         raise UsageError("as_detector: is a way to fold batch norm, so it needs fuse")
     network = with_classes(network, classes) if classes is not None else network
     network = fold(network, as_detector=as_detector) if fuse else network
-    network = cut(network, cutoff) if cutoff is not None else network
+    if cutoff is not None:
+        network = cut(network, cutoff)
+        network.header = network.header._replace(seen=0)  # training begins anew, as from Darknet's
     keeps_cfg = _keeps_cfg(network.plan, path.with_suffix(".cfg"))
     weights_file.write(network, path)
     if not keeps_cfg:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from darknet_torch.errors import CfgError, UsageError
+from darknet_torch.errors import CfgError, ShapeError, UsageError
 from darknet_torch.network.network import Network, tie_shared
 from darknet_torch.network.plan import Node, Plan, make_plan
 from darknet_torch.parsing.dialect import Dialect
@@ -172,12 +172,25 @@ def _rebuilt(network: Network, plan: Plan, changes: Mapping[int, _Change]) -> Ne
         state = {name: tensor.clone() for name, tensor in old.state_dict().items()}
         if node.index in changes:
             state |= _renewed(changes[node.index], plan, state)
+        _must_fit(node, new, state)
         new.load_state_dict(state, assign=True)
         for name, buffer in new.named_buffers():  # what no state holds, such as blur kernels
             buffer.data = buffer.to(old.get_buffer(name))
     tie_shared(result)
     result.header = network.header
     return result.train(network.training)
+
+
+def _must_fit(node: Node, module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Raise ShapeError if a tensor has another shape than the layer of the new plan needs."""
+    for name, needed in module.state_dict().items():
+        shapes = [tuple(each.shape) for each in (state.get(name, needed), needed)]
+        if shapes[0] != shapes[1]:
+            raise node.layer.section.error(
+                f"{name} has shape {shapes[0]}, and would need {shapes[1]}: change the cfg in place"
+                " of the option, and load its weights or initialise it",
+                kind=ShapeError,
+            )
 
 
 def _renewed(change: _Change, plan: Plan, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -143,7 +143,7 @@ def _prepare(
         lower_is_better=True,
     )
     if run_files.resume(run):
-        run.tell(f"going on after batch {run.course.batches} of {options.path}")
+        run.tell(run_files.how_it_goes_on(run))
     else:
         start_course(run)
         run.tell(f"{path}: {len(text)} bytes, the last {len(text) - kept} of them are kept back")

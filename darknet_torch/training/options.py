@@ -4,18 +4,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from darknet_torch.errors import UsageError
 from darknet_torch.extras import require
 from darknet_torch.metrics.curves import check_points
 from darknet_torch.network.net_section import Net
 from darknet_torch.training.batches import Cache
+from darknet_torch.training.callbacks import Callback
 
 __all__ = ["OnNan", "Precision", "TrainOptions"]
 
 OnNan = Literal["stop", "skip", "lower"]
 """What is done about a loss that is not finite."""
+BatchNorm = Literal["torch", "darknet"]
+"""How batch norm is computed in training."""
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 """The type of the activations; weights are float32 always."""
 
@@ -33,7 +36,7 @@ class TrainOptions:
     clear: bool = False
     subdivisions: int | Literal["auto"] | None = None
     dtype: Precision = "auto"
-    batch_norm: Literal["torch", "darknet"] = "torch"
+    batch_norm: BatchNorm = "torch"
     compile: bool = False
     augment: bool = True
     cache: Cache = "none"
@@ -50,6 +53,8 @@ class TrainOptions:
     callbacks: Sequence[Any] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
+        _check_words(self)
+        _check_types(self)
         lowest = {"freeze": 0, "save_every": 1, "seed": 0}
         lowest |= {
             name: 1 for name in ("patience", "eval_every") if getattr(self, name) is not None
@@ -72,6 +77,31 @@ class TrainOptions:
     def path(self) -> Path:
         """The folder of the results."""
         return Path(self.folder)
+
+
+def _check_words(options: TrainOptions) -> None:
+    words = {"dtype": Precision, "batch_norm": BatchNorm, "cache": Cache, "on_nan": OnNan}
+    for name, kind in words.items():
+        if getattr(options, name) not in get_args(kind):
+            raise UsageError(f"{name}={getattr(options, name)}: {_listed(get_args(kind))} expected")
+
+
+def _listed(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _check_types(options: TrainOptions) -> None:
+    whole = ("freeze", "save_every", "seed", "patience", "eval_every", "workers", "points")
+    for name, kind, what in (
+        *((each, int, "a whole number") for each in whole),
+        *((each, int | float, "a number") for each in ("hours", "joint_share")),
+    ):
+        value = getattr(options, name)
+        if value is not None and not isinstance(value, kind):
+            raise UsageError(f"{name}={value!r}: {what} expected")
+    for callback in options.callbacks:
+        if not isinstance(callback, Callback):
+            raise UsageError(f"callbacks: {callback!r}: a Callback expected")
 
 
 def check_net(net: Net, ranks: int) -> None:

@@ -88,7 +88,7 @@ def prepare(
         validation = None
     run = _assembled(network, options, ranks, train, others, validation)
     if run_files.resume(run):
-        run.tell(f"going on after batch {run.course.batches} of {options.path}")
+        run.tell(run_files.how_it_goes_on(run))
     else:
         start_course(run)
         expect_few_objects(run.network)
@@ -137,7 +137,6 @@ def _assembled(
     statistics = RunningStatistics(network, ranks, stepper.mini_batches)
     sets = [train] if joint is None else [train, joint]
     fingerprint = _fingerprint(network.plan, stepper, options, sets)
-    every = options.eval_every or max(FEWEST, -(-EPOCHS * len(train) // net.batch))
     return Run(
         network=network,
         solver=solver,
@@ -146,7 +145,7 @@ def _assembled(
         options=options,
         ranks=ranks,
         fingerprint=fingerprint,
-        eval_every=every,
+        eval_every=options.eval_every or max(FEWEST, -(-EPOCHS * len(train) // net.batch)),
         last=net.max_batches,
         score=None
         if val is None
@@ -203,10 +202,12 @@ def _subdivisions(stepper: Stepper, module: LossInputs, options: TrainOptions) -
 def _fingerprint(
     plan: Plan, stepper: Stepper, options: TrainOptions, sets: Sequence[Dataset]
 ) -> dict[str, Any]:
-    """Return what must be the same for a training to go on."""
+    """Return what must be the same for a training to go on, see `state_checks.LATER`."""
     same = ("freeze", "batch_norm", "augment", "weighted", "joint_share", "seed")
     return {
         "cfg": cfg_text(plan),
+        "dialect": plan.context.dialect.name,
+        "input": list(plan.input),
         "data": data_digest(sets),
         "batch": stepper.images,
         "subdivisions": stepper.subdivisions,

@@ -76,6 +76,15 @@ def saved_course(options: TrainOptions) -> Course:
     return Course(**training_state.read(path)["course"])
 
 
+def how_it_goes_on(run: Run) -> str:
+    """Return a line about a training that was resumed."""
+    path, done = run.options.path, run.course.batches
+    if run.course.stopped:
+        return f"{path}: this training has ended, after batch {done}; --fresh begins anew"
+    own = "with its own weights, not those given; --fresh begins anew"
+    return f"going on after batch {done} of {path}, {own}"
+
+
 def resume(run: Run) -> bool:
     """Take over the state that a training of the same folder left, if there is one.
 

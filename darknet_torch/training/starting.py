@@ -33,7 +33,9 @@ def needs_other_classes(network: Network, names: Sequence[str]) -> bool:
     return len(names) != classes or (bool(network.names) and tuple(names) != network.names)
 
 
-def fit_classes(network: Network, names: Sequence[str], images: int) -> Network:
+def fit_classes(
+    network: Network, names: Sequence[str], images: int, batches: int | None = None
+) -> Network:
     """Return a copy of a network for other classes: heads, class names and schedule.
 
     Weights of boxes and objectness are kept, those of classes start at random, see
@@ -43,16 +45,18 @@ def fit_classes(network: Network, names: Sequence[str], images: int) -> Network:
         network: a network with values.
         names: of the new classes.
         images: number of images of the data set.
+        batches: number of updates; None is the rule of thumb, see `schedule_for`.
 
     Raises:
         UsageError: the classes of this network cannot be changed.
     """
-    return with_options(with_classes(network, len(names), names), schedule_for(len(names), images))
+    schedule = schedule_for(len(names), images, batches)
+    return with_options(with_classes(network, len(names), names), schedule)
 
 
-def schedule_for(classes: int, images: int) -> dict[str, object]:
+def schedule_for(classes: int, images: int, batches: int | None = None) -> dict[str, object]:
     """Return options of [net] for a data set: as many batches as usual, two drops of the rate."""
-    batches = max(BATCHES_PER_CLASS * classes, FEWEST_BATCHES, images)
+    batches = batches or max(BATCHES_PER_CLASS * classes, FEWEST_BATCHES, images)
     steps = f"{batches * 8 // 10},{batches * 9 // 10}"
     return {"max_batches": batches, "policy": "steps", "steps": steps, "scales": ".1,.1"}
 

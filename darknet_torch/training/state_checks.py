@@ -14,6 +14,9 @@ from darknet_torch.errors import UsageError, WeightsError
 
 __all__ = ["data_digest", "matching", "must_be", "must_equal", "optimizer_state", "part_of"]
 
+LATER = ("dialect", "input")
+"""Keys that states of older versions lack."""
+
 
 def data_digest(sets: Sequence[Dataset]) -> str:
     """Return a digest of the images' paths and of all ground truth that a training may read."""
@@ -32,8 +35,8 @@ def data_digest(sets: Sequence[Dataset]) -> str:
 
 
 def must_equal(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise UsageError with each key whose value differs."""
-    keys = dict.fromkeys([*before, *now])
+    """Raise UsageError with each key whose value differs; older states lack some."""
+    keys = [key for key in {**before, **now} if key in before or key not in LATER]
     differ = [
         _difference(k, before.get(k), now.get(k)) for k in keys if before.get(k) != now.get(k)
     ]

@@ -39,12 +39,64 @@ def test_a_first_training(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     Path("two.names").write_text("dark\nlight\nnone\nmore\n")
     words = "training/net.cfg training/net_last.weights squares/shapes.yaml --folder b"
     assert train(f"{words} --classes two.names") == 0
-    told = "4 classes: dark, light, none, more; max_batches=8000 in the cfg for them"
+    told = "4 classes: dark, light, none, more; max_batches=2 in the cfg for them"
     assert told in capsys.readouterr().err
     changed = dt.load("b/net.cfg", "b/net_last.weights")
     assert (changed.plan.classes, changed.names) == (4, ("dark", "light", "none", "more"))
     dt.save(dt.load("training/net.cfg", "training/net_last.weights"), "net.conv.2", cutoff=2)
     assert train("net.cfg net.conv.2 squares/shapes.yaml --folder c --clear") == 0
+
+
+def test_what_has_to_be_the_same_to_go_on(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = "net.cfg squares/shapes.yaml --scratch"
+    assert train(f"{words} --width 64 --height 64") == 0
+    for changed, message in (
+        ("", "input was [3, 64, 64], is [3, 32, 32]"),
+        ("--width 64 --height 64 --dialect pjreddie", "dialect was 'alexeyab', is 'pjreddie'"),
+    ):
+        assert train(f"{words} {changed}") == 2
+        assert message in capsys.readouterr().err
+    words = "net.cfg training/net_last.weights squares/shapes.yaml --width 64 --height 64"
+    assert train(words) == 0
+    told = "training: this training has ended, after batch 2; --fresh begins anew"
+    assert told in capsys.readouterr().err
+    assert main(["train", *words.split(), "--workers", "0", "--max-batches", "3"]) == 0
+    told = "going on after batch 2 of training, with its own weights, not those given"
+    assert told in capsys.readouterr().err
+
+
+def test_the_command_that_uses_it_can_be_run(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["net.cfg", "squares/shapes.yaml", "--scratch", "--dialect", "pjreddie"]
+    words += ["--folder", "my own", "--workers", "0", "--max-batches", "2"]
+    assert main(["train", *words]) == 0
+    files = "'my own/net.cfg' 'my own/net_best.weights' --dialect pjreddie"
+    assert f"darknet-torch detect {files} IMAGE ... uses it" in capsys.readouterr().err
+
+
+TEXT_CFG = """[net]
+inputs=256
+batch=2
+time_steps=4
+max_batches=9
+[gru]
+output=8
+[connected]
+output=256
+[softmax]
+[cost]
+type=sse
+"""
+
+
+def test_a_text_has_no_options_of_images(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("rnn.cfg").write_text(TEXT_CFG)
+    Path("book.txt").write_text("a line of a book\n" * 200)
+    assert train("rnn.cfg book.txt --scratch --freeze 1 --val book.txt --classes a.names") == 2
+    told = "--val, --freeze, --workers, --classes: of images; training on a text has no such option"
+    assert told in capsys.readouterr().err
+    assert not Path("training").exists()
 
 
 def test_one_split_only_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from darknet_torch.speed import trials
 from darknet_torch.speed.trials import is_faster_than_float32, least_seconds
 
 
-@pytest.mark.parametrize(("half", "faster"), [(1.0, True), (3.0, False)])
+@pytest.mark.parametrize(("half", "faster"), [(1.0, True), (1.8, False), (3.0, False)])
 def test_the_fastest_convolution_of_each_type_counts(
     half: float, faster: bool, monkeypatch: pytest.MonkeyPatch
 ):

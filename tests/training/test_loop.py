@@ -238,6 +238,13 @@ def dt_read(data: Path) -> Dataset:
         (None, None, {"options": {"mosaix": 1}}, "mosaix: no such option of the cfg"),
         (None, None, {"hours": -1}, "hours=-1: must be more than 0"),
         (None, None, {"freeze": 5}, "no layer is left to train"),
+        (None, None, {"freeze": 1.5}, "freeze=1.5: a whole number expected"),
+        (None, None, {"hours": "2"}, "hours='2': a number expected"),
+        (None, None, {"on_nan": "go"}, "on_nan=go: stop, skip or lower expected"),
+        (None, None, {"batch_norm": "x"}, "batch_norm=x: torch or darknet expected"),
+        (None, None, {"dtype": "int8"}, "dtype=int8: auto, float32, bfloat16 or float16"),
+        (None, None, {"callbacks": [5]}, "callbacks: 5: a Callback expected"),
+        (None, None, {"options": {"channels": 1}}, r"conv.weight has shape .* and would need"),
         (("[yolo]", "[silence]\n#"), None, {}, "no layer has a loss"),
     ],
 )

@@ -54,6 +54,8 @@ def test_other_classes_bring_their_schedule() -> None:
     assert fitted.names == ("a", "b", "c", "d", "e")
     assert fit_classes(network, ["a"], 100).plan.net.max_batches == 6000
     assert fit_classes(network, ["a"], 7777).plan.net.max_batches == 7777
+    net = fit_classes(network, ["a"], 100, batches=50).plan.net
+    assert (net.max_batches, net.steps) == (50, (40, 45))
 
 
 def test_when_classes_must_change() -> None:
