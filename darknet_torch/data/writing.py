@@ -2,7 +2,8 @@
 
     darknet   val/a.jpg val/a.txt ..., val.txt, data.names, data.data; difficult boxes, which are no
               labels for Darknet, in val_difficult/a.txt with the parallel list val_difficult.txt
-    voc       JPEGImages/a.jpg Annotations/a.xml ..., ImageSets/Main/val.txt
+    voc       JPEGImages/a.jpg Annotations/a.xml ..., ImageSets/Main/val.txt; what another split of
+              the folder has a name for is a-2 here
     coco      val/a.jpg ..., annotations/instances_val.json
 
 Paths in lists are relative to the folder: it can be moved, and Darknet is run inside it.
@@ -24,7 +25,7 @@ from darknet_torch.data.dataset import Dataset, Sample
 from darknet_torch.data.messages import shown
 from darknet_torch.data.safe_yaml import load_yaml
 from darknet_torch.errors import DataError, UsageError
-from darknet_torch.files import atomic, write_atomically
+from darknet_torch.files import atomic, read_bytes, write_atomically
 from darknet_torch.safety.text import printable
 from darknet_torch.safety.threads import Pool
 
@@ -33,6 +34,7 @@ __all__ = ["COPY_MODES", "TARGET_FORMATS", "convert"]
 TARGET_FORMATS = ("darknet", "voc", "coco")
 COPY_MODES = ("link", "copy", "none")
 SPLITS = ("train", "val", "test")
+_LARGEST_LIST = 1 << 28
 
 
 class OutputSample(NamedTuple):
@@ -69,14 +71,16 @@ def convert(
 
     Raises:
         DataError: blank names (or equal ones, but for Darknet), classes of whole images, other
-            classes than the folder has, two images of one name with "none", images that lie in the
-            folder to write to, or a file that cannot be written.
+            classes than the folder has, two images of one name with "none" (in VOC's layout in two
+            splits, too), images that lie in the folder to write to, or a file that cannot be
+            written.
         UsageError: an argument has an unknown value.
     """
     _check(dataset, format, copy, split)
     folder = Path(folder)
     images = folder / ("JPEGImages" if format == "voc" else split)
-    outputs = _outputs(dataset, images, folder, copy)
+    taken = _names_of_other_splits(folder, split) if format == "voc" else {}
+    outputs = _outputs(dataset, images, folder, copy, taken)
     if copy == "none" and format != "coco":
         _check_names(outputs)
     names = [printable(name) for name in dataset.names]
@@ -125,9 +129,26 @@ def _check_classes(dataset: Dataset, unique: bool) -> None:
 # ---- names and images
 
 
-def _outputs(dataset: Dataset, images: Path, folder: Path, copy: str) -> list[OutputSample]:
+def _names_of_other_splits(folder: Path, split: str) -> dict[str, int]:
+    """VOC's images and annotations of all splits lie in the same folders: names as of `_free`."""
+    names: list[str] = []
+    for other in (each for each in SPLITS if each != split):
+        names += _lines(folder / "ImageSets" / "Main" / f"{other}.txt")
+        names += [Path(line).stem for line in _lines(folder / f"{other}.txt")]
+    return dict.fromkeys(map(str.lower, names), 1)
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    text = read_bytes(path, _LARGEST_LIST, DataError, "a list").decode("utf-8", "surrogateescape")
+    return [line for line in text.split("\n") if line]
+
+
+def _outputs(
+    dataset: Dataset, images: Path, folder: Path, copy: str, taken: dict[str, int]
+) -> list[OutputSample]:
     here = Path(os.path.abspath(images))  # noqa: PTH100 (`resolve` would follow links)
-    taken: dict[str, int] = {}
     outputs = []
     for sample in dataset.samples:
         path = Path(os.path.abspath(sample.path))  # noqa: PTH100

@@ -167,6 +167,33 @@ def test_a_second_split_joins_the_first(photos: Path) -> None:
         convert(dataset, out, format="voc")
 
 
+@pytest.mark.parametrize("copy", ["link", "copy"])
+def test_two_splits_may_have_images_of_one_name(copy: str, tmp_path: Path) -> None:
+    """In VOC's layout, too, which has one folder for the images of all splits."""
+    lay(tmp_path, {"train/a.png": "", "val/a.png": "", "val/A.jpg": ""})
+    lay(tmp_path, {"train/a.txt": "0 .5 .5 1 1\n", "val/a.txt": "1 .25 .5 .5 1\n"})
+    lay(tmp_path, {"my.yaml": "train: train\nval: val\nnames: [ant, bee]\n"})
+    out = tmp_path / "out"
+    for split in ("train", "val", "train", "val"):  # again: under the same names
+        path = convert(read(tmp_path / "my.yaml", split), out, format="voc", copy=copy, split=split)
+    assert boxes(read(path, "train")) == [(0, [0, 0, 40, 20])]
+    again = read(path, "val")
+    assert sorted(each.path.stem for each in again.samples) == ["A-2", "a-3"]
+    assert [boxes(again, n) for n in (0, 1)] == [[], [(1, [0, 0, 20, 20])]]
+    assert len(list((out / "Annotations").iterdir())) == 3
+
+
+def test_two_splits_of_one_name_that_stay_where_they_are(tmp_path: Path) -> None:
+    lay(tmp_path, {"train/a.b.png": "", "val/a.b.png": ""})
+    lay(tmp_path, {"my.yaml": "train: train\nval: val\nnames: [ant]\n"})
+    train, val = (read(tmp_path / "my.yaml", split) for split in ("train", "val"))
+    convert(train, tmp_path / "out", format="voc", copy="none", split="train")
+    before = sorted(path for path in (tmp_path / "out").rglob("*"))
+    with pytest.raises(DataError, match=r"val/a\.b\.png: another image has that name"):
+        convert(val, tmp_path / "out", format="voc", copy="none")
+    assert sorted(path for path in (tmp_path / "out").rglob("*")) == before
+
+
 def test_files_have_the_modes_of_new_files(tmp_path: Path) -> None:
     """They are written in threads, and what mode the system gives belongs to the whole process."""
     lay(tmp_path, {f"in/{n}.png": "" for n in range(60)} | {f"in/{n}.txt": "" for n in range(60)})
