@@ -78,13 +78,14 @@ def check_dataset(dataset: Dataset, plan: Plan) -> None:
     """Check that a network can be trained on a data set.
 
     Raises:
-        DataError: no image can be read, or none has a label.
+        DataError: no image can be read, none has a label, or a label's class has no name.
         UsageError: a class that the network does not have.
     """
     where = dataset.source
     if not dataset.samples:
         first = next((f": {each}" for each in dataset.problems if each.kind not in NOTES), "")
         raise DataError(f"{where}: no image that can be read{first}")
+    _check_labels(dataset)
     node = node_with_masks(plan)
     if plan.heads:
         _check_boxes(dataset, plan)
@@ -102,6 +103,14 @@ def check_dataset(dataset: Dataset, plan: Plan) -> None:
         _check_range(dataset, labels, truth_size(plan))
 
 
+def _check_labels(dataset: Dataset) -> None:
+    """Rows of classes without a name are left out: the others may well be of other classes."""
+    beyond = [each for each in dataset.problems if each.kind == "class out of range"]
+    if beyond:
+        rows = f"{len(beyond)} row{'s' if len(beyond) > 1 else ''}"
+        raise DataError(f"{beyond[0]} ({rows}): labels count from 0, and each class needs a name")
+
+
 def _check_masks(dataset: Dataset, node: Node) -> None:
     if not dataset.has_outlines:
         raise DataError(
@@ -117,7 +126,7 @@ def check_joint(dataset: Dataset, plan: Plan) -> None:
     """Check that a network can learn from images with a class and no boxes, beside those with some.
 
     Raises:
-        DataError: no image can be read, or one has no class.
+        DataError: no image can be read, one has no class, or a label's class has no name.
         UsageError: no head has a word tree, or a class that it does not have.
     """
     where = dataset.source
@@ -125,6 +134,7 @@ def check_joint(dataset: Dataset, plan: Plan) -> None:
         raise UsageError(f"{where}: only [region] with a word tree (tree=) learns classes alone")
     if not dataset.samples:
         raise DataError(f"{where}: no image that can be read")
+    _check_labels(dataset)
     without = next((s for s in dataset.samples if s.label is None), None)
     if without is not None:
         raise DataError(f"{where}: {without.path} has no class, which joint images need")

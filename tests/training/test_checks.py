@@ -8,7 +8,7 @@ import shapes
 
 import darknet_torch as dt
 from darknet_torch.data import Dataset, GroundTruth, Problem, Sample, read
-from darknet_torch.errors import DarknetWarning, UsageError
+from darknet_torch.errors import DarknetWarning, DataError, UsageError
 from darknet_torch.training.checks import (
     anchor_hint,
     check_batch_norm,
@@ -56,6 +56,20 @@ def test_faults_are_counted(tmp_path: Path) -> None:
     assert len(list(problem_lines(data))) == 1
     broken = Dataset(data.names, data.samples, (Problem("zero area", "a.txt:1", "no area"),))
     assert "1 faults (zero area 1)" in list(problem_lines(broken))[1]
+
+
+def test_labels_beyond_the_names_are_refused(tmp_path: Path) -> None:
+    """Labels that count from 1: the rows of the last class are left out, the others are shifted."""
+    path = shapes.draw_detection_set(tmp_path / "data", images=4)
+    for file in sorted((tmp_path / "data" / "train").glob("*.txt")):
+        rows = [line.split(maxsplit=1) for line in file.read_text().splitlines()]
+        file.write_text("".join(f"{int(number) + 1} {box}\n" for number, box in rows))
+    data = read(path, "train")
+    count = data.counts["class out of range"]
+    message = rf"\d\.txt:\d: class 3; 0 to 2 expected \({count} rows?\): labels count from 0"
+    with pytest.raises(DataError, match=message):
+        train(dt.build(shapes.DETECTOR), path, folder=tmp_path / "run", workers=0)
+    assert not (tmp_path / "run").exists()
 
 
 def test_options_without_effect_are_named() -> None:
