@@ -86,6 +86,10 @@ class AnchorHead(Head):
         every = anchor_pairs(self.anchors, self._anchor_count)
         return tuple(every[number] for number in self.mask)
 
+    def lacks_anchors(self) -> bool:
+        """Return whether the section names no anchor."""
+        return not self.anchors
+
     def anchor_sizes(self, grid: tuple[int, int], image: tuple[int, int]) -> Sizes:
         """Return (width, height) of all anchors, those of other heads too, in pixels."""
         return anchor_pairs(self.anchors, self._anchor_count)

@@ -73,6 +73,10 @@ class Head(BoxCoder, ABC):
         """
         return ()
 
+    def lacks_anchors(self) -> bool:
+        """Return whether boxes are matched with anchors, and the section names none."""
+        return False
+
     @property
     def class_file(self) -> str | None:
         """A word tree or a class map, if the section names one."""

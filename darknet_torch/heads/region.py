@@ -47,6 +47,10 @@ class Region(RegionDecoder):
             return None
         return Masks(self.classes, self.max, side)
 
+    def lacks_anchors(self) -> bool:
+        """Return whether the section names no anchor."""
+        return not self.anchors
+
     def loss(self, raw: Tensor, truth: Truth, context: LossContext) -> Loss:
         """Return box, objectness and class loss of a raw output (B, c, H, W).
 

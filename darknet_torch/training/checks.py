@@ -1,5 +1,6 @@
 """What is checked before the first step: losses, the data set, its classes, the anchors."""
 
+import shlex
 from collections.abc import Iterator
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from darknet_torch.data import NOTES, Dataset
 from darknet_torch.data.anchors import best_iou, box_sizes, cluster
 from darknet_torch.errors import DarknetError, DataError, UsageError, warn
+from darknet_torch.heads.base import Sizes
 from darknet_torch.layers.base import Layer
 from darknet_torch.network.net_section import Net
 from darknet_torch.network.node import Node
@@ -33,10 +35,16 @@ def check_losses(plan: Plan) -> None:
 
     Raises:
         UsageError: a head has no loss, or no layer has one.
+        CfgError: a head that needs anchors has none.
     """
     for index, head in zip(plan.heads, plan.head_layers, strict=True):
         if type(head).loss is Layer.loss:
             raise UsageError(f"layer {index} [{plan[index].name}]: has no loss to train with")
+        if head.lacks_anchors():
+            raise head.section.error(
+                "anchors= is missing, and boxes learn from the anchors that fit them;"
+                " `darknet-torch anchors` finds those of a data set"
+            )
     if all(type(node.layer).loss is Layer.loss for node in plan):
         raise UsageError("no layer has a loss: a head, [softmax] or [cost] is needed to train")
     _warn_of_unheeded_options(plan.net)
@@ -180,16 +188,11 @@ def anchor_hint(dataset: Dataset, plan: Plan, seed: int = 0) -> str | None:
         A line with the mean IoU of the boxes with the best anchor, and a hint where other anchors
         fit clearly better; None if no head has anchors.
     """
-    anchors: set[tuple[float, float]] = set()
-    image = (plan.input.h, plan.input.w)
-    for index, head in zip(plan.heads, plan.head_layers, strict=True):
-        shape = plan[index].input_shapes[0]
-        if not shape.is_vector:
-            anchors.update(head.anchor_sizes((shape.h, shape.w), image))
+    anchors = _anchors(plan)
     boxes = box_sizes(dataset, plan.input.w, plan.input.h, letterbox=plan.letterbox)
     if not anchors or not len(boxes):
         return None
-    now = float(best_iou(boxes, np.array(sorted(anchors)))[0].mean())
+    now = float(best_iou(boxes, np.array(anchors))[0].mean())
     line = f"anchors: mean IoU {now:.2f} with the boxes of {dataset.source}"
     try:
         better = cluster(boxes, len(anchors), restarts=STARTS, seed=seed).mean_iou
@@ -197,6 +200,19 @@ def anchor_hint(dataset: Dataset, plan: Plan, seed: int = 0) -> str | None:
         return line
     if better < now + CLEARLY:
         return line
-    command = f"darknet-torch anchors --clusters {len(anchors)}"
+    source = shlex.quote(dataset.source) if dataset.source else "DATA"
+    command = f"darknet-torch anchors {source} --clusters {len(anchors)}"
     command += f" --width {plan.input.w} --height {plan.input.h}"
+    command += " --letterbox" if plan.letterbox else ""
     return f"{line}; {better:.2f} with those of `{command}`"
+
+
+def _anchors(plan: Plan) -> Sizes:
+    """Return the anchors of all heads, in pixels; lists that several heads share count once."""
+    image = (plan.input.h, plan.input.w)
+    lists: dict[Sizes, None] = {}
+    for index, head in zip(plan.heads, plan.head_layers, strict=True):
+        shape = plan[index].input_shapes[0]
+        if not shape.is_vector:
+            lists[head.anchor_sizes((shape.h, shape.w), image)] = None
+    return tuple(each for sizes in lists for each in sizes)

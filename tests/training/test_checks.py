@@ -1,5 +1,6 @@
 """The anchors beside the data, and what is said of a data set before it is trained with."""
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 import shapes
 
 import darknet_torch as dt
+from darknet_torch.cli import main
 from darknet_torch.data import Dataset, GroundTruth, Problem, Sample, read
-from darknet_torch.errors import DarknetWarning, DataError, UsageError
+from darknet_torch.errors import CfgError, DarknetWarning, DataError, UsageError
 from darknet_torch.training.checks import (
     anchor_hint,
     check_batch_norm,
@@ -35,7 +37,36 @@ def test_anchors_that_fit_get_no_hint() -> None:
 def test_anchors_that_do_not_fit_get_one() -> None:
     hint = anchor_hint(dataset([50, 60]), dt.build(shapes.DETECTOR).plan)
     assert hint is not None
-    assert hint.endswith("`darknet-torch anchors --clusters 2 --width 32 --height 32`")
+    assert hint.endswith("`darknet-torch anchors here --clusters 2 --width 32 --height 32`")
+
+
+def test_the_command_of_the_hint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = read(shapes.draw_detection_set(tmp_path / "my data"), "train")
+    equal = shapes.DETECTOR.replace("anchors=8,8, 16,16", "anchors=31,2, 31,2")
+    command = (anchor_hint(data, dt.plan(equal)) or "").split("`")[1]
+    assert "shapes.yaml' --clusters 2 --width 32" in command
+    assert main(shlex.split(command)[1:]) == 0
+    assert capsys.readouterr().out.count(",") >= 3
+
+
+@pytest.mark.parametrize("head", ["yolo", "region", "Gaussian_yolo"])
+@pytest.mark.parametrize("line", ["", "anchors=\n"])
+def test_heads_without_anchors_are_refused(head: str, line: str, tmp_path: Path) -> None:
+    cfg = shapes.DETECTOR.replace("anchors=8,8, 16,16\n", line).replace("[yolo]", f"[{head}]")
+    if head == "Gaussian_yolo":
+        cfg = cfg.replace("filters=16\nsize=1", "filters=24\nsize=1")
+    with pytest.warns(DarknetWarning, match=r"two for each of num anchors|no effect|unknown"):
+        network = dt.build(cfg)  # to detect with, as Darknet does
+    data = shapes.draw_detection_set(tmp_path / "data", images=2)
+    with pytest.raises(CfgError, match=rf":\d+: \[{head}\]: anchors= is missing"):
+        train(network, data, folder=tmp_path / "run", workers=0)
+    assert not (tmp_path / "run").exists()
+
+
+def test_fewer_anchors_than_num_are_trained_with() -> None:
+    with pytest.warns(DarknetWarning, match="Darknet takes 0.5"):
+        plan = dt.plan(shapes.DETECTOR.replace("anchors=8,8, 16,16", "anchors=8,8"))
+    check_losses(plan)
 
 
 @pytest.mark.parametrize("name", ["yolov2-tiny-voc", "yolov3-tiny"])
