@@ -121,7 +121,9 @@ def _prepare(
     if not plan.input.is_vector or not network.stateful:
         raise UsageError("a text needs a recurrent network of vectors, such as [rnn] ones")
     check_net(net, 1)
-    streams, steps = net.batch // net.subdivisions, max(net.time_steps, 1)
+    if net.time_steps < 1:
+        raise UsageError(f"time_steps={net.time_steps}: must be at least 1 to train with a text")
+    streams, steps = net.batch // net.subdivisions, net.time_steps
     text = _read(path, plan.input.c, shortest=2 * HELD_BACK + 2 * steps * net.subdivisions)
     kept = len(text) - len(text) // HELD_BACK
     solver = Solver(network, seed=options.seed)

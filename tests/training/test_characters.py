@@ -84,6 +84,10 @@ def test_wrong_texts(cfg: Path, tmp_path: Path) -> None:
         train_characters(network, text, folder=tmp_path / "run")
     with pytest.raises(UsageError, match="needs a recurrent network of vectors"):
         train_characters(dt.build("yolov3-tiny", width=32, height=32), text)
+    text.write_text("ab" * 99)
+    with pytest.raises(UsageError, match="time_steps=0: must be at least 1"):
+        options = {"time_steps": 0}
+        train_characters(network, text, folder=tmp_path / "run", options=options)
     assert not (tmp_path / "run").exists()
 
 
