@@ -1,18 +1,22 @@
 """The images of a training: those to train with, to measure on, and to train jointly with."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from os import PathLike
 
 from darknet_torch import data
 from darknet_torch.data import Dataset
 from darknet_torch.data.description import describe
-from darknet_torch.errors import DataError
+from darknet_torch.data.messages import shown
+from darknet_torch.errors import DataError, UsageError
 from darknet_torch.training.options import TrainOptions
 
 __all__ = ["DataSource", "read_all", "validation_of"]
 
 DataSource = str | PathLike[str] | Dataset
+DEFAULT = "val"
+"""The validation split that a source need not have."""
 
 
 def read_all(
@@ -33,7 +37,8 @@ def read_all(
         masks: read the outlines of objects too.
 
     Raises:
-        DataError: a source cannot be read.
+        DataError: a source cannot be read, or has not the validation split that is named.
+        UsageError: joint images have a class of a name that those to train with have not.
     """
     train = _read(source, options.split, masks=masks)
     if val is not None:
@@ -43,7 +48,32 @@ def read_all(
     else:
         read = partial(_read, masks=masks)
         validation = validation_of(source, options.val_split, train, read)
-    return train, validation, None if joint is None else _read(joint, options.split)
+    others = None if joint is None else _numbered_as(train, _read(joint, options.split))
+    return train, validation, others
+
+
+def _numbered_as(train: Dataset, joint: Dataset) -> Dataset:
+    """Return joint images with the class numbers of the others, by the names if both have some."""
+    if joint.names == train.names or not (_has_names(train) and _has_names(joint)):
+        return joint
+    numbers = {name: number for number, name in reversed(list(enumerate(train.names)))}
+    labels = {s.label: joint.names[s.label] for s in joint.samples if s.label is not None}
+    unknown = sorted({name for name in labels.values() if name not in numbers})
+    if unknown:
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        raise UsageError(
+            f"{joint.source}: {', '.join(unknown[:5])}{more}: no class of {train.source}; classes"
+            " are matched by name, and by number where one of the two has no names"
+        )
+    samples = [
+        each if each.label is None else replace(each, label=numbers[labels[each.label]])
+        for each in joint.samples
+    ]
+    return replace(joint, names=train.names, samples=tuple(samples), category_ids=None)
+
+
+def _has_names(dataset: Dataset) -> bool:
+    return not all(name.isdigit() for name in dataset.names)
 
 
 def validation_of(
@@ -56,15 +86,23 @@ def validation_of(
 
     Args:
         source: a list or a folder has one split only, which stands for all.
-        split: name of the validation split.
+        split: name of the validation split; only "val" need not be there.
         train: the images to train with.
         read: reads a split of a source.
+
+    Raises:
+        DataError: another split than "val" that is not there, or has all images of the training.
     """
-    if not _has_split(source, split):
+    if split == DEFAULT and not _has_split(source, split):
         return None
     validation = read(source, split)
-    same = [each.path for each in validation.samples] == [each.path for each in train.samples]
-    return None if same else validation
+    ours, theirs = ([each.path for each in images.samples] for images in (train, validation))
+    if split != DEFAULT and ours and set(ours) <= set(theirs):
+        raise DataError(
+            f"{train.source}: split {shown(split)} (--val-split): has all images of the training;"
+            " others expected"
+        )
+    return None if ours == theirs else validation
 
 
 def _has_split(source: str | PathLike[str], split: str) -> bool:
