@@ -176,7 +176,8 @@ def problem_lines(dataset: Dataset) -> Iterator[str]:
     objects = f"{with_class} of them with a class" if with_class else f"{boxes} boxes"
     yield f"{dataset.source}: {len(dataset)} images, {objects}, {len(dataset.names)} classes"
     if dataset.faults:
-        counts = ", ".join(f"{kind} {count}" for kind, count in dataset.counts.items())
+        kinds = {fault.kind for fault in dataset.faults}  # not those of notes
+        counts = ", ".join(f"{k} {count}" for k, count in dataset.counts.items() if k in kinds)
         yield f"{dataset.source}: {len(dataset.faults)} faults ({counts}); the first:"
         yield f"{dataset.faults[0]}"
 

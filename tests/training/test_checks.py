@@ -85,7 +85,9 @@ def test_a_network_without_anchors_has_no_hint() -> None:
 def test_faults_are_counted(tmp_path: Path) -> None:
     data = read(shapes.draw_detection_set(tmp_path), "train")
     assert len(list(problem_lines(data))) == 1
-    broken = Dataset(data.names, data.samples, (Problem("zero area", "a.txt:1", "no area"),))
+    note = Problem("negative picture", "b.txt", "no objects")
+    fault = Problem("zero area", "a.txt:1", "no area")
+    broken = Dataset(data.names, data.samples, (note, fault))
     assert "1 faults (zero area 1)" in list(problem_lines(broken))[1]
 
 
