@@ -191,8 +191,8 @@ def _network(options: argparse.Namespace) -> "Network":
 
 
 def _cutoff(options: argparse.Namespace) -> int | None:
-    """Return how many layers to take; `x.conv.29` and `x.conv.29.weights` say it in their names."""
-    named = re.search(r"\.conv\.(\d+)(\.weights)?$", options.weights or "")
+    """Return the number of layers to take: that in the name of a backbone, `x.conv.29`, too."""
+    named = re.search(r"\.conv\.(\d+)$", options.weights or "")
     if options.cutoff is None and named:
         return int(named[1])
     count: int | None = options.cutoff

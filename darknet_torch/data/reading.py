@@ -103,7 +103,9 @@ def _warn_of_a_wrong_guess(dataset: Dataset) -> None:
     labelled = any(len(s.ground_truth) or s.label is not None for s in dataset.samples)
     if dataset.guesses and dataset.samples and not labelled:
         guess = f"no box in {len(dataset)} images; it is a guess that {dataset.guesses[0]}"
-        warn(f"{dataset.source}: {guess}; format= (--format) says what they are")
+        warn(
+            f"{dataset.source}: {guess}; format= says what they are (--format of evaluate and data)"
+        )
 
 
 def _once(state: ReadingState) -> list[str]:

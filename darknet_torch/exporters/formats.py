@@ -1,5 +1,6 @@
 """The table of export formats; it imports no torch, so that the command's help is fast."""
 
+import re
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -48,4 +49,6 @@ def format_of(path: str | PathLike[str]) -> str:
     for ending in sorted(endings, key=len, reverse=True):
         if name.endswith(ending):
             return endings[ending]
+    if re.search(r"\.conv\.\d+$", name):  # what Darknet calls the first layers
+        return "darknet"
     raise UsageError(f"{path}: the ending must be one of {', '.join(endings)}")

@@ -83,7 +83,7 @@ def optimize(
             False, the shapes that have come often.
         memory_format: layout of maps and weights; None is the faster one, channels_last.
         calibration: for int8: a data set, or images without labels (then what is lost is not
-            measured); or a `Calibration`.
+            measured). A `Calibration` has more to choose.
 
     Returns:
         A network that detects, classifies and evaluates like the one given.
