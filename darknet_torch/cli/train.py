@@ -193,10 +193,7 @@ def _network(options: argparse.Namespace) -> "Network":
 def _cutoff(options: argparse.Namespace) -> int | None:
     """Return the number of layers to take: that in the name of a backbone, `x.conv.29`, too."""
     named = re.search(r"\.conv\.(\d+)$", options.weights or "")
-    if options.cutoff is None and named:
-        return int(named[1])
-    count: int | None = options.cutoff
-    return count
+    return int(named[1]) if options.cutoff is None and named else options.cutoff
 
 
 def _train(
@@ -215,7 +212,7 @@ def _train(
         )
     masks = node_with_masks(network.plan) is not None
     dataset = _dataset(options.data[0], options.split, options, masks=masks)
-    network = _fitted(network, dataset, options)
+    network = _fitted(network, dataset, _batches(options, settings))
     values["val"] = _validation(dataset, options, masks=masks)
     return train(network, dataset, options=settings, callbacks=callbacks, **values)
 
@@ -261,15 +258,23 @@ def _validation(
     return validation_of(options.data[0], options.val_split, dataset, read)
 
 
-def _fitted(network: "Network", dataset: "Dataset", options: argparse.Namespace) -> "Network":
-    """Return the network with the classes of the data set."""
+def _batches(options: argparse.Namespace, settings: dict[str, str | int | float]) -> int | None:
+    """Return the number of batches, where the words say it."""
+    if options.max_batches is not None:
+        return int(options.max_batches)
+    text = str(settings.get("max_batches", ""))
+    return int(text) if text.isdecimal() else None
+
+
+def _fitted(network: "Network", dataset: "Dataset", batches: int | None) -> "Network":
+    """Return the network with the classes of the data set, and a schedule of so many batches."""
     from darknet_torch.training.starting import fit_classes, needs_other_classes
 
     if not needs_other_classes(network, dataset.names):
         if not network.names:
             network.names = dataset.names
         return network
-    fitted = fit_classes(network, dataset.names, len(dataset), options.max_batches)
+    fitted = fit_classes(network, dataset.names, len(dataset), batches)
     classes = f"{len(dataset.names)} classes: {', '.join(dataset.names[:10])}"
     inform(f"{classes}; max_batches={fitted.plan.net.max_batches} in the cfg for them")
     fitted.header = fitted.header._replace(seen=0)

@@ -11,7 +11,7 @@ from darknet_torch.network.editing import with_classes, with_options
 from darknet_torch.network.node import Node
 from darknet_torch.training.losses import truth_size
 
-__all__ = ["expect_few_objects", "fit_classes", "needs_other_classes", "schedule_for"]
+__all__ = ["expect_few_objects", "fit_classes", "needs_other_classes", "schedule_for", "steps_of"]
 
 BATCHES_PER_CLASS, FEWEST_BATCHES = 2000, 6000
 """The rule of thumb of AlexeyAB's README for training on images of one's own."""
@@ -45,7 +45,7 @@ def fit_classes(
         network: a network with values.
         names: of the new classes.
         images: number of images of the data set.
-        batches: number of updates; None is the rule of thumb, see `schedule_for`.
+        batches: of the training; None is as many as usual, see `schedule_for`.
 
     Raises:
         UsageError: the classes of this network cannot be changed.
@@ -55,10 +55,22 @@ def fit_classes(
 
 
 def schedule_for(classes: int, images: int, batches: int | None = None) -> dict[str, object]:
-    """Return options of [net] for a data set: as many batches as usual, two drops of the rate."""
-    batches = batches or max(BATCHES_PER_CLASS * classes, FEWEST_BATCHES, images)
-    steps = f"{batches * 8 // 10},{batches * 9 // 10}"
+    """Return options of [net] for a data set: two drops of the rate in as many batches as usual.
+
+    Args:
+        classes: number of classes.
+        images: number of images.
+        batches: how many batches there are, where it is known.
+    """
+    if batches is None:
+        batches = max(BATCHES_PER_CLASS * classes, FEWEST_BATCHES, images)
+    steps = ",".join(map(str, steps_of(batches)))
     return {"max_batches": batches, "policy": "steps", "steps": steps, "scales": ".1,.1"}
+
+
+def steps_of(batches: int) -> tuple[int, int]:
+    """Return the batches at which the rate drops: at 80 and 90 %, and never at the first."""
+    return max(2, batches * 8 // 10), max(2, batches * 9 // 10)
 
 
 def expect_few_objects(network: Network) -> None:

@@ -1,6 +1,7 @@
 """Whether a file is the state of this training: what must be equal, and what else differs."""
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch.optim import Optimizer
 
 from darknet_torch.data.dataset import Dataset
 from darknet_torch.errors import UsageError, WeightsError
+from darknet_torch.training.starting import steps_of
 
 __all__ = ["data_digest", "matching", "must_be", "must_equal", "optimizer_state", "part_of"]
 
@@ -36,12 +38,30 @@ def data_digest(sets: Sequence[Dataset]) -> str:
 
 def must_equal(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raise UsageError with each key whose value differs; older states lack some."""
+    before, now = _without_own_steps(before), _without_own_steps(now)
     keys = [key for key in {**before, **now} if key in before or key not in LATER]
     differ = [
         _difference(k, before.get(k), now.get(k)) for k in keys if before.get(k) != now.get(k)
     ]
     if differ:
         raise UsageError(f"{path}: is the state of another training: {'; '.join(differ)}")
+
+
+def _without_own_steps(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a fingerprint whose cfg has no steps that follow from `max_batches`, as both change.
+
+    Those that `schedule_for` makes are at 80 and 90 % of some number.
+    """
+
+    def without(match: re.Match[str]) -> str:
+        first, second = int(match[1]), int(match[2])
+        some = second * 10 // 9
+        is_own = any(steps_of(some + n) == (first, second) for n in range(3))
+        return "steps=80 %,90 %" if is_own else match[0]
+
+    cfg = str(fingerprint.get("cfg", ""))
+    short = re.sub(r"^steps=(\d{1,18}),(\d{1,18})$", without, cfg, flags=re.MULTILINE)
+    return {**fingerprint, "cfg": short}
 
 
 def _difference(key: str, before: Any, now: Any) -> str:

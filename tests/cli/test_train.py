@@ -100,6 +100,20 @@ def test_a_text_has_no_options_of_images(folder: Path, capsys: pytest.CaptureFix
     assert not Path("training").exists()
 
 
+def test_the_steps_of_other_classes_follow_max_batches(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("four.names").write_text("dark\nlight\nnone\nmore\n")
+    words = "train net.cfg squares/shapes.yaml --scratch --classes four.names --workers 0".split()
+    for more, steps in (("--max-batches 3", (2, 2)), ("--set max_batches=5", (4, 4))):
+        assert main([*words, *more.split()]) == 0  # goes on
+        net = dt.plan("training/net.cfg").net
+        assert (net.max_batches, net.steps) == (int(more[-1]), steps)
+        assert f"; max_batches={more[-1]} in the cfg for them" in capsys.readouterr().err
+    assert main([*words, "--max-batches", "5", "--set", "steps=1,4"]) == 2
+    assert "cfg, line " in capsys.readouterr().err
+
+
 def test_one_split_only_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train("net.cfg squares/train --scratch") == 0
     out, err = capsys.readouterr()
