@@ -78,7 +78,7 @@ def computed_in(network: Network, dtype: Dtype) -> torch.dtype:
     if computes_natively(network.device, kind):
         half = network.device.type == "cpu" and kind != torch.float32
         if half and not is_faster_than_float32(kind):
-            warn(f"{dtype}: this processor multiplies float32 faster")
+            warn(f"{dtype}: this processor is not clearly faster in it than in float32")
         return kind
     warn(f"{dtype}: this processor does not multiply it; computing in float32")
     return torch.float32

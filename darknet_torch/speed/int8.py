@@ -80,7 +80,7 @@ def _why_slower(network: Network) -> str:
     if has_tiny_layers(network):
         return "its layers are so small that float32 is faster"
     if not multiplies_int8(network.device):
-        return "this processor multiplies it no faster, or not exactly"
+        return "this processor multiplies it not clearly faster, or not exactly"
     return ""
 
 

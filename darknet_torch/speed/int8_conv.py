@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from darknet_torch.speed.onednn import PackedConv, is_supported
-from darknet_torch.speed.trials import least_seconds
+from darknet_torch.speed.trials import SIDE, is_clearly_faster
 
 __all__ = ["INT8_FUSED", "Int8Conv", "Quantization", "is_exact", "multiplies_int8"]
 
@@ -127,12 +127,12 @@ class Int8Conv(PackedConv):
 
 @cache
 def multiplies_int8(device: torch.device) -> bool:
-    """Return whether a device multiplies 8 bits exactly, and faster than float32: it is tried."""
+    """Return whether a device multiplies 8 bits exactly and clearly faster: it is tried."""
     if not is_exact(device):
         return False
     x, convs = _largest(3)
-    least = least_seconds([partial(conv.convolve, conv.prepared(x)) for conv in convs])
-    return least[1] < least[0]
+    float32, int8 = (partial(conv.convolve, conv.prepared(x)) for conv in convs)
+    return is_clearly_faster(int8, float32)
 
 
 @torch.inference_mode()
@@ -152,6 +152,6 @@ def is_exact(device: torch.device) -> bool:
 def _largest(size: int) -> tuple[Tensor, tuple[PackedConv, Int8Conv]]:
     """Return a map and convolutions of the largest products, in float32 and in 8 bits."""
     weight = torch.ones(128, 128, size, size, device="cpu")
-    x = torch.ones(1, 128, 52, 52, device="cpu").contiguous(memory_format=torch.channels_last)
+    x = torch.ones(1, 128, SIDE, SIDE, device="cpu").contiguous(memory_format=torch.channels_last)
     int8 = Int8Conv(weight, None, x.shape, quantization=Quantization.of(0, 1))
     return x, (PackedConv(weight, None, x.shape), int8)

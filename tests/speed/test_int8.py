@@ -139,7 +139,9 @@ def test_a_processor_that_gains_nothing(
 ) -> None:
     monkeypatch.setattr(int8, "multiplies_int8", lambda _: False)
     monkeypatch.setattr(int8, "has_tiny_layers", lambda _: False)
-    must_be_float32(network, images, "this processor multiplies it no faster, or not exactly")
+    must_be_float32(
+        network, images, "this processor multiplies it not clearly faster, or not exactly"
+    )
 
 
 def test_networks_that_gain_nothing(network: dt.Network, images: Path) -> None:

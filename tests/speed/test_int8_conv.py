@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from darknet_torch.speed import int8_conv
+from darknet_torch.speed import int8_conv, trials
 from darknet_torch.speed.int8_conv import Int8Conv, Quantization, is_exact, multiplies_int8
 from darknet_torch.speed.onednn import is_supported
 
@@ -87,14 +87,15 @@ def test_a_filter_of_zeros() -> None:
 
 
 @pytest.mark.parametrize(
-    ("exact", "seconds", "expected"), [(True, 1, True), (False, 1, False), (True, 3, False)]
+    ("exact", "seconds", "expected"),
+    [(True, 1, True), (False, 1, False), (True, 1.8, False), (True, 3, False)],
 )
 def test_it_is_measured(
     exact: bool, seconds: float, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """8 bits must be exact, and faster than float32."""
+    """8 bits must be exact, and clearly faster than float32."""
     monkeypatch.setattr(int8_conv, "is_exact", lambda _: exact)
-    monkeypatch.setattr(int8_conv, "least_seconds", lambda calls: [2, seconds])
+    monkeypatch.setattr(trials, "least_seconds", lambda calls: [seconds, 2])
     assert multiplies_int8.__wrapped__(CPU) is expected
 
 
