@@ -1,6 +1,7 @@
 """How a network is brought to 8 bits: what importing takes no time for, see `calibration`."""
 
 from dataclasses import dataclass
+from numbers import Real
 from os import PathLike, fspath
 from typing import Literal, get_args
 
@@ -35,7 +36,7 @@ class Calibration:
         if not isinstance(self.data, str | PathLike) or not fspath(self.data):
             raise UsageError(f"calibration data={self.data!r}: the path of a data set expected")
         for name in ("images", "max_drop"):
-            if not isinstance(getattr(self, name), int | float):
+            if not isinstance(getattr(self, name), Real):
                 raise UsageError(f"{name}={getattr(self, name)!r}: a number expected")
         if self.method not in get_args(Method):
             raise UsageError(f"calibration={self.method}: must be {', '.join(get_args(Method))}")

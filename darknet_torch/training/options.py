@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -93,8 +94,8 @@ def _listed(words: Sequence[str]) -> str:
 def _check_types(options: TrainOptions) -> None:
     whole = ("freeze", "save_every", "seed", "patience", "eval_every", "workers", "points")
     for name, kind, what in (
-        *((each, int, "a whole number") for each in whole),
-        *((each, int | float, "a number") for each in ("hours", "joint_share")),
+        *((each, Integral, "a whole number") for each in whole),
+        *((each, Real, "a number") for each in ("hours", "joint_share")),
     ):
         value = getattr(options, name)
         if value is not None and not isinstance(value, kind):

@@ -81,8 +81,8 @@ def how_it_goes_on(run: Run) -> str:
     path, done = run.options.path, run.course.batches
     if run.course.stopped:
         return f"{path}: this training has ended, after batch {done}; --fresh begins anew"
-    own = "with its own weights, not those given; --fresh begins anew"
-    return f"going on after batch {done} of {path}, {own}"
+    own = "starting weights are not read again (--fresh begins anew)"
+    return f"going on after batch {done} of {path}; {own}"
 
 
 def resume(run: Run) -> bool:

@@ -62,7 +62,7 @@ def test_what_has_to_be_the_same_to_go_on(folder: Path, capsys: pytest.CaptureFi
     told = "training: this training has ended, after batch 2; --fresh begins anew"
     assert told in capsys.readouterr().err
     assert main(["train", *words.split(), "--workers", "0", "--max-batches", "3"]) == 0
-    told = "going on after batch 2 of training, with its own weights, not those given"
+    told = "going on after batch 2 of training; starting weights are not read again"
     assert told in capsys.readouterr().err
 
 
