@@ -15,7 +15,6 @@ the weights. The same command again goes on where the training was stopped (docs
 
 import argparse
 import re
-import shlex
 from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -31,7 +30,7 @@ from darknet_torch.cli.output import inform, print_json
 from darknet_torch.cli.parameters import add_parameters, given, parameters_of
 from darknet_torch.cli.progress import doing, download_bar
 from darknet_torch.cli.roles import check_weights, role_of
-from darknet_torch.cli.training_display import TrainingDisplay
+from darknet_torch.cli.training_display import TrainingDisplay, command_of
 from darknet_torch.errors import UsageError
 from darknet_torch.training.recipes import Recipe, list_recipes, load_recipe
 
@@ -193,7 +192,10 @@ def _network(options: argparse.Namespace) -> "Network":
 def _cutoff(options: argparse.Namespace) -> int | None:
     """Return the number of layers to take: that in the name of a backbone, `x.conv.29`, too."""
     named = re.search(r"\.conv\.(\d+)$", options.weights or "")
-    return int(named[1]) if options.cutoff is None and named else options.cutoff
+    if options.cutoff is None and named:
+        return int(named[1])
+    count: int | None = options.cutoff
+    return count
 
 
 def _train(
@@ -212,7 +214,7 @@ def _train(
         )
     masks = node_with_masks(network.plan) is not None
     dataset = _dataset(options.data[0], options.split, options, masks=masks)
-    network = _fitted(network, dataset, _batches(options, settings))
+    network = _fitted(network, dataset, options)
     values["val"] = _validation(dataset, options, masks=masks)
     return train(network, dataset, options=settings, callbacks=callbacks, **values)
 
@@ -227,7 +229,8 @@ def _of_texts(values: dict[str, Any], options: argparse.Namespace) -> dict[str, 
     given_too = [n for n in values if n not in known and values[n] != defaults[n].default]
     given_too += ["classes"] if options.classes is not None else []
     if given_too:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given_too)
+        positive = (f"--{name.replace('_', '-')}" for name in given_too)
+        flags = ", ".join(NEGATIVE.get(f[2:], (f, ""))[0] for f in positive)
         raise UsageError(f"{flags}: of images; training on a text has no such option")
     return {name: values[name] for name in known if name in values}
 
@@ -258,23 +261,22 @@ def _validation(
     return validation_of(options.data[0], options.val_split, dataset, read)
 
 
-def _batches(options: argparse.Namespace, settings: dict[str, str | int | float]) -> int | None:
-    """Return the number of batches, where the words say it."""
-    if options.max_batches is not None:
-        return int(options.max_batches)
-    text = str(settings.get("max_batches", ""))
-    return int(text) if text.isdecimal() else None
+def _batches(options: argparse.Namespace) -> int | None:
+    """Return the number of batches, where an option says it."""
+    texts = [each.partition("=")[2] for each in options.settings if each.startswith("max_batches=")]
+    told = str(options.max_batches or "".join(texts[-1:]))
+    return int(told) if told.isdecimal() else None
 
 
-def _fitted(network: "Network", dataset: "Dataset", batches: int | None) -> "Network":
-    """Return the network with the classes of the data set, and a schedule of so many batches."""
+def _fitted(network: "Network", dataset: "Dataset", options: argparse.Namespace) -> "Network":
+    """Return the network with the classes of the data set."""
     from darknet_torch.training.starting import fit_classes, needs_other_classes
 
     if not needs_other_classes(network, dataset.names):
         if not network.names:
             network.names = dataset.names
         return network
-    fitted = fit_classes(network, dataset.names, len(dataset), batches)
+    fitted = fit_classes(network, dataset.names, len(dataset), _batches(options))
     classes = f"{len(dataset.names)} classes: {', '.join(dataset.names[:10])}"
     inform(f"{classes}; max_batches={fitted.plan.net.max_batches} in the cfg for them")
     fitted.header = fitted.header._replace(seen=0)
@@ -282,17 +284,9 @@ def _fitted(network: "Network", dataset: "Dataset", batches: int | None) -> "Net
 
 
 def _show(result: "TrainingResult", options: argparse.Namespace) -> None:
-    from darknet_torch.training.losses import node_with_masks
-
     if options.json:
         print_json(result.to_dict())
         return
     print(result)
-    files, plan = shlex.join([str(result.cfg), str(result.weights)]), result.network.plan
-    if options.dialect is not None:
-        files += f" --dialect {options.dialect}"
-    if plan.input.is_vector:
-        inform(f'darknet-torch generate {files} --seed "..." writes such a text')
-    elif node_with_masks(plan) is None or plan.heads:
-        verb = "detect" if plan.heads else "classify"
-        inform(f"darknet-torch {verb} {files} IMAGE ... uses it")
+    if command := command_of(result):
+        inform(command)

@@ -1,13 +1,18 @@
 """What a training shows on the terminal."""
 
+import shlex
 import sys
 import time
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from darknet_torch.cli.output import inform, is_quiet
 from darknet_torch.training.callbacks import BatchReport, Callback, ScoreReport
 
-__all__ = ["TrainingDisplay"]
+if TYPE_CHECKING:
+    from darknet_torch.training.result import TrainingResult
+
+__all__ = ["TrainingDisplay", "command_of"]
 
 EVERY = 10.0
 """Seconds from one line to the next where there is no terminal."""
@@ -50,3 +55,19 @@ class TrainingDisplay(Callback):
     def on_end(self) -> None:
         """Take the bar away."""
         self.bar.close()
+
+
+def command_of(result: "TrainingResult") -> str:
+    """Return a line with the command that uses what was trained; "" where there is none."""
+    from darknet_torch.parsing import dialect
+    from darknet_torch.training.losses import node_with_masks
+
+    plan, own = result.network.plan, result.network.plan.context.dialect
+    files = shlex.join((str(result.cfg), str(result.weights)))
+    fork = "" if own == dialect.get(None) else f" --dialect {own.name}"  # a cfg does not say it
+    if plan.input.is_vector:
+        return f'darknet-torch generate {files}{fork} --seed "..." writes such a text'
+    if plan.heads:
+        return f"darknet-torch detect {files}{fork} IMAGE ... uses it"
+    masks = node_with_masks(plan) is not None
+    return "" if masks else f"darknet-torch classify {files}{fork} IMAGE ... uses it"

@@ -224,20 +224,20 @@ def cfg_text(plan: Plan) -> str:
 
 def start_course(run: Run) -> None:
     """Count from the images that the weights' header names, as Darknet does, or from none."""
-    header, batch = run.network.header, run.stepper.images
+    header, batch, fixed = run.network.header, run.stepper.images, run.fingerprint
     seen = 0 if run.options.clear else header.seen
     if seen // batch >= run.last:
         raise UsageError(
             f"the weights have seen {seen} images, which are {seen // batch} batches;"
             f" max_batches={run.last} are done; clear=True (--clear) counts from 0"
         )
-    fixed = run.fingerprint
     run.course = Course(
         subdivisions=fixed.get("subdivisions", 0),
         dtype=fixed.get("dtype", "auto"),
         first=seen // batch,
         batches=seen // batch,
         seen=seen,
+        start=run_files.start_of(run),
     )
 
 

@@ -65,6 +65,7 @@ class Course:
         rate_factor: what `on_nan="lower"` has made of the learning rate.
         skipped: batches in a row without an update.
         stopped: why it ended, if it did: "max_batches", "hours" or "patience".
+        start: digest of what it began with, see `run_files.start_of`; older states have none.
     """
 
     subdivisions: int = 0
@@ -80,6 +81,7 @@ class Course:
     rate_factor: float = 1.0
     skipped: int = 0
     stopped: str | None = None
+    start: str = ""
 
 
 @dataclass
@@ -100,6 +102,7 @@ class Run:
         eval_every: batches from one measurement to the next.
         last: number of the last batch.
         course: how far it is.
+        other_start: whether it goes on, and began with other weights than those given now.
         batches: of images, on the device that computes.
         log: metrics.csv; in the first process only.
         started, saved, drawn: when this process began, last wrote the state, last drew the chart.
@@ -119,6 +122,7 @@ class Run:
     score_name: str = ""
     lower_is_better: bool = False
     course: Course = field(default_factory=Course)
+    other_start: bool = False
     batches: Iterator[Batch] = iter(())
     log: MetricsLog | None = None
     started: float = field(default_factory=time.monotonic)

@@ -13,8 +13,9 @@ from darknet_torch.training import training_state
 from darknet_torch.training.metrics_log import draw_chart, read_rows
 from darknet_torch.training.options import TrainOptions
 from darknet_torch.training.run import Course, Run
+from darknet_torch.training.state_checks import values_digest
 
-__all__ = ["resume", "save", "saved_course", "state_path", "write_weights"]
+__all__ = ["resume", "save", "saved_course", "start_of", "state_path", "write_weights"]
 
 CHART_SECONDS = 30
 """The chart is drawn so often at most."""
@@ -81,8 +82,14 @@ def how_it_goes_on(run: Run) -> str:
     path, done = run.options.path, run.course.batches
     if run.course.stopped:
         return f"{path}: this training has ended, after batch {done}; --fresh begins anew"
-    own = "starting weights are not read again (--fresh begins anew)"
-    return f"going on after batch {done} of {path}; {own}"
+    own = ", with its own weights, not those given; --fresh begins anew"
+    return f"going on after batch {done} of {path}{own if run.other_start else ''}"
+
+
+def start_of(run: Run) -> str:
+    """Return a digest of what a training begins with: the network's values, and images counted."""
+    seen = 0 if run.options.clear else run.network.header.seen
+    return f"{values_digest(run.network)} {seen}"
 
 
 def resume(run: Run) -> bool:
@@ -95,7 +102,7 @@ def resume(run: Run) -> bool:
     path = state_path(run.options.path)
     if run.options.fresh or not path.is_file():
         return False
-    solver = run.solver
+    solver, start = run.solver, start_of(run)
     try:
         kept: dict[str, Tensor] = {}
         extra = training_state.load(
@@ -105,6 +112,9 @@ def resume(run: Run) -> bool:
         hint = "fresh=True (--fresh) starts anew, folder= (--folder) names another place"
         raise UsageError(f"{error}; {hint}") from error
     run.course = Course(**extra["course"])
+    before = run.course.start
+    # of older states it is not known: there, weights were given if some were loaded
+    run.other_start = before != start if before else run.network.loaded > 0
     run.stepper.restore(kept)
     run.course.stopped = run.why_to_stop()  # by the options of now
     return True

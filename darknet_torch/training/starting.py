@@ -45,7 +45,7 @@ def fit_classes(
         network: a network with values.
         names: of the new classes.
         images: number of images of the data set.
-        batches: of the training; None is as many as usual, see `schedule_for`.
+        batches: number of updates; None is the rule of thumb, see `schedule_for`.
 
     Raises:
         UsageError: the classes of this network cannot be changed.
@@ -55,15 +55,8 @@ def fit_classes(
 
 
 def schedule_for(classes: int, images: int, batches: int | None = None) -> dict[str, object]:
-    """Return options of [net] for a data set: two drops of the rate in as many batches as usual.
-
-    Args:
-        classes: number of classes.
-        images: number of images.
-        batches: how many batches there are, where it is known.
-    """
-    if batches is None:
-        batches = max(BATCHES_PER_CLASS * classes, FEWEST_BATCHES, images)
+    """Return options of [net] for a data set: as many batches as usual, two drops of the rate."""
+    batches = batches or max(BATCHES_PER_CLASS * classes, FEWEST_BATCHES, images)
     steps = ",".join(map(str, steps_of(batches)))
     return {"max_batches": batches, "policy": "steps", "steps": steps, "scales": ".1,.1"}
 

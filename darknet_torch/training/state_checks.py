@@ -12,10 +12,21 @@ from torch.optim import Optimizer
 
 from darknet_torch.data.dataset import Dataset
 from darknet_torch.errors import UsageError, WeightsError
+from darknet_torch.network.network import Network
 from darknet_torch.training.starting import steps_of
 
-__all__ = ["data_digest", "matching", "must_be", "must_equal", "optimizer_state", "part_of"]
+__all__ = [
+    "data_digest",
+    "matching",
+    "must_be",
+    "must_equal",
+    "optimizer_state",
+    "part_of",
+    "values_digest",
+]
 
+VALUES = 256
+"""So many of each tensor are part of a digest, at least."""
 LATER = ("dialect", "input")
 """Keys that states of older versions lack."""
 
@@ -33,6 +44,21 @@ def data_digest(sets: Sequence[Dataset]) -> str:
                 digest.update(f"{outline.size} {outline.by_row}".encode())
                 for part in (*outline.polygons, outline.runs):
                     digest.update(b"-" if part is None else part.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def values_digest(network: Network) -> str:
+    """Return a digest of some values of each tensor of a network: other weights have another.
+
+    What batch norm counts (whole numbers, which a try of the memory changes) is no part of it.
+    """
+    digest = hashlib.sha256()
+    state = network.state_dict().items()
+    for name, tensor in ((name, each) for name, each in state if each.is_floating_point()):
+        values = tensor.detach().flatten()
+        some = values[:: max(1, len(values) // VALUES)].float().cpu()
+        digest.update(name.encode())
+        digest.update(some.numpy().tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -9,6 +9,8 @@ from full_disk import limited_files
 
 import darknet_torch as dt
 from darknet_torch.cli import main
+from darknet_torch.cli.training_display import command_of
+from darknet_torch.training.result import TrainingResult
 
 
 @pytest.fixture
@@ -62,7 +64,7 @@ def test_what_has_to_be_the_same_to_go_on(folder: Path, capsys: pytest.CaptureFi
     told = "training: this training has ended, after batch 2; --fresh begins anew"
     assert told in capsys.readouterr().err
     assert main(["train", *words.split(), "--workers", "0", "--max-batches", "3"]) == 0
-    told = "going on after batch 2 of training; starting weights are not read again"
+    told = "going on after batch 2 of training, with its own weights, not those given"
     assert told in capsys.readouterr().err
 
 
@@ -109,9 +111,30 @@ def test_the_steps_of_other_classes_follow_max_batches(
         assert main([*words, *more.split()]) == 0  # goes on
         net = dt.plan("training/net.cfg").net
         assert (net.max_batches, net.steps) == (int(more[-1]), steps)
-        assert f"; max_batches={more[-1]} in the cfg for them" in capsys.readouterr().err
+        err = capsys.readouterr().err
+        assert f"; max_batches={more[-1]} in the cfg for them" in err
+    assert "going on after batch 3 of training\n" in err, "the same start: no word of weights"
     assert main([*words, "--max-batches", "5", "--set", "steps=1,4"]) == 2
     assert "cfg, line " in capsys.readouterr().err
+
+
+def test_the_command_names_the_fork_of_a_model_by_name(tmp_path: Path) -> None:
+    result = TrainingResult(
+        network=dt.build("darknet19", dialect="pjreddie", width=64, height=64), folder=tmp_path,
+        cfg=Path("a.cfg"), weights=Path("a b.weights"), batches=1, score=None, best=None,
+        stopped="max_batches",
+    )  # fmt: skip
+    told = "darknet-torch classify a.cfg 'a b.weights' --dialect pjreddie IMAGE ... uses it"
+    assert command_of(result) == told
+
+
+def test_options_that_a_text_has_not_bear_their_names(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("rnn.cfg").write_text(TEXT_CFG)
+    Path("book.txt").write_text("a line of a book\n" * 200)
+    assert main(["train", "rnn.cfg", "book.txt", "--scratch", "--no-augment"]) == 2
+    assert ": --no-augment: of images; training on a text" in capsys.readouterr().err
 
 
 def test_one_split_only_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,9 +54,10 @@ def test_other_classes_bring_their_schedule() -> None:
     assert fitted.names == ("a", "b", "c", "d", "e")
     assert fit_classes(network, ["a"], 100).plan.net.max_batches == 6000
     assert fit_classes(network, ["a"], 7777).plan.net.max_batches == 7777
-    short = fit_classes(network, ["a"], 7777, 20).plan.net
-    assert (short.max_batches, short.steps) == (20, (16, 18))
-    assert fit_classes(network, ["a"], 9, 1).plan.net.steps == (2, 2), "not at the first batch"
+    net = fit_classes(network, ["a"], 100, batches=50).plan.net
+    assert (net.max_batches, net.steps) == (50, (40, 45))
+    net = fit_classes(network, ["a"], 9, batches=1).plan.net
+    assert net.steps == (2, 2), "not at the first batch"
 
 
 def test_when_classes_must_change() -> None:

@@ -136,6 +136,25 @@ def test_the_state_of_another_training(
     assert all(torch.equal(each, before[name]) for name, each in tensors(second).items())
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "same"),
+    [("16,18", "6400,7200", True), ("16,18", "2,2", True), ("6221,6999", "16,18", True),
+     ("16,18", "16,19", False), ("5,7", "16,18", False), ("5,7", "5,7", True)],
+)  # fmt: skip
+def test_steps_that_follow_from_max_batches_may_change(
+    tmp_path: Path, before: str, now: str, same: bool
+) -> None:
+    path, here = tmp_path / "state.safetensors", solver()
+    training_state.save(
+        path, here.network, here.optimizer, here.ema, {}, fingerprint={"cfg": f"a\nsteps={before}"}
+    )
+    if same:
+        load(path, solver(), fingerprint={"cfg": f"a\nsteps={now}"})
+    else:
+        with pytest.raises(UsageError, match="another training: cfg, line 2, was 'steps="):
+            load(path, solver(), fingerprint={"cfg": f"a\nsteps={now}"})
+
+
 def test_an_average_that_was_not_there(tmp_path: Path) -> None:
     path = tmp_path / "state.safetensors"
     here = solver()
