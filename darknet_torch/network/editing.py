@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from darknet_torch.errors import CfgError, ShapeError, UsageError
-from darknet_torch.network.network import Network, tie_shared
+from darknet_torch.errors import CfgError, UsageError
+from darknet_torch.network.network import Network
 from darknet_torch.network.plan import Node, Plan, make_plan
+from darknet_torch.network.rebuilding import rebuilt
 from darknet_torch.parsing.dialect import Dialect
 from darknet_torch.parsing.options import Context, check_value, option_names
 from darknet_torch.parsing.parser import Option, Section
@@ -50,7 +51,7 @@ def cut(network: Network, layers: int) -> Network:
     plan = network.plan
     if not 0 < layers <= len(plan):
         raise UsageError(f"cutoff={layers}: the network has layers 1 to {len(plan)}")
-    result = _rebuilt(network, plan.with_layers(plan.sections[1 : layers + 1]), {})
+    result = rebuilt(network, plan.with_layers(plan.sections[1 : layers + 1]))
     result.names = network.names if layers == len(plan) or result.plan.heads else ()
     result.loaded = min(network.loaded, layers)
     return result
@@ -80,7 +81,12 @@ def with_classes(network: Network, classes: int, names: Sequence[str] = ()) -> N
     changes = {change.node.index: change for change in _changes(network.plan, classes)}
     heads = {change.head for change in changes.values() if change.head is not None}
     sections = [_section(node, changes, heads, classes) for node in network.plan]
-    result = _rebuilt(network, network.plan.with_layers(sections), changes)
+    plan = network.plan.with_layers(sections)
+
+    def renew(index: int, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return _renewed(changes[index], plan, state) if index in changes else {}
+
+    result = rebuilt(network, plan, renew)
     result.names, result.loaded = tuple(names), network.loaded
     return result
 
@@ -115,6 +121,9 @@ def fitting_classes(plan: Plan, floats: int) -> tuple[int, int] | None:
 def with_options(network: Network, options: Mapping[str, object]) -> Network:
     """Return a copy whose cfg has other values for some options.
 
+    Layers whose tensors get other shapes start at random, with a warning, if the network has
+    neither read weights nor seen images.
+
     Args:
         network: a network with values.
         options: key -> value. `KEY` is an option of [net], `SECTION.KEY` one of all sections of
@@ -122,7 +131,7 @@ def with_options(network: Network, options: Mapping[str, object]) -> Network:
 
     Raises:
         UsageError: no such option or section, or a value that the option cannot have.
-        ShapeError: tensors would not fit.
+        ShapeError: tensors would get other shapes, and have values that were learnt.
     """
     sections = list(network.plan.sections)
     owners = [type(network.plan.net), *(type(node.layer) for node in network.plan)]
@@ -138,9 +147,15 @@ def with_options(network: Network, options: Mapping[str, object]) -> Network:
         _must_be_legal(name, text, owners[places[0]], sections[places[0]], network.plan.context)
     now = {"width": network.plan.input.w or None, "height": network.plan.input.h or None}
     sides = {side: None if side in options else pixels for side, pixels in now.items()}
-    result = _rebuilt(network, make_plan(sections, network.plan.context, **sides), {})
+    result = rebuilt(
+        network, make_plan(sections, network.plan.context, **sides), anew=_is_new(network)
+    )
     result.names, result.loaded = network.names, network.loaded
     return result
+
+
+def _is_new(network: Network) -> bool:
+    return not network.loaded and not network.header.seen
 
 
 def _must_be_option(name: str, key: str, owner: type, dialect: Dialect) -> None:
@@ -161,36 +176,6 @@ def _must_be_legal(name: str, text: str, owner: type, section: Section, context:
     except CfgError as error:
         why = str(error).partition(f"{key}={text}: ")[2].partition("; read as ")[0]
         raise UsageError(f"{name}={text}: {why or error}") from error
-
-
-def _rebuilt(network: Network, plan: Plan, changes: Mapping[int, _Change]) -> Network:
-    """Return a network of another plan with copies of the tensors, and new ones for the changes."""
-    if any(parameter.is_meta for parameter in network.parameters()):
-        raise UsageError("the network has no values yet; load or initialise it first")
-    result = Network(plan)
-    for node, old, new in zip(plan, network.layers, result.layers, strict=False):
-        state = {name: tensor.clone() for name, tensor in old.state_dict().items()}
-        if node.index in changes:
-            state |= _renewed(changes[node.index], plan, state)
-        _must_fit(node, new, state)
-        new.load_state_dict(state, assign=True)
-        for name, buffer in new.named_buffers():  # what no state holds, such as blur kernels
-            buffer.data = buffer.to(old.get_buffer(name))
-    tie_shared(result)
-    result.header = network.header
-    return result.train(network.training)
-
-
-def _must_fit(node: Node, module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Raise ShapeError if a tensor has another shape than the layer of the new plan needs."""
-    for name, needed in module.state_dict().items():
-        shapes = [tuple(each.shape) for each in (state.get(name, needed), needed)]
-        if shapes[0] != shapes[1]:
-            raise node.layer.section.error(
-                f"{name} has shape {shapes[0]}, and would need {shapes[1]}: change the cfg in place"
-                " of the option, and load its weights or initialise it",
-                kind=ShapeError,
-            )
 
 
 def _renewed(change: _Change, plan: Plan, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -98,7 +98,9 @@ def _check_types(options: TrainOptions) -> None:
         *((each, Real, "a number") for each in ("hours", "joint_share")),
     ):
         value = getattr(options, name)
-        if value is not None and not isinstance(value, kind):
+        if value is None and getattr(TrainOptions, name) is None:
+            continue
+        if not isinstance(value, kind) or isinstance(value, bool):
             raise UsageError(f"{name}={value!r}: {what} expected")
     for callback in options.callbacks:
         if not isinstance(callback, Callback):

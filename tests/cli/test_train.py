@@ -78,6 +78,18 @@ def test_the_command_that_uses_it_can_be_run(
     assert f"darknet-torch detect {files} IMAGE ... uses it" in capsys.readouterr().err
 
 
+def test_options_that_change_the_shapes_of_weights(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("net.cfg squares/shapes.yaml --scratch --set channels=1") == 0
+    assert dt.load("training/net.cfg", "training/net_last.weights").plan.input.c == 1
+    capsys.readouterr()
+    words = "training/net.cfg training/net_last.weights squares/shapes.yaml --folder a"
+    assert train(f"{words} --clear --set channels=3") == 2
+    told = "conv.weight has shape (8, 1, 3, 3), and would need (8, 3, 3, 3): change the cfg"
+    assert told in capsys.readouterr().err
+
+
 TEXT_CFG = """[net]
 inputs=256
 batch=2
