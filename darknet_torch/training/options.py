@@ -100,7 +100,7 @@ def _check_types(options: TrainOptions) -> None:
         value = getattr(options, name)
         if value is None and getattr(TrainOptions, name) is None:
             continue
-        if not isinstance(value, kind) or isinstance(value, bool):
+        if isinstance(value, bool) or not isinstance(value, kind):
             raise UsageError(f"{name}={value!r}: {what} expected")
     for callback in options.callbacks:
         if not isinstance(callback, Callback):
