@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import darknet_torch as dt
-from darknet_torch.errors import DarknetWarning, ShapeError, UsageError
+from darknet_torch.errors import UsageError
 from darknet_torch.heads.base import Head
 from darknet_torch.network import Header, Network
 from darknet_torch.network.editing import cut, with_classes, with_options
@@ -399,22 +399,6 @@ def test_where_nothing_can_be_written(tmp_path: Path) -> None:
         dt.export(built(REGION), tmp_path / "x.weights")
 
 
-PLAIN = """[net]
-width=8
-height=8
-channels=3
-[convolutional]
-filters=4
-size=3
-pad=1
-activation=leaky
-[convolutional]
-filters=2
-size=1
-activation=linear
-"""
-
-
 def test_options_of_a_section_and_of_net_are_changed() -> None:
     network = dt.build("yolov3-tiny", width=64, height=96, dialect="alexeyab")
     options = {"learning_rate": 0.02, "mosaic": True, "yolo.ignore_thresh": 0.25}
@@ -427,45 +411,6 @@ def test_options_of_a_section_and_of_net_are_changed() -> None:
         assert torch.equal(a, b)
     larger = with_options(network, {"width": 128, "height": 128})
     assert (larger.plan.input.w, larger.plan.input.h) == (128, 128)
-
-
-SHAPES: list[tuple[dict[str, object], str]] = [
-    (
-        {"channels": 1},
-        r"conv.weight has shape \(4, 3, 3, 3\), and would need \(4, 1, 3, 3\): change",
-    ),
-    ({"convolutional.batch_normalize": 1}, r"bn.weight of shape \(4,\) would be needed: change"),
-]
-
-
-@pytest.mark.parametrize(("options", "message"), SHAPES)
-@pytest.mark.parametrize("learnt", ["loaded", "seen"])
-def test_what_was_learnt_is_not_lost(options: dict[str, object], message: str, learnt: str) -> None:
-    network = dt.build(PLAIN)
-    network.loaded = 2 * (learnt == "loaded")
-    network.header = network.header._replace(seen=64 * (learnt == "seen"))
-    with pytest.raises(ShapeError, match=message) as error:
-        with_options(network, options)
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("options", [each[0] for each in SHAPES])
-def test_a_new_network_begins_anew_where_shapes_change(options: dict[str, object]) -> None:
-    network = dt.build(PLAIN)
-    with pytest.warns(DarknetWarning, match="random values again in layers: 0"):
-        changed = with_options(network, options)
-    assert torch.isfinite(changed(torch.rand(1, changed.plan.input.c, 8, 8))).all()
-    assert not any(tensor.is_meta for tensor in changed.state_dict().values())
-    if "channels" in options:  # what fits is kept
-        mine, theirs = (each.layers[1].state_dict() for each in (changed, network))
-        assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
-
-
-def test_what_the_new_cfg_has_no_place_for() -> None:
-    network = dt.build(PLAIN.replace("filters=4", "filters=4\nbatch_normalize=1"))
-    network.loaded = 2
-    with pytest.raises(ShapeError, match=r"conv.bias of shape \(4,\) would be needed"):
-        with_options(network, {"convolutional.batch_normalize": 0})
 
 
 @pytest.mark.parametrize(
