@@ -229,8 +229,9 @@ def _of_texts(values: dict[str, Any], options: argparse.Namespace) -> dict[str, 
     given_too = [n for n in values if n not in known and values[n] != defaults[n].default]
     given_too += ["classes"] if options.classes is not None else []
     if given_too:
-        positive = (f"--{name.replace('_', '-')}" for name in given_too)
-        flags = ", ".join(NEGATIVE.get(f[2:], (f, ""))[0] for f in positive)
+        flags = ", ".join(
+            NEGATIVE.get(name, (f"--{name.replace('_', '-')}",))[0] for name in given_too
+        )
         raise UsageError(f"{flags}: of images; training on a text has no such option")
     return {name: values[name] for name in known if name in values}
 

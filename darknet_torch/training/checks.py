@@ -112,7 +112,10 @@ def check_dataset(dataset: Dataset, plan: Plan) -> None:
 
 
 def _check_labels(dataset: Dataset) -> None:
-    """Rows of classes without a name are left out: the others may well be of other classes."""
+    """Raise DataError if rows were left out, as their class has no name.
+
+    The other rows may well be of other classes than they say, such as those that count from 1.
+    """
     beyond = [each for each in dataset.problems if each.kind == "class out of range"]
     if beyond:
         rows = f"{len(beyond)} row{'s' if len(beyond) > 1 else ''}"

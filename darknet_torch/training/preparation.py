@@ -78,14 +78,14 @@ def prepare(
     check_losses(network.plan)
     check_net(network.plan.net, ranks.size)
     masks = node_with_masks(network.plan) is not None
-    train, validation, others = read_all(source, val, joint, options, masks=masks)
+    mapped = any(head.class_map is not None for head in network.plan.head_layers)
+    train, validation, others = read_all(source, val, joint, options, masks=masks, mapped=mapped)
     check_dataset(train, network.plan)
     if others is not None:
         check_joint(others, network.plan)
     network.names = network.names or train.names
     learns_masks_only = masks and not network.plan.heads
-    if learns_masks_only:
-        validation = None
+    validation = None if learns_masks_only else validation
     run = _assembled(network, options, ranks, train, others, validation)
     if run_files.resume(run):
         run.tell(run_files.how_it_goes_on(run))

@@ -15,7 +15,15 @@ from darknet_torch.training.options import TrainOptions
 from darknet_torch.training.run import Course, Run
 from darknet_torch.training.state_checks import values_digest
 
-__all__ = ["resume", "save", "saved_course", "start_of", "state_path", "write_weights"]
+__all__ = [
+    "how_it_goes_on",
+    "resume",
+    "save",
+    "saved_course",
+    "start_of",
+    "state_path",
+    "write_weights",
+]
 
 CHART_SECONDS = 30
 """The chart is drawn so often at most."""

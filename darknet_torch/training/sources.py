@@ -26,6 +26,7 @@ def read_all(
     options: TrainOptions,
     *,
     masks: bool = False,
+    mapped: bool = False,
 ) -> tuple[Dataset, Dataset | None, Dataset | None]:
     """Return the images to train with, to measure on and to train jointly with; see `train`.
 
@@ -35,6 +36,8 @@ def read_all(
         joint: images to train jointly with.
         options: of the training.
         masks: read the outlines of objects too.
+        mapped: the classes of boxes are some of the network's, by a class map: the names of the
+            joint classes, which are those of the network, are others.
 
     Raises:
         DataError: a source cannot be read, or has not the validation split that is named.
@@ -48,7 +51,9 @@ def read_all(
     else:
         read = partial(_read, masks=masks)
         validation = validation_of(source, options.val_split, train, read)
-    others = None if joint is None else _numbered_as(train, _read(joint, options.split))
+    others = None if joint is None else _read(joint, options.split)
+    if others is not None and not mapped:
+        others = _numbered_as(train, others)
     return train, validation, others
 
 

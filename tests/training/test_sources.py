@@ -40,6 +40,13 @@ def test_joint_classes_without_names_keep_their_numbers() -> None:
     assert labels_of(("0", "1", "2"), classes(COLOURS, 0, 2)) == [0, 2]
 
 
+def test_joint_classes_of_a_class_map_are_those_of_the_network() -> None:
+    """YOLO9000: the boxes have the names of COCO's classes, the others those of the word tree."""
+    first, joint = Dataset(("thing",), (), source="first"), classes(COLOURS, 0, 2)
+    others = read_all(first, None, joint, TrainOptions(), mapped=True)[2]
+    assert others is joint
+
+
 def test_a_validation_split_that_is_named_must_be_there(tmp_path: Path) -> None:
     path = shapes.draw_detection_set(tmp_path / "data", images=2)
     with pytest.raises(DataError, match="no split vla; it has train, val"):
