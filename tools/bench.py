@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench_batch import bench_batch
+from bench_card import ENGINES as CARD_ENGINES
 from bench_decoders import bench_decoders
 from bench_evaluate import bench_evaluate
 from bench_figures import keep
@@ -263,10 +264,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("what", nargs="*", help=f"any of {', '.join(BENCHES)}; default all")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, help="of speed")
-    parser.add_argument("--engines", nargs="+", choices=ENGINES, help="of speed")
+    parser.add_argument(
+        "--engines",
+        nargs="+",
+        choices=list(dict.fromkeys((*ENGINES, *CARD_ENGINES))),
+        help="of speed",
+    )
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8], help="of speed, folder")
     parser.add_argument("--rounds", type=int, default=9, help="of speed, folder --before")
-    parser.add_argument("--device", default="cpu", help="of pipeline, decoders (cpu)")
+    parser.add_argument("--device", default="cpu", help="of speed, pipeline, decoders, train (cpu)")
     parser.add_argument(
         "--json", type=Path, help="a file to append the figures to, see tools/bench_figures.py"
     )

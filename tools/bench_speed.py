@@ -13,11 +13,14 @@ import tempfile
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bench_figures import keep
 from bench_turns import seconds_of
 from bench_workers import quartiles_of_ratios, start_worker, take_turn
+
+if TYPE_CHECKING:
+    from darknet_torch.network import Network
 
 NETWORKS = {
     "yolov4-tiny": ("yolov4-tiny", 416),
@@ -92,6 +95,11 @@ class Files(NamedTuple):
 
 def bench_speed(options: argparse.Namespace) -> None:
     """Print a table for each network and batch size."""
+    if options.device != "cpu":
+        from bench_card import bench_card  # which uses this module
+
+        bench_card(options, options.networks or list(NETWORKS))
+        return
     threads = options.threads or os.cpu_count() or 1
     peaks = _peaks(threads)
     reached = ", ".join(f"{peak:.0f} GFLOP/s in {name}" for name, peak in peaks.items())
@@ -164,6 +172,7 @@ def network_files(name: str, folder: Path) -> tuple[Files, int]:
     import torch
 
     import darknet_torch as dt
+    from darknet_torch.network import as_network
     from darknet_torch.network.summary import summarize
 
     shared = Path(__file__).resolve().parents[2] / "shared"
@@ -178,12 +187,31 @@ def network_files(name: str, folder: Path) -> tuple[Files, int]:
     else:
         make = dt.load if cfg in DOWNLOADED else dt.build
         network = make(cfg, width=side, height=side)
+        if cfg not in DOWNLOADED:
+            _settle(as_network(network))
     dt.export(network, folder / "net.weights")
     dt.export(network, folder / "net.onnx", dynamic_size=False)
     files = [str(folder / f"net.{ending}") for ending in ("cfg", "weights", "onnx")]
     dialect = network.plan.context.dialect.name
     made = Files(files[0], files[1], files[2], side, dialect, str(shared / "photos"))
     return made, summarize(network.plan).flops
+
+
+def _settle(network: "Network") -> None:
+    """Give batch norm the statistics of random images: else the values grow from layer to layer."""
+    import torch
+    from torch import nn
+
+    norms = [each for each in network.modules() if isinstance(each, nn.BatchNorm2d)]
+    before = [each.momentum for each in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    shape = network.plan.input
+    with torch.no_grad():
+        network.train()(torch.rand(2, shape.c, shape.h, shape.w))
+    network.eval()
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
 
 
 def engine_times(

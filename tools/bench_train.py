@@ -18,6 +18,7 @@ __all__ = ["bench_augment", "bench_faults", "bench_images", "bench_train"]
 
 C_RATES = {"yolov4-tiny": 1.5, "blocks": 6.05}
 """Images per second of AlexeyAB's program on two cores, as measured for the project's plan."""
+CARD_BATCH, CARD_TURN = 64, 40
 TURN, AHEAD = 8, 3
 """Batches of a turn, and how many of them may have been read ahead."""
 
@@ -124,7 +125,7 @@ def bench_faults(options: argparse.Namespace) -> None:
         keep(options, "faults", f"{what}, a step of 8 images", "ms", figures)
 
 
-def bench_train(_: argparse.Namespace) -> None:
+def bench_train(options: argparse.Namespace) -> None:
     """Images per second of the loop and of bare passes, in turns; memory of a large batch."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
     from shapes import draw_detection_set
@@ -132,6 +133,13 @@ def bench_train(_: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = draw_detection_set(folder / "data", images=64, side=480)
+        if options.device != "cpu":
+            for network in ("yolov4-tiny", "yolov2"):
+                for compiled in (False, True):
+                    _compare_on_card(
+                        network, data, folder / f"{network} {compiled}", options, compiled
+                    )
+            return
         for network in ("yolov4-tiny", "blocks"):
             _compare(network, data, folder / network)
         used = fresh(MEMORY, str(folder / "memory"), str(data))["memory"]
@@ -177,6 +185,74 @@ def _compare(name: str, data: Path, folder: Path) -> None:
         f"train {name}, batch 32 in 4 parts: {loop:.2f} images/s = {loop / plain:.2f} x bare"
         f" forward + backward + SGD, {plain:.2f} (bound .9); {loop / C_RATES[name]:.1f} x"
         " AlexeyAB's C as measured elsewhere"
+    )
+
+
+def _compare_on_card(
+    name: str, data: Path, folder: Path, options: argparse.Namespace, compiled: bool
+) -> None:
+    """Take turns of whole batches of 64 images, decoded images in memory."""
+    import torch
+
+    from darknet_torch.data import read
+    from darknet_torch.training.callbacks import BatchReport, Callback
+    from darknet_torch.training.loop import train
+
+    device = torch.device(options.device)
+    network = _network(name).to(device)
+    bare = _Bare(_network(name).to(device), images=CARD_BATCH, compiled=compiled)
+
+    def wait(run: Callable[[], object]) -> None:
+        run()
+        torch.cuda.synchronize(device)
+
+    for _ in range(3):
+        bare.step()
+
+    class Turns(Callback):
+        """Many batches of the loop; bare ones before and behind it."""
+
+        def __init__(self) -> None:
+            self.times = list[float]()
+
+        def on_batch(self, report: BatchReport) -> None:
+            self.times.append(time.perf_counter())
+
+    turns, plain = Turns(), list[float]()
+
+    def bare_steps() -> None:
+        for _ in range(CARD_TURN):
+            bare.step()
+
+    def bare_turn() -> None:
+        seconds = seconds_of(lambda: wait(bare_steps))
+        plain.append(CARD_TURN * CARD_BATCH / seconds)
+
+    for _ in range(3):
+        bare_turn()
+    train(
+        network,
+        read(data, "train"),
+        folder=folder,
+        batch=CARD_BATCH,
+        subdivisions=1,
+        max_batches=3 * CARD_TURN,
+        options={f"{network.plan.head_layers[0].section.name}.random": 0},
+        cache="ram",
+        compile=compiled,
+        eval_every=10**6,
+        callbacks=[turns],
+    )
+    for _ in range(3):
+        bare_turn()
+    steady = turns.times[CARD_TURN:]
+    loop = (len(steady) - 1) * CARD_BATCH / (steady[-1] - steady[0])
+    middle = statistics.median(plain)
+    how = "compiled" if compiled else "not compiled"
+    print(
+        f"train {name}, batch {CARD_BATCH}, {how}, {torch.cuda.get_device_name(device)}:"
+        f" {loop:.0f} images/s = {loop / middle:.2f} x bare, {middle:.0f} (bound .85)",
+        flush=True,
     )
 
 
@@ -236,7 +312,7 @@ def _network(name: str) -> Any:
 class _Bare:
     """Forward, backward and SGD in torch alone, on images that are there: what the loop adds to."""
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: Any, images: int = 8, *, compiled: bool = False) -> None:
         import torch
 
         from darknet_torch.training.precision import autocast, choose_dtype
@@ -248,13 +324,14 @@ class _Bare:
             self.network.parameters(), lr=1e-6, momentum=0.9, weight_decay=5e-4, fused=True
         )
         width, height = network.input_size
-        x = torch.rand(8, 3, height, width)
+        x = torch.rand(images, 3, height, width, device=network.device)
         self.x = x.contiguous(memory_format=torch.channels_last)
+        self.model = torch.compile(self.network) if compiled else self.network
 
     def step(self) -> None:
         """Train with one mini-batch of 8."""
         with self.autocast(self.network.device, self.dtype):
-            outputs = self.network(self.x)
+            outputs = self.model(self.x)
         sum(each.float().square().mean() for each in outputs).backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
