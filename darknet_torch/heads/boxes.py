@@ -59,11 +59,20 @@ class Candidates(NamedTuple):
         """
         if self.boxes.device.type == "cpu":
             return self, of_images
-        columns = (self.image[:, None], self.boxes, self.objectness[:, None], self.scores)
-        rows = torch.cat([column.float() for column in columns], dim=1)
+        rows = self.rows()
         flat = torch.cat((rows.flatten(), of_images)).cpu()
         rows, of_images = flat[: rows.numel()].view(rows.shape), flat[rows.numel() :]
-        return Candidates(rows[:, 0].long(), rows[:, 1:5], rows[:, 5], rows[:, 6:]), of_images
+        return Candidates.of_rows(rows), of_images
+
+    def rows(self) -> Tensor:
+        """Return all of it in one tensor, (M, 6 + C) float32."""
+        columns = (self.image[:, None], self.boxes, self.objectness[:, None], self.scores)
+        return torch.cat([column.float() for column in columns], dim=1)
+
+    @classmethod
+    def of_rows(cls, rows: Tensor) -> "Candidates":
+        """Return what `rows` made one tensor of."""
+        return cls(rows[:, 0].long(), rows[:, 1:5], rows[:, 5], rows[:, 6:])
 
 
 def join(parts: Sequence[Candidates]) -> Candidates:

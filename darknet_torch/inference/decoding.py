@@ -12,7 +12,7 @@ from darknet_torch.inference.postprocess import candidates_of_boxes, candidates_
 from darknet_torch.inference.thresholds import Thresholds
 from darknet_torch.network import Runnable
 
-__all__ = ["DecodingOptions", "decode"]
+__all__ = ["DecodingOptions", "decode", "passing_counts", "select"]
 
 
 class DecodingOptions(Protocol):
@@ -50,25 +50,37 @@ def decode(options: DecodingOptions, outputs: Sequence[Tensor]) -> Candidates:
 
 def _of_raw(options: DecodingOptions, raw: Sequence[Tensor]) -> Candidates:
     """Decode the raw outputs of all heads."""
-    shape, lowest = options.network.plan.input, options.thresholds.lowest
-    heads = list(zip(options.heads, raw, strict=True))
-    return join(
-        [
-            head.select(
-                each,
-                (shape.h, shape.w),
-                lowest,
-                hier_threshold=options.hier_threshold,
-                use_map=options.use_map,
-                count=count,
-            )
-            for (head, each), count in zip(heads, _counts(heads, lowest), strict=True)
-        ]
-    )
+    # a graphics card is waited for once, not by each head
+    counts = passing_counts(options, raw).tolist() if raw[0].is_cuda else [None] * len(raw)
+    return join(select(options, raw, counts))
 
 
-def _counts(heads: Sequence[tuple[Head, Tensor]], threshold: float) -> Sequence[int | None]:
-    """Return how many boxes of each head pass, where that saves to wait for each head alone."""
-    if not heads[0][1].is_cuda:
-        return [None] * len(heads)
-    return torch.stack([head.passing(raw, threshold).sum() for head, raw in heads]).tolist()
+def select(
+    options: DecodingOptions, raw: Sequence[Tensor], counts: Sequence[int | None]
+) -> list[Candidates]:
+    """Return the candidates of each head among its raw output.
+
+    Args:
+        options: a detector.
+        raw: of all heads.
+        counts: see `Head.select`.
+    """
+    shape = options.network.plan.input
+    return [
+        head.select(
+            each,
+            (shape.h, shape.w),
+            options.thresholds.lowest,
+            hier_threshold=options.hier_threshold,
+            use_map=options.use_map,
+            count=count,
+        )
+        for head, each, count in zip(options.heads, raw, counts, strict=True)
+    ]
+
+
+def passing_counts(options: DecodingOptions, raw: Sequence[Tensor]) -> Tensor:
+    """Return how many boxes of each head pass its threshold, (heads,) int64, on their device."""
+    lowest = options.thresholds.lowest
+    pairs = zip(options.heads, raw, strict=True)
+    return torch.stack([head.passing(each, lowest).sum() for head, each in pairs])

@@ -12,7 +12,7 @@ from darknet_torch.images.decoders import DecoderName, check_decoder, decoder_se
 from darknet_torch.images.limits import pixel_limit
 from darknet_torch.images.reading import ImageSource
 from darknet_torch.images.resizing import letterboxing, stretching
-from darknet_torch.inference.decoding import decode
+from darknet_torch.inference.captured import Decoding
 from darknet_torch.inference.detections import Detections
 from darknet_torch.inference.detector_options import (
     check_counts,
@@ -21,7 +21,7 @@ from darknet_torch.inference.detector_options import (
     mapped_heads,
     names_of,
 )
-from darknet_torch.inference.postprocess import PostProcess, nan_sums, warn_of_nan
+from darknet_torch.inference.postprocess import PostProcess, warn_of_nan
 from darknet_torch.inference.prepared import Prepared, Reading, as_batch
 from darknet_torch.inference.streaming import Errors, Outcomes, collect, stream
 from darknet_torch.inference.thresholds import Thresholds
@@ -196,7 +196,7 @@ class Detector:
             agnostic=agnostic,
             max_det=max_det,
         )
-        self.nms, self.overlap = nms, overlap
+        self.nms, self.overlap, self._decode = nms, overlap, Decoding(self)
         self.tile = check_tiles(tiles, overlap, (plan.input.w, plan.input.h))
         self.tiled = None if self.tile is None else TiledDetector(self, self.tile, overlap)
 
@@ -263,7 +263,7 @@ class Detector:
         """Return the detections of each image from the network's outputs for a batch."""
         placements = [image.placement(self.letterbox) for image in images]
         raw = () if self.network.contents == "detections" else outputs
-        candidates, sums = decode(self, outputs).cpu(nan_sums(raw))
+        candidates, sums = self._decode(outputs)
         found = self.postprocessing(candidates, placements, [image.path for image in images])
         warn_of_nan(raw, sums, found)
         return found

@@ -15,7 +15,7 @@ from darknet_torch.errors import warn
 from darknet_torch.heads.boxes import Candidates, cxcywh_to_xyxy, xyxy_to_cxcywh
 from darknet_torch.heads.nms import NmsKind, non_maximum_suppression
 from darknet_torch.images.resizing import Placement
-from darknet_torch.inference.detections import Detections
+from darknet_torch.inference.detections import Detections, unchecked
 
 __all__ = [
     "PostProcess",
@@ -116,7 +116,7 @@ class PostProcess:
         path: str | None,
     ) -> Detections:
         best = slice(self.max_det)
-        return Detections(
+        return unchecked(
             xyxy=xyxy[best].clone(),  # not a view of the whole batch
             score=score[best].clone(),
             class_id=class_id[best].clone(),

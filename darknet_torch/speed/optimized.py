@@ -21,6 +21,7 @@ from darknet_torch.errors import UsageError, warn
 from darknet_torch.exporters.calibration_options import Calibration
 from darknet_torch.layers.traced import is_jit_traced, is_symbolic
 from darknet_torch.network import Network, Runnable, as_network
+from darknet_torch.network.cuda_graph import CudaGraph
 from darknet_torch.network.float32 import Products, float32_products
 from darknet_torch.network.folding import fold
 from darknet_torch.network.network import RawNetwork
@@ -167,6 +168,9 @@ class Optimized(RawNetwork):
             self.network = packed(folded, dtypes, layout, compiled=fuses, quantizations=int8)
         self.one_by_one = any(isinstance(each, WinogradConv) for each in self.network.layers)
         self.input_dtype = dtype if folded.stateful else torch.float32
+        reading = {dtypes[node.index] for node in folded.plan if -1 in node.inputs}
+        on_card = self.device.type == "cuda" and len(reading) == 1
+        self.read_dtype = reading.pop() if on_card else torch.float32
         self._runners: dict[tuple[int, ...], Callable[[Tensor], Outputs]] = {}
         self._calls: Counter[tuple[int, ...]] = Counter()
         self._lock = Lock()
@@ -204,8 +208,6 @@ class Optimized(RawNetwork):
             raise UsageError("an optimized network cannot be traced; trace or export its Network")
         x, _ = self.network.check(x)
         x = x.to(self.device, self.input_dtype)
-        if x.dim() == 4:
-            x = x.contiguous(memory_format=self.layout)
         if self.one_by_one and len(x) > 1:
             outputs = [self._outputs(image) for image in x.split(1)]
             joined = tuple(torch.cat(parts) for parts in zip(*outputs, strict=True))
@@ -215,12 +217,14 @@ class Optimized(RawNetwork):
 
     def _outputs(self, x: Tensor) -> tuple[Tensor, ...]:
         run = self._runners.get(tuple(x.shape))
-        if isinstance(run, _CudaGraph):  # which has recorded how it multiplies
-            outputs = run(x)
-        else:
-            with float32_products(self.device, self.products):
-                outputs = (run or self._without_runner())(x)
-        return tuple(y.float() for y in ((outputs,) if isinstance(outputs, Tensor) else outputs))
+        if isinstance(run, CudaGraph):  # which has recorded how it multiplies, and copies x
+            return tuple(y.to(torch.float32, copy=True) for y in run(x))
+        if x.dim() == 4:
+            x = x.contiguous(memory_format=self.layout)
+        with float32_products(self.device, self.products):
+            outputs = (run or self._without_runner())(x)
+        copies = isinstance(self._runners.get(tuple(x.shape)), CudaGraph)
+        return tuple(y.to(torch.float32, copy=copies) for y in _as_tuple(outputs))
 
     def _without_runner(self) -> Callable[[Tensor], Outputs]:
         compiles = self.compiles or self._graph_of is not None or self.device.type == "cuda"
@@ -260,34 +264,17 @@ class Optimized(RawNetwork):
                 self._graph_of = None
         if self._graph_of is None and self.compiles:
             try:
-                run = compiled_for(self.network, x)
+                run = compiled_for(self.network, x.to(self.read_dtype))
             except UNCOMPILED as error:
                 first = (str(error).strip() or type(error).__name__).splitlines()[0]
                 warn(f"not compiled: {first}")
                 self.compiles = False
-        self._runners[tuple(x.shape)] = _CudaGraph(run, x) if x.is_cuda else run
-        return self._runners[tuple(x.shape)]
+        if x.is_cuda:
+            own = torch.empty_like(x, dtype=self.read_dtype).copy_(x)  # in its memory format
+            run = CudaGraph(lambda x, run=run: _as_tuple(run(x)), [own])
+        self._runners[tuple(x.shape)] = run
+        return run
 
 
-class _CudaGraph:
-    """One recorded pass for one shape of input: a single launch instead of one a kernel."""
-
-    def __init__(self, run: Callable[[Tensor], Outputs], x: Tensor) -> None:
-        self.x = x.clone()
-        aside = torch.cuda.Stream(x.device)
-        aside.wait_stream(torch.cuda.current_stream(x.device))
-        with torch.cuda.stream(aside):  # the first calls choose algorithms and take memory
-            for _ in range(3):
-                run(self.x)
-        torch.cuda.current_stream(x.device).wait_stream(aside)
-        self.graph = torch.cuda.CUDAGraph()
-        # By default it would be of the current card, and forbid what other threads do there.
-        recording = torch.cuda.graph(self.graph, stream=aside, capture_error_mode="thread_local")
-        with torch.cuda.device(x.device), recording:
-            self.y = run(self.x)
-
-    def __call__(self, x: Tensor) -> Outputs:
-        """Run again; copies, since the next run writes over this one's results."""
-        self.x.copy_(x)
-        self.graph.replay()
-        return self.y.clone() if isinstance(self.y, Tensor) else tuple(y.clone() for y in self.y)
+def _as_tuple(outputs: Outputs) -> tuple[Tensor, ...]:
+    return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)

@@ -1,0 +1,55 @@
+"""Work on a graphics card, recorded once: one launch in place of one a kernel."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["CudaGraph"]
+
+WARM = 3
+"""Calls before it is recorded: they choose algorithms, and take memory."""
+
+
+class CudaGraph:
+    """A recorded function of tensors of given shapes.
+
+    Args:
+        run: the function; it waits for nothing.
+        inputs: on the card; they belong to the graph, and `run` reads them at every replay.
+
+    Raises:
+        RuntimeError: the function does something that cannot be recorded.
+    """
+
+    def __init__(self, run: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) -> None:
+        self.inputs, device = tuple(inputs), inputs[0].device
+        aside = torch.cuda.Stream(device)
+        aside.wait_stream(torch.cuda.current_stream(device))
+        before = torch.backends.cudnn.benchmark
+        torch.backends.cudnn.benchmark = True  # the fastest algorithm of each convolution
+        try:
+            with torch.cuda.stream(aside):
+                for _ in range(WARM):
+                    run(*self.inputs)
+            torch.cuda.current_stream(device).wait_stream(aside)
+            self.graph = torch.cuda.CUDAGraph()
+            # By default it would be of the current card, and forbid what other threads do there.
+            recording = torch.cuda.graph(
+                self.graph, stream=aside, capture_error_mode="thread_local"
+            )
+            with torch.cuda.device(device), recording:
+                self.outputs = tuple(run(*self.inputs))
+        finally:
+            torch.backends.cudnn.benchmark = before
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Run again; return its own outputs, which the next run overwrites.
+
+        Args:
+            inputs: of the recorded shapes, in any type and memory format.
+        """
+        for own, given in zip(self.inputs, inputs, strict=True):
+            own.copy_(given)
+        self.graph.replay()
+        return self.outputs

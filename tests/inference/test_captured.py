@@ -1,0 +1,144 @@
+"""Recorded decoding gives what decoding gives; the recording itself needs a card."""
+
+import pickle
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from small_network import CFG
+from torch import Tensor
+
+import darknet_torch as dt
+from darknet_torch.inference import captured
+from darknet_torch.inference.captured import Decoding, DecodingGraphs
+from darknet_torch.inference.decoding import decode
+from darknet_torch.inference.detector import Detector
+from darknet_torch.inference.postprocess import nan_sums
+
+
+class Replayed:
+    """Stands for a CUDA graph: it calls the function at every replay."""
+
+    made = 0
+
+    def __init__(self, run: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) -> None:
+        type(self).made += 1
+        self.run, self.inputs = run, inputs
+        self.outputs = tuple(run(*inputs))
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        for own, given in zip(self.inputs, inputs, strict=True):
+            own.copy_(given)
+        self.outputs = tuple(self.run(*self.inputs))
+        return self.outputs
+
+
+@pytest.fixture
+def detector(monkeypatch: pytest.MonkeyPatch) -> Detector:
+    monkeypatch.setattr(captured, "CudaGraph", Replayed)
+    monkeypatch.setattr(Replayed, "made", 0)
+    torch.manual_seed(0)
+    return Detector(dt.build(CFG), threshold=0.5)
+
+
+def raw_of(detector: Detector, images: int, *, lift: float = 0.0) -> tuple[Tensor, ...]:
+    """Return random outputs; the more they are lifted, the more boxes pass."""
+    plan = detector.network.plan
+    shapes = [plan[plan[index].inputs[0]].shape for index in plan.heads]
+    return tuple(torch.randn(images, *shape) + lift for shape in shapes)
+
+
+def assert_equal(found: tuple[captured.Candidates, Tensor], detector: Detector, raw) -> None:
+    candidates, sums = found
+    for got, want in zip(candidates, decode(detector, raw), strict=True):
+        assert torch.equal(got, want)
+    assert torch.equal(sums, nan_sums(raw))
+
+
+def test_the_same_boxes(detector: Detector) -> None:
+    graphs = DecodingGraphs(detector)
+    for _ in range(3):
+        raw = raw_of(detector, 2, lift=-2)
+        found = graphs(raw)
+        assert found is not None
+        assert_equal(found, detector, raw)
+    assert Replayed.made == 1
+
+
+def test_another_shape_is_recorded_anew(detector: Detector) -> None:
+    graphs = DecodingGraphs(detector)
+    for images in (1, 3, 3):
+        raw = raw_of(detector, images, lift=-3)
+        found = graphs(raw)
+        assert found is not None
+        assert_equal(found, detector, raw)
+    assert Replayed.made == 2
+
+
+def test_thresholds_by_class(detector: Detector) -> None:
+    detector = Detector(detector.network, threshold={"*": 0.5, "0": 0.9})
+    raw = raw_of(detector, 2, lift=-2)
+    found = DecodingGraphs(detector)(raw)
+    assert found is not None
+    assert_equal(found, detector, raw)
+
+
+def test_more_boxes_than_places_are_decoded_without_it_once(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(captured, "PLACES", 4)
+    graphs = DecodingGraphs(detector)
+    raw = raw_of(detector, 2, lift=6)
+    assert graphs(raw) is None
+    while (found := graphs(raw)) is None:
+        assert Replayed.made < 9
+    assert_equal(found, detector, raw)
+
+
+def test_nan_is_told(detector: Detector) -> None:
+    raw = raw_of(detector, 2, lift=-3)
+    raw[0][1, 0, 0, 0] = torch.nan
+    found = DecodingGraphs(detector)(raw)
+    assert found is not None
+    assert found[1].isnan().tolist() == [False, True]
+
+
+def test_what_cannot_be_recorded_is_decoded_as_before(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        calls.append(1)
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    calls = list[int]()
+    monkeypatch.setattr(captured, "CudaGraph", refuse)
+    graphs = DecodingGraphs(detector)
+    for _ in range(2):
+        assert graphs(raw_of(detector, 2)) is None
+    assert len(calls) == 1  # it is not tried again
+
+
+def test_on_the_cpu_nothing_is_recorded(detector: Detector) -> None:
+    assert Decoding(detector).graphs is None
+
+
+def test_it_is_pickled_without_what_is_recorded(detector: Detector) -> None:
+    graphs = DecodingGraphs(detector)
+    graphs(raw_of(detector, 1, lift=-3))
+    again = pickle.loads(pickle.dumps(graphs))
+    assert again._graph is None
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no graphics card here")
+def test_on_a_card() -> None:
+    torch.manual_seed(0)
+    detector = Detector(dt.build(CFG).cuda(), threshold=0.5)
+    graphs = Decoding(detector).graphs
+    assert graphs is not None
+    for _ in range(3):
+        raw = tuple(each.cuda() for each in raw_of(detector, 2, lift=-2))
+        found = graphs(raw)
+        assert found is not None
+        want = decode(detector, raw).cpu(nan_sums(raw))
+        for got, each in zip((*found[0], found[1]), (*want[0], want[1]), strict=True):
+            assert torch.allclose(got, each, rtol=1e-6)
