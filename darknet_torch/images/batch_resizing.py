@@ -4,7 +4,9 @@ The images go to the device as uint8, in one copy; there each pixel of the resul
 four pixels of its own image that `resizing.Fit` names. The values are those of `Fit.apply` to 2e-7.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from importlib import util
 
 import torch
 from torch import Tensor
@@ -38,7 +40,18 @@ def resize_batch(images: Sequence[Tensor], fits: Sequence[Fit], device: torch.de
     index = upload(torch.cat((first, columns.position), 1).to(_index_type(len(pixels))), device)
     weight = upload(torch.cat((rows.weight, columns.weight), 1), device)
     sizes = [fits[0].height, fits[0].width]
-    return _mix(upload(pixels, device), *index.split(sizes, 1), *weight.split(sizes, 1))
+    taps = (*index.split(sizes, 1), *weight.split(sizes, 1))
+    return _mixer(device)(upload(pixels, device), *taps, MARGIN)
+
+
+@lru_cache(maxsize=64)
+def _mixer(device: torch.device) -> Callable[..., Tensor]:
+    """Return the function that mixes pixels: one kernel where Triton is, else some of torch's."""
+    if device.type != "cuda" or util.find_spec("triton") is None:
+        return _mix
+    from darknet_torch.images import mixing_kernel
+
+    return mixing_kernel.mix
 
 
 def _joined(images: Sequence[Tensor], device: torch.device) -> Tensor:
@@ -51,7 +64,9 @@ def _joined(images: Sequence[Tensor], device: torch.device) -> Tensor:
     return torch.cat(pixels, out=joined)
 
 
-def _mix(pixels: Tensor, first: Tensor, across: Tensor, down: Tensor, right: Tensor) -> Tensor:
+def _mix(
+    pixels: Tensor, first: Tensor, across: Tensor, down: Tensor, right: Tensor, margin: float
+) -> Tensor:
     """Mix four pixels for each of the result.
 
     Args:
@@ -60,6 +75,7 @@ def _mix(pixels: Tensor, first: Tensor, across: Tensor, down: Tensor, right: Ten
         across: (B, W, 2), both columns.
         down: (B, H, 2), weights of the rows; zero in the margin.
         right: (B, W, 2), weights of the columns; zero in the margin.
+        margin: value in the margin.
     """
     size = len(first), first.shape[1], across.shape[1], pixels.shape[1]
     down = down / 255
@@ -74,7 +90,7 @@ def _mix(pixels: Tensor, first: Tensor, across: Tensor, down: Tensor, right: Ten
 
     mixed = column(0).lerp_(column(1), right[:, None, :, 1:])
     inside = (down.amax(2) > 0)[:, :, None] & (right.amax(2) > 0)[:, None]
-    mixed = torch.where(inside[..., None], mixed, MARGIN)
+    mixed = torch.where(inside[..., None], mixed, margin)
     return mixed.permute(0, 3, 1, 2).contiguous()
 
 
