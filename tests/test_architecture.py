@@ -178,7 +178,7 @@ BEHIND = rf"({'|'.join(sorted(BEHIND_HEADS))})(\..+)?"
 def test_nothing_behind_the_heads_knows_a_layer_or_a_head(path: Path) -> None:
     """Only their bases, the registry, and the building blocks that have no section."""
     known = {"layers", "layers.base", "layers.registry", "layers.word_tree"}
-    known |= {"layers.activation", "layers.blocks", "layers.traced", "layers.truth"}
+    known |= {f"layers.{name}" for name in "activation blocks geometry traced truth".split()}
     known |= {"heads", "heads.base", "heads.boxes", "heads.nms"}
     for line, name in imports(path):
         assert name.partition(".")[0] not in ("layers", "heads") or name in known, (

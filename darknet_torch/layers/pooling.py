@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from darknet_torch.layers.base import Layer, Shape
 from darknet_torch.layers.blocks import Blur
-from darknet_torch.layers.geometry import window_count
+from darknet_torch.layers.geometry import MaxWindow, window_count
 from darknet_torch.layers.registry import layer
 from darknet_torch.layers.traced import is_symbolic, is_traced
 from darknet_torch.parsing.dialect import ALEXEYAB
@@ -73,6 +73,13 @@ class MaxPool(Window):
     def strides(self) -> tuple[int, int]:
         """Strides (vertical, horizontal) of the window; with antialiasing the blur has them."""
         return (1, 1) if self.antialiasing else (self.stride_y, self.stride_x)
+
+    @property
+    def max_window(self) -> MaxWindow | None:
+        """The window, unless it is over channels, or a blur follows."""
+        if self.maxpool_depth or self.antialiasing:
+            return None
+        return MaxWindow(self.size, self.strides, self.sides)
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return (c, h', w'), or (out_channels, h, w) for maxpool_depth."""
