@@ -18,16 +18,21 @@ from darknet_torch.images.bilinear import last_row
 from darknet_torch.images.resizing import resize
 
 __all__ = [
+    "GREY_LEVEL",
     "Geometry",
     "flip",
+    "mean_colour",
     "place",
     "rotate_crop",
+    "span",
     "stretch",
     "window",
 ]
 
 GREY = 0.5
 """Value of what no pixel of the image covers."""
+GREY_LEVEL = round(GREY * 255 + 0.1)
+"""The same of uint8 images."""
 MEAN_STEP = 4
 """The mean colour is that of every fourth pixel of every fourth row."""
 
@@ -92,8 +97,8 @@ def window(
         mean: what lies beyond has the mean colour of the part of the image, as in AlexeyAB's
             program with OpenCV; else the last pixels repeat.
     """
-    rows, before_y, after_y = _span(top, height, image.shape[1])
-    columns, before_x, after_x = _span(left, width, image.shape[2])
+    rows, before_y, after_y = span(top, height, image.shape[1])
+    columns, before_x, after_x = span(left, width, image.shape[2])
     part = image[:, rows, columns]
     if not (before_x or after_x or before_y or after_y):
         return part
@@ -101,13 +106,18 @@ def window(
     if not mean:
         margins = ((before_y, after_y), (before_x, after_x), (0, 0))
         return _by_channel(np.pad(pixels, margins, mode="edge"))
+    line = np.tile(mean_colour(pixels), width)
+    whole = np.tile(line, (height, 1)).reshape(height, width, -1)  # row by row
+    whole[before_y : height - after_y, before_x : width - after_x] = pixels
+    return _by_channel(whole)
+
+
+def mean_colour(pixels: np.ndarray) -> np.ndarray:
+    """Return the mean colour (C,) of pixels (H, W, C), in their type."""
     some = pixels[::MEAN_STEP, ::MEAN_STEP]
     # one channel after the other, which is six times as fast as `mean(axis=(0, 1))`
     means = [some[:, :, channel].mean() for channel in range(some.shape[2])]
-    colour = np.array(means).astype(pixels.dtype)
-    whole = np.tile(np.tile(colour, width), (height, 1)).reshape(height, width, -1)  # row by row
-    whole[before_y : height - after_y, before_x : width - after_x] = pixels
-    return _by_channel(whole)
+    return np.array(means).astype(pixels.dtype)
 
 
 def stretch(image: Tensor, width: int, height: int) -> Tensor:
@@ -183,8 +193,8 @@ def flip(image: Tensor) -> Tensor:
     return image.flip(-1)
 
 
-def _span(start: int, length: int, size: int) -> tuple[slice, int, int]:
-    """The pixels of 0..size that a span covers, and how often the first and the last repeat."""
+def span(start: int, length: int, size: int) -> tuple[slice, int, int]:
+    """Return the pixels of 0..size that a span covers, and how many lie before and behind."""
     first = min(max(start, 0), size - 1)
     end = max(min(start + length, size), first + 1)
     before = min(max(-start, 0), length - 1)
@@ -203,7 +213,7 @@ def _interpolated(image: Tensor, width: int, height: int) -> Tensor:
 
 
 def _on_canvas(image: Tensor, left: int, top: int, height: int, width: int) -> Tensor:
-    fill = round(GREY * 255 + 0.1) if image.dtype == torch.uint8 else GREY
+    fill = GREY_LEVEL if image.dtype == torch.uint8 else GREY
     canvas = torch.full((image.shape[0], height, width), fill, dtype=image.dtype)
     rows = slice(max(top, 0), max(min(top + image.shape[1], height), 0))
     columns = slice(max(left, 0), max(min(left + image.shape[2], width), 0))

@@ -45,6 +45,8 @@ class AugmentOptions:
         pair_moves: the two of a pair are moved and mirrored each in its own way.
         pair_colours: their colours are changed each in its own way.
         colour_later: leave changes of colour to `Batch.on`, which makes them on a card.
+        place_later: detectors: leave cropping, resizing and mirroring of single images to
+            `Batch.on` as well; their colours are then changed there, too.
         flip: mirror every second image.
         blur: 1 blurs what is not in a box, more is the size of a window for the whole image.
         gaussian_noise: standard deviation of the noise, of 255.
@@ -89,6 +91,7 @@ class AugmentOptions:
     pair_moves: bool = False
     pair_colours: bool = False
     colour_later: bool = False
+    place_later: bool = False
     flip: bool = True
     blur: int = 0
     gaussian_noise: int = 0
@@ -117,6 +120,11 @@ class AugmentOptions:
     def leaves_colour(self) -> bool:
         """Whether images come with a change of colour yet to be made; blur and noise follow it."""
         return self.colour_later and self.augment and not (self.blur or self.gaussian_noise)
+
+    @property
+    def leaves_place(self) -> bool:
+        """Whether single images come as they are, yet to be placed; blur and noise follow that."""
+        return self.place_later and not (self.augment and (self.blur or self.gaussian_noise))
 
     @classmethod
     def of(cls, plan: Plan, **changes: Any) -> Self:

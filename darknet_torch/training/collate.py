@@ -11,6 +11,7 @@ from darknet_torch.errors import DarknetError
 from darknet_torch.layers.truth import Truth
 from darknet_torch.training.colour import Colour, distort
 from darknet_torch.training.examples import Example, rows_of
+from darknet_torch.training.unplaced import UnplacedImages
 
 __all__ = ["Batch", "collate"]
 
@@ -20,17 +21,19 @@ class Batch:
     """Images of one size and their ground truth.
 
     Attributes:
-        images: (B, C, H, W) uint8.
+        images: (B, C, H, W) uint8; those of `unplaced` are not among them.
         truth: of the images.
         paths: of the image files; of images made of several the first.
         colours: (B, 3) float32, hue, saturation and exposure of changes of colour yet to be made;
             None where there are none.
+        unplaced: images that are yet to be cropped and resized; None where there are none.
     """
 
     images: Tensor
     truth: Truth
     paths: tuple[Path, ...]
     colours: Tensor | None = None
+    unplaced: UnplacedImages | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -38,11 +41,15 @@ class Batch:
     def pin_memory(self) -> "Batch":
         """Return a copy in memory that a graphics card copies from by itself."""
         colours = None if self.colours is None else self.colours.pin_memory()
-        return Batch(self.images.pin_memory(), self.truth.pin_memory(), self.paths, colours)
+        unplaced = None if self.unplaced is None else self.unplaced.pin_memory()
+        images, truth = self.images.pin_memory(), self.truth.pin_memory()
+        return Batch(images, truth, self.paths, colours, unplaced)
 
     def on(self, device: torch.device | str) -> "Batch":
-        """Return the batch on another device, with the changes of colour made there."""
+        """Return the batch on another device, with images placed and colours changed there."""
         images = self.images.to(device, non_blocking=True)
+        if self.unplaced is not None:
+            images = self.unplaced.on(device, images)
         if self.colours is not None:
             colours = self.colours.to(device, non_blocking=True)[:, :, None, None]
             images = distort(images, *colours.unbind(1))
@@ -54,10 +61,12 @@ def collate(examples: Sequence[Example | DarknetError]) -> Batch | DarknetError:
     made = [each for each in examples if isinstance(each, Example)]
     if len(made) < len(examples):
         return next(each for each in examples if isinstance(each, DarknetError))
-    images = torch.stack([each.image for each in made])
+    unplaced = UnplacedImages.of([each.image for each in made])
+    images = [each.image for each in made if isinstance(each.image, Tensor)]
+    stacked = torch.stack(images) if images else torch.empty(0, dtype=torch.uint8)
     colours = [each.colour for each in made]
     left = torch.tensor(colours) if any(each != Colour() for each in colours) else None
-    return Batch(images, _truth(made), tuple(each.path for each in made), left)
+    return Batch(stacked, _truth(made), tuple(each.path for each in made), left, unplaced)
 
 
 def _truth(examples: Sequence[Example]) -> Truth:

@@ -6,6 +6,7 @@ from torch import Tensor
 from darknet_torch.training.augment import Geometry
 from darknet_torch.training.colour import Colour
 from darknet_torch.training.examples import Example, ExampleMaker, blur_and_noise, other_indices
+from darknet_torch.training.image_cache import kept_image
 from darknet_torch.training.mosaic import Placed, blend, cut_point, mosaic, to_corner
 from darknet_torch.training.objects import ImageObjects
 from darknet_torch.training.random_transforms import (
@@ -14,6 +15,7 @@ from darknet_torch.training.random_transforms import (
     random_colour,
     random_geometry,
 )
+from darknet_torch.training.unplaced import Unplaced
 
 __all__ = ["DetectionExamples"]
 
@@ -28,16 +30,17 @@ class DetectionExamples(ExampleMaker):
 
     def _composed(
         self, rngs: Randomness, index: int, net: tuple[int, int]
-    ) -> tuple[Tensor, ImageObjects, Colour]:
+    ) -> tuple[Tensor | Unplaced, ImageObjects, Colour]:
         options, rng = self.options, rngs.own
         # Of an image with a class only, that class is all that is known.
         alone = rng.random() >= 0.5 or self.samples[index].label is not None
-        if not options.augment:
+        is_single = alone or not (options.mosaic or options.mixup) or not options.augment
+        if is_single and options.leaves_place:
+            geometry, objects, colour = self._drawn(rngs, index, net)
+            return self._unplaced(index, geometry, net).if_worthwhile(), objects, colour
+        if is_single:
             placed = self._placed(rngs, index, net)
-            return placed.image, placed.objects, Colour()
-        if alone or not (options.mosaic or options.mixup):
-            placed = self._placed(rngs, index, net)
-            if options.leaves_colour:
+            if options.leaves_colour or not options.augment:
                 return placed.image, placed.objects, placed.colour
             image, objects = placed.pixels(), placed.objects
         elif options.mosaic:
@@ -59,6 +62,23 @@ class DetectionExamples(ExampleMaker):
         net: tuple[int, int],
         quarter: int | None = None,
     ) -> Placed:
+        geometry, objects, colour = self._drawn(rngs, index, net, quarter)
+        image = self._unplaced(index, geometry, net).now()
+        sample = self.samples[index]
+        return Placed(image, objects, geometry.fill(sample.width, sample.height, *net), colour)
+
+    def _unplaced(self, index: int, geometry: Geometry, net: tuple[int, int]) -> Unplaced:
+        kept = kept_image(self.read_image, index)
+        return Unplaced(self.read_image(index), geometry, (net[1], net[0]), kept)
+
+    def _drawn(
+        self,
+        rngs: Randomness,
+        index: int,
+        net: tuple[int, int],
+        quarter: int | None = None,
+    ) -> tuple[Geometry, ImageObjects, Colour]:
+        """Draw where an image lies, with its objects and the change of its colours."""
         sample, options, rng = self.samples[index], self.options, rngs.own
         size, colour = (sample.width, sample.height), Colour()
         if not options.augment:
@@ -68,9 +88,7 @@ class DetectionExamples(ExampleMaker):
             if quarter is not None and rng.random() < 0.5:
                 geometry = to_corner(geometry, quarter, size)
             colour = random_colour(rngs.colours, options)
-        objects = self._objects(rng, index, geometry, net)
-        image = geometry.apply(self.read_image(index), net[1], net[0])
-        return Placed(image, objects, geometry.fill(*size, *net), colour)
+        return geometry, self._objects(rng, index, geometry, net), colour
 
     def _objects(
         self, rng: np.random.Generator, index: int, geometry: Geometry, net: tuple[int, int]

@@ -16,6 +16,7 @@ from darknet_torch.training.colour import Colour
 from darknet_torch.training.image_cache import ReadImage
 from darknet_torch.training.objects import ImageObjects
 from darknet_torch.training.random_transforms import Randomness, random_blur
+from darknet_torch.training.unplaced import Unplaced
 
 __all__ = [
     "Example",
@@ -35,7 +36,7 @@ class Example(NamedTuple):
     """One image of a batch.
 
     Attributes:
-        image: (C, H, W) uint8.
+        image: (C, H, W) uint8; or how it is to be made of another one.
         objects: in fractions of it; none for classifiers.
         values: (n,) float32, see `Truth.values`; None for detectors.
         path: the file of the image, or of the first of several.
@@ -43,7 +44,7 @@ class Example(NamedTuple):
         masks: (N, h, w) float32, see `Truth.masks`; None where none are needed.
     """
 
-    image: Tensor
+    image: Tensor | Unplaced
     objects: ImageObjects
     values: Tensor | None
     path: Path

@@ -2,25 +2,36 @@
 
 import hashlib
 import io
+import itertools
 import math
 import mmap
+import multiprocessing
 import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from darknet_torch.data.dataset import Sample
+from darknet_torch.data.dataset import Array, Sample
 from darknet_torch.errors import DataError, ImageError, UsageError
 from darknet_torch.files import atomic
 from darknet_torch.images.reading import read
 from darknet_torch.training.memory import available_bytes
 
-__all__ = ["DiskCache", "ImageFiles", "RamCache", "ReadImage", "cache_bytes"]
+__all__ = [
+    "DiskCache",
+    "ImageFiles",
+    "Kept",
+    "RamCache",
+    "ReadImage",
+    "cache_bytes",
+    "kept_image",
+]
 
 HEADER = 256
 """Most bytes of the header of a file of the cache."""
@@ -89,6 +100,8 @@ class RamCache:
         # anonymous: shared with forked processes, whatever the size of /dev/shm
         self._pixels = torch.frombuffer(mmap.mmap(-1, max(total, 1)), dtype=torch.uint8)
         self._known = torch.frombuffer(mmap.mmap(-1, len(sizes) + 1), dtype=torch.uint8)
+        self.number = next(_numbers)
+        _caches[self.number] = self
 
     def __call__(self, index: int, /) -> Tensor:
         """Return an image (C, H, W) uint8; errors as `ImageFiles`."""
@@ -99,6 +112,35 @@ class RamCache:
             kept.copy_(self.files(index))
             self._known[index] = 1
         return kept
+
+
+_numbers = itertools.count()
+_caches: WeakValueDictionary[int, RamCache] = WeakValueDictionary()
+"""Those of this process, and of the one that it was forked from."""
+
+
+class Kept(NamedTuple):
+    """Where an image is in the memory that loader processes share.
+
+    Attributes:
+        cache: number of its `RamCache`.
+        image: index of the image.
+    """
+
+    cache: int
+    image: int
+
+    def pixels(self) -> Array:
+        """Return the image (H, W, C) uint8, in any of the processes; errors as `ImageFiles`."""
+        return _caches[self.cache](self.image).permute(1, 2, 0).numpy()
+
+
+def kept_image(read_image: ReadImage, index: int) -> Kept | None:
+    """Return where other processes find an image; None where they do not share its memory."""
+    is_shared = "fork" in multiprocessing.get_all_start_methods()
+    if is_shared and isinstance(read_image, RamCache):
+        return Kept(read_image.number, index)
+    return None
 
 
 class DiskCache:

@@ -105,7 +105,8 @@ def train(
         compile: compile the network with torch.compile, which takes minutes.
         augment: change images at random as the cfg says.
         cache: keep decoded images in memory ("ram") or in a file of the folder ("disk").
-        workers: processes that read images; None is as many as there are spare cores, at most 8.
+        workers: processes that read images; None is as many as there are spare cores, at most
+            24; one, if any, where the processor is what trains.
         weighted: draw images of rare classes more often.
         joint_share: share of the images of `joint` in each batch.
         eval_every: batches from one measurement on the validation images to the next; None is

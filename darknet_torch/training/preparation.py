@@ -51,7 +51,7 @@ __all__ = ["cfg_text", "open_folder", "prepare", "start_course"]
 
 EPOCHS, FEWEST = 4, 100
 """From one measurement to the next: times through the images, and at least so many batches."""
-MOST_WORKERS = 8
+MOST_WORKERS = 24
 NOT_MEASURED = (
     "no validation images other than those of the training: no score is measured, and no best"
     " weights are kept; `val:` in the description, or val= (--val), names some"
@@ -264,7 +264,9 @@ def _open_batches(run: Run, train: Dataset, joint: Dataset | None) -> None:
     source = batches(
         train,
         plan,
-        AugmentOptions.of(plan, augment=options.augment, colour_later=on_card),
+        AugmentOptions.of(
+            plan, augment=options.augment, colour_later=on_card, place_later=on_card
+        ),
         batch=most,
         seed=options.seed,
         start=run.course.batches,
