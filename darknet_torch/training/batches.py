@@ -6,6 +6,7 @@ or ranks, nor on where the training was started: so it can be resumed anywhere.
 
 import itertools
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -29,10 +30,12 @@ from darknet_torch.training.mask_examples import MaskExamples
 from darknet_torch.training.random_transforms import Randomness
 from darknet_torch.training.sampler import Sampler, rare_class_weights
 
-__all__ = ["Batch", "Cache", "batches"]
+__all__ = ["Batch", "Cache", "batches", "spare_workers"]
 
 Cache = Literal["none", "ram", "disk"]
 """Where decoded images are kept."""
+MOST_WORKERS = 24
+"""Processes that read for a graphics card: more of them take memory, and no card waits then."""
 
 
 def batches(
@@ -98,6 +101,21 @@ def batches(
     order = _Order(samplers, joint_share, rank, ranks, options.paired)
     keys = _Keys(order, start, size_of, images_of or (lambda _: batch))
     return _load(_Maker(sources, seed, options), keys, workers, pinned)
+
+
+def spare_workers(device: torch.device, ranks: int = 1) -> int:
+    """Return how many processes are to read images: few where they take cores from the network.
+
+    Args:
+        device: where the network is.
+        ranks: processes of the training on this machine.
+    """
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    if device.type == "cpu":
+        return min(1, cores - 1)
+    return max(0, min(MOST_WORKERS, cores // ranks - 1))
 
 
 class _Key(NamedTuple):

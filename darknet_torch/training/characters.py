@@ -34,7 +34,7 @@ from darknet_torch.training.run import Run
 from darknet_torch.training.running_statistics import RunningStatistics
 from darknet_torch.training.solver import Solver
 from darknet_torch.training.text_steps import TextStepper, text_batches
-from darknet_torch.training.uploading import uploaded
+from darknet_torch.training.uploading import Uploaded
 
 __all__ = ["bits_per_character", "train_characters"]
 
@@ -151,7 +151,8 @@ def _prepare(
         run.tell(f"{path}: {len(text)} bytes, the last {len(text) - kept} of them are kept back")
     open_folder(run)
     texts = text_batches(text[:kept], path, stepper, options.seed, run.course.batches)
-    run.batches = uploaded(texts, stepper.device)
+    run.batches = uploads = Uploaded(texts, stepper.device)
+    stepper.meanwhile = uploads.prepare
     return run
 
 

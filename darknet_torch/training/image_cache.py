@@ -8,9 +8,10 @@ import mmap
 import multiprocessing
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -119,27 +120,36 @@ _caches: WeakValueDictionary[int, RamCache] = WeakValueDictionary()
 """Those of this process, and of the one that it was forked from."""
 
 
-class Kept(NamedTuple):
-    """Where an image is in the memory that loader processes share.
+@dataclass(frozen=True)
+class Kept:
+    """An image in memory that loader processes share; to another one it goes as two numbers.
 
     Attributes:
-        cache: number of its `RamCache`.
-        image: index of the image.
+        cache: that has it.
+        index: of the image.
     """
 
-    cache: int
-    image: int
+    cache: RamCache
+    index: int
+
+    def __reduce__(self) -> tuple[Callable[[int, int], "Kept"], tuple[int, int]]:
+        """Return how another process finds it."""
+        return _found, (self.cache.number, self.index)
 
     def pixels(self) -> Array:
-        """Return the image (H, W, C) uint8, in any of the processes; errors as `ImageFiles`."""
-        return _caches[self.cache](self.image).permute(1, 2, 0).numpy()
+        """Return the image (H, W, C) uint8; errors as `ImageFiles`."""
+        return self.cache(self.index).permute(1, 2, 0).numpy()
+
+
+def _found(number: int, index: int) -> Kept:
+    return Kept(_caches[number], index)
 
 
 def kept_image(read_image: ReadImage, index: int) -> Kept | None:
     """Return where other processes find an image; None where they do not share its memory."""
     is_shared = "fork" in multiprocessing.get_all_start_methods()
     if is_shared and isinstance(read_image, RamCache):
-        return Kept(read_image.number, index)
+        return Kept(read_image, index)
     return None
 
 

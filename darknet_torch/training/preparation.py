@@ -1,6 +1,5 @@
 """Everything before the first step: data, checks, options, memory, and the state of before."""
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
@@ -21,7 +20,7 @@ from darknet_torch.parsing import parser
 from darknet_torch.speed.dtypes import type_name
 from darknet_torch.training import run_files
 from darknet_torch.training.augment_options import AugmentOptions
-from darknet_torch.training.batches import batches
+from darknet_torch.training.batches import batches, spare_workers
 from darknet_torch.training.checks import (
     anchor_hint,
     check_batch_norm,
@@ -45,13 +44,12 @@ from darknet_torch.training.sources import DataSource, read_all
 from darknet_torch.training.starting import expect_few_objects
 from darknet_torch.training.state_checks import data_digest
 from darknet_torch.training.step import Stepper, as_input
-from darknet_torch.training.uploading import uploaded
+from darknet_torch.training.uploading import Uploaded
 
 __all__ = ["cfg_text", "open_folder", "prepare", "start_course"]
 
 EPOCHS, FEWEST = 4, 100
 """From one measurement to the next: times through the images, and at least so many batches."""
-MOST_WORKERS = 24
 NOT_MEASURED = (
     "no validation images other than those of the training: no score is measured, and no best"
     " weights are kept; `val:` in the description, or val= (--val), names some"
@@ -264,13 +262,13 @@ def _open_batches(run: Run, train: Dataset, joint: Dataset | None) -> None:
     source = batches(
         train,
         plan,
-        AugmentOptions.of(
-            plan, augment=options.augment, colour_later=on_card, place_later=on_card
-        ),
+        AugmentOptions.of(plan, augment=options.augment, colour_later=on_card, place_later=on_card),
         batch=most,
         seed=options.seed,
         start=run.course.batches,
-        workers=_workers(run) if options.workers is None else options.workers,
+        workers=spare_workers(run.stepper.device, run.ranks.size)
+        if options.workers is None
+        else options.workers,
         cache=options.cache,
         cache_folder=options.path,
         pinned=on_card,
@@ -287,16 +285,7 @@ def _open_batches(run: Run, train: Dataset, joint: Dataset | None) -> None:
     if run.course.stopped is not None:
         return
     first = next(source)
-    run.batches = uploaded(chain([first], source), run.stepper.device)
+    run.batches = uploads = Uploaded(chain([first], source), run.stepper.device)
+    run.stepper.meanwhile = uploads.prepare
     if run.is_first and not run.course.batches:
         draw_first_batch(first.on("cpu"), run.network, options.path / "batch-0.jpg")
-
-
-def _workers(run: Run) -> int:
-    """Return how many processes read images: few where they would take cores from the network."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    if run.stepper.device.type == "cpu":
-        return min(1, cores - 1)
-    return max(0, min(MOST_WORKERS, cores // run.ranks.size - 1))

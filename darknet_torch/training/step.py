@@ -1,8 +1,8 @@
 """The gradients of one batch: mini-batch after mini-batch through the network and its losses."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -17,7 +17,7 @@ from darknet_torch.network.plan import Plan
 from darknet_torch.training.losses import losses_of, network_cost, total_loss
 from darknet_torch.training.precision import autocast
 
-__all__ = ["BatchLoss", "Stepper", "Steps", "are_finite", "as_input"]
+__all__ = ["BatchLoss", "Stepper", "Steps", "are_finite", "as_input", "nothing"]
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,22 @@ def as_input(images: Tensor, device: torch.device) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last) if images.dim() == 4 else images
 
 
+def nothing() -> None:
+    """Do nothing while a card computes."""
+
+
 class Steps(Protocol):
-    """What the loop needs of a stepper."""
+    """What the loop needs of a stepper.
+
+    Attributes:
+        device: what computes.
+        scaler: of float16 losses.
+        meanwhile: called for each batch when all of it is launched, before its loss is waited for.
+    """
 
     device: torch.device
     scaler: torch.amp.GradScaler
+    meanwhile: Callable[[], None]
 
     @property
     def images(self) -> int:
@@ -90,6 +101,7 @@ class Stepper:
         subdivisions: mini-batches of a batch of all processes.
         ranks: the processes; each computes a run of mini-batches.
         scaler: of float16 losses.
+        meanwhile: see `Steps`.
     """
 
     plan: Plan
@@ -100,6 +112,7 @@ class Stepper:
     subdivisions: int
     ranks: Ranks
     scaler: torch.amp.GradScaler
+    meanwhile: Callable[[], None] = field(default_factory=lambda: nothing)
 
     @property
     def images(self) -> int:
@@ -188,14 +201,11 @@ class Stepper:
         bad = [torch.stack([~each[i].isfinite() for each in totals]).any() for i in indices]
         if not self.scaler.is_enabled():
             bad.append(~are_finite(self.module))
-        values = torch.stack(
-            [
-                *(each.double() for each in (*sums.values(), torch.stack(costs).sum())),
-                *(b.double() for b in bad),
-            ]
-        )
+        figures = torch.stack((*sums.values(), torch.stack(costs).sum())).double()
+        values = torch.cat((figures, torch.stack(bad).double()))
         if self.ranks.size > 1:
             dist.all_reduce(values)
+        self.meanwhile()
         numbers = values.tolist()
         parts = {n: v / images for n, v in zip(sums, numbers, strict=False)}
         flags = numbers[len(sums) + 1 :]

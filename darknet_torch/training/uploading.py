@@ -7,36 +7,48 @@ import torch
 from darknet_torch.images.upload import hand_over
 from darknet_torch.training.collate import Batch
 
-__all__ = ["uploaded"]
+__all__ = ["Uploaded"]
 
 
-def uploaded(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
-    """Yield batches on a device, with the changes of colour made there.
+class Uploaded(Iterator[Batch]):
+    """Batches on a device, with their images placed and their colours changed there.
 
-    To a graphics card the next batch is copied on a stream of its own, before this one is yielded:
-    the card copies it, and changes its colours, beside the forward and backward pass.
+    To a graphics card a batch is copied on a stream of its own: the card copies it, and makes the
+    images of it, beside the forward and backward pass of the one before.
 
     Args:
         batches: on the CPU; for a graphics card best in pinned memory, see `Batch.pin_memory`.
         device: where the network is.
     """
-    if device.type != "cuda":
-        for batch in batches:
-            yield batch.on(device)
-        return
-    stream, before = torch.cuda.Stream(device), None
-    for batch in batches:
+
+    def __init__(self, batches: Iterator[Batch], device: torch.device) -> None:
+        self._batches, self._device = batches, device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._copied: tuple[Batch, torch.cuda.Event] | None = None
+
+    def __next__(self) -> Batch:
+        """Return the next batch; what is launched from now on waits for its copy."""
+        if self._stream is None:
+            return next(self._batches).on(self._device)
+        batch, copied = self._copied or self._copy(self._stream)
+        self._copied = None
+        computing = torch.cuda.current_stream(self._device)
+        hand_over((batch.images, *batch.truth.tensors()), copied, computing)
+        return batch
+
+    def prepare(self) -> None:
+        """Launch the copy of the next batch, if there is one; to be called while a card computes.
+
+        Until then nothing waits for the data: a card has work, and goes on with it meanwhile.
+        """
+        if self._stream is None or self._copied is not None:
+            return
+        try:
+            self._copied = self._copy(self._stream)
+        except StopIteration:
+            self._copied = None  # which the next call of `next` finds, too
+
+    def _copy(self, stream: "torch.cuda.Stream") -> "tuple[Batch, torch.cuda.Event]":
+        batch = next(self._batches)
         with torch.cuda.stream(stream):
-            copy = batch.on(device), stream.record_event()
-        if before is not None:
-            yield _awaited(*before)
-        before = copy
-    if before is not None:
-        yield _awaited(*before)
-
-
-def _awaited(batch: Batch, copied: "torch.cuda.Event") -> Batch:
-    """Let what is launched next wait for the copy of a batch."""
-    computing = torch.cuda.current_stream(batch.images.device)
-    hand_over((batch.images, *batch.truth.tensors()), copied, computing)
-    return batch
+            return batch.on(self._device), stream.record_event()

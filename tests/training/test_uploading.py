@@ -9,7 +9,7 @@ from written_streams import written_streams
 
 from darknet_torch.layers.truth import Truth
 from darknet_torch.training.collate import Batch
-from darknet_torch.training.uploading import uploaded
+from darknet_torch.training.uploading import Uploaded
 
 
 def batches() -> Iterator[Batch]:
@@ -20,13 +20,15 @@ def batches() -> Iterator[Batch]:
 
 def test_on_the_cpu_they_come_one_by_one() -> None:
     source = batches()
-    first = next(uploaded(source, torch.device("cpu")))
+    made = Uploaded(source, torch.device("cpu"))
+    made.prepare()  # does nothing
+    first = next(made)
     assert int(first.images.max()) == 0
     assert first.colours is None  # they are made
     assert int(next(source).images.max()) == 1  # not read ahead
 
 
-def test_a_card_gets_the_next_one_before_this_one_is_computed(monkeypatch) -> None:
+def test_a_card_gets_the_next_one_while_it_computes_this_one(monkeypatch) -> None:
     steps = written_streams(monkeypatch)
 
     def copied(batch: Batch, device: torch.device) -> Batch:
@@ -36,20 +38,23 @@ def test_a_card_gets_the_next_one_before_this_one_is_computed(monkeypatch) -> No
     monkeypatch.setattr(Batch, "on", copied)
     kept = []
     monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, stream: kept.append(stream))
-    for batch in uploaded(batches(), torch.device("cuda", 1)):
+    made = Uploaded(batches(), torch.device("cuda", 1))
+    for batch in made:
         steps.append(f"compute {int(batch.images.max())}")
+        made.prepare()
+        made.prepare()  # it is there
     copies = [
         ["on beside", f"copy {number}", "beside: record", "end of beside"] for number in range(3)
     ]
     wait = "computing: wait for beside"
     assert steps == [
         *copies[0],
-        *copies[1],
         wait,
         "compute 0",
-        *copies[2],
+        *copies[1],
         wait,
         "compute 1",
+        *copies[2],
         wait,
         "compute 2",
     ]
@@ -60,6 +65,6 @@ def test_a_card_gets_the_next_one_before_this_one_is_computed(monkeypatch) -> No
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no graphics card here")
 def test_on_a_card() -> None:
     device = torch.device("cuda")
-    for number, batch in enumerate(uploaded((b.pin_memory() for b in batches()), device)):
+    for number, batch in enumerate(Uploaded((b.pin_memory() for b in batches()), device)):
         assert batch.images.is_cuda
         assert (batch.images == number).all()
