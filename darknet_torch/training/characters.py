@@ -151,8 +151,8 @@ def _prepare(
         run.tell(f"{path}: {len(text)} bytes, the last {len(text) - kept} of them are kept back")
     open_folder(run)
     texts = text_batches(text[:kept], path, stepper, options.seed, run.course.batches)
-    run.batches = uploads = Uploaded(texts, stepper.device)
-    stepper.meanwhile = uploads.prepare
+    uploads = Uploaded(texts, stepper.device)
+    run.batches, stepper.following = uploads, uploads
     return run
 
 

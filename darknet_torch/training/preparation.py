@@ -285,7 +285,7 @@ def _open_batches(run: Run, train: Dataset, joint: Dataset | None) -> None:
     if run.course.stopped is not None:
         return
     first = next(source)
-    run.batches = uploads = Uploaded(chain([first], source), run.stepper.device)
-    run.stepper.meanwhile = uploads.prepare
+    uploads = Uploaded(chain([first], source), run.stepper.device)
+    run.batches, run.stepper.following = uploads, uploads
     if run.is_first and not run.course.batches:
         draw_first_batch(first.on("cpu"), run.network, options.path / "batch-0.jpg")

@@ -1,8 +1,8 @@
 """The gradients of one batch: mini-batch after mini-batch through the network and its losses."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -17,7 +17,7 @@ from darknet_torch.network.plan import Plan
 from darknet_torch.training.losses import losses_of, network_cost, total_loss
 from darknet_torch.training.precision import autocast
 
-__all__ = ["BatchLoss", "Stepper", "Steps", "are_finite", "as_input", "nothing"]
+__all__ = ["BatchLoss", "Stepper", "Steps", "Upcoming", "are_finite", "as_input"]
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,11 @@ def as_input(images: Tensor, device: torch.device) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last) if images.dim() == 4 else images
 
 
-def nothing() -> None:
-    """Do nothing while a card computes."""
+class Upcoming(Protocol):
+    """Batches of which the next one can be prepared while a card computes."""
+
+    def prepare(self) -> None:
+        """Launch what makes the next batch."""
 
 
 class Steps(Protocol):
@@ -63,12 +66,13 @@ class Steps(Protocol):
     Attributes:
         device: what computes.
         scaler: of float16 losses.
-        meanwhile: called for each batch when all of it is launched, before its loss is waited for.
+        following: prepared in each batch when all of it is launched, before its loss is waited
+            for: between that and the next launch a card has no work.
     """
 
     device: torch.device
     scaler: torch.amp.GradScaler
-    meanwhile: Callable[[], None]
+    following: Upcoming | None
 
     @property
     def images(self) -> int:
@@ -101,7 +105,7 @@ class Stepper:
         subdivisions: mini-batches of a batch of all processes.
         ranks: the processes; each computes a run of mini-batches.
         scaler: of float16 losses.
-        meanwhile: see `Steps`.
+        following: see `Steps`.
     """
 
     plan: Plan
@@ -112,7 +116,7 @@ class Stepper:
     subdivisions: int
     ranks: Ranks
     scaler: torch.amp.GradScaler
-    meanwhile: Callable[[], None] = field(default_factory=lambda: nothing)
+    following: Upcoming | None = None
 
     @property
     def images(self) -> int:
@@ -205,7 +209,8 @@ class Stepper:
         values = torch.cat((figures, torch.stack(bad).double()))
         if self.ranks.size > 1:
             dist.all_reduce(values)
-        self.meanwhile()
+        if self.following is not None:
+            self.following.prepare()
         numbers = values.tolist()
         parts = {n: v / images for n, v in zip(sums, numbers, strict=False)}
         flags = numbers[len(sums) + 1 :]

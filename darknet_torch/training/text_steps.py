@@ -6,7 +6,7 @@ state of zeros, as in Darknet's rnn.c. Gradients do not go back beyond a run.
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from darknet_torch.network import Network
 from darknet_torch.network.state import State, state_shapes
 from darknet_torch.training.batches import Batch
 from darknet_torch.training.losses import LossInputs, losses_of, network_cost, total_loss
-from darknet_torch.training.step import BatchLoss, are_finite, nothing
+from darknet_torch.training.step import BatchLoss, Upcoming, are_finite
 
 __all__ = ["Streams", "TextStepper", "text_batches"]
 
@@ -95,7 +95,7 @@ class TextStepper:
     def __post_init__(self) -> None:
         self.module, self.device = LossInputs(self.network), self.network.device
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=False)
-        self.meanwhile: Callable[[], None] = nothing
+        self.following: Upcoming | None = None
         self.state: State = {}
         self.before: State = {}
 
@@ -130,7 +130,8 @@ class TextStepper:
             (total / self.count).backward()
         flags = (each.double() for each in (finite, are_finite(self.module)))
         figures = torch.stack([*flags, cost, *sums.values()])
-        self.meanwhile()
+        if self.following is not None:
+            self.following.prepare()
         numbers = figures.tolist()  # the only wait
         if numbers[0]:  # else the next batch would not be, either
             self.state = {i: tuple(t.detach() for t in each) for i, each in state.items()}
