@@ -451,7 +451,7 @@ STANDS_FOR = {
     " training.detection_examples training.examples training.image_cache"
     " training.mosaic training.multiscale training.random_transforms training.sampler",
     "training/test_characters": "training.text_steps",
-    "training/test_placing": "training.unplaced",
+    "training/test_placing": "training.parcels training.unplaced",
     "training/test_training_state": "training.state_checks",
     "test_answer_keys": " ".join(
         f"layers.{path.stem}"

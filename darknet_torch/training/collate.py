@@ -1,7 +1,7 @@
 """From training examples to a batch of images with their ground truth."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -11,6 +11,7 @@ from darknet_torch.errors import DarknetError
 from darknet_torch.layers.truth import Truth
 from darknet_torch.training.colour import Colour, distort
 from darknet_torch.training.examples import Example, rows_of
+from darknet_torch.training.parcels import packed, unpacked
 from darknet_torch.training.unplaced import UnplacedImages
 
 __all__ = ["Batch", "collate"]
@@ -38,6 +39,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def __reduce__(self) -> tuple[Callable[..., "Batch"], tuple[bytes, list[Tensor]]]:
+        """Return it as one message to another process."""
+        return _opened, packed([getattr(self, each.name) for each in fields(self)])
+
     def pin_memory(self) -> "Batch":
         """Return a copy in memory that a graphics card copies from by itself."""
         colours = None if self.colours is None else self.colours.pin_memory()
@@ -54,6 +59,10 @@ class Batch:
             colours = self.colours.to(device, non_blocking=True)[:, :, None, None]
             images = distort(images, *colours.unbind(1))
         return Batch(images, self.truth.to(device), self.paths)
+
+
+def _opened(message: bytes, large: list[Tensor]) -> Batch:
+    return Batch(*unpacked(message, large))
 
 
 def collate(examples: Sequence[Example | DarknetError]) -> Batch | DarknetError:
