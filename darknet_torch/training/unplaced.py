@@ -4,7 +4,6 @@ A loader process hands on where they are to lie, with their pixels or where a ca
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from darknet_torch.data.dataset import Array
+from darknet_torch.safety.threads import Pool
 from darknet_torch.training.augment import Geometry, mean_colour, span
 from darknet_torch.training.image_cache import Kept
 from darknet_torch.training.placing import PlacingFacts, place_batch
@@ -173,7 +173,7 @@ def _joined(parts: Sequence[Array], *, pinned: bool = False) -> Tensor:
             place[:] = part
 
     if pinned:
-        with ThreadPoolExecutor(COPIERS) as pool:
+        with Pool(COPIERS) as pool:
             list(pool.map(partial(copy, step=COPIERS), range(COPIERS)))
     else:
         copy(0, 1)

@@ -93,6 +93,16 @@ def loss(network: Network, images: torch.Tensor, truth: Truth) -> torch.Tensor:
     return value.detach()
 
 
+class _Following:
+    """The next batch: it notes the waits until it is prepared."""
+
+    def __init__(self, card: Card) -> None:
+        self.card, self.waits = card, list[dict[str, int]]()
+
+    def prepare(self) -> None:
+        self.waits.append(dict(self.card.waits))
+
+
 def waits_of_a_step() -> dict[str, int]:
     """Return the waits for the card of a batch in two parts, from its images to new weights."""
     with pretended_card() as card:
@@ -101,9 +111,11 @@ def waits_of_a_step() -> dict[str, int]:
         scaler = torch.amp.GradScaler("cpu", enabled=False)
         inputs, device = LossInputs(network), torch.device("card")
         stepper = Stepper(network.plan, inputs, device, torch.float32, 2, 2, Ranks(), scaler)
+        stepper.following = following = _Following(card)
         images = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8)
         card.waits.clear()
         solver.begin()
         assert stepper.gradients(images, truth, 0, 1).finite
         solver.step(1)
+    assert following.waits == [{}]  # it was prepared once, before the wait
     return dict(card.waits)

@@ -3,6 +3,7 @@
 That no image differs by more than one level is what every test here looks at.
 """
 
+import os
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ from darknet_torch.network.plan import Plan
 from darknet_torch.training import unplaced
 from darknet_torch.training.augment import Geometry
 from darknet_torch.training.augment_options import AugmentOptions
-from darknet_torch.training.batches import Batch, batches
+from darknet_torch.training.batches import Batch, batches, spare_workers
 from darknet_torch.training.first_batch import draw_first_batch
 from darknet_torch.training.image_cache import ImageFiles, RamCache, kept_image
+from darknet_torch.training.parcels import packed, unpacked
 from darknet_torch.training.random_transforms import (
     Randomness,
     plain_geometry,
@@ -250,7 +252,36 @@ def test_the_first_batch_can_be_drawn(drawn: Dataset, tmp_path: Path) -> None:
     assert (tmp_path / "first.jpg").stat().st_size > 1000
 
 
-def test_pixels_lie_one_behind_the_other() -> None:
-    parts = [noise(np.random.default_rng(5), 8, 6).permute(1, 2, 0).numpy()[1:4, 2:7]] * 2
-    joined = unplaced._joined(parts)
-    assert torch.equal(joined, torch.from_numpy(np.concatenate([p.reshape(-1, 3) for p in parts])))
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_as_many_processes_as_there_are_spare_cores(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for cores, ranks in ((1, 1), (2, 1), (16, 1), (16, 4), (64, 1), (4, 8)):
+        mine = set(range(cores))
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, mine=mine: mine, raising=False)
+        found.append(spare_workers(torch.device(device), ranks))
+    assert found == ([0, 1, 1, 1, 1, 1] if device == "cpu" else [0, 1, 15, 3, 24, 0])
+
+
+def test_a_parcel_has_small_tensors_inside() -> None:
+    small, large = torch.arange(6).view(2, 3), torch.zeros(70_000, dtype=torch.uint8)
+    for each in (small, small > 2, small[:, 1:], torch.empty(0, 4)):
+        message, files = packed({"a": [each, large, None]})
+        assert len(files) == 1 and files[0] is large
+        opened = unpacked(message, files)
+        assert torch.equal(opened["a"][0], each) and opened["a"][1] is large
+
+
+def test_pixels_lie_one_behind_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In pinned memory too, which several threads fill; without a card it is like any other."""
+    rng, empty = np.random.default_rng(5), torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *size, pin_memory, dtype: empty(*size, dtype=dtype))
+    sizes = [(8, 6), (5, 9), (7, 7), (4, 4), (6, 5), (9, 3), (3, 8)]
+    parts = [noise(rng, *size).permute(1, 2, 0).numpy()[1:, 1:3] for size in sizes]
+    expected = torch.from_numpy(np.concatenate([part.reshape(-1, 3) for part in parts]))
+    for count in range(1, 8):
+        length = sum(part.shape[0] * part.shape[1] for part in parts[:count])
+        for pinned in (False, True):
+            joined = unplaced._joined(parts[:count], pinned=pinned)
+            assert torch.equal(joined, expected[:length])
