@@ -36,6 +36,8 @@ Cache = Literal["none", "ram", "disk"]
 """Where decoded images are kept."""
 MOST_WORKERS = 24
 """Processes that read for a graphics card: more of them take memory, and no card waits then."""
+AHEAD = 16
+"""Batches that are read ahead by all processes together, or one by each where there are more."""
 
 
 def batches(
@@ -176,6 +178,7 @@ def _load(maker: _Maker, keys: "_Keys", workers: int, pinned: bool) -> Iterator[
         maker,
         batch_sampler=keys,
         num_workers=workers,
+        prefetch_factor=max(1, min(2, AHEAD // workers)) if workers else None,
         collate_fn=collate,
         pin_memory=pinned,
         worker_init_fn=_begin_worker,

@@ -21,7 +21,7 @@ from darknet_torch.training.placing import PlacingFacts, place_batch
 
 __all__ = ["Unplaced", "UnplacedImages"]
 
-MOST_TIMES = 4
+MOST_TIMES = 3
 """So many times the pixels of the input may lie inside of a window; larger parts, which take long
 to copy, are resized at once."""
 COPIERS = 4

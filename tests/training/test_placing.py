@@ -122,9 +122,9 @@ def test_placed_images_keep_their_places_among_others() -> None:
 def test_what_is_resized_at_once() -> None:
     """Large images, and those with two colours beyond them."""
     image = noise(np.random.default_rng(3), 40, 30)
-    small = Unplaced(image, Geometry((0, 0, 40, 30), (0, 0, 20, 15)), (15, 20))
+    small = Unplaced(image, Geometry((0, 0, 40, 30), (0, 0, 20, 20)), (20, 20))
     assert small.if_worthwhile() is small
-    large = small._replace(size=(14, 20))
+    large = small._replace(size=(19, 20))
     made = large.if_worthwhile()
     assert isinstance(made, Tensor) and torch.equal(made, large.now())
     two = Geometry((-5, 0, 45, 30), (0, 0, 20, 15), aligned=False, mean=True)
