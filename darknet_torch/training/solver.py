@@ -73,7 +73,8 @@ class Solver:
                 f"{self.net.section.where()}: policy={self.net.policy}: {self._dialect.name} does"
                 " not know it and keeps the learning rate constant"
             )
-        self._frozen = network.layers[:freeze]
+        frozen = set(network.layers[:freeze].modules())
+        self._modes = [(each, each not in frozen) for each in network.modules()]
         self._rules = rules(network, self.net, freeze=freeze, as_darknet=as_darknet)
         self._as_darknet = as_darknet
         for rule in self._rules:
@@ -88,8 +89,9 @@ class Solver:
 
     def begin(self) -> None:
         """Put the network into training mode, except what is frozen, and forget gradients."""
-        self.network.train()
-        self._frozen.eval()
+        for module, mode in self._modes:
+            if module.training != mode:  # to set all takes ten times as long
+                module.train(mode)
         self.optimizer.zero_grad(set_to_none=True)
 
     def scaled(self, total: Tensor) -> Tensor:
