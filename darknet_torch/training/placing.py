@@ -65,7 +65,7 @@ class PlacingFacts(NamedTuple):
     Attributes:
         table: (B, K) float64: where the pixels of an image start, whether it is mirrored, the
             factor of its last row, its columns and rows (`Axis`), the colour beyond the window.
-        beyond: whether any image has such a colour.
+        beyond: whether any image has such a colour, other than black.
         margin: whether any image leaves a margin.
         darker: whether any image has a darker last row.
     """
@@ -104,7 +104,7 @@ class PlacingFacts(NamedTuple):
         table = [(start, flip, factor, *x, *y, *c) for start, flip, factor, x, y, c in each]
         return cls(
             torch.tensor(table, dtype=torch.float64),
-            any(axis.end < ANY for axis in (*columns, *rows)),
+            any(map(any, colours)),
             any(_leaves_margin(x, size[1]) for x in columns)
             or any(_leaves_margin(y, size[0]) for y in rows),
             any(factor < 1 for factor in factors),
