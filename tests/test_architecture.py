@@ -432,6 +432,8 @@ STANDS_FOR = {
     "heads/test_losses": "heads.anchor_targets heads.box_gradient heads.detection"
     " heads.gaussian_yolo heads.loss_terms heads.region heads.region_targets"
     " heads.yolo",
+    "images/test_decoders": "images.plain_jpeg",
+    "images/test_reading": "images.pixels",
     "inference/test_classifier": "cli.classify",
     "inference/test_detections": "inference.detection_formats",
     "inference/test_detector": "inference.decoding inference.detector_options inference.postprocess"

@@ -78,7 +78,8 @@ def _decode(files: list[bytes], name: "DecoderName", device: Any) -> "list[Tenso
     """Return the pixels of all files, as a network's reader gets them."""
     import torch
 
-    from darknet_torch.images.decoders import decode_on, plain_jpeg
+    from darknet_torch.images.decoders import decode_on
+    from darknet_torch.images.plain_jpeg import plain_jpeg
     from darknet_torch.images.reading import read
 
     if name != "nvjpeg":

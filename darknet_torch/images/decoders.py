@@ -5,78 +5,29 @@ up. Only the content of a plain JPEG goes to another decoder, and what that refu
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from io import BytesIO
-from os import PathLike
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
-from PIL import Image
-from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
 from darknet_torch.errors import UsageError
 from darknet_torch.extras import require
-from darknet_torch.images.jpeg_segments import is_whole, without_exif
-from darknet_torch.images.size import first_bytes, orientation_of, use_image
+from darknet_torch.images.plain_jpeg import Jpeg
 
 __all__ = [
     "DECODERS",
     "DecoderName",
-    "Jpeg",
     "check_decoder",
     "decode",
     "decode_on",
     "decoder_setting",
-    "plain_jpeg",
 ]
 
 DecoderName = Literal["pillow", "torchcodec", "nvjpeg", "turbojpeg"]
 DECODERS = get_args(DecoderName)
 PACKAGES = {"torchcodec": "torchcodec", "nvjpeg": "torchcodec", "turbojpeg": "simplejpeg"}
 """The package of each decoder, whose extra bears the decoder's name."""
-JPEG = b"\xff\xd8\xff"
-LARGEST = 64 << 20
-"""Bytes of a JPEG file that is read as a whole."""
-RGB_NAMES = [ord(each) for each in "RGB"]
-"""Names of the components of a JPEG that is not stored as YCbCr."""
-
-
-@dataclass(frozen=True)
-class Jpeg:
-    """A JPEG file that every decoder reads in the same way: 8 bits, grey or YCbCr.
-
-    Args:
-        content: without the EXIF data, so that no decoder turns it.
-        width: as it is stored, in pixels.
-        height: as it is stored.
-        orientation: of its EXIF data; 1 is upright.
-    """
-
-    content: bytes
-    width: int
-    height: int
-    orientation: int
-
-    @property
-    def upright_size(self) -> tuple[int, int]:
-        """Width and height in pixels after it has been turned."""
-        size = self.width, self.height
-        return size if self.orientation < 5 else size[::-1]
-
-    def upright(self, image: Tensor) -> Tensor:
-        """Turn the decoded image (C, H, W) as the orientation says."""
-        if self.orientation >= 5:
-            image = image.transpose(1, 2)
-        sides = [side for side, orientations in FLIPS.items() if self.orientation in orientations]
-        return image.flip(sides) if sides else image
-
-
-FLIPS = {1: (3, 4, 7, 8), 2: (2, 3, 6, 7)}
-"""Dimension of (C, H, W) -> the orientations that flip it, after those from 5 on transpose."""
 
 
 def check_decoder(decoder: DecoderName, device: torch.device) -> DecoderName:
@@ -104,47 +55,6 @@ def check_decoder(decoder: DecoderName, device: torch.device) -> DecoderName:
 def decoder_setting(decoder: DecoderName) -> str:
     """Return the text of a decoder among the settings that results depend on; "" of Pillow."""
     return "" if decoder == "pillow" else f" {decoder}"
-
-
-def plain_jpeg(source: Any, limit: int) -> Jpeg | None:
-    """Return a JPEG file for another decoder; None where it is for Pillow to read, or to refuse.
-
-    Args:
-        source: what `reading.read` takes; others than files are None.
-        limit: most pixels, see `limits.pixel_limit`.
-    """
-    file = BytesIO(source) if isinstance(source, bytes | bytearray) else source
-    if isinstance(file, Image.Image | Tensor | np.ndarray):
-        return None
-    try:
-        if not first_bytes(file).startswith(JPEG) or not (content := _content(file)):
-            return None
-        return use_image(file, partial(_plain, content=content), limit)
-    except Exception:  # nearly anything, of a damaged file: Pillow says what is wrong when it reads
-        return None
-
-
-def _content(file: Any) -> bytes | None:
-    """Return the bytes of a file; None of a very large one."""
-    if isinstance(file, str | PathLike):
-        path = Path(file)
-        return path.read_bytes() if path.stat().st_size <= LARGEST else None
-    file.seek(0)
-    content: bytes = file.read(LARGEST + 1)
-    return content if len(content) <= LARGEST else None
-
-
-def _plain(image: Image.Image, content: bytes) -> Jpeg | None:
-    if not isinstance(image, JpegImageFile) or image.format != "JPEG":  # MPO is several images
-        return None
-    names = [layer[0] for layer in image.layer]
-    is_stored_as_rgb = image.info.get("adobe_transform") == 0 or names == RGB_NAMES
-    bare = without_exif(content) if is_whole(content) else None
-    if image.mode not in ("L", "RGB") or is_stored_as_rgb or bare is None:
-        return None
-    orientation = orientation_of(image.getexif)
-    known = orientation if orientation in range(2, 9) else 1
-    return Jpeg(bare, image.width, image.height, known)
 
 
 def decode(jpeg: Jpeg, decoder: DecoderName) -> Tensor | None:

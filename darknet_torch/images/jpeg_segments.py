@@ -9,8 +9,9 @@ START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 
 def is_whole(content: bytes) -> bool:
     """Return whether a JPEG file has an end after its last scan, so that it was not cut off."""
-    last_scan = content.rfind(bytes((0xFF, START_OF_SCAN)))
-    return 0 <= last_scan < content.rfind(bytes((0xFF, END_OF_IMAGE)))
+    scan, end = bytes((0xFF, START_OF_SCAN)), content.rfind(bytes((0xFF, END_OF_IMAGE)))
+    # the first scan is soon found, and hardly anything stands behind the end
+    return end >= 0 and content.find(scan, 0, end) >= 0 and content.find(scan, end) < 0
 
 
 def without_exif(content: bytes) -> bytes | None:

@@ -4,8 +4,6 @@ image = read("dog.jpg")                            # uint8 (3, 576, 768)
 """
 
 import os
-from collections.abc import Callable, Iterator
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,24 +11,17 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from darknet_torch.errors import DataError, ImageError, UsageError, warn
-from darknet_torch.images.decoders import CALLS, DecoderName, decode, plain_jpeg
+from darknet_torch.images.decoders import CALLS, DecoderName, decode
 from darknet_torch.images.limits import pixel_limit
-from darknet_torch.images.many_channels import NPY, TIFF, read_npy, read_tiff
-from darknet_torch.images.size import (
-    ABSENT,
-    first_bytes,
-    reason,
-    upright,
-    use_image,
-)
+from darknet_torch.images.pixels import file_pixels, image_pixels, upper_bits
+from darknet_torch.images.plain_jpeg import plain_jpeg
+from darknet_torch.images.size import ABSENT, reason
 
 __all__ = ["ImageSource", "read"]
 
-STRIP = 1 << 20
-"""Pixels that Pillow hands over at a time."""
 _MOST = 2.0
 """Largest value of an image in 0..1; brightened ones may be a little above 1."""
 
@@ -115,75 +106,11 @@ def _from_file(
             if jpeg is not None and (image := decode(jpeg, decoder)) is not None:
                 return image
         if isinstance(source, Image.Image):
-            return _from_array(_pixels(source, channels), name, own=True)
+            return _from_array(image_pixels(source, channels), name, own=True)
         file = BytesIO(source) if isinstance(source, bytes | bytearray) else source
-        return _from_array(_decoded(file, channels, limit), name, own=True)
+        return _from_array(file_pixels(file, channels, limit), name, own=True)
     except Exception as error:  # a damaged file makes a decoder raise nearly anything
         raise ImageError(f"{name}: {reason(error)}") from error
-
-
-def _decoded(file: Any, channels: int | None, limit: int) -> npt.NDArray[Any]:
-    """(H, W, C) or (H, W) of a path or an open file."""
-    start = first_bytes(file)
-    if start.startswith(NPY):
-        return read_npy(file, limit)
-    try:
-        array = use_image(file, partial(_pixels, channels=channels), limit)
-    except (UnidentifiedImageError, ValueError):  # for layouts that Pillow does not have
-        if not start.startswith(TIFF):
-            raise
-        return read_tiff(file, limit)
-    if channels == 4 and not start.startswith(TIFF):
-        return _with_opacity(array)
-    if channels in (None, 1, 3, *array.shape[2:]) or not start.startswith(TIFF):
-        return array
-    return read_tiff(file, limit)  # as Pillow leaves out some of its channels, or pages
-
-
-def _pixels(image: Image.Image, channels: int | None) -> npt.NDArray[Any]:
-    """(H, W, C) or (H, W), uint8: RGB or grey, or the image's own channels if they are as many."""
-    image.load()  # first, because of TIFF: Pillow turns it while loading
-    image = upright(image)
-    if image.mode.startswith(("I", "F")):
-        largest = max(float(np.nan_to_num(part).max(initial=0)) for part in _strips(image))
-        return _in_strips(image, lambda part: _upper_bits(part, largest))
-    if image.mode == "P" or (image.mode, channels) == ("LA", 4):  # P: Pillow warns otherwise
-        image = image.convert("RGBA")
-    wanted = image.mode == "RGB" or (channels not in (1, 3) and len(image.getbands()) == channels)
-    return _in_strips(image if wanted else image.convert("RGB"), lambda part: part)
-
-
-def _strips(image: Image.Image) -> Iterator[npt.NDArray[Any]]:
-    """Yield the rows of an image some at a time: Pillow copies all that it hands over."""
-    rows = max(1, STRIP // max(1, image.width))
-    for top in range(0, image.height, rows):
-        yield np.asarray(image.crop((0, top, image.width, min(top + rows, image.height))))
-
-
-def _in_strips(
-    image: Image.Image, convert: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
-) -> npt.NDArray[Any]:
-    """Return the array of an image, converted strip by strip."""
-    out, top = None, 0
-    for part in map(convert, _strips(image)):
-        if out is None:
-            out = np.empty((image.height, *part.shape[1:]), part.dtype)
-        out[top : top + len(part)] = part
-        top += len(part)
-    return np.asarray(image) if out is None else out
-
-
-def _upper_bits(grey: npt.NDArray[Any], largest: float) -> npt.NDArray[Any]:
-    """Any grey values -> uint8. Integers above 255 are 16-bit values, floats up to 1 fractions.
-
-    largest: value of the image that these are of.
-    """
-    if grey.dtype.kind == "f":
-        grey = np.nan_to_num(grey)
-        grey = grey * 255 if largest <= 1 else grey
-    elif grey.dtype.itemsize == 2 or largest > 255:
-        grey = grey >> 8
-    return grey.clip(0, 255).astype(np.uint8)
 
 
 def _from_array(array: npt.NDArray[Any], name: str, *, own: bool = False) -> torch.Tensor:
@@ -191,7 +118,7 @@ def _from_array(array: npt.NDArray[Any], name: str, *, own: bool = False) -> tor
     if array.ndim == 2:
         array = array[:, :, None]
     if array.dtype.kind == "u" and array.dtype.itemsize == 2:
-        array = _upper_bits(array, 0)
+        array = upper_bits(array, 0)
     # Copied: the source may be read-only, run backwards, or change later.
     if array.ndim == 3 and array.dtype.kind == "f":
         return torch.from_numpy(array.astype(np.float32, order="C")).permute(2, 0, 1)
@@ -228,15 +155,6 @@ def _from_tensor(image: torch.Tensor, name: str) -> torch.Tensor:
         return image.float()
     what = f"a tensor {list(image.shape)} of {image.dtype}"
     raise ImageError(f"{name}: {what}; (C, H, W) of uint8 or float expected")
-
-
-def _with_opacity(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return RGB with a fourth channel, all opaque, as stb_image yields it."""
-    if array.shape[2:] == (4,):
-        return array
-    colours = array if array.ndim == 3 else array[..., None]
-    rgb = np.broadcast_to(colours, (*array.shape[:2], 3))
-    return np.concatenate((rgb, np.full_like(rgb[..., :1], 255)), axis=2)
 
 
 def _with_channels(image: torch.Tensor, channels: int, name: str) -> torch.Tensor:

@@ -24,6 +24,7 @@ __all__ = [
     "PIXEL_FORMATS",
     "first_bytes",
     "image_size",
+    "must_be_plain",
     "open_image",
     "orientation_of",
     "reason",
@@ -70,7 +71,7 @@ def use_image(source: FileOrPath, use: Callable[[Image.Image], T], limit: int) -
         ImageError: too many pixels.
         Exception: whatever Pillow raises for a damaged file.
     """
-    _must_be_plain(source)
+    must_be_plain(source)
     with pillow_takes(limit):
         try:
             with open_image(source, limit) as image:
@@ -129,7 +130,7 @@ def first_bytes(source: FileOrPath) -> bytes:
     Raises:
         OSError: it cannot be read, or is a pipe or a device.
     """
-    _must_be_plain(source)
+    must_be_plain(source)
     if isinstance(source, str | os.PathLike):
         with Path(source).open("rb") as file:
             return file.read(START)
@@ -137,13 +138,12 @@ def first_bytes(source: FileOrPath) -> bytes:
     return source.read(START)
 
 
-def _must_be_plain(source: FileOrPath) -> None:
+def must_be_plain(source: FileOrPath) -> None:
     """Refuse what may never end, or never begin: a pipe that nobody writes to is waited for."""
     if isinstance(source, str | os.PathLike):
-        path = Path(source)
-        mode = path.stat().st_mode
+        mode = os.stat(source).st_mode  # noqa: PTH116 (a Path takes its time)
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            raise OSError(errno.EINVAL, "is no plain file", str(path))
+            raise OSError(errno.EINVAL, "is no plain file", os.fspath(source))
 
 
 def _pixel_chunks(source: FileOrPath) -> BytesIO | None:

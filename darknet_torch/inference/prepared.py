@@ -15,7 +15,8 @@ from torch import Tensor
 
 from darknet_torch.errors import DarknetError
 from darknet_torch.images.batch_resizing import resize_batch
-from darknet_torch.images.decoders import DecoderName, Jpeg, decode_on, plain_jpeg
+from darknet_torch.images.decoders import DecoderName, decode_on
+from darknet_torch.images.plain_jpeg import Jpeg, plain_jpeg
 from darknet_torch.images.reading import ImageSource, read
 from darknet_torch.images.resizing import (
     Fit,

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from darknet_torch.errors import ImageError, warn
-from darknet_torch.images.decoders import Jpeg
+from darknet_torch.images.plain_jpeg import Jpeg
 from darknet_torch.inference.prepared import Prepared, Reading
 from darknet_torch.inference.sources import is_address
 from darknet_torch.safety.subprocesses import start_module

@@ -11,7 +11,8 @@ from PIL import Image
 from darknet_torch.errors import ImageError, UsageError
 from darknet_torch.extras import installed
 from darknet_torch.images import decoders, reading
-from darknet_torch.images.decoders import check_decoder, decode, decode_on, plain_jpeg
+from darknet_torch.images.decoders import check_decoder, decode, decode_on
+from darknet_torch.images.plain_jpeg import plain_jpeg
 from darknet_torch.images.reading import read
 
 CPU = torch.device("cpu")
@@ -73,7 +74,7 @@ OTHERS = {
 @pytest.mark.parametrize("channels", [3, 1, None])
 def test_the_pixels_of_pillow(kind: str, channels: int | None, decoder, monkeypatch) -> None:
     expected = read(PLAIN[kind], channels)
-    monkeypatch.setattr(reading, "_decoded", None)  # Pillow's way
+    monkeypatch.setattr(reading, "file_pixels", None)  # Pillow's way
     found = read(PLAIN[kind], channels, decoder=decoder)
     assert found.shape == expected.shape and found.dtype == torch.uint8
     assert (found.int() - expected.int()).abs().max() <= LARGEST[decoder]
@@ -120,7 +121,7 @@ def test_a_damaged_scan(decoder: str) -> None:
 
 
 def test_too_large_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(decoders, "LARGEST", len(PLAIN["RGB"]) - 1)
+    monkeypatch.setattr("darknet_torch.images.plain_jpeg.LARGEST", len(PLAIN["RGB"]) - 1)
     (tmp_path / "a.jpg").write_bytes(PLAIN["RGB"])
     assert plain_jpeg(PLAIN["RGB"], LIMIT) is None
     assert plain_jpeg(tmp_path / "a.jpg", LIMIT) is None
