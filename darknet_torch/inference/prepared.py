@@ -142,11 +142,15 @@ class Reading:
         image = read(
             content, channels=self.channels, max_pixels=self.max_pixels, decoder=self.decoder
         )
+        return self.of_image(image, path_of(source))
+
+    def of_image(self, image: Tensor, path: str | None) -> Prepared:
+        """Return an image that was read, (C, H, W); resized, unless the device does that."""
         height, width = image.shape[1:]
         fit = self.fit(width, height)
         if not _is_for_device(image, self.device):
             image = fit.apply(image)
-        return Prepared(image, fit, path_of(source), width, height)
+        return Prepared(image, fit, path, width, height)
 
     def of_jpeg(self, jpeg: Jpeg, path: str | None) -> Prepared:
         """Return an image that is to be decoded on the device."""
@@ -158,16 +162,21 @@ class Reading:
         return self.fitting(width, height, self.width, self.height)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it for another process, as JSON can hold it."""
+        """Return it for another process, as JSON can hold it.
+
+        "most_waiting" are the values of an image up to which it is resized on the device.
+        """
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return values | {"fitting": self.fitting.__name__, "device": str(self.device)}
+        names = {"fitting": self.fitting.__name__, "device": str(self.device)}
+        return values | names | {"most_waiting": 0 if self.device.type == "cpu" else LARGEST}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Return what `to_dict` had."""
         known = {each.__name__: each for each in (stretching, letterboxing, cropping)}
         fitting, device = known[values["fitting"]], torch.device(values["device"])
-        return cls(**values | {"fitting": fitting, "device": device})
+        kept = {field.name: values[field.name] for field in fields(cls)}
+        return cls(**kept | {"fitting": fitting, "device": device})
 
 
 def decoded(images: Sequence[T], device: torch.device) -> list[T | DarknetError]:

@@ -7,6 +7,7 @@ among somebody's photos would run there, with all rights of the user.
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -49,7 +50,9 @@ def run(command: list[str]) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def start_module(module: str, *arguments: str) -> "subprocess.Popen[bytes]":
+def start_module(
+    module: str, *arguments: str, pass_fds: Sequence[int] = ()
+) -> "subprocess.Popen[bytes]":
     """Start a module of this package in a process of its own, with pipes to it and from it.
 
     Ctrl-C does not reach it; it should end when its standard input does.
@@ -57,6 +60,7 @@ def start_module(module: str, *arguments: str) -> "subprocess.Popen[bytes]":
     Args:
         module: full name of the module.
         *arguments: for its sys.argv.
+        pass_fds: numbers of open files that it has, too; not on Windows.
 
     Raises:
         OSError: it cannot be started.
@@ -70,6 +74,7 @@ def start_module(module: str, *arguments: str) -> "subprocess.Popen[bytes]":
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment,
+        pass_fds=pass_fds,
         start_new_session=True,
     )
 
