@@ -47,7 +47,7 @@ class Read(NamedTuple):
     """
 
     entry: Any
-    values: bytes | npt.NDArray[Any] = b""
+    values: memoryview = memoryview(b"")
 
 
 class Reader:
@@ -90,7 +90,7 @@ class Reader:
         height, width = pixels.shape[:2]
         usual = pixels.shape[2:] == (3,) and pixels.dtype == np.uint8 and pixels.flags.c_contiguous
         if usual and 0 < pixels.size <= self.settings["most_waiting"]:
-            return Read((pixels.nbytes, "uint8", width, height, pixels.shape), pixels)
+            return Read((pixels.nbytes, "uint8", width, height, pixels.shape), pixels.data)
         if usual and pixels.flags.writeable and pixels.size:
             return self._resized(path, pixels)
         self.simple = False  # those that follow are likely to be of this kind
@@ -109,14 +109,14 @@ class Reader:
 
 def _of_jpeg(jpeg: Jpeg) -> Read:
     size = jpeg.width, jpeg.height
-    return Read((len(jpeg.content), "jpeg", *size, jpeg.orientation), jpeg.content)
+    return Read((len(jpeg.content), "jpeg", *size, jpeg.orientation), memoryview(jpeg.content))
 
 
 def _of_tensor(prepared: Any) -> Read:
     image = prepared.image.permute(1, 2, 0) if prepared.waits else prepared.image
     values = image.contiguous().numpy()
     size = prepared.width, prepared.height
-    return Read((values.nbytes, str(values.dtype), *size, values.shape), values)
+    return Read((values.nbytes, str(values.dtype), *size, values.shape), values.data)
 
 
 def serve(
@@ -160,7 +160,7 @@ def _read(reader: Reader, paths: list[str]) -> tuple[list[Read], int, float]:
     done, begun, size, share = list[Read](), monotonic(), 0, 0.0
     for path in paths:
         done.append(reader(path))
-        size += memoryview(done[-1].values).nbytes
+        size += done[-1].values.nbytes
         share = max((monotonic() - begun) / SECONDS, size / BYTES)
         if share >= MOST_SHARES:
             break
@@ -169,7 +169,7 @@ def _read(reader: Reader, paths: list[str]) -> tuple[list[Read], int, float]:
 
 def _write(images: list[Read], file: BinaryIO) -> None:
     for each in images:
-        file.write(memoryview(each.values).cast("B"))
+        file.write(each.values.cast("B"))
     file.flush()
 
 

@@ -14,7 +14,7 @@ import json
 import os
 import subprocess
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from os import PathLike, fspath
@@ -66,7 +66,9 @@ class ReaderProcesses:
         for process in [self._idle.get() for _ in range(self.count)]:
             process.end()
 
-    def ahead(self, sources: Sequence[Any]) -> Iterator[tuple[Any, Prepared | DarknetError]]:
+    def ahead(
+        self, sources: Sequence[Any]
+    ) -> Generator[tuple[Any, Prepared | DarknetError], None, None]:
         """Read images in groups, some ahead; yield sources and results in order.
 
         What is no file is read by this process.

@@ -4,17 +4,18 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing
+from functools import partial
 from itertools import islice
 from os import PathLike
-from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, get_args
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeGuard, TypeVar, get_args
 
 import torch
 from torch import Tensor
 
 from darknet_torch.errors import DarknetError, ImageError, UsageError, warn
-from darknet_torch.inference.launched import Launched
+from darknet_torch.inference.launched import Launched, decode_beside
 from darknet_torch.inference.prepared import Reading, decoded
-from darknet_torch.inference.reader_processes import ReaderProcesses, core_count
+from darknet_torch.inference.reader_processes import ReaderProcesses, core_count, is_file
 from darknet_torch.inference.sources import expand
 from darknet_torch.network import Runnable
 from darknet_torch.network.eval_mode import in_eval_mode
@@ -37,8 +38,8 @@ R = TypeVar("R")
 
 LONG = 2
 """Batches for each worker from which on a list is long; a short one gets all cores at once."""
-VERY_MANY = 1000
-"""Images from which on processes read them for a graphics card."""
+MANY = 200
+"""Files from which on processes read them for a graphics card."""
 MOST_AT_ONCE = 8
 """Most images that a worker takes at once, unless a batch has more."""
 
@@ -135,50 +136,68 @@ def stream(
         sources: images.
         batch_size: images in one forward pass.
         workers: number of threads.
-        reading: all that `task.prepare` does; where the network is not on the CPU, a list of very
-            many images is then read by processes, one a core.
+        reading: all that `task.prepare` does; where the network is not on the CPU, a list of many
+            files is then read by processes, one a core.
     """
     if isinstance(sources, str | PathLike | Tensor):
         sources, _ = expand(sources)
     with in_eval_mode(task.network), ExitStack() as stack:
-        prepare: Callable[[Any], Any] = task.prepare
-        if reading is not None and workers > 1 and _pays_processes(task.network, sources):
-            workers = core_count()
-            prepare = stack.enter_context(ReaderProcesses(reading, workers))
-        yield from _stream(task, prepare, sources, batch_size, workers)
+        ahead: Iterator[tuple[Any, Any]]
+        if reading is not None and workers > 1 and _pays_processes(sources, task.network):
+            processes = stack.enter_context(ReaderProcesses(reading, core_count()))
+            ahead = stack.enter_context(closing(processes.ahead(sources)))
+        else:
+            if workers > 1 and task.network.concurrent and isinstance(sources, Sequence):
+                shares = _shares(sources, batch_size, workers)
+                if len(shares) >= LONG * workers:
+                    yield from in_workers(task, shares, batch_size, workers)
+                    return
+            ahead = read_ahead(task.prepare, sources, workers, 2 * max(batch_size, workers))
+        on_card = reading is not None and reading.decoder == "nvjpeg"
+        yield from _in_batches(task, ahead, batch_size, on_card)
 
 
-def _pays_processes(network: Runnable, sources: Iterable[Any]) -> bool:
-    """Return whether processes should read images: starting them takes seconds."""
-    many = isinstance(sources, Sequence) and len(sources) >= VERY_MANY
-    return many and network.device.type != "cpu"
+def _pays_processes(sources: Iterable[Any], network: Runnable) -> TypeGuard[Sequence[Any]]:
+    """Return whether processes should read images: many files, for a device that is no CPU."""
+    if network.device.type == "cpu" or not isinstance(sources, Sequence):
+        return False
+    files = sum(1 for _ in islice(filter(is_file, sources), MANY))
+    return files == MANY
 
 
-def _stream(
+def _in_batches(
     task: Task[T, R],
-    prepare: Callable[[Any], T],
-    sources: Iterable[Any],
+    ahead: Iterator[tuple[Any, T | DarknetError]],
     batch_size: int,
-    workers: int,
+    on_card: bool,
 ) -> Outcomes[R]:
-    if workers > 1 and task.network.concurrent and isinstance(sources, Sequence):
-        shares = _shares(sources, batch_size, workers)
-        if len(shares) >= LONG * workers:
-            yield from in_workers(task, shares, batch_size, workers)
-            return
-    ahead = read_ahead(prepare, sources, workers, 2 * max(batch_size, workers))
+    """Run images that are read ahead in batches; on_card: JPEGs are decoded there."""
     batches = iter(lambda: list(islice(ahead, batch_size)), [])
+    device = task.network.device
 
     def launch(batch: Sequence[tuple[Any, T | DarknetError]]) -> Iterator[Outcome[R]]:
         return _outcomes(task, batch, batch_size)
 
-    if task.network.device.type == "cpu":
+    if device.type == "cpu":
         for outcomes in map(launch, batches):
             yield from outcomes
         return
-    # One thread gives a graphics card its batches; the boxes of the one before are found here.
-    for _, launched in read_ahead(launch, batches, 1, 2):
-        yield from _raised(launched)
+    with ExitStack() as stack:
+        if on_card:  # a thread of its own waits for the decoder
+            decoding = stack.enter_context(
+                closing(read_ahead(partial(_decoded, device), batches, 1, 2))
+            )
+            batches = (_raised(batch) for _, batch in decoding)
+        # One thread gives a card its batches; the boxes of the one before are found here.
+        launching = stack.enter_context(closing(read_ahead(launch, batches, 1, 2)))
+        for _, launched in launching:
+            yield from _raised(launched)
+
+
+def _decoded(device: torch.device, batch: Sequence[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+    """Decode the JPEGs of a batch of sources and images on a card."""
+    images = decode_beside([image for _, image in batch], device)
+    return [(source, image) for (source, _), image in zip(batch, images, strict=True)]
 
 
 def _shares(sources: Sequence[T], batch_size: int, workers: int) -> list[Sequence[T]]:
@@ -255,7 +274,7 @@ def _outcomes(
 
 def read_ahead(
     work: Callable[[Any], T], sources: Iterable[Any], workers: int, most: int
-) -> Iterator[tuple[Any, T | DarknetError]]:
+) -> Generator[tuple[Any, T | DarknetError], None, None]:
     """Work on sources in threads, at most `most` ahead; yield sources and results in order."""
     waiting: deque[tuple[Any, Future[T | DarknetError]]] = deque()
     remaining = iter(sources)
