@@ -6,17 +6,24 @@ support/pretended_card.py says what that shows, and what only a real card does.
 import copy
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 
 import keys
 import pytest
 import torch
 from card_losses import has_loss, problems_of_losses, waits_of_a_step
+from PIL import Image
 from pretended_card import CAN_BE, FROM_CPU, from_card, moved, pretended_card
 from small_network import CFG
 
 import darknet_torch as dt
 from darknet_torch.errors import DarknetWarning
+from darknet_torch.images import decoders
+from darknet_torch.images.reading import read
+from darknet_torch.images.resizing import letterboxing
+from darknet_torch.inference.launched import decode_beside
+from darknet_torch.inference.prepared import Reading
 from darknet_torch.network import Network
 
 pytestmark = [
@@ -90,6 +97,25 @@ def test_detect(threshold: float) -> None:
         assert torch.allclose(one.xyxy, two.xyxy, atol=1e-3)
     del card.waits[FROM_CPU]  # of images: `upload` does not wait on the cards that it knows
     assert sum(card.waits.values()) <= MOST_WAITS, card.waits
+
+
+def test_jpegs_that_the_card_decodes(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They stay there, of the network's size, and nothing waits for the card."""
+    reading = Reading(3, 32, 24, letterboxing, 0, torch.device("cpu"))
+    paths = [str(tmp_path / f"{number}.jpg") for number in range(3)]
+    for number, path in enumerate(paths):
+        pixels = torch.randint(256, (48 + 8 * number, 64, 3), dtype=torch.uint8).numpy()
+        Image.fromarray(pixels).save(path)
+    monkeypatch.setattr(
+        decoders, "_nvjpeg", lambda contents, device: [read(each).to(device) for each in contents]
+    )
+    images = [replace(reading, decoder="nvjpeg")(path) for path in paths]
+    with pretended_card() as card:
+        found = decode_beside(images, torch.device("card", 0))
+    assert all(each.image.device.type == "card" and each.jpeg is None for each in found)
+    for path, each in zip(paths, found, strict=True):
+        torch.testing.assert_close(from_card(each.image), reading(path).image, atol=2e-7, rtol=0)
+    assert set(card.waits) <= {FROM_CPU}, card.waits
 
 
 def test_a_network_that_diverged_is_named_without_another_wait() -> None:

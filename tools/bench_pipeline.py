@@ -113,7 +113,7 @@ def bench_pipeline(options: argparse.Namespace) -> None:
             "read": on_one_core(lambda: [read(photo) for photo in photos]),
             "resize": on_one_core(lambda: [resize(each, shape.w, shape.h) for each in images]),
             "read and resize in threads": lambda: list(threads.map(detector.prepare, photos)),
-            "in processes": lambda: list(threads.map(processes, photos)),
+            "in processes": lambda: list(processes.ahead(photos)),
             "batch": lambda: wait(as_batch(prepared, network)),
             "forward": lambda: wait(network(batch)),
             "postprocess": on_one_core(lambda: detector.postprocess(raw, prepared)),

@@ -87,7 +87,7 @@ def classify(
         leaves: of a word tree, only the classes without children.
         batch_size: images in one forward pass.
         workers: threads that read images ahead; on a CPU, long lists are shared among them, and
-            for other devices very long ones are read by a process a core, unless it is 1.
+            for other devices those of 200 files or more by a process a core, unless it is 1.
         max_pixels: most pixels of an image file; 0 sets no limit; None is the variable
             DARKNET_TORCH_MAX_PIXELS, or else 89 million (`PIL.Image.MAX_IMAGE_PIXELS`).
         decoder: of JPEG files; "pillow" is exact, the others are faster: "torchcodec" and
@@ -127,7 +127,7 @@ class Classifier:
         leaves: of a word tree, only the classes without children.
         batch_size: images in one forward pass.
         workers: threads that read images ahead; on a CPU, long lists are shared among them, and
-            for other devices very long ones are read by a process a core, unless it is 1.
+            for other devices those of 200 files or more by a process a core, unless it is 1.
         max_pixels: most pixels of an image file, see `classify`.
         decoder: of JPEG files, see `classify`.
 

@@ -80,7 +80,7 @@ def detect(
         overlap: share of a tile that the next one has, too.
         batch_size: images, or tiles, in one forward pass.
         workers: threads that read images ahead; on a CPU, long lists are shared among them, and
-            for other devices very long ones are read by a process a core, unless it is 1.
+            for other devices those of 200 files or more by a process a core, unless it is 1.
         max_pixels: most pixels of an image file; 0 sets no limit; None is the variable
             DARKNET_TORCH_MAX_PIXELS, or else 89 million (`PIL.Image.MAX_IMAGE_PIXELS`).
         decoder: of JPEG files; "pillow" is exact, the others are faster: "torchcodec" and
@@ -142,7 +142,7 @@ class Detector:
         overlap: share of a tile that the next one has, too.
         batch_size: images, or tiles, in one forward pass.
         workers: threads that read images ahead; on a CPU, long lists are shared among them, and
-            for other devices very long ones are read by a process a core, unless it is 1.
+            for other devices those of 200 files or more by a process a core, unless it is 1.
         max_pixels: most pixels of an image file, see `detect`.
         decoder: of JPEG files, see `detect`.
 

@@ -15,7 +15,7 @@ from darknet_torch.images import decoders
 from darknet_torch.images.reading import read
 from darknet_torch.images.resizing import letterboxing, stretching
 from darknet_torch.inference import detector as detector_module
-from darknet_torch.inference import prepared
+from darknet_torch.inference import prepared, streaming
 from darknet_torch.inference.detector import Detector
 from darknet_torch.inference.prepared import Reading, as_batch, decoded
 
@@ -142,6 +142,39 @@ def test_batches_are_decoded_on_the_device(network, files, card):
         assert torch.equal(a.class_id, b.class_id)
         torch.testing.assert_close(a.xyxy, b.xyxy, atol=1e-3, rtol=0)
         assert (a.width, a.height, a.path) == (b.width, b.height, b.path)
+
+
+def test_jpegs_are_decoded_ahead_of_the_forward_passes(network, files, card, monkeypatch):
+    """While a batch is launched, those behind it are decoded; all in order."""
+    begun = [Event() for _ in range(4)]
+    plain = streaming.decode_beside
+
+    def decode(images, device):
+        next(each for each in begun if not each.is_set()).set()
+        return plain(images, torch.device("cpu"))
+
+    class Elsewhere:
+        device = torch.device("meta")
+
+        def __getattr__(self, name):
+            return getattr(network, name)
+
+    class Watched(Detector):
+        batches = 0
+
+        def forward(self, images):
+            assert begun[min(self.batches + 2, 3)].wait(20)
+            self.batches += 1
+            return network(as_batch(images, network))
+
+    monkeypatch.setattr(streaming, "decode_beside", decode)
+    expected = dt.detect(network, files, threshold=0.2)
+    detector = Watched(Elsewhere(), batch_size=2, decoder="nvjpeg", threshold=0.2)
+    outcomes = list(detector.stream(iter(files)))
+    assert detector.batches == 4 and sum(card) == 6
+    assert [each.source for each in outcomes] == files
+    for a, b in zip(outcomes, expected, strict=True):
+        torch.testing.assert_close(a.result.xyxy, b.xyxy, atol=1e-3, rtol=0)
 
 
 def test_few_large_images_lie_on_the_device_at_once(network, files, card, monkeypatch):
