@@ -28,7 +28,7 @@ from darknet_torch.safety.shared_memory import PART
 if TYPE_CHECKING:
     from darknet_torch.inference.prepared import Reading
 
-__all__ = ["Reader", "serve"]
+__all__ = ["FileReader", "serve"]
 
 SECONDS = 0.1
 """That a group should take."""
@@ -50,7 +50,7 @@ class Read(NamedTuple):
     values: memoryview = memoryview(b"")
 
 
-class Reader:
+class FileReader:
     """Reads images as `Reading` does.
 
     Args:
@@ -120,7 +120,7 @@ def _of_tensor(prepared: Any) -> Read:
 
 
 def serve(
-    reader: Reader, requests: BinaryIO, answers: BinaryIO, memory: BinaryIO | None = None
+    reader: FileReader, requests: BinaryIO, answers: BinaryIO, memory: BinaryIO | None = None
 ) -> None:
     """Read groups of images until there are no more.
 
@@ -151,7 +151,7 @@ def serve(
         _write([] if shared else done, answers)
 
 
-def _read(reader: Reader, paths: list[str]) -> tuple[list[Read], int, float]:
+def _read(reader: FileReader, paths: list[str]) -> tuple[list[Read], int, float]:
     """Read the first images of a group.
 
     Returns:
@@ -176,4 +176,4 @@ def _write(images: list[Read], file: BinaryIO) -> None:
 if __name__ == "__main__":
     shared = open(int(sys.argv[2]), "wb") if sys.argv[2:] else nullcontext()  # noqa: PTH123, SIM115
     with shared as memory:
-        serve(Reader(json.loads(sys.argv[1])), sys.stdin.buffer, sys.stdout.buffer, memory)
+        serve(FileReader(json.loads(sys.argv[1])), sys.stdin.buffer, sys.stdout.buffer, memory)

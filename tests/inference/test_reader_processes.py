@@ -191,7 +191,7 @@ def test_sizes_of_groups():
 @pytest.mark.parametrize("limit", ["BYTES", "SECONDS"])
 def test_a_group_that_is_large_or_takes_long_is_answered_in_parts(limit, files, monkeypatch):
     monkeypatch.setattr(reader_process, limit, 1e-9)
-    reader = reader_process.Reader(READING.to_dict())
+    reader = reader_process.FileReader(READING.to_dict())
     answers = io.BytesIO()
     paths = [str(each) for each in files[:3]]
     reader_process.serve(reader, io.BytesIO(json.dumps({"paths": paths}).encode()), answers)
@@ -255,7 +255,7 @@ def test_channels(tmp_path, channels, way):
 
 def test_what_the_memory_does_not_hold_comes_behind_the_answer(files):
     answers, memory = io.BytesIO(), io.BytesIO()
-    reader = reader_process.Reader(READING.to_dict())
+    reader = reader_process.FileReader(READING.to_dict())
     request = json.dumps({"paths": [str(files[0])], "start": 7}).encode()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reader_process, "PART", 9)
@@ -298,8 +298,8 @@ def test_warnings_come_through(tmp_path):
 
 def test_a_process_starts_without_torch(files):
     code = (
-        "import sys\nfrom darknet_torch.inference.reader_process import Reader\n"
-        f"for decoder in ('pillow', 'nvjpeg'):\n    reader = Reader({READING.to_dict()} | "
+        "import sys\nfrom darknet_torch.inference.reader_process import FileReader\n"
+        f"for decoder in ('pillow', 'nvjpeg'):\n    reader = FileReader({READING.to_dict()} | "
         f"{{'decoder': decoder}})\n    [reader(path) for path in {[str(f) for f in files]}]\n"
         "sys.exit('torch' in sys.modules)"
     )
