@@ -16,6 +16,8 @@ __all__ = ["available_bytes", "fitting_subdivisions", "kept_bytes"]
 
 SHARE = 0.8
 """Share of the free memory that a step may take."""
+SET_ASIDE, MOST_SET_ASIDE = 1 / 8, 2 << 30
+"""Share of a card's memory, and most bytes, for the images of a batch on their way."""
 
 
 def available_bytes() -> int | None:
@@ -90,8 +92,11 @@ def _fits_in_memory(
 
 
 def _fits_on_card(images: int, forward: Callable[[int], Tensor], module: nn.Module) -> bool:
+    """Try it, beside as much memory as the next batch and the solver will take."""
     try:
+        kept = _set_aside(module)
         forward(images).backward()
+        del kept
     except torch.OutOfMemoryError:
         return False
     finally:
@@ -99,6 +104,15 @@ def _fits_on_card(images: int, forward: Callable[[int], Tensor], module: nn.Modu
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     return True
+
+
+def _set_aside(module: nn.Module) -> Tensor:
+    """Return memory on a card: for momentum and averages, and the images of the next batch."""
+    device, own = next(module.parameters()).device, sum(each.nbytes for each in module.parameters())
+    if device.type != "cuda":
+        return torch.empty(0, device=device)
+    share = int(torch.cuda.get_device_properties(device).total_memory * SET_ASIDE)
+    return torch.empty(2 * own + min(MOST_SET_ASIDE, share), dtype=torch.uint8, device=device)
 
 
 def kept_bytes(forward: Callable[[], Tensor], module: nn.Module) -> int:

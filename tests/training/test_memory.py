@@ -73,6 +73,14 @@ def test_a_card_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     assert net.conv.weight.grad is None
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no graphics card here")
+def test_memory_is_set_aside_on_a_card() -> None:
+    net = Net().cuda()
+    kept = memory._set_aside(net)
+    assert kept.is_cuda
+    assert kept.nbytes <= memory.MOST_SET_ASIDE + 8
+
+
 def test_the_free_memory_is_known_here() -> None:
     free = memory.available_bytes()
     assert free is None or free > 1 << 20
