@@ -7,6 +7,7 @@ from darknet_torch.files import is_file, write_atomically
 from darknet_torch.network import Network, weights_file
 from darknet_torch.network.editing import cut, with_classes
 from darknet_torch.network.folding import fold
+from darknet_torch.network.named_files import copy_named_files
 from darknet_torch.network.plan import Plan
 from darknet_torch.parsing import parser
 from darknet_torch.safety.text import printable
@@ -23,7 +24,7 @@ def write(
     as_detector: bool = False,
     classes: int | None = None,
 ) -> None:
-    """Write X.weights and beside it X.cfg, and X.names where the classes have names.
+    """Write X.weights and beside it X.cfg, X.names where the classes have names, and word trees.
 
     The cfg is the network's, its size of input included, comments not. The cfg that the network
     was read from is left as it is where it has the same options.
@@ -53,6 +54,7 @@ def write(
         write_atomically(
             path.with_suffix(".cfg"), network.plan.text.encode("utf-8", "surrogateescape")
         )
+        copy_named_files(network.plan, path.parent)
     names = path.with_suffix(".names")
     if network.names and not (is_file(names) and parser.read_names(names) == network.names):
         write_atomically(names, "".join(f"{printable(name)}\n" for name in network.names))

@@ -20,6 +20,7 @@ __all__ = [
     "check_batch_norm",
     "check_dataset",
     "check_joint",
+    "check_labels",
     "check_losses",
     "problem_lines",
 ]
@@ -93,7 +94,7 @@ def check_dataset(dataset: Dataset, plan: Plan) -> None:
     if not dataset.samples:
         first = next((f": {each}" for each in dataset.problems if each.kind not in NOTES), "")
         raise DataError(f"{where}: no image that can be read{first}")
-    _check_labels(dataset)
+    check_labels(dataset)
     node = node_with_masks(plan)
     if plan.heads:
         _check_boxes(dataset, plan)
@@ -111,10 +112,13 @@ def check_dataset(dataset: Dataset, plan: Plan) -> None:
         _check_range(dataset, labels, truth_size(plan))
 
 
-def _check_labels(dataset: Dataset) -> None:
-    """Raise DataError if rows were left out, as their class has no name.
+def check_labels(dataset: Dataset) -> None:
+    """Check that no row was left out, as its class has no name.
 
     The other rows may well be of other classes than they say, such as those that count from 1.
+
+    Raises:
+        DataError: some were.
     """
     beyond = [each for each in dataset.problems if each.kind == "class out of range"]
     if beyond:
@@ -145,7 +149,7 @@ def check_joint(dataset: Dataset, plan: Plan) -> None:
         raise UsageError(f"{where}: only [region] with a word tree (tree=) learns classes alone")
     if not dataset.samples:
         raise DataError(f"{where}: no image that can be read")
-    _check_labels(dataset)
+    check_labels(dataset)
     without = next((s for s in dataset.samples if s.label is None), None)
     if without is not None:
         raise DataError(f"{where}: {without.path} has no class, which joint images need")

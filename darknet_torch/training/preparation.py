@@ -15,6 +15,7 @@ from darknet_torch.errors import UsageError
 from darknet_torch.layers.truth import LossContext
 from darknet_torch.network import Network
 from darknet_torch.network.editing import with_options
+from darknet_torch.network.named_files import copy_named_files
 from darknet_torch.network.plan import Plan
 from darknet_torch.parsing import parser
 from darknet_torch.speed.dtypes import type_name
@@ -26,6 +27,7 @@ from darknet_torch.training.checks import (
     check_batch_norm,
     check_dataset,
     check_joint,
+    check_labels,
     check_losses,
     problem_lines,
 )
@@ -79,6 +81,8 @@ def prepare(
     mapped = any(head.class_map is not None for head in network.plan.head_layers)
     train, validation, others = read_all(source, val, joint, options, masks=masks, mapped=mapped)
     check_dataset(train, network.plan)
+    if validation is not None:
+        check_labels(validation)
     if others is not None:
         check_joint(others, network.plan)
     network.names = network.names or train.names
@@ -249,6 +253,7 @@ def open_folder(run: Run) -> None:
     except OSError as error:
         raise UsageError(f"{options.path}: cannot be made: {error.strerror}") from error
     run.write_text(".cfg", run.network.plan.text)
+    copy_named_files(run.network.plan, options.path)
     if run.network.names:  # a text has none
         run.write_text(".names", "".join(f"{name}\n" for name in run.network.names))
     run.log = MetricsLog(options.path, run.course.batches, tensorboard=options.tensorboard)

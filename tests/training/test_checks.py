@@ -91,13 +91,14 @@ def test_faults_are_counted(tmp_path: Path) -> None:
     assert "1 faults (zero area 1)" in list(problem_lines(broken))[1]
 
 
-def test_labels_beyond_the_names_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_labels_beyond_the_names_are_refused(split: str, tmp_path: Path) -> None:
     """Labels that count from 1: the rows of the last class are left out, the others are shifted."""
-    path = shapes.draw_detection_set(tmp_path / "data", images=4)
-    for file in sorted((tmp_path / "data" / "train").glob("*.txt")):
+    path = shapes.draw_detection_set(tmp_path / "data", images=24)
+    for file in sorted((tmp_path / "data" / split).glob("*.txt")):
         rows = [line.split(maxsplit=1) for line in file.read_text().splitlines()]
         file.write_text("".join(f"{int(number) + 1} {box}\n" for number, box in rows))
-    data = read(path, "train")
+    data = read(path, split)
     count = data.counts["class out of range"]
     message = rf"\d\.txt:\d: class 3; 0 to 2 expected \({count} rows?\): labels count from 0"
     with pytest.raises(DataError, match=message):

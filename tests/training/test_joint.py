@@ -115,3 +115,15 @@ def test_the_command_of_the_documentation(tmp_path: Path, network: Network, blue
     small = ["--scratch", "--max-batches", "2", "--workers", "0", "--dialect", "pjreddie"]
     assert main([*words, *small, "--folder", str(tmp_path / "training")]) == 0
     assert (tmp_path / "training" / "yolo9000_last.weights").is_file()
+
+
+def test_the_word_tree_lies_beside_the_written_cfg(
+    network: Network, boxes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another folder, with another current one, the result is loaded and goes on."""
+    folder = tmp_path / "result"
+    result = train(network, boxes, folder=folder, max_batches=1, batch=4, subdivisions=1, workers=0)
+    (tmp_path / "colors.tree").unlink()
+    monkeypatch.chdir(tmp_path.parent)
+    again = dt.load(result.cfg, result.weights, dialect="pjreddie")
+    assert again.plan.head_layers[0].word_tree is not None
