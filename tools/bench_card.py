@@ -54,7 +54,9 @@ def bench_card(options: argparse.Namespace, networks: list[str]) -> None:
     """Print a table for each network and batch size."""
     import torch
 
-    device = torch.device(options.device)
+    from darknet_torch.network.device import as_device
+
+    device = as_device(options.device)
     card = torch.cuda.get_device_name(device)
     peaks = {name: _peak(name, device) for name in ("float32", "float16")}
     reached = ", ".join(f"{peak / 1e12:.0f} TFLOP/s in {name}" for name, peak in peaks.items())

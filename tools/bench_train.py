@@ -195,10 +195,11 @@ def _compare_on_card(
     import torch
 
     from darknet_torch.data import read
+    from darknet_torch.network.device import as_device
     from darknet_torch.training.callbacks import BatchReport, Callback
     from darknet_torch.training.loop import train
 
-    device = torch.device(options.device)
+    device = as_device(options.device)
     network = _network(name).to(device)
     bare = _Bare(_network(name).to(device), images=CARD_BATCH, compiled=compiled)
 
