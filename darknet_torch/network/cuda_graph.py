@@ -1,6 +1,7 @@
 """Work on a graphics card, recorded once: one launch in place of one a kernel."""
 
 from collections.abc import Callable, Sequence
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -8,7 +9,10 @@ from torch import Tensor
 __all__ = ["CudaGraph"]
 
 WARM = 3
-"""Calls before it is recorded: they choose algorithms, and take memory."""
+"""Calls before it is recorded: they choose algorithms and take memory."""
+_recording = Lock()
+"""One thread at a time: a card must not be waited for as a whole while another one records, and
+each recording begins with that."""
 
 
 class CudaGraph:
@@ -24,24 +28,18 @@ class CudaGraph:
 
     def __init__(self, run: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) -> None:
         self.inputs, device = tuple(inputs), inputs[0].device
-        aside = torch.cuda.Stream(device)
-        aside.wait_stream(torch.cuda.current_stream(device))
-        before = torch.backends.cudnn.benchmark
-        torch.backends.cudnn.benchmark = True  # the fastest algorithm of each convolution
-        try:
+        self.graph = torch.cuda.CUDAGraph()
+        with _recording, torch.cuda.device(device):
+            aside = torch.cuda.Stream(device)
+            aside.wait_stream(torch.cuda.current_stream(device))
             with torch.cuda.stream(aside):
                 for _ in range(WARM):
                     run(*self.inputs)
             torch.cuda.current_stream(device).wait_stream(aside)
-            self.graph = torch.cuda.CUDAGraph()
-            # By default it would be of the current card, and forbid what other threads do there.
-            recording = torch.cuda.graph(
-                self.graph, stream=aside, capture_error_mode="thread_local"
-            )
-            with torch.cuda.device(device), recording:
+            # By default it would forbid what other threads do on the card.
+            mode = "thread_local"
+            with torch.cuda.graph(self.graph, stream=aside, capture_error_mode=mode):
                 self.outputs = tuple(run(*self.inputs))
-        finally:
-            torch.backends.cudnn.benchmark = before
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Run again; return its own outputs, which the next run overwrites.

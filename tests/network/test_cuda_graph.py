@@ -1,5 +1,7 @@
 """Functions recorded on a graphics card."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import Tensor
@@ -27,7 +29,10 @@ def test_what_waits_cannot_be_recorded() -> None:
     assert int(torch.ones(4).cuda().sum()) == 4  # the card goes on
 
 
-def test_the_setting_of_cudnn_is_restored() -> None:
-    before = torch.backends.cudnn.benchmark
-    CudaGraph(lambda x: (x + 1,), [torch.ones(4).cuda()])
-    assert torch.backends.cudnn.benchmark == before
+def test_threads_record_one_after_the_other() -> None:
+    def record(number: int) -> float:
+        graph = CudaGraph(lambda x: (x + number,), [torch.ones(4).cuda()])
+        return float(graph(torch.full((4,), 1.0).cuda())[0][0])
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(record, range(16))) == [1.0 + number for number in range(16)]
