@@ -14,6 +14,7 @@ from darknet_torch.exporters.int8_onnx import layer_nodes, weighted_layers
 from darknet_torch.exporters.int8_openvino import OpenVINOQuantizer
 from darknet_torch.exporters.staging import must_not_replace, staging_folder
 from darknet_torch.extras import require
+from darknet_torch.inference.engines import openvino_core
 from darknet_torch.loading import load
 from darknet_torch.network import Network, Runnable
 from darknet_torch.network.origin import Origin
@@ -62,12 +63,12 @@ def write(
     """
     in_8_bits = calibration_of(int8, calibration, calibration_images, max_drop, dtype)
     must_not_replace(path, ".bin", ".param")
-    openvino = require("openvino", "openvino")
+    require("openvino", "openvino")
     source = onnx.model(
         network, contents=contents, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size
     )
     # read_model and not convert_model, which reports to Intel that it was called
-    model = openvino.Core().read_model(source.SerializeToString())
+    model = openvino_core().read_model(source.SerializeToString())
     metadata = {each.key: each.value for each in source.metadata_props}
     origin = replace(Origin.from_text(metadata, path), dtype=dtype)
     for key, value in origin.to_text().items():
@@ -85,7 +86,7 @@ def _save(model: Any, path: Path, *, half: bool = False) -> None:
     openvino = require("openvino", "openvino")
     try:
         openvino.save_model(model, path, compress_to_fp16=half)
-        openvino.Core().read_model(path)  # an error of the last bytes is not reported
+        openvino_core().read_model(path)  # an error of the last bytes is not reported
     except RuntimeError as error:  # without a reason
         raise UsageError(f"{path}: cannot be written; the disk may be full") from error
 

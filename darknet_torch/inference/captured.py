@@ -16,7 +16,7 @@ from darknet_torch.inference.decoding import DecodingOptions, decode, passing_co
 from darknet_torch.inference.postprocess import nan_sums
 from darknet_torch.network.cuda_graph import CudaGraph
 
-__all__ = ["CapturedDecoding", "Decoding", "DecodingGraphs"]
+__all__ = ["CapturedDecoding", "Decoding"]
 
 PLACES = 32
 """Boxes of an image, of each head, at first."""
@@ -75,15 +75,14 @@ class CapturedDecoding:
         return join(parts), self.host[self.heads : self.heads + images].clone()
 
 
-class DecodingGraphs:
-    """The recorded decoding of a detector, for the last shapes of its outputs.
+class Decoding:
+    """The way from a network's outputs to the candidates of a batch, on the CPU.
 
-    Args:
-        options: the detector.
+    It keeps what is recorded for the last shapes of outputs, and not the detector, whose part it
+    is: they would keep one another, and the network, after their use.
     """
 
-    def __init__(self, options: DecodingOptions) -> None:
-        self.options = options
+    def __init__(self) -> None:
         self._key: tuple[object, ...] = ()
         self._graph: CapturedDecoding | None = None
         self._places = 0
@@ -91,20 +90,38 @@ class DecodingGraphs:
 
     def __getstate__(self) -> dict[str, Any]:
         """Copy and pickle it without what is recorded."""
-        return {"options": self.options}
+        return {}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore what `__getstate__` returned."""
-        self.__init__(**state)  # type: ignore[misc]
+    def __setstate__(self, _: dict[str, Any]) -> None:
+        """Begin anew."""
+        self.__init__()  # type: ignore[misc]
 
-    def __call__(self, outputs: Sequence[Tensor]) -> tuple[Candidates, Tensor] | None:
+    def __call__(
+        self, options: DecodingOptions, outputs: Sequence[Tensor]
+    ) -> tuple[Candidates, Tensor]:
+        """Return the candidates, and `nan_sums` of what is looked at for NaN.
+
+        Args:
+            options: the detector.
+            outputs: of its network, as its `contents` say.
+        """
+        recorded = self.replayed(options, outputs) if _can_be_recorded(options) else None
+        if recorded is not None:
+            return recorded
+        looked_at = () if options.network.contents == "detections" else outputs
+        return decode(options, outputs).cpu(nan_sums(looked_at))
+
+    def replayed(
+        self, options: DecodingOptions, outputs: Sequence[Tensor]
+    ) -> tuple[Candidates, Tensor] | None:
         """Return what `CapturedDecoding` does; None where it is not recorded, or not this time.
 
         Args:
+            options: the detector.
             outputs: raw, of a batch.
         """
         with self._lock:
-            self._record(outputs)
+            self._record(options, outputs)
             if self._graph is None:
                 return None
             found = self._graph(outputs)
@@ -113,11 +130,10 @@ class DecodingGraphs:
         if found is None:
             return None
         candidates, sums = found
-        return self.options.thresholds.applied(candidates), sums
+        return options.thresholds.applied(candidates), sums
 
-    def _record(self, outputs: Sequence[Tensor]) -> None:
+    def _record(self, options: DecodingOptions, outputs: Sequence[Tensor]) -> None:
         """Record it, if there is none for these shapes, and it can be."""
-        options = self.options
         key = (*(each.shape for each in outputs), options.thresholds.lowest, options.heads)
         if key != self._key:
             self._key, self._graph = key, None
@@ -128,30 +144,6 @@ class DecodingGraphs:
                 self._graph = CapturedDecoding(options, outputs, self._places)
             except RuntimeError:  # it waits for something: not recorded for these shapes
                 self._places = MOST_VALUES
-
-
-class Decoding:
-    """The way from a network's outputs to the candidates of a batch, on the CPU.
-
-    Args:
-        options: a detector.
-    """
-
-    def __init__(self, options: DecodingOptions) -> None:
-        self.options = options
-        self.graphs = DecodingGraphs(options) if _can_be_recorded(options) else None
-
-    def __call__(self, outputs: Sequence[Tensor]) -> tuple[Candidates, Tensor]:
-        """Return the candidates, and `nan_sums` of what is looked at for NaN.
-
-        Args:
-            outputs: of the network, as its `contents` say.
-        """
-        recorded = None if self.graphs is None else self.graphs(outputs)
-        if recorded is not None:
-            return recorded
-        looked_at = () if self.options.network.contents == "detections" else outputs
-        return decode(self.options, outputs).cpu(nan_sums(looked_at))
 
 
 def _can_be_recorded(options: DecodingOptions) -> bool:

@@ -196,7 +196,7 @@ class Detector:
             agnostic=agnostic,
             max_det=max_det,
         )
-        self.nms, self.overlap, self._decode = nms, overlap, Decoding(self)
+        self.nms, self.overlap, self._decode = nms, overlap, Decoding()
         self.tile = check_tiles(tiles, overlap, (plan.input.w, plan.input.h))
         self.tiled = None if self.tile is None else TiledDetector(self, self.tile, overlap)
 
@@ -263,7 +263,7 @@ class Detector:
         """Return the detections of each image from the network's outputs for a batch."""
         placements = [image.placement(self.letterbox) for image in images]
         raw = () if self.network.contents == "detections" else outputs
-        candidates, sums = self._decode(outputs)
+        candidates, sums = self._decode(self, outputs)
         found = self.postprocessing(candidates, placements, [image.path for image in images])
         warn_of_nan(raw, sums, found)
         return found

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module, util
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +29,7 @@ __all__ = [
     "is_package",
     "lacks_loop",
     "load_package",
+    "openvino_core",
     "read_exported",
     "read_openvino",
     "start",
@@ -136,9 +138,19 @@ def load_package(path: Path) -> Any:
     return import_module("torch._inductor").aoti_load_package(str(path))
 
 
+@cache
+def openvino_core() -> Any:
+    """Return the only `openvino.Core` of the process, which is kept to its end.
+
+    On Linux each one gives signals a stack of its own and takes it away at its end, also where that
+    of another is in use: at the next Ctrl-C the process would end with a segmentation fault.
+    """
+    return import_engine("openvino").Core()
+
+
 def read_openvino(path: Path) -> Any:
     """Return OpenVINO's model of a file; it knows endings in small letters only."""
-    core = import_engine("openvino").Core()
+    core = openvino_core()
     if path.suffix == path.suffix.lower():
         return core.read_model(path)
     weights = path.with_suffix(".bin").read_bytes() if path.suffix.lower() == ".xml" else b""
@@ -170,14 +182,12 @@ def _providers(onnxruntime: Any) -> list[str]:
 
 
 def _openvino(path: Path) -> Runner:
-    import openvino
-
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "INFERENCE_PRECISION_HINT": "f32",
     }
-    compiled = openvino.compile_model(read_openvino(path), "CPU", settings)
+    compiled = openvino_core().compile_model(read_openvino(path), "CPU", settings)
     request = compiled.create_infer_request()
 
     def run(x: Array) -> Sequence[Any]:

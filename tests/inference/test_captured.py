@@ -1,6 +1,7 @@
 """Recorded decoding gives what decoding gives; the recording itself needs a card."""
 
 import pickle
+import weakref
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor
 
 import darknet_torch as dt
 from darknet_torch.inference import captured
-from darknet_torch.inference.captured import Decoding, DecodingGraphs
+from darknet_torch.inference.captured import Decoding
 from darknet_torch.inference.decoding import decode
 from darknet_torch.inference.detector import Detector
 from darknet_torch.inference.postprocess import nan_sums
@@ -56,20 +57,20 @@ def assert_equal(found: tuple[captured.Candidates, Tensor], detector: Detector, 
 
 
 def test_the_same_boxes(detector: Detector) -> None:
-    graphs = DecodingGraphs(detector)
+    decoding = Decoding()
     for _ in range(3):
         raw = raw_of(detector, 2, lift=-2)
-        found = graphs(raw)
+        found = decoding.replayed(detector, raw)
         assert found is not None
         assert_equal(found, detector, raw)
     assert Replayed.made == 1
 
 
 def test_another_shape_is_recorded_anew(detector: Detector) -> None:
-    graphs = DecodingGraphs(detector)
+    decoding = Decoding()
     for images in (1, 3, 3):
         raw = raw_of(detector, images, lift=-3)
-        found = graphs(raw)
+        found = decoding.replayed(detector, raw)
         assert found is not None
         assert_equal(found, detector, raw)
     assert Replayed.made == 2
@@ -78,7 +79,7 @@ def test_another_shape_is_recorded_anew(detector: Detector) -> None:
 def test_thresholds_by_class(detector: Detector) -> None:
     detector = Detector(detector.network, threshold={"*": 0.5, "0": 0.9})
     raw = raw_of(detector, 2, lift=-2)
-    found = DecodingGraphs(detector)(raw)
+    found = Decoding().replayed(detector, raw)
     assert found is not None
     assert_equal(found, detector, raw)
 
@@ -87,10 +88,10 @@ def test_more_boxes_than_places_are_decoded_without_it_once(
     detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(captured, "PLACES", 4)
-    graphs = DecodingGraphs(detector)
+    decoding = Decoding()
     raw = raw_of(detector, 2, lift=6)
-    assert graphs(raw) is None
-    while (found := graphs(raw)) is None:
+    assert decoding.replayed(detector, raw) is None
+    while (found := decoding.replayed(detector, raw)) is None:
         assert Replayed.made < 9
     assert_equal(found, detector, raw)
 
@@ -98,7 +99,7 @@ def test_more_boxes_than_places_are_decoded_without_it_once(
 def test_nan_is_told(detector: Detector) -> None:
     raw = raw_of(detector, 2, lift=-3)
     raw[0][1, 0, 0, 0] = torch.nan
-    found = DecodingGraphs(detector)(raw)
+    found = Decoding().replayed(detector, raw)
     assert found is not None
     assert found[1].isnan().tolist() == [False, True]
 
@@ -112,20 +113,30 @@ def test_what_cannot_be_recorded_is_decoded_as_before(
 
     calls = list[int]()
     monkeypatch.setattr(captured, "CudaGraph", refuse)
-    graphs = DecodingGraphs(detector)
+    decoding = Decoding()
     for _ in range(2):
-        assert graphs(raw_of(detector, 2)) is None
+        assert decoding.replayed(detector, raw_of(detector, 2)) is None
     assert len(calls) == 1  # it is not tried again
 
 
 def test_on_the_cpu_nothing_is_recorded(detector: Detector) -> None:
-    assert Decoding(detector).graphs is None
+    raw = raw_of(detector, 2, lift=-2)
+    assert_equal(Decoding()(detector, raw), detector, raw)
+    assert not Replayed.made
+
+
+def test_a_detector_is_freed_with_its_network_when_nobody_has_it(detector: Detector) -> None:
+    detector = Detector(detector.network)
+    gone = weakref.ref(detector)
+    list(detector.stream([torch.zeros(3, 32, 32, dtype=torch.uint8)]))
+    del detector
+    assert gone() is None
 
 
 def test_it_is_pickled_without_what_is_recorded(detector: Detector) -> None:
-    graphs = DecodingGraphs(detector)
-    graphs(raw_of(detector, 1, lift=-3))
-    again = pickle.loads(pickle.dumps(graphs))
+    decoding = Decoding()
+    decoding.replayed(detector, raw_of(detector, 1, lift=-3))
+    again = pickle.loads(pickle.dumps(decoding))
     assert again._graph is None
 
 
@@ -133,11 +144,10 @@ def test_it_is_pickled_without_what_is_recorded(detector: Detector) -> None:
 def test_on_a_card() -> None:
     torch.manual_seed(0)
     detector = Detector(dt.build(CFG).cuda(), threshold=0.5)
-    graphs = Decoding(detector).graphs
-    assert graphs is not None
+    decoding = Decoding()
     for _ in range(3):
         raw = tuple(each.cuda() for each in raw_of(detector, 2, lift=-2))
-        found = graphs(raw)
+        found = decoding.replayed(detector, raw)
         assert found is not None
         want = decode(detector, raw).cpu(nan_sums(raw))
         for got, each in zip((*found[0], found[1]), (*want[0], want[1]), strict=True):

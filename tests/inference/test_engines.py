@@ -1,5 +1,7 @@
 """Engines read files whatever the case of their ending, and leave the process as it was."""
 
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -101,3 +103,23 @@ def test_errors_of_engines_are_ours(network: dt.Network, tmp_path: Path) -> None
 def test_engines_that_do_not_fit(path: str, engine: str, error: str) -> None:
     with pytest.raises(UsageError, match=error):
         engines.engine_for(path, engine)
+
+
+SIGNAL = """
+import faulthandler, signal, sys
+faulthandler.enable()
+import darknet_torch as dt
+first, second = (dt.load(sys.argv[1], engine="openvino") for _ in range(2))
+del first
+del second
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+signal.raise_signal(signal.SIGTERM)
+"""
+
+
+def test_signals_arrive_after_openvino_has_been_used(tmp_path: Path) -> None:
+    """Each `openvino.Core` has a stack for signals, which goes with it, in whatever order."""
+    pytest.importorskip("openvino")
+    dt.export(dt.build(CFG), tmp_path / "net.xml")
+    command = [sys.executable, "-c", SIGNAL, str(tmp_path / "net.xml")]
+    assert subprocess.run(command, check=False).returncode == 7
