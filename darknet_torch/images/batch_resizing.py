@@ -6,7 +6,7 @@ four pixels of its own image that `resizing.Fit` names. The values are those of 
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from importlib import util
+from importlib import import_module, util
 
 import torch
 from torch import Tensor
@@ -46,12 +46,27 @@ def resize_batch(images: Sequence[Tensor], fits: Sequence[Fit], device: torch.de
 
 @lru_cache(maxsize=64)
 def _mixer(device: torch.device) -> Callable[..., Tensor]:
-    """Return the function that mixes pixels: one kernel where Triton is, else some of torch's."""
+    """Return the function that mixes pixels: one kernel where Triton works, else some of torch's.
+
+    Triton compiles the kernel with a C compiler, and raises anything where it cannot.
+    """
     if device.type != "cuda" or util.find_spec("triton") is None:
         return _mix
-    from darknet_torch.images import mixing_kernel
+    try:
+        mix: Callable[..., Tensor] = import_module("darknet_torch.images.mixing_kernel").mix
+        return mix if _agrees(mix, device) else _mix
+    except Exception:  # the result is the same without it
+        return _mix
 
-    return mixing_kernel.mix
+
+def _agrees(mix: Callable[..., Tensor], device: torch.device) -> bool:
+    """Return whether a function mixes a small image as `_mix` does."""
+    pixels = torch.arange(36, dtype=torch.uint8, device=device).view(12, 3)  # of 4 x 3 pixels
+    taps = torch.tensor([[[0, 4], [4, 8]], [[0, 1], [2, 3]]], dtype=torch.int32, device=device)
+    first, across = taps[:, None]
+    shares = torch.tensor([[[0.25, 0.75], [0.5, 0.5]]], device=device)
+    work = (pixels, first, across, shares, shares, MARGIN)
+    return torch.allclose(mix(*work), _mix(*work), rtol=0, atol=1e-6)
 
 
 def _joined(images: Sequence[Tensor], device: torch.device) -> Tensor:

@@ -14,15 +14,10 @@ BLOCK = 128
 def mix(
     pixels: Tensor, first: Tensor, across: Tensor, down: Tensor, right: Tensor, margin: float
 ) -> Tensor:
-    """Mix four pixels for each of the result, as `batch_resizing.mix` does.
+    """Mix four pixels for each of the result, as `batch_resizing._mix` does.
 
     Args:
-        pixels: (P, C) uint8, of all images.
-        first: (B, H, 2), index of the first pixel of both rows.
-        across: (B, W, 2), both columns.
-        down: (B, H, 2), weights of the rows; zero in the margin.
-        right: (B, W, 2), weights of the columns; zero in the margin.
-        margin: value in the margin.
+        pixels, first, across, down, right, margin: as there.
 
     Returns:
         (B, C, H, W) float32 in 0..1.

@@ -1,8 +1,11 @@
 """The images of a batch, resized together: the same values as one by one."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from darknet_torch.images import batch_resizing
 from darknet_torch.images.batch_resizing import resize_batch
 from darknet_torch.images.resizing import (
     center_crop,
@@ -41,3 +44,24 @@ def test_as_one_by_one(fitting, channels, width, height, device):
     assert batch.is_contiguous() and batch.device.type == device
     expected = torch.stack([ONE_BY_ONE[fitting](image, width, height) for image in images])
     torch.testing.assert_close(batch.cpu(), expected, atol=2e-7, rtol=0)
+
+
+def test_a_kernel_is_compared() -> None:
+    cpu, mix = torch.device("cpu"), batch_resizing._mix
+    assert batch_resizing._agrees(mix, cpu)
+    assert not batch_resizing._agrees(lambda *arguments: mix(*arguments) + 1e-3, cpu)
+
+
+@pytest.mark.parametrize("kernel", ["good", "wrong", "broken", "absent"])
+def test_a_kernel_is_used_where_it_works(kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def agrees(*_: object) -> bool:
+        if kernel == "broken":
+            raise RuntimeError("Failed to find C compiler")
+        return kernel == "good"
+
+    kernels, spec = SimpleNamespace(mix=agrees), None if kernel == "absent" else object()
+    monkeypatch.setattr(batch_resizing.util, "find_spec", lambda _: spec)
+    monkeypatch.setattr(batch_resizing, "import_module", lambda _: kernels)
+    monkeypatch.setattr(batch_resizing, "_agrees", agrees)
+    chosen = batch_resizing._mixer.__wrapped__(torch.device("cuda"))
+    assert chosen is (kernels.mix if kernel == "good" else batch_resizing._mix)
