@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
+from darknet_torch.errors import DarknetError
 from darknet_torch.images.upload import hand_over
 from darknet_torch.training.collate import Batch
 
@@ -25,11 +26,14 @@ class Uploaded(Iterator[Batch]):
         self._batches, self._device = batches, device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._copied: tuple[Batch, torch.cuda.Event] | None = None
+        self._error: DarknetError | None = None
 
     def __next__(self) -> Batch:
         """Return the next batch; what is launched from now on waits for its copy."""
         if self._stream is None:
             return next(self._batches).on(self._device)
+        if self._error is not None:
+            raise self._error
         batch, copied = self._copied or self._copy(self._stream)
         self._copied = None
         computing = torch.cuda.current_stream(self._device)
@@ -40,13 +44,16 @@ class Uploaded(Iterator[Batch]):
         """Launch the copy of the next batch, if there is one; to be called while a card computes.
 
         Until then nothing waits for the data: a card has work, and goes on with it meanwhile.
+        An image that cannot be read is an error of the next batch, not of this one.
         """
-        if self._stream is None or self._copied is not None:
+        if self._stream is None or self._copied is not None or self._error is not None:
             return
         try:
             self._copied = self._copy(self._stream)
         except StopIteration:
             self._copied = None  # which the next call of `next` finds, too
+        except DarknetError as error:
+            self._error = error
 
     def _copy(self, stream: "torch.cuda.Stream") -> "tuple[Batch, torch.cuda.Event]":
         batch = next(self._batches)

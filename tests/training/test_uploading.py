@@ -7,6 +7,7 @@ import pytest
 import torch
 from written_streams import written_streams
 
+from darknet_torch.errors import DataError
 from darknet_torch.layers.truth import Truth
 from darknet_torch.training.collate import Batch
 from darknet_torch.training.uploading import Uploaded
@@ -60,6 +61,24 @@ def test_a_card_gets_the_next_one_while_it_computes_this_one(monkeypatch) -> Non
     ]
     assert {stream.name for stream in kept} == {"computing"}
     assert len(kept) == 3 * 5  # images, boxes, class_id, valid, has_box
+
+
+def test_a_broken_image_is_an_error_of_its_own_batch(monkeypatch) -> None:
+    written_streams(monkeypatch)
+    monkeypatch.setattr(Batch, "on", lambda batch, device: batch)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, stream: None)
+
+    def broken() -> Iterator[Batch]:
+        yield next(batches())
+        raise DataError("b.jpg: cannot be read")
+
+    made = Uploaded(broken(), torch.device("cuda", 1))
+    next(made)
+    made.prepare()
+    made.prepare()
+    for _ in range(2):
+        with pytest.raises(DataError, match="b.jpg"):
+            next(made)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no graphics card here")
