@@ -5,6 +5,7 @@ some. The boxes of a batch that has more are decoded without it.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
@@ -20,6 +21,10 @@ __all__ = ["CapturedDecoding", "Decoding"]
 
 PLACES = 32
 """Boxes of an image, of each head, at first."""
+OFTEN = 3
+"""Batches of a shape from which on it is recorded, which takes as long as some dozens of them."""
+MOST_SHAPES = 8
+"""Most shapes of outputs that are recorded."""
 MOST_VALUES = 1 << 21
 """Numbers that come back from the card at most; decoding is not recorded where it is more."""
 
@@ -75,17 +80,30 @@ class CapturedDecoding:
         return join(parts), self.host[self.heads : self.heads + images].clone()
 
 
+@dataclass
+class _Recording:
+    """What is recorded for outputs of some shapes.
+
+    Attributes:
+        places: boxes of each head for which there is, or will be, a place.
+        batches: that came.
+        graph: None before it is recorded.
+    """
+
+    places: int
+    batches: int = 0
+    graph: CapturedDecoding | None = None
+
+
 class Decoding:
     """The way from a network's outputs to the candidates of a batch, on the CPU.
 
-    It keeps what is recorded for the last shapes of outputs, and not the detector, whose part it
-    is: they would keep one another, and the network, after their use.
+    It keeps what is recorded, and not the detector, whose part it is: they would keep one another,
+    and the network, after their use.
     """
 
     def __init__(self) -> None:
-        self._key: tuple[object, ...] = ()
-        self._graph: CapturedDecoding | None = None
-        self._places = 0
+        self._recordings: dict[tuple[object, ...], _Recording] = {}
         self._lock = Lock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -102,7 +120,7 @@ class Decoding:
         """Return the candidates, and `nan_sums` of what is looked at for NaN.
 
         Args:
-            options: the detector.
+            options: the detector, always the same one.
             outputs: of its network, as its `contents` say.
         """
         recorded = self.replayed(options, outputs) if _can_be_recorded(options) else None
@@ -121,29 +139,33 @@ class Decoding:
             outputs: raw, of a batch.
         """
         with self._lock:
-            self._record(options, outputs)
-            if self._graph is None:
+            recording = self._recording(options, outputs)
+            if recording is None or recording.graph is None:
                 return None
-            found = self._graph(outputs)
+            found = recording.graph(outputs)
             if found is None:  # next time there are more places
-                self._graph, self._places = None, 4 * self._places
+                recording.graph, recording.places = None, 4 * recording.places
         if found is None:
             return None
         candidates, sums = found
         return options.thresholds.applied(candidates), sums
 
-    def _record(self, options: DecodingOptions, outputs: Sequence[Tensor]) -> None:
-        """Record it, if there is none for these shapes, and it can be."""
-        key = (*(each.shape for each in outputs), options.thresholds.lowest, options.heads)
-        if key != self._key:
-            self._key, self._graph = key, None
-            self._places = PLACES * len(outputs[0])
-        values = self._places * len(outputs) * (options.class_count + 6)
-        if self._graph is None and values <= MOST_VALUES:
+    def _recording(self, options: DecodingOptions, outputs: Sequence[Tensor]) -> _Recording | None:
+        """Return that of some shapes, made now if they have come often; None beyond the most."""
+        key = (*(each.shape for each in outputs), options.thresholds.lowest)
+        if key not in self._recordings:
+            if len(self._recordings) >= MOST_SHAPES:
+                return None
+            self._recordings[key] = _Recording(PLACES * len(outputs[0]))
+        recording = self._recordings[key]
+        recording.batches += 1
+        values = recording.places * len(outputs) * (options.class_count + 6)
+        if recording.graph is None and recording.batches >= OFTEN and values <= MOST_VALUES:
             try:
-                self._graph = CapturedDecoding(options, outputs, self._places)
+                recording.graph = CapturedDecoding(options, outputs, recording.places)
             except RuntimeError:  # it waits for something: not recorded for these shapes
-                self._places = MOST_VALUES
+                recording.places = MOST_VALUES
+        return recording
 
 
 def _can_be_recorded(options: DecodingOptions) -> bool:

@@ -37,6 +37,7 @@ class Replayed:
 @pytest.fixture
 def detector(monkeypatch: pytest.MonkeyPatch) -> Detector:
     monkeypatch.setattr(captured, "CudaGraph", Replayed)
+    monkeypatch.setattr(captured, "OFTEN", 1)
     monkeypatch.setattr(Replayed, "made", 0)
     torch.manual_seed(0)
     return Detector(dt.build(CFG), threshold=0.5)
@@ -74,6 +75,25 @@ def test_another_shape_is_recorded_anew(detector: Detector) -> None:
         assert found is not None
         assert_equal(found, detector, raw)
     assert Replayed.made == 2
+
+
+def test_only_shapes_that_come_often(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(captured, "OFTEN", 3)
+    decoding = Decoding()
+    for images in (1, 2, 1, 2):
+        assert decoding.replayed(detector, raw_of(detector, images, lift=-3)) is None
+    for images in (1, 2, 1):
+        assert decoding.replayed(detector, raw_of(detector, images, lift=-3)) is not None
+    assert Replayed.made == 2
+
+
+def test_not_more_shapes_than_there_is_room_for(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(captured, "MOST_SHAPES", 2)
+    decoding = Decoding()
+    found = [decoding.replayed(detector, raw_of(detector, n, lift=-3)) for n in (1, 2, 3, 1)]
+    assert [each is None for each in found] == [False, False, True, False]
 
 
 def test_thresholds_by_class(detector: Detector) -> None:
@@ -136,8 +156,9 @@ def test_a_detector_is_freed_with_its_network_when_nobody_has_it(detector: Detec
 def test_it_is_pickled_without_what_is_recorded(detector: Detector) -> None:
     decoding = Decoding()
     decoding.replayed(detector, raw_of(detector, 1, lift=-3))
+    assert decoding._recordings
     again = pickle.loads(pickle.dumps(decoding))
-    assert again._graph is None
+    assert not again._recordings
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no graphics card here")
@@ -145,10 +166,11 @@ def test_on_a_card() -> None:
     torch.manual_seed(0)
     detector = Detector(dt.build(CFG).cuda(), threshold=0.5)
     decoding = Decoding()
-    for _ in range(3):
+    for number in range(6):
         raw = tuple(each.cuda() for each in raw_of(detector, 2, lift=-2))
         found = decoding.replayed(detector, raw)
-        assert found is not None
+        assert (found is not None) == (number >= captured.OFTEN - 1)
+        found = found or decoding(detector, raw)
         want = decode(detector, raw).cpu(nan_sums(raw))
         for got, each in zip((*found[0], found[1]), (*want[0], want[1]), strict=True):
             assert torch.allclose(got, each, rtol=1e-6)
