@@ -127,6 +127,9 @@ def bench_faults(options: argparse.Namespace) -> None:
 
 def bench_train(options: argparse.Namespace) -> None:
     """Images per second of the loop and of bare passes, in turns; memory of a large batch."""
+    from darknet_torch.speed.idle_threads import let_idle_threads_sleep
+
+    let_idle_threads_sleep()  # as the command does
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
     from shapes import draw_detection_set
 

@@ -32,6 +32,7 @@ from darknet_torch.cli.progress import doing, download_bar
 from darknet_torch.cli.roles import check_weights, role_of
 from darknet_torch.cli.training_display import TrainingDisplay, command_of
 from darknet_torch.errors import UsageError
+from darknet_torch.speed.idle_threads import let_idle_threads_sleep
 from darknet_torch.training.recipes import Recipe, list_recipes, load_recipe
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def _options() -> list[str]:
 
 def run(options: argparse.Namespace) -> int:
     """Train; print where the files are, and the score."""
+    let_idle_threads_sleep()
     import torch
 
     from darknet_torch import distributed
