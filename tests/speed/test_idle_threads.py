@@ -13,7 +13,7 @@ PROGRAM = """
 import os, sys
 from darknet_torch.cli.command import run
 from darknet_torch.cli import train
-def seen(*_):
+def seen(*_, **__):
     print(os.environ.get("GOMP_SPINCOUNT"), "torch" in sys.modules)
     sys.exit()
 train.take_weights = seen
