@@ -161,11 +161,27 @@ class Decoding:
         recording.batches += 1
         values = recording.places * len(outputs) * (options.class_count + 6)
         if recording.graph is None and recording.batches >= OFTEN and values <= MOST_VALUES:
-            try:
-                recording.graph = CapturedDecoding(options, outputs, recording.places)
-            except RuntimeError:  # it waits for something: not recorded for these shapes
+            recording.graph = _recorded(options, outputs, recording.places)
+            if recording.graph is None:  # nor another time
                 recording.places = MOST_VALUES
         return recording
+
+
+def _recorded(
+    options: DecodingOptions, outputs: Sequence[Tensor], places: int
+) -> CapturedDecoding | None:
+    """Record the decoding of a batch; None where it waits for something, or yields other boxes."""
+    try:
+        graph = CapturedDecoding(options, outputs, places)
+        found = graph(outputs)
+    except RuntimeError:
+        return None
+    if found is None:  # no place for all
+        return graph
+    wanted, _ = decode(options, outputs).cpu(nan_sums(outputs))
+    pairs = list(zip(options.thresholds.applied(found[0]), wanted, strict=True))
+    same = all(a.shape == b.shape and torch.allclose(a, b, equal_nan=True) for a, b in pairs)
+    return graph if same else None
 
 
 def _can_be_recorded(options: DecodingOptions) -> bool:

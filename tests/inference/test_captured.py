@@ -139,6 +139,21 @@ def test_what_cannot_be_recorded_is_decoded_as_before(
     assert len(calls) == 1  # it is not tried again
 
 
+def test_what_yields_other_boxes_is_not_used(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def doubled(self: Replayed, *inputs: Tensor) -> tuple[Tensor, ...]:
+        (flat,) = self.run(*inputs)
+        flat[len(inputs) + 2 :] *= 2
+        return (flat,)
+
+    monkeypatch.setattr(Replayed, "__call__", doubled)
+    decoding = Decoding()
+    for _ in range(2):
+        assert decoding.replayed(detector, raw_of(detector, 2, lift=-2)) is None
+    assert Replayed.made == 1
+
+
 def test_on_the_cpu_nothing_is_recorded(detector: Detector) -> None:
     raw = raw_of(detector, 2, lift=-2)
     assert_equal(Decoding()(detector, raw), detector, raw)
