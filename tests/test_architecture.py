@@ -447,7 +447,6 @@ STANDS_FOR = {
     "network/test_weights_file": "network.weights_layout",
     "speed/test_dtypes": "inference.sample",
     "speed/test_onednn": "speed.inductor",
-    "speed/test_optimized": "speed.packed_layers",
     "training/test_augment": "training.objects",
     "training/test_batches": "training.augment_options training.class_examples training.collate"
     " training.detection_examples training.examples training.image_cache"

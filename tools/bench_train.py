@@ -14,11 +14,17 @@ from bench_figures import keep
 from bench_fresh import fresh
 from bench_turns import in_turns, seconds_of
 
-__all__ = ["bench_augment", "bench_faults", "bench_images", "bench_train"]
+__all__ = [
+    "Bare",
+    "bench_augment",
+    "bench_faults",
+    "bench_images",
+    "bench_train",
+    "some_network",
+]
 
 C_RATES = {"yolov4-tiny": 1.5, "blocks": 6.05}
 """Images per second of AlexeyAB's program on two cores, as measured for the project's plan."""
-CARD_BATCH, CARD_TURN = 64, 40
 TURN, AHEAD = 8, 3
 """Batches of a turn, and how many of them may have been read ahead."""
 
@@ -72,11 +78,11 @@ FAULTS = """
 import json, resource, sys, time
 name, keep, tools = sys.argv[1:]
 sys.path.insert(0, tools)
-from bench_train import _Bare, _network
+from bench_train import Bare, some_network
 from darknet_torch.speed.freed_memory import LARGEST_IN_TRAINING, keep_freed_memory
 if keep == "kept":
     assert keep_freed_memory(LARGEST_IN_TRAINING)
-bare = _Bare(_network(name))
+bare = Bare(some_network(name))
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(2):
@@ -137,11 +143,9 @@ def bench_train(options: argparse.Namespace) -> None:
         folder = Path(name)
         data = draw_detection_set(folder / "data", images=64, side=480)
         if options.device != "cpu":
-            for network in ("yolov4-tiny", "yolov2"):
-                for compiled in (False, True):
-                    _compare_on_card(
-                        network, data, folder / f"{network} {compiled}", options, compiled
-                    )
+            from bench_train_card import compare_on_card  # which uses this module
+
+            compare_on_card(data, folder, options.device)
             return
         for network in ("yolov4-tiny", "blocks"):
             _compare(network, data, folder / network)
@@ -154,8 +158,8 @@ def _compare(name: str, data: Path, folder: Path) -> None:
     from darknet_torch.training.callbacks import BatchReport, Callback
     from darknet_torch.training.loop import train
 
-    network = _network(name)
-    bare = _Bare(_network(name))
+    network = some_network(name)
+    bare = Bare(some_network(name))
 
     class Turns(Callback):
         """Some batches of the loop, then as many bare ones, in turns."""
@@ -191,75 +195,6 @@ def _compare(name: str, data: Path, folder: Path) -> None:
     )
 
 
-def _compare_on_card(
-    name: str, data: Path, folder: Path, options: argparse.Namespace, compiled: bool
-) -> None:
-    """Take turns of whole batches of 64 images, decoded images in memory."""
-    import torch
-
-    from darknet_torch.data import read
-    from darknet_torch.network.device import as_device
-    from darknet_torch.training.callbacks import BatchReport, Callback
-    from darknet_torch.training.loop import train
-
-    device = as_device(options.device)
-    network = _network(name).to(device)
-    bare = _Bare(_network(name).to(device), images=CARD_BATCH, compiled=compiled)
-
-    def wait(run: Callable[[], object]) -> None:
-        run()
-        torch.cuda.synchronize(device)
-
-    for _ in range(3):
-        bare.step()
-
-    class Turns(Callback):
-        """Many batches of the loop; bare ones before and behind it."""
-
-        def __init__(self) -> None:
-            self.times = list[float]()
-
-        def on_batch(self, report: BatchReport) -> None:
-            self.times.append(time.perf_counter())
-
-    turns, plain = Turns(), list[float]()
-
-    def bare_steps() -> None:
-        for _ in range(CARD_TURN):
-            bare.step()
-
-    def bare_turn() -> None:
-        seconds = seconds_of(lambda: wait(bare_steps))
-        plain.append(CARD_TURN * CARD_BATCH / seconds)
-
-    for _ in range(3):
-        bare_turn()
-    train(
-        network,
-        read(data, "train"),
-        folder=folder,
-        batch=CARD_BATCH,
-        subdivisions=1,
-        max_batches=3 * CARD_TURN,
-        options={f"{network.plan.head_layers[0].section.name}.random": 0},
-        cache="ram",
-        compile=compiled,
-        eval_every=10**6,
-        callbacks=[turns],
-    )
-    for _ in range(3):
-        bare_turn()
-    steady = turns.times[CARD_TURN:]
-    loop = (len(steady) - 1) * CARD_BATCH / (steady[-1] - steady[0])
-    middle = statistics.median(plain)
-    how = "compiled" if compiled else "not compiled"
-    print(
-        f"train {name}, batch {CARD_BATCH}, {how}, {torch.cuda.get_device_name(device)}:"
-        f" {loop:.0f} images/s = {loop / middle:.2f} x bare, {middle:.0f} (bound .85)",
-        flush=True,
-    )
-
-
 def bench_augment(_: argparse.Namespace) -> None:
     """Training images per second of one process, decoded images in memory; losses of heads."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
@@ -269,7 +204,7 @@ def bench_augment(_: argparse.Namespace) -> None:
     from darknet_torch.training.augment_options import AugmentOptions
     from darknet_torch.training.batches import batches
 
-    plan = _network("yolov4-tiny").plan
+    plan = some_network("yolov4-tiny").plan
     with tempfile.TemporaryDirectory() as name:
         data = read(draw_detection_set(Path(name), images=64, side=560), "train")
         ways = {
@@ -306,14 +241,14 @@ def bench_images(_: argparse.Namespace) -> None:
             print(f"memory of {path.name}, {side} x {side}: {used / 1e9:.2f} GB at most")
 
 
-def _network(name: str) -> Any:
+def some_network(name: str) -> Any:
     import darknet_torch as dt
     from darknet_torch.network.editing import with_classes
 
     return dt.build(BLOCKS) if name == "blocks" else with_classes(dt.build(name), 3)
 
 
-class _Bare:
+class Bare:
     """Forward, backward and SGD in torch alone, on images that are there: what the loop adds to."""
 
     def __init__(self, network: Any, images: int = 8, *, compiled: bool = False) -> None:
