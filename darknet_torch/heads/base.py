@@ -8,7 +8,7 @@ anchor of every cell (dense), `select` only where a threshold is passed (sparse 
 from abc import ABC
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -20,6 +20,7 @@ from darknet_torch.errors import UsageError
 from darknet_torch.heads.box_coder import BoxCoder, Cells
 from darknet_torch.heads.boxes import Candidates, Predictions
 from darknet_torch.heads.nms import NmsKind
+from darknet_torch.layers.traced import is_traced
 from darknet_torch.layers.word_tree import Tree, read_map, read_tree
 from darknet_torch.parsing.options import FileName
 
@@ -200,15 +201,32 @@ def anchor_numbers(head: Any) -> int:
 
 
 def constant(values: Sequence[Any], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """Return numbers as a tensor of the device of another; a graphics card is not waited for.
+    """Return numbers as a tensor of the device of another, which is not to be written to.
+
+    A graphics card has each of them once: a copy takes as long as some kernels, and would be
+    forbidden while a CUDA graph is recorded.
 
     Args:
         values: numbers, or sequences of them.
         like: a tensor of the device, and of the type where `dtype` is None.
         dtype: the type.
     """
-    made = torch.tensor(values, dtype=like.dtype if dtype is None else dtype)
+    dtype = like.dtype if dtype is None else dtype
+    if like.is_cuda and type(like) is Tensor and not is_traced(like):
+        return _constant_on(_as_tuple(values), dtype, like.device)
+    made = torch.tensor(values, dtype=dtype)
     return made if like.device.type == "cpu" else made.to(like.device, non_blocking=True)
+
+
+@cache
+def _constant_on(values: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return a constant; none is ever freed, as a recorded graph may read it."""
+    with torch.inference_mode(False):  # else gradients could not be computed with it
+        return torch.tensor(values, dtype=dtype, device=device)
+
+
+def _as_tuple(values: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(_as_tuple(each) if isinstance(each, Sequence) else each for each in values)
 
 
 def anchor_pairs(anchors: tuple[float, ...], count: int) -> tuple[tuple[float, float], ...]:

@@ -6,14 +6,17 @@ distance of `diounms` depends on it), and only then pixels.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import pairwise, starmap
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from darknet_torch.errors import warn
-from darknet_torch.heads.boxes import Candidates, cxcywh_to_xyxy, xyxy_to_cxcywh
-from darknet_torch.heads.nms import NmsKind, non_maximum_suppression
+from darknet_torch.heads.boxes import Candidates, xyxy_to_cxcywh
+from darknet_torch.heads.nms import NmsKind, kept_boxes
 from darknet_torch.images.resizing import Placement
 from darknet_torch.inference.detections import Detections, unchecked
 
@@ -24,6 +27,8 @@ __all__ = [
     "nan_sums",
     "warn_of_nan",
 ]
+
+Array = npt.NDArray[Any]
 
 FAR = 10_000_000
 """Pixels at which an edge lies that is infinitely far away."""
@@ -53,6 +58,7 @@ class PostProcess:
     agnostic: bool = False
     max_det: int | None = None
 
+    @np.errstate(all="ignore")  # boxes may be infinite
     def __call__(
         self,
         candidates: Candidates,
@@ -67,59 +73,61 @@ class PostProcess:
             paths: the file of each image, or None.
         """
         scored = self._scored(candidates, placements)
-        order = scored.score.argsort(descending=True, stable=True)
-        order = order[scored.image[order].argsort(stable=True)]
-        sizes = torch.tensor([(each.image_w, each.image_h) * 2 for each in placements])
+        order = np.lexsort((-scored.score, scored.image))
+        sizes = np.array([(each.image_w, each.image_h) * 2 for each in placements], np.float32)
         xyxy = (scored.boxes * sizes[scored.image])[order]
-        counts = scored.image.bincount(minlength=len(placements)).tolist()
+        counts = np.bincount(scored.image, minlength=len(placements))
         _warn_of_infinite(xyxy, counts, paths)
         columns = (
-            torch.nan_to_num(xyxy, nan=0.0, posinf=FAR, neginf=-FAR),
-            torch.nan_to_num(scored.score[order]),
+            np.nan_to_num(xyxy, nan=0.0, posinf=FAR, neginf=-FAR),
+            np.nan_to_num(scored.score[order]),
             scored.class_id[order],
         )
-        parts = zip(*(column.split(counts) for column in columns), placements, paths, strict=True)
-        return [self._detections(*part) for part in parts]
+        parts = starmap(slice, pairwise([0, *counts.cumsum().tolist()]))
+        images = zip(parts, placements, paths, strict=True)
+        return [self._detections(columns, *each) for each in images]
 
     def _scored(self, candidates: Candidates, placements: Sequence[Placement]) -> "_Scored":
         """Return one row for each box and class that survives NMS."""
-        boxes = _fractions_of_image(candidates, placements)
-        scores = candidates.scores * (candidates.objectness != 0)[:, None]
+        image, cxcywh, objectness, scores = (each.numpy() for each in candidates)
+        boxes = _fractions_of_image(image, cxcywh, placements)
+        scores = scores * (objectness != 0)[:, None]
         if self.class_filter is not None:
-            scores = scores * _class_mask(self.class_filter, scores)
+            scores = scores * _class_mask(self.class_filter, scores.shape[1])
         by_objectness = self.nms_kind == "objectness"
         if by_objectness and self.nms:
-            alive = non_maximum_suppression(
-                boxes, candidates.objectness, candidates.image, self.nms
-            )
+            alive = kept_boxes(boxes, objectness, image, self.nms, "default", self.beta)
             scores = scores * alive[:, None]
-        box, class_id = (scores > 0).nonzero(as_tuple=True)
-        scored = _Scored(candidates.image[box], boxes[box], scores[box, class_id], class_id)
+        box, class_id = (scores > 0).nonzero()
+        scored = _Scored(image[box], boxes[box], scores[box, class_id], class_id)
         return scored if by_objectness or not self.nms else self._after_nms(scored)
 
     def _after_nms(self, scored: "_Scored") -> "_Scored":
         groups = scored.image if self.agnostic else scored.image * self.classes + scored.class_id
         kinds: dict[str, NmsKind] = {"greedynms": "greedynms", "diounms": "diounms"}
         kind = kinds.get(self.nms_kind, "default")
-        alive = non_maximum_suppression(
-            scored.boxes, scored.score, groups, self.nms, kind, self.beta
-        )
-        kept = alive.nonzero()[:, 0]
-        return _Scored(*(column[kept] for column in scored))
+        alive = kept_boxes(scored.boxes, scored.score, groups, self.nms, kind, self.beta)
+        return _Scored(*(column[alive] for column in scored))
 
     def _detections(
-        self,
-        xyxy: Tensor,
-        score: Tensor,
-        class_id: Tensor,
-        placement: Placement,
-        path: str | None,
+        self, columns: Sequence[Array], part: slice, placement: Placement, path: str | None
     ) -> Detections:
-        best = slice(self.max_det)
+        """Return the detections of an image.
+
+        Args:
+            columns: xyxy, scores and class indices of the batch.
+            part: the rows of the image.
+            placement: how it lies in the network's input.
+            path: its file.
+        """
+        # copies, not views of the whole batch
+        xyxy, score, class_id = [
+            torch.from_numpy(column[part][: self.max_det].copy()) for column in columns
+        ]
         return unchecked(
-            xyxy=xyxy[best].clone(),  # not a view of the whole batch
-            score=score[best].clone(),
-            class_id=class_id[best].clone(),
+            xyxy=xyxy,
+            score=score,
+            class_id=class_id,
             names=self.names,
             width=placement.image_w,
             height=placement.image_h,
@@ -127,17 +135,18 @@ class PostProcess:
         )
 
 
-def _warn_of_infinite(xyxy: Tensor, counts: Sequence[int], paths: Sequence[str | None]) -> None:
+def _warn_of_infinite(xyxy: Array, counts: Array, paths: Sequence[str | None]) -> None:
     """Warn of images with boxes that are not finite; numbers take their place.
 
     The exponential of a box's size overflows after training that diverged, for example. Darknet
     goes on, and such a box matches no ground truth; neither does one that reaches so far, or that
     has no area.
     """
-    odd = (~xyxy.isfinite()).any(dim=1)
-    if not odd.any():
+    finite = np.isfinite(xyxy)
+    if finite.all():
         return
-    for part, path in zip(odd.split(counts), paths, strict=True):
+    odd = ~finite.all(axis=1)
+    for part, path in zip(np.split(odd, counts.cumsum()[:-1]), paths, strict=True):
         if part.any():
             warn(
                 f"{path or 'an image'}: {int(part.sum())} of {len(part)} boxes are infinite or NaN:"
@@ -178,9 +187,9 @@ def warn_of_nan(outputs: Sequence[Tensor], sums: Tensor, detections: Sequence[De
             )
 
 
-def _class_mask(classes: frozenset[int], scores: Tensor) -> Tensor:
-    """Return (C,) bool: whether a class of scores (M, C) is kept."""
-    mask = torch.zeros(scores.shape[1], dtype=torch.bool, device=scores.device)
+def _class_mask(classes: frozenset[int], count: int) -> Array:
+    """Return (C,) bool: whether a class is kept."""
+    mask = np.zeros(count, dtype=bool)
     mask[list(classes)] = True
     return mask
 
@@ -188,10 +197,10 @@ def _class_mask(classes: frozenset[int], scores: Tensor) -> Tensor:
 class _Scored(NamedTuple):
     """Boxes with one class each: (K,), (K, 4) xyxy in fractions of the image, (K,), (K,)."""
 
-    image: Tensor
-    boxes: Tensor
-    score: Tensor
-    class_id: Tensor
+    image: Array
+    boxes: Array
+    score: Array
+    class_id: Array
 
 
 def candidates_of_boxes(boxes: Tensor, scores: Tensor, threshold: float) -> Candidates:
@@ -219,10 +228,9 @@ def candidates_of_detections(rows: Tensor, classes: int, threshold: float) -> Ca
     return Candidates(rows[:, 0].long(), boxes, rows.new_ones(len(rows)), scores)
 
 
-def _fractions_of_image(candidates: Candidates, placements: Sequence[Placement]) -> Tensor:
-    """Return (M, 4) xyxy in fractions of each box's image."""
-    affine = [placement.affine() for placement in placements]
-    transforms = torch.tensor(affine, dtype=torch.float32, device=candidates.boxes.device)
-    sx, ox, sy, oy = transforms[candidates.image].unbind(dim=1)
-    x, y, w, h = candidates.boxes.unbind(dim=1)
-    return cxcywh_to_xyxy(torch.stack((x * sx + ox, y * sy + oy, w * sx, h * sy), dim=1))
+def _fractions_of_image(image: Array, boxes: Array, placements: Sequence[Placement]) -> Array:
+    """Return (M, 4) xyxy in fractions of each box's image, of cxcywh in those of the input."""
+    affine = np.array([placement.affine() for placement in placements], np.float32)[image]
+    scale, offset = affine[:, 0::2], affine[:, 1::2]
+    centre, half = boxes[:, :2] * scale + offset, boxes[:, 2:] * scale / 2
+    return np.concatenate((centre - half, centre + half), axis=1)

@@ -1,5 +1,6 @@
 """Which of several objects Darknet would have left at an anchor, with rows of padding."""
 
+import pytest
 import torch
 
 from darknet_torch.heads.base import constant
@@ -45,3 +46,13 @@ def test_a_constant_has_the_type_of_the_other_tensor() -> None:
     like = torch.zeros(1, dtype=torch.float64)
     assert constant((1, 2), like).dtype == torch.float64
     assert constant((1, 2), like, torch.int64).dtype == torch.int64
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no graphics card here")
+def test_a_card_has_a_constant_once() -> None:
+    like = torch.zeros(1, device="cuda")
+    with torch.inference_mode():
+        first = constant([(1, 2), [3, 4]], like)
+    assert first.tolist() == [[1, 2], [3, 4]] and first.device == like.device
+    assert constant([[1, 2], (3, 4)], like) is first and not first.is_inference()
+    assert constant([[1, 2], (3, 4)], like, torch.int64).dtype == torch.int64
