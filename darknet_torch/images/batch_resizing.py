@@ -7,15 +7,20 @@ four pixels of its own image that `resizing.Fit` names. The values are those of 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib import import_module, util
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from darknet_torch.images.bilinear import Taps
 from darknet_torch.images.resizing import MARGIN, Fit
-from darknet_torch.images.upload import upload
+from darknet_torch.images.upload import upload, upload_joined
 
 __all__ = ["resize_batch"]
+
+Array = npt.NDArray[Any]
 
 
 def resize_batch(images: Sequence[Tensor], fits: Sequence[Fit], device: torch.device) -> Tensor:
@@ -29,19 +34,23 @@ def resize_batch(images: Sequence[Tensor], fits: Sequence[Fit], device: torch.de
     Returns:
         (B, C, height, width) float32 in 0..1, on the device.
     """
-    pixels = _joined(images, device)
-    widths = torch.tensor([image.shape[2] for image in images])
-    starts = torch.tensor([image.shape[1] * image.shape[2] for image in images]).cumsum(0)
-    starts = starts.roll(1)
-    starts[0] = 0
-    rows = _stacked([_padded(fit.rows, fit.top, fit.height) for fit in fits])
-    columns = _stacked([_padded(fit.columns, fit.left, fit.width) for fit in fits])
-    first = starts[:, None, None] + rows.position * widths[:, None, None]
-    index = upload(torch.cat((first, columns.position), 1).to(_index_type(len(pixels))), device)
-    weight = upload(torch.cat((rows.weight, columns.weight), 1), device)
-    sizes = [fits[0].height, fits[0].width]
-    taps = (*index.split(sizes, 1), *weight.split(sizes, 1))
-    return _mixer(device)(upload(pixels, device), *taps, MARGIN)
+    pixels = [image.permute(1, 2, 0).reshape(-1, len(image)) for image in images]
+    tables = map(_table, fits)
+    counts = np.array([len(each) for each in pixels])
+    widths = np.array([image.shape[2] for image in images])
+    rows, columns, down, right = (np.stack(each) for each in zip(*tables, strict=True))
+    rows = rows * widths[:, None, None] + (counts.cumsum() - counts)[:, None, None]
+    index_type = np.int32 if counts.sum() < 2**31 else np.int64
+    index = _uploaded((rows.astype(index_type), columns.astype(index_type)), device)
+    weight = _uploaded((down, right), device)
+    return _mixer(device)(upload_joined(pixels, device), *index, *weight, MARGIN)
+
+
+def _uploaded(arrays: Sequence[Array], device: torch.device) -> list[Tensor]:
+    """Return arrays on a device, copied there together."""
+    flat = upload(torch.from_numpy(np.concatenate([each.ravel() for each in arrays])), device)
+    parts = flat.split([each.size for each in arrays])
+    return [part.view(each.shape) for part, each in zip(parts, arrays, strict=True)]
 
 
 @lru_cache(maxsize=64)
@@ -67,16 +76,6 @@ def _agrees(mix: Callable[..., Tensor], device: torch.device) -> bool:
     shares = torch.tensor([[[0.25, 0.75], [0.5, 0.5]]], device=device)
     work = (pixels, first, across, shares, shares, MARGIN)
     return torch.allclose(mix(*work), _mix(*work), rtol=0, atol=1e-6)
-
-
-def _joined(images: Sequence[Tensor], device: torch.device) -> Tensor:
-    """Return the pixels of all images, (P, C), in memory that a graphics card copies from."""
-    pixels = [image.permute(1, 2, 0).reshape(-1, len(image)) for image in images]
-    size = sum(map(len, pixels)), pixels[0].shape[1]
-    here = images[0].device
-    pinned = device.type == "cuda" and here.type == "cpu"
-    joined = torch.empty(size, dtype=torch.uint8, device=here, pin_memory=pinned)
-    return torch.cat(pixels, out=joined)
 
 
 def _mix(
@@ -109,20 +108,15 @@ def _mix(
     return mixed.permute(0, 3, 1, 2).contiguous()
 
 
-def _padded(taps: Taps, start: int, size: int) -> Taps:
-    """Return taps with a margin at both ends, of pixel 0 with no weight."""
-    if len(taps.position) == size:
-        return taps
-    index = taps.position.new_zeros(size, 2)
-    weight = taps.weight.new_zeros(size, 2)
-    part = slice(start, start + len(taps.position))
-    index[part], weight[part] = taps.position, taps.weight
-    return Taps(index, weight)
+@lru_cache(maxsize=256)
+def _table(fit: Fit) -> tuple[Array, Array, Array, Array]:
+    """Return rows (height, 2) and columns (width, 2) of the image, and the weights of both."""
+    rows = _padded(fit.rows, fit.top, fit.height)
+    columns = _padded(fit.columns, fit.left, fit.width)
+    return rows[0], columns[0], rows[1], columns[1]
 
 
-def _stacked(taps: Sequence[Taps]) -> Taps:
-    return Taps(*(torch.stack(each) for each in zip(*taps, strict=True)))
-
-
-def _index_type(pixels: int) -> torch.dtype:
-    return torch.int32 if pixels < 2**31 else torch.int64
+def _padded(taps: Taps, start: int, size: int) -> tuple[Array, Array]:
+    """Return position and weight of taps with a margin at both ends, of pixel 0 with no weight."""
+    margin = ((start, size - start - len(taps.position)), (0, 0))
+    return np.pad(taps.position.numpy(), margin), np.pad(taps.weight.numpy(), margin)

@@ -25,6 +25,7 @@ from darknet_torch.images.resizing import (
     letterboxing,
     stretching,
 )
+from darknet_torch.images.upload import pinned
 from darknet_torch.inference.sources import fetched, path_of
 from darknet_torch.network import Runnable
 
@@ -148,8 +149,8 @@ class Reading:
         """Return an image that was read, (C, H, W); resized, unless the device does that."""
         height, width = image.shape[1:]
         fit = self.fit(width, height)
-        if not _is_for_device(image, self.device):
-            image = fit.apply(image)
+        waits = _is_for_device(image, self.device)
+        image = pinned(image, self.device) if waits else fit.apply(image)
         return Prepared(image, fit, path, width, height)
 
     def of_jpeg(self, jpeg: Jpeg, path: str | None) -> Prepared:
@@ -243,8 +244,8 @@ def as_batch(images: Sequence[Prepared], network: Runnable) -> Tensor:
         pixels = [image.image for image in images]
         batch = resize_batch(pixels, [image.fit for image in images], network.device)
     else:
-        parts = [image.pixels.to(network.device)[None] for image in images]
-        batch = parts[0] if len(parts) == 1 else torch.cat(parts)  # a single one is not copied
+        parts = [image.pixels.to(network.device) for image in images]
+        batch = parts[0][None] if len(parts) == 1 else torch.stack(parts)  # one is not copied
     return batch.to(network.device, network.input_dtype)
 
 

@@ -24,9 +24,11 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from darknet_torch.errors import DarknetError, ImageError, warn
 from darknet_torch.images.plain_jpeg import Jpeg
+from darknet_torch.images.upload import pinned_copy
 from darknet_torch.inference.prepared import Prepared, Reading
 from darknet_torch.inference.sources import is_address
 from darknet_torch.safety.shared_memory import shared_memory
@@ -174,13 +176,17 @@ class _Process:
             values = _next_bytes(answers, answer["size"])
         for text in answer["warnings"]:
             warn(text)
+        # the part of the memory is free again, and the card finds the pixels where it can copy them
+        has_pixels = any("uint8" in entry for entry in answer["images"] if isinstance(entry, list))
+        device = reading.device if has_pixels else torch.device("cpu")
+        content = pinned_copy(values[: answer["size"]], device)
         done, position = list[Prepared | DarknetError](), 0
         for path, entry in zip(paths, answer["images"], strict=False):
             if isinstance(entry, str):
                 done.append(ImageError(entry))
             else:
                 end = position + entry[0]
-                done.append(_prepared(entry, values[position:end], path, reading))
+                done.append(_prepared(entry, content[position:end], path, reading))
                 position = end
         return done, answer["share"]
 
@@ -208,18 +214,16 @@ def _next_bytes(file: Any, size: int) -> npt.NDArray[np.uint8]:
     return values
 
 
-def _prepared(
-    entry: list[Any], values: npt.NDArray[np.uint8], path: str, reading: Reading
-) -> Prepared:
-    """Return an image from its entry, see `reader_process.Read`, and its bytes."""
+def _prepared(entry: list[Any], values: Tensor, path: str, reading: Reading) -> Prepared:
+    """Return an image from its entry, see `reader_process.Read`, and its bytes (N,)."""
     _, kind, width, height, more = entry
     if kind == "jpeg":
-        return reading.of_jpeg(Jpeg(values.tobytes(), width, height, more), path)
+        return reading.of_jpeg(Jpeg(values.numpy().tobytes(), width, height, more), path)
     fit = reading.fit(width, height)
     if kind == "uint8":
-        image = torch.from_numpy(values.reshape(more)).permute(2, 0, 1)
+        image = values.view(more).permute(2, 0, 1)
     else:  # copied, as its bytes may lie anywhere
-        image = torch.from_numpy(values.copy().view(kind).reshape(more))
+        image = values.clone().view(getattr(torch, kind)).view(more)
     return Prepared(image, fit, path, width, height)
 
 
