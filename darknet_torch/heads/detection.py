@@ -56,6 +56,10 @@ class DetectionHead(Head):
         _must_fit(self, inputs[0].size)
         return Shape(inputs[0].size)
 
+    def training_phase(self, seen: int) -> int | None:
+        """Return None while the box that learns an object is drawn at random."""
+        return None if self.random and seen < _RANDOM_IMAGES else 0
+
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return Darknet's output (B, n)."""
         x = inputs[0].flatten(1)

@@ -51,6 +51,10 @@ class Region(RegionDecoder):
         """Return whether the section names no anchor."""
         return not self.anchors
 
+    def training_phase(self, seen: int) -> int | None:
+        """Return whether the first images are behind, in which all boxes learn."""
+        return int(seen >= _WARM_UP)
+
     def loss(self, raw: Tensor, truth: Truth, context: LossContext) -> Loss:
         """Return box, objectness and class loss of a raw output (B, c, H, W).
 

@@ -189,6 +189,16 @@ class Layer:
         """Compute the output of a layer without parameters from (B, c, h, w) or (B, n) tensors."""
         return inputs[0]
 
+    def training_phase(self, seen: int) -> int | None:
+        """Return a number, the same for training passes that launch the same kernels.
+
+        None: each pass may launch others.
+
+        Args:
+            seen: images that the network was trained with.
+        """
+        return 0
+
     def build(self, *shapes: Shape) -> nn.Module:
         """Return the module; it is built on the meta device, where only constants own memory."""
         return Function(self)

@@ -41,6 +41,10 @@ class Crop(Layer):
         """Return the module, which chooses a random place in training mode only."""
         return _Crop(self)
 
+    def training_phase(self, seen: int) -> int | None:
+        """Return None: each pass crops at another place."""
+        return None
+
     def forward(self, *inputs: Tensor) -> Tensor:
         """Crop the centre of (B, c, h, w)."""
         x = inputs[0]

@@ -77,6 +77,23 @@ class Truth:
         """Return all tensors."""
         return self._named().values()
 
+    def with_tensors(self, tensors: Iterable[Tensor]) -> Self:
+        """Return a copy with others, in the order of `tensors`."""
+        following = iter(tensors)
+        return self._with(lambda _: next(following))
+
+    def padded(self, objects: int) -> Self:
+        """Return a copy with so many rows for each image, at least as many as there are."""
+        more = objects - self.valid.shape[1]
+
+        def pad(each: Tensor) -> Tensor:
+            return torch.cat((each, each.new_zeros(len(each), more, *each.shape[2:])), dim=1)
+
+        if more == 0:
+            return self
+        rows = {name: each for name, each in self._named().items() if name != "values"}
+        return replace(self, **{name: pad(each) for name, each in rows.items()})
+
     def _with(self, change: Callable[[Tensor], Tensor]) -> Self:
         return replace(self, **{name: change(each) for name, each in self._named().items()})
 

@@ -38,6 +38,7 @@ from darknet_torch.training.metrics_log import MetricsLog
 from darknet_torch.training.multiscale import SizeSchedule
 from darknet_torch.training.options import TrainOptions, check_net
 from darknet_torch.training.precision import agreed_dtype
+from darknet_torch.training.recorded import RecordedPasses
 from darknet_torch.training.run import Course, Run
 from darknet_torch.training.running_statistics import RunningStatistics
 from darknet_torch.training.scoring import score_of
@@ -136,6 +137,8 @@ def _assembled(
         stepper.module = DistributedDataParallel(
             module, broadcast_buffers=False, find_unused_parameters=True
         )
+    elif device.type == "cuda" and not options.compile and not scaler.is_enabled():
+        stepper.recorded = RecordedPasses(module)
     statistics = RunningStatistics(network, ranks, stepper.mini_batches)
     sets = [train] if joint is None else [train, joint]
     fingerprint = _fingerprint(network.plan, stepper, options, sets)

@@ -1,6 +1,6 @@
 """The gradients of one batch: mini-batch after mini-batch through the network and its losses."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,8 +16,13 @@ from darknet_torch.network.float32 import float32_products
 from darknet_torch.network.plan import Plan
 from darknet_torch.training.losses import losses_of, network_cost, total_loss
 from darknet_torch.training.precision import autocast
+from darknet_torch.training.recorded import PassFigures, RecordedPasses
 
 __all__ = ["BatchLoss", "Stepper", "Steps", "Upcoming", "are_finite", "as_input"]
+
+ROWS = 16
+"""Of ground truth: their number is a multiple of it where passes are recorded, which have a shape
+for each number."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,7 @@ class Stepper:
         ranks: the processes; each computes a run of mini-batches.
         scaler: of float16 losses.
         following: see `Steps`.
+        recorded: records passes that come often; None: all are launched kernel by kernel.
     """
 
     plan: Plan
@@ -117,6 +123,7 @@ class Stepper:
     ranks: Ranks
     scaler: torch.amp.GradScaler
     following: Upcoming | None = None
+    recorded: RecordedPasses | None = None
 
     @property
     def images(self) -> int:
@@ -142,18 +149,14 @@ class Stepper:
             seen: images of all batches before.
             seed: of the random numbers in layers, such as [dropout]; another for each batch.
         """
-        sums: dict[str, Tensor] = {}
-        costs, broken = list[Tensor](), list[dict[int, Tensor]]()
         size = len(images) // self.mini_batches
+        passes = list[PassFigures]()
+        if self.recorded is not None:
+            self.recorded.begin()
         for number in range(self.mini_batches):
             part = slice(number * size, (number + 1) * size)
-            losses = self._one(images[part], truth[part], seen, seed, number)
-            for loss in losses.values():
-                for name, value in loss.parts.items():
-                    sums[name] = sums.get(name, 0) + value.detach()
-            costs.append(network_cost(losses))
-            broken.append({index: loss.total.detach() for index, loss in losses.items()})
-        return self._joined(len(images) * self.ranks.size, sums, costs, broken)
+            passes.append(self._one(images[part], truth[part], seen, seed, number))
+        return self._joined(len(images) * self.ranks.size, passes)
 
     def undo(self) -> None:
         """Forget nothing: batches of images do not depend on one another."""
@@ -165,21 +168,29 @@ class Stepper:
     def restore(self, kept: Mapping[str, Tensor]) -> None:
         """Take over nothing."""
 
-    def _one(
-        self, images: Tensor, truth: Truth, seen: int, seed: int, number: int
-    ) -> dict[int, Loss]:
+    def _one(self, images: Tensor, truth: Truth, seen: int, seed: int, number: int) -> PassFigures:
         """Compute one mini-batch, forward and backward."""
         place = self.ranks.rank * self.mini_batches + number  # in the batch of all processes
+        seen += (place + 1) * len(images)
         torch.manual_seed(hash((seed, place)) % 2**63)
-        x, truth = as_input(images, self.device), truth.to(self.device)
-        shape = (x.shape[2], x.shape[3]) if x.dim() == 4 else (0, 0)
-        context = LossContext(shape, seen + (place + 1) * len(x))
-        with float32_products(self.device), self._without_sync(number):
-            losses = self.losses(x, truth, context)
-            # DistributedDataParallel takes the mean over the processes
-            scaled = total_loss(losses) * (self.ranks.size / self.batch)
-            self.scaler.scale(scaled).backward()
-        return losses
+        images, truth = images.to(self.device, non_blocking=True), truth.to(self.device)
+
+        def run(images: Tensor, *tensors: Tensor) -> PassFigures:
+            x = as_input(images, self.device)
+            shape = (x.shape[2], x.shape[3]) if x.dim() == 4 else (0, 0)
+            with float32_products(self.device), self._without_sync(number):
+                losses = self.losses(x, truth.with_tensors(tensors), LossContext(shape, seen))
+                # DistributedDataParallel takes the mean over the processes
+                scaled = total_loss(losses) * (self.ranks.size / self.batch)
+                self.scaler.scale(scaled).backward()
+            return _figures(losses)
+
+        if self.recorded is None:
+            return run(images, *truth.tensors())
+        truth = truth.padded(-(-truth.valid.shape[1] // ROWS) * ROWS)
+        phases = [node.layer.training_phase(seen) for node in self.plan]
+        kind = None if None in phases else tuple(phases)
+        return self.recorded(kind, (images, *truth.tensors()), run)
 
     def losses(self, x: Tensor, truth: Truth, context: LossContext) -> dict[int, Loss]:
         """Return the losses of images as `as_input` gives them; the losses are in float32."""
@@ -193,27 +204,32 @@ class Stepper:
             return self.module.no_sync()
         return nullcontext()
 
-    def _joined(
-        self,
-        images: int,
-        sums: dict[str, Tensor],
-        costs: list[Tensor],
-        totals: list[dict[int, Tensor]],
-    ) -> BatchLoss:
+    def _joined(self, images: int, passes: Sequence[PassFigures]) -> BatchLoss:
         """Return the figures of all processes as plain numbers, in one exchange and one wait."""
-        indices = list(totals[0])
-        bad = [torch.stack([~each[i].isfinite() for each in totals]).any() for i in indices]
+        names, layers, _ = passes[0]
+        values = torch.stack([each.values for each in passes])
+        figures, totals = values[:, : len(names) + 1], values[:, len(names) + 1 :]
+        flags = [(~totals.isfinite()).any(dim=0)]
         if not self.scaler.is_enabled():
-            bad.append(~are_finite(self.module))
-        figures = torch.stack((*sums.values(), torch.stack(costs).sum())).double()
-        values = torch.cat((figures, torch.stack(bad).double()))
+            flags.append(~are_finite(self.module)[None])
+        joined = torch.cat((figures.double().sum(dim=0), *flags))
         if self.ranks.size > 1:
-            dist.all_reduce(values)
+            dist.all_reduce(joined)
         if self.following is not None:
             self.following.prepare()
-        numbers = values.tolist()
-        parts = {n: v / images for n, v in zip(sums, numbers, strict=False)}
-        flags = numbers[len(sums) + 1 :]
-        layers = tuple(i for i, v in zip(indices, flags, strict=False) if v)
-        finite = not any(flags[len(indices) :])
-        return BatchLoss(numbers[len(sums)] / images, parts, images, layers, finite)
+        found = joined.tolist()
+        numbers, cost, broken = found[: len(names)], found[len(names)], found[len(names) + 1 :]
+        parts = {n: v / images for n, v in zip(names, numbers, strict=True)}
+        odd = tuple(i for i, v in zip(layers, broken, strict=False) if v)
+        return BatchLoss(cost / images, parts, images, odd, not any(broken[len(layers) :]))
+
+
+def _figures(losses: Mapping[int, Loss]) -> PassFigures:
+    """Return the figures of the losses of a mini-batch."""
+    parts: dict[str, Tensor] = {}
+    for loss in losses.values():
+        for name, value in loss.parts.items():
+            parts[name] = parts[name] + value.detach() if name in parts else value.detach()
+    totals = [loss.total.detach() for loss in losses.values()]
+    values = [each.float() for each in (*parts.values(), network_cost(losses), *totals)]
+    return PassFigures(tuple(parts), tuple(losses), torch.stack(values))
