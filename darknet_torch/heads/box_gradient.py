@@ -1,23 +1,30 @@
 """Overlaps of two boxes as AlexeyAB's Darknet learns from them: IoU, GIoU, DIoU, CIoU.
 
-`box_gradient` is what Darknet adds to x, y, w, h of a prediction. It is not the gradient of any of
-the overlaps: the intersection of boxes that do not meet is the product of two negative sides, w and
-h count twice, and some terms of DIoU and CIoU have the other sign. It is kept as it is.
+`BoxPairs.gradient` is what Darknet adds to x, y, w, h of a prediction. It is not the gradient of
+any of the overlaps: the intersection of boxes that do not meet is the product of two negative
+sides, w and h count twice, and some terms of DIoU and CIoU have the other sign. It is kept as it is.
+
+What x and y have in common is computed at once, in a last dimension of two: a card takes as long to
+launch an operation as to compute it for all boxes of a batch.
 
 Sources: G-IoU (arXiv 1902.09630), D-IoU and C-IoU (arXiv 1911.08287).
 """
 
 import math
+from functools import cached_property
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from darknet_torch.heads.boxes import cxcywh_to_xyxy, enclosing_diagonal, iou
+from darknet_torch.heads.base import constant
 
-__all__ = ["IouKind", "box_gradient", "overlap"]
+__all__ = ["BoxPairs", "IouKind", "box_gradient", "overlap"]
 
 IouKind = Literal["mse", "iou", "giou", "diou", "ciou"]
+
+_LEAST = 1e-6
+"""Added to the denominator of CIoU's factor."""
 
 
 def overlap(kind: IouKind, predicted: Tensor, truth: Tensor) -> Tensor:
@@ -28,29 +35,7 @@ def overlap(kind: IouKind, predicted: Tensor, truth: Tensor) -> Tensor:
         predicted: the boxes that a network predicts.
         truth: the boxes that they shall have.
     """
-    a, b = cxcywh_to_xyxy(predicted), cxcywh_to_xyxy(truth)
-    plain = iou(a, b)
-    if kind in ("mse", "iou"):
-        return plain
-    if kind == "giou":
-        enclosing = (torch.maximum(a, b)[..., 2:] - torch.minimum(a, b)[..., :2]).prod(dim=-1)
-        areas = predicted[..., 2:].prod(dim=-1) + truth[..., 2:].prod(dim=-1)
-        penalty = (enclosing - areas / (1 + plain)) / enclosing  # areas / (1 + IoU): the union
-        return torch.where(enclosing == 0, plain, plain - penalty)
-    diagonal = enclosing_diagonal(a, b)
-    distance = (predicted - truth)[..., :2].square().sum(dim=-1) / diagonal
-    if kind == "diou":
-        return torch.where(diagonal == 0, plain, plain - distance.pow(0.6))
-    shape, _ = _aspect(predicted, truth)
-    penalty = distance + shape.square() / (1 - plain + shape + 1e-6)
-    return torch.where(diagonal == 0, plain, plain - penalty)
-
-
-def _aspect(predicted: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Return CIoU's measure v of the difference in shape, and the difference of the angles."""
-    angle = [torch.atan(box[..., 2] / box[..., 3]) for box in (truth, predicted)]
-    difference = angle[0] - angle[1]
-    return 4 / math.pi**2 * difference.square(), difference
+    return BoxPairs(predicted, truth).overlap(kind)
 
 
 def box_gradient(kind: IouKind, predicted: Tensor, truth: Tensor) -> Tensor:
@@ -61,73 +46,145 @@ def box_gradient(kind: IouKind, predicted: Tensor, truth: Tensor) -> Tensor:
         predicted: cxcywh boxes (..., 4).
         truth: cxcywh boxes (..., 4).
     """
-    predicted = torch.cat(
-        (predicted[..., :2], predicted[..., 2:].masked_fill(predicted[..., 2:] == 0, 1.0)), dim=-1
-    )
-    pl, pt, pr, pb = cxcywh_to_xyxy(predicted).unbind(-1)
-    tl, tt, tr, tb = cxcywh_to_xyxy(truth).unbind(-1)
-    zero = torch.zeros_like(pl)
-    iw, ih = (
-        torch.minimum(pr, tr) - torch.maximum(pl, tl),
-        torch.minimum(pb, tb) - torch.maximum(pt, tt),
-    )
-    cw, ch = (
-        torch.maximum(pr, tr) - torch.minimum(pl, tl),
-        torch.maximum(pb, tb) - torch.minimum(pt, tt),
-    )
-    i = iw * ih
-    u = (pb - pt) * (pr - pl) + (tb - tt) * (tr - tl) - i
-    # derivatives by left, top, right, bottom of: the predicted area, I, the union, the enclosing C
-    dx = torch.stack((-(pb - pt), -(pr - pl), pb - pt, pr - pl), dim=-1)
-    di = torch.stack(
-        (
-            torch.where(pl > tl, -ih, zero),
-            torch.where(pt > tt, -iw, zero),
-            torch.where(pr < tr, ih, zero),
-            torch.where(pb < tb, iw, zero),
-        ),
-        dim=-1,
-    )
-    du = dx - di
-    outside = torch.stack((pl < tl, pt < tt, pr > tr, pb > tb), dim=-1)
-    apart = (iw <= 0) | (ih <= 0)
-    u, i = u[..., None], i[..., None]
-    q = torch.where(u > 0, (u * di - i * du) / u.square(), torch.zeros_like(di))
-    if kind == "giou":
-        dc = torch.stack((-ch, -cw, ch, cw), dim=-1) * outside
-        c = (cw * ch)[..., None]
-        enclosing = (c * du - u * dc) / c.square()
-        q = torch.where(c > 0, torch.where(apart[..., None], enclosing, q + enclosing), q)
-    ql, qt, qr, qb = q.unbind(-1)
-    d = torch.stack((ql + qr, qt + qb, qr - ql, qb - qt), dim=-1)
-    if kind in ("diou", "ciou"):
-        ratio = (i / u)[..., 0]
-        e = _distance_terms(predicted, truth, cw, ch, outside)
-        if kind == "ciou":
-            e = e + _shape_terms(predicted, truth, ratio)
-        d = torch.where(apart[..., None], e, d + e)
-    return d
+    return BoxPairs.of_training(predicted, truth).gradient(kind)[0]
 
 
-def _distance_terms(
-    predicted: Tensor, truth: Tensor, cw: Tensor, ch: Tensor, outside: Tensor
-) -> Tensor:
-    """Return the terms of the distance of the centres, (..., 4), Darknet's signs."""
-    shift = truth[..., :2] - predicted[..., :2]
-    side = torch.stack((cw, ch), dim=-1)
-    diagonal = side.square().sum(dim=-1, keepdim=True)
-    distance = shift.square().sum(dim=-1, keepdim=True)
-    low, high = outside[..., :2].to(side.dtype), outside[..., 2:].to(side.dtype)
-    xy = 2 * shift * diagonal - 2 * side * (high - low) * distance
-    wh = 2 * side * (high + low) / 2 * distance
-    return torch.cat((xy, wh), dim=-1) / diagonal.square()
+class BoxPairs:
+    """Predicted and true boxes, pair by pair; what several results need is computed once.
+
+    Args:
+        predicted: cxcywh boxes (..., 4).
+        truth: cxcywh boxes (..., 4).
+    """
+
+    def __init__(self, predicted: Tensor, truth: Tensor) -> None:
+        boxes = torch.stack((predicted, truth.expand_as(predicted)))
+        self._boxes = boxes.unflatten(-1, (2, 2))  # (2, ..., centre or size, x or y)
+        centre, size = self._boxes[..., :1, :], self._boxes[..., 1:, :]
+        self._corners = torch.addcmul(centre, size, constant(((-0.5,), (0.5,)), boxes))
+        self._higher = torch.maximum(*self._corners)  # (..., low or high corner, x or y)
+        self._lower = torch.minimum(*self._corners)
+        self._inner = self._lower[..., 1, :] - self._higher[..., 0, :]  # of the intersection
+
+    @classmethod
+    def of_training(cls, predicted: Tensor, truth: Tensor) -> "BoxPairs":
+        """Return pairs (2, ...): for `gradient`, where sizes of 0 are 1, and for `overlap`."""
+        is_zero = predicted[..., 2:] == 0
+        sized = torch.cat((predicted[..., :2], predicted[..., 2:].masked_fill(is_zero, 1.0)), -1)
+        return cls(torch.stack((sized, predicted)), truth)
+
+    @cached_property
+    def _outer(self) -> Tensor:
+        """Sides (..., 2) of the smallest box around both."""
+        return self._higher[..., 1, :] - self._lower[..., 0, :]
+
+    @cached_property
+    def _sides(self) -> Tensor:
+        """Sides (2, ..., 2) of both."""
+        return self._corners[..., 1, :] - self._corners[..., 0, :]
+
+    @cached_property
+    def _areas(self) -> Tensor:
+        """Sum of both areas, (...)."""
+        first, second = _product(self._sides)
+        return first + second
+
+    @cached_property
+    def _diagonal(self) -> tuple[Tensor, Tensor]:
+        """Squared diagonal (...) of the box around both, and squared distance of the centres."""
+        shift = self._boxes[1, ..., 0, :] - self._boxes[0, ..., 0, :]
+        diagonal, distance = torch.stack((self._outer, shift)).square().sum(dim=-1)
+        return diagonal, distance
+
+    @cached_property
+    def _aspect(self) -> tuple[Tensor, Tensor]:
+        """CIoU's measure v (...) of the difference in shape, and the difference of the angles."""
+        predicted, truth = torch.atan(self._boxes[..., 1, 0] / self._boxes[..., 1, 1])
+        difference = truth - predicted
+        return difference.square().mul_(4 / math.pi**2), difference
+
+    @cached_property
+    def _plain(self) -> tuple[Tensor, Tensor]:
+        """IoU (...), 0 where there is no area, and the union."""
+        intersection = _product(self._inner.clamp_min(0))
+        union = self._areas - intersection
+        return intersection / union.clamp_min(torch.finfo(union.dtype).tiny), union
+
+    def overlap(self, kind: IouKind) -> Tensor:
+        """Return the overlap (...); "mse" is IoU."""
+        plain, union = self._plain
+        if kind in ("mse", "iou"):
+            return plain
+        if kind == "giou":
+            enclosing = _product(self._outer)
+            penalty = (enclosing - union) / enclosing
+            return torch.where(enclosing == 0, plain, plain - penalty)
+        diagonal, distance = self._diagonal
+        penalty = distance / diagonal
+        if kind == "diou":
+            return torch.where(diagonal == 0, plain, plain - penalty.pow(0.6))
+        v, _ = self._aspect
+        penalty = penalty.addcdiv_(v.square(), (v - plain).add_(1 + _LEAST))
+        return torch.where(diagonal == 0, plain, plain - penalty)
+
+    def gradient(self, kind: IouKind) -> Tensor:
+        """Return what Darknet adds to x, y, w, h of the predictions, (..., 4); not of "mse"."""
+        intersection = _product(self._inner)
+        union = self._areas - intersection
+        # derivatives by the low and high x, y of: the predicted area, I, the enclosing C
+        sides = torch.stack((self._sides[0], self._inner, self._outer)).flip(-1)[..., None, :]
+        area, inner, outer = sides * constant(((-1,), (1,)), sides)  # (..., 2, 2) each
+        beyond = (self._corners[1] - self._corners[0]).mul_(constant(((1,), (-1,)), area))
+        outside = beyond > 0
+        inner = inner.mul_(beyond < 0)
+        union_change = area - inner  # the derivatives of the union
+        ratio, u = intersection / union, union[..., None, None]
+        q = torch.addcmul(inner, ratio[..., None, None], union_change, value=-1).div_(u)
+        q = torch.where(u > 0, q, constant((0.0,), q))
+        apart = (self._inner <= 0).any(dim=-1)[..., None, None]
+        if kind == "giou":
+            c = _product(self._outer)[..., None, None]
+            enclosing = (c * union_change).addcmul_(u, outer.mul_(outside), value=-1).div_(c * c)
+            q = torch.where(c > 0, torch.where(apart, enclosing, q + enclosing), q)
+        d = _centre_and_size(q)
+        if kind in ("diou", "ciou"):
+            e = self._distance_terms(outside)
+            if kind == "ciou":
+                self._add_shape_terms(e, ratio)
+            d = torch.where(apart, e, d + e)
+        return d.flatten(-2)
+
+    def _distance_terms(self, outside: Tensor) -> Tensor:
+        """Return the terms of the distance of the centres, (..., 2, 2), Darknet's signs.
+
+        Args:
+            outside: (..., 2, 2) bool, where the low and the high x, y of a prediction lie beyond
+                those of the truth.
+        """
+        diagonal, distance = (each[..., None, None] for each in self._diagonal)
+        shift = self._boxes[1, ..., :1, :] - self._boxes[0, ..., :1, :]
+        low, high = outside[..., :1, :].to(shift.dtype), outside[..., 1:, :]
+        factor = high * constant(((-2,), (1,)), shift)  # of x, y and of w, h
+        factor = factor.addcmul_(low, constant(((2,), (1,)), shift))
+        terms = factor.mul_(self._outer[..., None, :] * distance)
+        terms[..., :1, :].addcmul_(shift, diagonal, value=2)
+        return terms.div_(diagonal * diagonal)
+
+    def _add_shape_terms(self, terms: Tensor, ratio: Tensor) -> None:
+        """Add the terms of the shape to terms (..., 2, 2); `ratio` (...) is I / U."""
+        v, difference = self._aspect
+        factor = (v * difference).div_((v - ratio).add_(1 + _LEAST))
+        scale = 8 / math.pi**2
+        height_and_width = self._boxes[0, ..., 1, :].flip(-1)
+        signed = height_and_width.mul_(constant((scale, -scale), v))
+        terms[..., 1, :].addcmul_(factor[..., None], signed)
 
 
-def _shape_terms(predicted: Tensor, truth: Tensor, ratio: Tensor) -> Tensor:
-    """Return the terms of the shape, (..., 4); `ratio` (...) is I / U."""
-    v, difference = _aspect(predicted, truth)
-    factor = v / (1 - ratio + v + 1e-6) * 8 / math.pi**2 * difference
-    zero = torch.zeros_like(factor)
-    return torch.stack(
-        (zero, zero, factor * predicted[..., 3], -factor * predicted[..., 2]), dim=-1
-    )
+def _product(sides: Tensor) -> Tensor:
+    """Return the area (...) of sides (..., 2)."""
+    return sides[..., 0] * sides[..., 1]
+
+
+def _centre_and_size(edges: Tensor) -> Tensor:
+    """Return low + high and high - low of edges (..., 2, 2), in this order."""
+    return torch.addcmul(edges[..., 1:, :], edges[..., :1, :], constant(((1,), (-1,)), edges))

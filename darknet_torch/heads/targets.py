@@ -8,6 +8,8 @@ No size depends on values, which a graphics card would have to be waited for: ro
 along, marked as not `there`. On the CPU they are left out where that saves time: see `packs`.
 """
 
+from collections.abc import Callable, Hashable
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -25,7 +27,9 @@ __all__ = [
     "cell_of",
     "class_only",
     "first_row",
+    "kept",
     "last_row",
+    "numbers",
     "objects_of",
     "packs",
     "same_place",
@@ -78,13 +82,14 @@ def objects_of(
     labels, boxes = truth.class_id[:, :most], truth.boxes[:, :most]
     known = (labels >= 0) & (labels < min(classes, len(class_map or range(classes))))
     has_box = truth.valid[:, :most] & truth.has_box[:, :most]
-    there = has_box if keep_unknown else has_box & known
-    image = torch.arange(len(labels), device=labels.device)[:, None].expand_as(labels)
-    mapped = torch.where(known, labels, -1)
+    learned = has_box & known
+    there = has_box if keep_unknown else learned
+    image = numbers(len(labels), labels)[:, None].expand_as(labels)
+    mapped = torch.where(known, labels, constant((-1,), labels))
     if class_map is not None:
         mapped = constant((*class_map, -1), labels)[mapped]  # the last is that of -1
-    each = torch.where(there[..., None], boxes, 1.0).flatten(0, 1)
-    by_image = torch.where((has_box & known)[..., None], boxes, 0.0)
+    each = torch.where(there[..., None], boxes, constant((1.0,), boxes)).flatten(0, 1)
+    by_image = torch.where(learned[..., None], boxes, constant((0.0,), boxes))
     rows = (part.flatten() for part in (there, image, mapped, labels))
     there, image, mapped, labels = rows
     return ObjectRows(there, image, each, mapped, labels, by_image)
@@ -93,6 +98,36 @@ def objects_of(
 def packs(like: Tensor) -> bool:
     """Return whether sizes may depend on values: where a tensor lies on the CPU."""
     return like.device.type == "cpu"
+
+
+def kept(make: Callable[..., Tensor], *arguments: Hashable, like: Tensor) -> Tensor:
+    """Return what a function makes on the CPU, on the device of a tensor; not to be written to.
+
+    A graphics card keeps it: it is neither computed nor copied again.
+
+    Args:
+        make: the function.
+        arguments: its arguments, of which there are few.
+        like: a tensor of the device.
+    """
+    if like.is_cuda and type(like) is Tensor:
+        return _kept(make, arguments, like.device)
+    return make(*arguments).to(like.device, non_blocking=True)
+
+
+@lru_cache(maxsize=1024)
+def _kept(
+    make: Callable[..., Tensor], arguments: tuple[Hashable, ...], device: torch.device
+) -> Tensor:
+    with torch.inference_mode(mode=False):
+        return make(*arguments).to(device)
+
+
+def numbers(count: int, like: Tensor) -> Tensor:
+    """Return 0, 1, 2 ... as (count,) int64 on the device of a tensor; not to be written to."""
+    if like.device.type == "cpu":
+        return torch.arange(count)
+    return kept(torch.arange, 1 << max(count - 1, 0).bit_length(), like=like)[:count]
 
 
 def _longest(valid: Tensor) -> int:
@@ -120,7 +155,7 @@ def all_boxes(head: Head, maps: Tensor, image: tuple[int, int]) -> Tensor:
         image: height and width of the network's input in pixels.
     """
     anchors, height, width = maps.shape[1], maps.shape[3], maps.shape[4]
-    a, y, x = (torch.arange(n, device=maps.device) for n in (anchors, height, width))
+    a, y, x = (numbers(n, maps) for n in (anchors, height, width))
     cells = Cells(x, y[:, None], a[:, None, None], (height, width), image)
     return head.boxes(maps.movedim(2, -1), cells)
 
@@ -135,9 +170,11 @@ def cell_of(points: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
         points: x, y in fractions of the image.
         grid: number of cells (vertical, horizontal).
     """
-    height, width = grid
-    x, y = ((points[..., axis] * size).to(torch.int64) for axis, size in enumerate((width, height)))
-    return x.clamp(0, width - 1), y.clamp(0, height - 1)
+    size = constant((grid[1], grid[0]), points)
+    last = constant((grid[1] - 1, grid[0] - 1), points, torch.int64)
+    cells = (points * size).to(torch.int64).clamp_min_(0)
+    x, y = torch.minimum(cells, last).unbind(-1)
+    return x, y
 
 
 class Overlap(NamedTuple):
@@ -160,34 +197,32 @@ def best_overlap(predicted: Tensor, objects: ObjectRows) -> Overlap:
     shape = predicted.shape[:-1]
     if not objects.by_image.shape[1]:
         return Overlap(predicted.new_zeros(shape), objects.image.new_zeros(shape))
-    flat = predicted.flatten(1, -2)
-    step = max(1, _LARGEST_TABLE // (flat.shape[1] * objects.by_image.shape[1]))
-    iou, row = (
-        torch.cat(parts)
-        for parts in zip(
-            *(
-                _largest_iou(mine, theirs)
-                for mine, theirs in zip(
-                    flat.split(step), objects.by_image.to(flat.dtype).split(step), strict=True
-                )
-            ),
-            strict=True,
-        )
-    )
-    before = objects.by_image.shape[1] * torch.arange(len(row), device=row.device)
-    return Overlap(iou.view(shape), (before[:, None] + row).view(shape))
+    flat, boxes = predicted.flatten(1, -2), objects.by_image.to(predicted.dtype)
+    step = max(1, _LARGEST_TABLE // (flat.shape[1] * boxes.shape[1]))
+    parts = zip(flat.split(step), boxes.split(step), strict=True)
+    tables = [_largest_iou(mine, theirs) for mine, theirs in parts]
+    iou, row = tables[0] if len(tables) == 1 else map(torch.cat, zip(*tables, strict=True))
+    number = torch.add(row, numbers(len(row), row)[:, None], alpha=boxes.shape[1])
+    return Overlap(iou.view(shape), number.view(shape))
 
 
 def _largest_iou(predicted: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
     """Return the largest IoU (B, N) of boxes (B, N, 4) with boxes (B, M, 4), and its index."""
-    x, y, w, h = (each[:, None] for each in predicted.unbind(-1))  # (B, 1, N)
-    tx, ty, tw, th = (each[:, :, None] for each in boxes.unbind(-1))  # (B, M, 1)
-    wide = torch.minimum(x + w / 2, tx + tw / 2).sub_(torch.maximum(x - w / 2, tx - tw / 2))
-    high = torch.minimum(y + h / 2, ty + th / 2).sub_(torch.maximum(y - h / 2, ty - th / 2))
-    intersection = wide.clamp_min_(0).mul_(high.clamp_min_(0))
-    union = (w * h + tw * th).sub_(intersection)
+    low, high, area = (each[..., None, :] for each in _edges(predicted))  # (2, B, 1, N), (B, 1, N)
+    their_low, their_high, their_area = (each[..., None] for each in _edges(boxes))
+    sides = torch.minimum(high, their_high).sub_(torch.maximum(low, their_low)).clamp_min_(0)
+    intersection = sides[0].mul_(sides[1])
+    union = (area + their_area).sub_(intersection)
     iou = intersection.div_(union.clamp_min_(torch.finfo(union.dtype).tiny))
     return iou.max(dim=1)
+
+
+def _edges(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return lower and higher x, y (2, ...) and areas (...) of cxcywh boxes (..., 4)."""
+    parts = boxes.movedim(-1, 0).contiguous()  # which is fast on a processor, too
+    centre, size = parts[:2], parts[2:]
+    low, high = torch.sub(centre, size, alpha=0.5), torch.add(centre, size, alpha=0.5)
+    return low, high, size[0] * size[1]
 
 
 def last_row(group: Tensor, count: int) -> Tensor:
@@ -198,7 +233,7 @@ def last_row(group: Tensor, count: int) -> Tensor:
         count: number of groups.
     """
     none = torch.full((count,), -1, dtype=torch.int64, device=group.device)
-    return none.scatter_reduce(0, group, torch.arange(len(group), device=group.device), "amax")
+    return none.scatter_reduce_(0, group, numbers(len(group), group), "amax")
 
 
 def first_row(group: Tensor, count: int) -> Tensor:
@@ -209,7 +244,7 @@ def first_row(group: Tensor, count: int) -> Tensor:
         count: number of groups.
     """
     none = torch.full((count,), len(group), dtype=torch.int64, device=group.device)
-    return none.scatter_reduce(0, group, torch.arange(len(group), device=group.device), "amin")
+    return none.scatter_reduce_(0, group, numbers(len(group), group), "amin")
 
 
 def same_place(place: Tensor, there: Tensor, count: int, *, last: bool = False) -> Tensor:
@@ -221,10 +256,9 @@ def same_place(place: Tensor, there: Tensor, count: int, *, last: bool = False) 
         count: number of places.
         last: the last row rather than the first.
     """
-    rows = torch.arange(len(place), device=place.device)
-    index = place.where(there, place.new_full((), count))
+    index = place.where(there, constant((count,), place))
     found = (last_row if last else first_row)(index, count + 1)[index]
-    return found.where(there, rows)
+    return found.where(there, numbers(len(place), place))
 
 
 def written(into: Tensor, place: Tensor, there: Tensor, value: Tensor | float) -> Tensor:
@@ -237,6 +271,6 @@ def written(into: Tensor, place: Tensor, there: Tensor, value: Tensor | float) -
         value: (K,), or a number.
     """
     flat = F.pad(into.flatten(), (0, 1))  # the last one takes the padding
-    index = place.where(there, place.new_full((), into.numel()))
-    values = value if isinstance(value, Tensor) else flat.new_full(place.shape, value)
-    return flat.scatter(0, index, values.to(flat.dtype))[:-1].view(into.shape)
+    index = place.where(there, constant((into.numel(),), place))
+    made = value.to(flat.dtype) if isinstance(value, Tensor) else value
+    return flat.scatter_(0, index, made)[:-1].view(into.shape)

@@ -1,8 +1,8 @@
 """Ground truth of a batch, and what a loss returns: the two ends of every `Layer.loss`."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -20,6 +20,8 @@ __all__ = [
     "compared",
     "given_gradient",
 ]
+
+T = TypeVar("T")
 
 NO_LABEL = -1234.0
 """The value in `Truth.values` that Darknet reads as "not labelled": no loss, no gradient."""
@@ -133,6 +135,7 @@ class LossContext(NamedTuple):
         generator: of the random numbers that a loss may need; None is torch's own.
         layers: those before the layer, in order, for losses that depend on another one's options.
         label_smoothing: what the classes that are not an image's share, see `Truth.values`.
+        shared: what losses of this batch computed, see `once`; None: nothing is kept.
     """
 
     image_shape: tuple[int, int]
@@ -140,6 +143,21 @@ class LossContext(NamedTuple):
     generator: torch.Generator | None = None
     layers: Sequence[Any] = ()
     label_smoothing: float = 0.0
+    shared: dict[Hashable, Any] | None = None
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what several losses of a batch need; the first one that asks computes it.
+
+        Args:
+            key: all that it depends on, besides the batch.
+            make: computes it.
+        """
+        if self.shared is None:
+            return make()
+        if key not in self.shared:
+            self.shared[key] = make()
+        found: T = self.shared[key]
+        return found
 
 
 class AnchorObjects(NamedTuple):

@@ -89,7 +89,7 @@ def losses_of(
     """
     losses = {}
     layers = [node.layer for node in plan]
-    context = context._replace(label_smoothing=plan.net.label_smooth_eps)
+    context = context._replace(label_smoothing=plan.net.label_smooth_eps, shared={})
     for node in _with_loss(plan):
         raw = _raw(plan, node, outputs).contiguous()  # losses may view it as they like
         own, before = _truth_of(plan, node, outputs, truth), layers[: node.index]
