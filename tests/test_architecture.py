@@ -40,6 +40,7 @@ LAYERS_SHARE |= {"layers.geometry", "layers.traced", "layers.truth", "layers.wor
 HEADS_SHARE = {f"heads.{name}" for name in "base boxes nms targets loss_terms box_gradient".split()}
 HEADS_SHARE |= {f"heads.{name}" for name in "anchor_head anchor_targets box_coder".split()}
 HEADS_SHARE |= {f"heads.{name}" for name in "region_decoder region_targets".split()}
+HEADS_SHARE |= {"heads.anchor_assignment", "heads.yolo_loss"}
 """What has no section: the heads of [yolo] and [Gaussian_yolo] share two of them."""
 FOUNDATIONS = {
     "layers": {"layers.base", "layers.registry"},  # hands them on
@@ -429,9 +430,9 @@ STANDS_FOR = {
     "exporters/test_verification": "exporters.stored_weights",
     "heads/test_heads": "heads.anchor_head heads.base heads.box_coder heads.boxes"
     " heads.region_decoder",
-    "heads/test_losses": "heads.anchor_targets heads.box_gradient heads.detection"
-    " heads.gaussian_yolo heads.loss_terms heads.region heads.region_targets"
-    " heads.yolo",
+    "heads/test_losses": "heads.anchor_assignment heads.anchor_targets heads.box_gradient"
+    " heads.detection heads.gaussian_yolo heads.loss_terms heads.region heads.region_targets"
+    " heads.yolo heads.yolo_loss",
     "images/test_decoders": "images.plain_jpeg",
     "images/test_reading": "images.pixels",
     "inference/test_classifier": "cli.classify",

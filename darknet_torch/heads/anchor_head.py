@@ -17,6 +17,7 @@ from darknet_torch.heads.base import (
 )
 from darknet_torch.heads.box_gradient import IouKind
 from darknet_torch.heads.nms import NmsKind
+from darknet_torch.heads.targets import all_boxes
 from darknet_torch.layers.base import Shape
 from darknet_torch.parsing.dialect import ALEXEYAB
 from darknet_torch.parsing.options import FileName, option
@@ -152,6 +153,15 @@ class AnchorHead(Head):
     def squashed(self, entries: Tensor) -> Tensor:
         """Return objectness or probabilities from their raw entries."""
         return torch.sigmoid(entries)
+
+    def all_boxes(self, maps: Tensor, image: tuple[int, int]) -> Tensor:
+        """Return the box of every anchor of every cell, (B, A, H, W, 4) cxcywh.
+
+        Args:
+            maps: raw output (B, A, E, H, W).
+            image: height and width of the network's input in pixels.
+        """
+        return all_boxes(self, maps, image)
 
     def point_of(self, boxes: Tensor) -> Tensor:
         """Return the point (..., 2) of cxcywh boxes (..., 4) whose cell predicts them."""

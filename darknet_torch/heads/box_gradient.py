@@ -2,7 +2,7 @@
 
 `BoxPairs.gradient` is what Darknet adds to x, y, w, h of a prediction. It is not the gradient of
 any of the overlaps: the intersection of boxes that do not meet is the product of two negative
-sides, w and h count twice, and some terms of DIoU and CIoU have the other sign. It is kept as it is.
+sides, w and h count twice, and some terms of DIoU and CIoU have the other sign. It is kept so.
 
 What x and y have in common is computed at once, in a last dimension of two: a card takes as long to
 launch an operation as to compute it for all boxes of a batch.
@@ -86,8 +86,8 @@ class BoxPairs:
     @cached_property
     def _areas(self) -> Tensor:
         """Sum of both areas, (...)."""
-        first, second = _product(self._sides)
-        return first + second
+        predicted, truth = _product(self._sides).unbind()
+        return predicted + truth
 
     @cached_property
     def _diagonal(self) -> tuple[Tensor, Tensor]:

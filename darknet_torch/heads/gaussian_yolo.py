@@ -7,14 +7,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from darknet_torch.heads.anchor_assignment import AnchorAssignment, assign
 from darknet_torch.heads.anchor_head import AnchorHead
-from darknet_torch.heads.anchor_targets import (
-    AnchorAssignment,
-    assign,
-    box_divisor,
-    class_targets,
-    objectness_targets,
-)
+from darknet_torch.heads.anchor_targets import box_divisor, class_targets, objectness_targets
 from darknet_torch.heads.base import ANCHORS_LACKING, Cells, anchor_numbers, constant
 from darknet_torch.heads.box_gradient import box_gradient, overlap
 from darknet_torch.heads.loss_terms import (

@@ -7,7 +7,7 @@ from head_cases import case_names, head_case, truth_of
 from keys import relative_error
 
 import darknet_torch as dt
-from darknet_torch.heads import anchor_targets, targets
+from darknet_torch.heads import anchor_assignment, targets
 from darknet_torch.heads.base import Head
 from darknet_torch.layers.truth import LossContext, Truth
 
@@ -52,7 +52,7 @@ def test_padding_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
             found = []
             for packed, mine in ((True, truth), (False, more)):
                 with monkeypatch.context() as patch:
-                    for module in (targets, anchor_targets):
+                    for module in (targets, anchor_assignment):
                         patch.setattr(module, "packs", lambda _, packed=packed: packed)
                     raw = case.input_of(node, f"{tag}/{label}")
                     loss = node.layer.loss(raw, mine, LossContext((64, 64), seen))
