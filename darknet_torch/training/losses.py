@@ -91,7 +91,7 @@ def losses_of(
     layers = [node.layer for node in plan]
     context = context._replace(label_smoothing=plan.net.label_smooth_eps, shared={})
     for node in _with_loss(plan):
-        raw = _raw(plan, node, outputs).contiguous()  # losses may view it as they like
+        raw = _as_float32(_raw(plan, node, outputs))
         own, before = _truth_of(plan, node, outputs, truth), layers[: node.index]
         loss = node.layer.loss(raw, own, context._replace(layers=before))
         if loss is not None:
@@ -101,7 +101,7 @@ def losses_of(
 
 def total_loss(losses: Mapping[int, Loss]) -> Tensor:
     """Return the sum of all losses, () with gradient; Darknet adds, whatever it prints."""
-    return torch.stack([loss.total for loss in losses.values()]).sum()
+    return torch.stack([part for loss in losses.values() for part in loss.parts.values()]).sum()
 
 
 def network_cost(losses: Mapping[int, Loss]) -> Tensor:
@@ -174,6 +174,12 @@ def _source(plan: Plan, index: int) -> int:
     while index >= 0 and plan[index].layer.passes_gradient:
         index = plan[index].inputs[0]
     return index
+
+
+def _as_float32(raw: Tensor) -> Tensor:
+    """Return an output in float32 at least, which losses may view as they like."""
+    dtype = torch.promote_types(raw.dtype, torch.float32)
+    return raw.to(dtype, memory_format=torch.contiguous_format).contiguous()  # copied once
 
 
 def _raw(plan: Plan, node: Node, outputs: Mapping[int, Tensor]) -> Tensor:

@@ -32,14 +32,11 @@ class PassFigures(NamedTuple):
     """The figures of a pass.
 
     Attributes:
-        parts: names of the parts of the loss.
-        layers: indices of the layers with a loss.
-        values: (N,) float32 without gradient: the sum of each part, Darknet's cost, and the loss of
-            each layer.
+        names: of the figures, and the index of the layer that each is of.
+        values: (N,) without gradient, the figures.
     """
 
-    parts: tuple[str, ...]
-    layers: tuple[int, ...]
+    names: tuple[tuple[int, str], ...]
     values: Tensor
 
 

@@ -37,9 +37,11 @@ class RunningStatistics:
     def begin(self, momentum: float) -> None:
         """Note the statistics before a batch, of which each mini-batch then takes a share."""
         for norm in self.norms:
-            norm.momentum = momentum
+            if norm.momentum != momentum:
+                norm.momentum = momentum
         self.kept = (1 - momentum) ** self.count
-        self.before = [tensor.clone() for tensor in self.tensors]
+        self.before = self.before or [torch.empty_like(each) for each in self.tensors]
+        _copy(self.tensors, self.before)
 
     def end(self) -> None:
         """Give the modules their own momentum back."""
@@ -61,8 +63,14 @@ class RunningStatistics:
 
     def restore(self) -> None:
         """Set the statistics to what they were before the batch."""
-        for tensor, before in zip(self.tensors, self.before, strict=True):
-            tensor.copy_(before)
+        _copy(self.before, self.tensors)
+
+
+@torch.no_grad()
+def _copy(source: list[Tensor], into: list[Tensor]) -> None:
+    """Copy tensors, which a graphics card does in one operation."""
+    if source:
+        torch._foreach_copy_(into, source)
 
 
 def _follows(module: nn.Module) -> TypeGuard[nn.BatchNorm2d]:

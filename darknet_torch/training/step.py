@@ -1,5 +1,6 @@
 """The gradients of one batch: mini-batch after mini-batch through the network and its losses."""
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,11 +15,14 @@ from darknet_torch.distributed import Ranks
 from darknet_torch.layers.truth import Loss, LossContext, Truth
 from darknet_torch.network.float32 import float32_products
 from darknet_torch.network.plan import Plan
-from darknet_torch.training.losses import losses_of, network_cost, total_loss
+from darknet_torch.training.losses import losses_of, total_loss
 from darknet_torch.training.precision import autocast
 from darknet_torch.training.recorded import PassFigures, RecordedPasses
 
-__all__ = ["BatchLoss", "Stepper", "Steps", "Upcoming", "are_finite", "as_input"]
+__all__ = ["BatchLoss", "Stepper", "Steps", "Upcoming", "as_input", "gradient_norm"]
+
+COST = ""
+"""Name of a layer's cost, beside those of the parts of its loss."""
 
 ROWS = 16
 """Of ground truth: their number is a multiple of it where passes are recorded, which have a shape
@@ -44,18 +48,19 @@ class BatchLoss:
     finite: bool = True
 
 
-def are_finite(module: nn.Module) -> Tensor:
-    """Return whether all gradients of a module are finite, () bool; it is not waited for."""
+def gradient_norm(module: nn.Module) -> Tensor:
+    """Return the norm () of all gradients of a module: finite if they are; it is not waited for."""
     gradients = [each.grad for each in module.parameters() if each.grad is not None]
-    return torch.nn.utils.get_total_norm(gradients).isfinite()
+    return torch.nn.utils.get_total_norm(gradients)
 
 
 def as_input(images: Tensor, device: torch.device) -> Tensor:
     """Return images (B, C, H, W), uint8 or float32, as float32 in 0..1, channels last in memory."""
     images = images.to(device, non_blocking=True)
+    layout = torch.channels_last if images.dim() == 4 else torch.contiguous_format
     if images.dtype == torch.uint8:
-        images = images.float().div_(255)
-    return images.contiguous(memory_format=torch.channels_last) if images.dim() == 4 else images
+        return images.to(torch.float32, memory_format=layout).div_(255)
+    return images.contiguous(memory_format=layout)
 
 
 class Upcoming(Protocol):
@@ -205,31 +210,39 @@ class Stepper:
         return nullcontext()
 
     def _joined(self, images: int, passes: Sequence[PassFigures]) -> BatchLoss:
-        """Return the figures of all processes as plain numbers, in one exchange and one wait."""
-        names, layers, _ = passes[0]
-        values = torch.stack([each.values for each in passes])
-        figures, totals = values[:, : len(names) + 1], values[:, len(names) + 1 :]
-        flags = [(~totals.isfinite()).any(dim=0)]
-        if not self.scaler.is_enabled():
-            flags.append(~are_finite(self.module)[None])
-        joined = torch.cat((figures.double().sum(dim=0), *flags))
+        """Return the figures of all processes as plain numbers, in one exchange and one wait.
+
+        Args:
+            images: of the batch, in all processes.
+            passes: of the mini-batches.
+        """
+        names = passes[0].names
+        sums = torch.stack([each.values for each in passes]).sum(dim=0)
+        norms = [] if self.scaler.is_enabled() else [gradient_norm(self.module)[None]]
+        values = torch.cat([sums, *norms]).double()
         if self.ranks.size > 1:
-            dist.all_reduce(joined)
+            dist.all_reduce(values)
         if self.following is not None:
             self.following.prepare()
-        found = joined.tolist()
-        numbers, cost, broken = found[: len(names)], found[len(names)], found[len(names) + 1 :]
-        parts = {n: v / images for n, v in zip(names, numbers, strict=True)}
-        odd = tuple(i for i, v in zip(layers, broken, strict=False) if v)
-        return BatchLoss(cost / images, parts, images, odd, not any(broken[len(layers) :]))
+        numbers = values.tolist()
+        finite = all(map(math.isfinite, numbers[len(names) :]))
+        found = dict(zip(names, numbers, strict=False))
+        costs = [value for (_, name), value in found.items() if name == COST]
+        parts, broken = dict[str, float](), dict[int, None]()
+        for (index, name), value in found.items():
+            if name != COST:
+                parts[name] = parts.get(name, 0.0) + value / images
+                if not math.isfinite(value):
+                    broken[index] = None
+        cost = sum(costs) / len(costs) / images
+        return BatchLoss(cost, parts, images, tuple(broken), finite)
 
 
 def _figures(losses: Mapping[int, Loss]) -> PassFigures:
     """Return the figures of the losses of a mini-batch."""
-    parts: dict[str, Tensor] = {}
-    for loss in losses.values():
-        for name, value in loss.parts.items():
-            parts[name] = parts[name] + value.detach() if name in parts else value.detach()
-    totals = [loss.total.detach() for loss in losses.values()]
-    values = [each.float() for each in (*parts.values(), network_cost(losses), *totals)]
-    return PassFigures(tuple(parts), tuple(losses), torch.stack(values))
+    figures = {
+        (index, name): value.detach()
+        for index, loss in losses.items()
+        for name, value in {**loss.parts, COST: loss.cost}.items()
+    }
+    return PassFigures(tuple(figures), torch.stack(list(figures.values())))

@@ -21,7 +21,7 @@ from darknet_torch.network import Network
 from darknet_torch.network.state import State, state_shapes
 from darknet_torch.training.batches import Batch
 from darknet_torch.training.losses import LossInputs, losses_of, network_cost, total_loss
-from darknet_torch.training.step import BatchLoss, Upcoming, are_finite
+from darknet_torch.training.step import BatchLoss, Upcoming, gradient_norm
 
 __all__ = ["Streams", "TextStepper", "text_batches"]
 
@@ -128,7 +128,7 @@ class TextStepper:
             total = torch.stack(totals).sum()
             finite = finite & total.isfinite()
             (total / self.count).backward()
-        flags = (each.double() for each in (finite, are_finite(self.module)))
+        flags = (each.double() for each in (finite, gradient_norm(self.module).isfinite()))
         figures = torch.stack([*flags, cost, *sums.values()])
         if self.following is not None:
             self.following.prepare()
