@@ -20,6 +20,7 @@ from darknet_torch.heads.targets import (
     ObjectRows,
     Overlap,
     best_overlap,
+    best_shape,
     cell_of,
     numbers,
     objects_of,
@@ -130,17 +131,15 @@ def assign(
         ignored = _shows_a_class(head, maps, ignored)
     can_learn = head.truth_thresh < 1  # else only by rounding
     learned = best.iou > head.truth_thresh if can_learn else None
-    early = [
-        _predictions(ignored if ignored_learn else None, best),
-        _predictions(learned, best),
-    ]
+    of_classes = _predictions(ignored, best) if ignored_learn else None
+    early = None if learned is None else _predictions(learned, best)
     late = _by_shape(head, objects, fitting, maps.shape)
-    first, second = (len(each.place) for each in early)
-    rows = zip(*early, late, strict=True)
-    there, place, number = map(torch.cat, rows) if first + second else late
+    rows = [each for each in (of_classes, early) if each is not None]
+    there, place, number = map(torch.cat, zip(*rows, late, strict=True)) if rows else late
     if packs(there):
         there, place, number = (each[there] for each in (there, place, number))
     group = same_place(place, there, best.iou.numel())
+    first, second = (0 if each is None else len(each.place) for each in (of_classes, early))
     return AnchorAssignment(
         predicted, objects, best, ignored, learned, there, place, number, first, second, group
     )
@@ -154,11 +153,10 @@ class _Rows(NamedTuple):
     number: Tensor
 
 
-def _predictions(where: Tensor | None, best: Overlap) -> _Rows:
-    """Return a row for each prediction `where` (B, A, H, W), with what it overlaps; or none."""
-    flat = best.number.flatten()
-    place = flat[:0] if where is None else where.flatten().nonzero()[:, 0]
-    return _Rows(torch.ones_like(place, dtype=torch.bool), place, flat[place])
+def _predictions(where: Tensor, best: Overlap) -> _Rows:
+    """Return a row for each prediction `where` (B, A, H, W), with what it overlaps."""
+    place = where.flatten().nonzero()[:, 0]
+    return _Rows(torch.ones_like(place, dtype=torch.bool), place, best.number.flatten()[place])
 
 
 def _shows_a_class(head: AnchorHead, maps: Tensor, where: Tensor) -> Tensor:
@@ -176,15 +174,14 @@ def _fitting(head: AnchorHead, objects: ObjectRows, image: tuple[int, int]) -> T
     """Return which anchors have the best shape for each object, or a similar one, (N, num) bool."""
     boxes, count = objects.boxes, head.num
     pairs = anchor_pairs(head.anchors, count)[:count]
-    pairs = tuple((width / image[1], height / image[0]) for width, height in pairs)
-    sides, wanted = constant(pairs, boxes), boxes[:, None, 2:]
-    intersection = torch.minimum(sides, wanted).prod(dim=-1)
-    areas = constant([width * height for width, height in pairs], boxes) + wanted.prod(dim=-1)
-    best = (intersection / areas.sub_(intersection)).argmax(dim=1, keepdim=True)
+    sides = constant([(w / image[1], h / image[0]) for w, h in pairs], boxes)
+    wanted = boxes[:, 2:]
+    best = best_shape(sides, wanted)
     fitting = best == constant(range(count), best)
     if head.iou_thresh < 1:
         origin = constant(((0.0, 0.0),), boxes).expand(len(boxes), count, -1)
-        shapes = [torch.cat((origin, each.expand_as(origin)), -1) for each in (sides, wanted)]
+        both = (sides, wanted[:, None])
+        shapes = [torch.cat((origin, each.expand_as(origin)), -1) for each in both]
         fitting |= overlap(head.iou_thresh_kind, *shapes) > head.iou_thresh
     return fitting
 

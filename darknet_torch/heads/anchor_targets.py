@@ -31,7 +31,9 @@ def objectness_targets(
     smooth, iou, normalizer = head.objectness_smooth, a.overlap.iou, head.obj_normalizer
     place, number, there = a.place[a.late()], a.number[a.late()], a.there[a.late()]
     if not smooth and not head.counters_per_class:
-        target = written(torch.zeros_like(value), place, there, 1.0)
+        count = value.numel()
+        index = place.where(there, constant((count,), place))
+        target = value.new_zeros(count + 1).scatter_(0, index, 1.0)[:-1].view(value.shape)
         if a.learned is not None:
             target.masked_fill_(a.learned, 1.0)
         weight = torch.where(a.ignored, target, constant((1.0,), value))

@@ -35,7 +35,7 @@ def overlap(kind: IouKind, predicted: Tensor, truth: Tensor) -> Tensor:
         predicted: the boxes that a network predicts.
         truth: the boxes that they shall have.
     """
-    return BoxPairs(predicted, truth).overlap(kind)
+    return BoxPairs(torch.stack((predicted, truth))).overlap(kind)
 
 
 def box_gradient(kind: IouKind, predicted: Tensor, truth: Tensor) -> Tensor:
@@ -53,12 +53,10 @@ class BoxPairs:
     """Predicted and true boxes, pair by pair; what several results need is computed once.
 
     Args:
-        predicted: cxcywh boxes (..., 4).
-        truth: cxcywh boxes (..., 4).
+        boxes: (2, ..., 4) cxcywh, the predicted and the true ones.
     """
 
-    def __init__(self, predicted: Tensor, truth: Tensor) -> None:
-        boxes = torch.stack((predicted, truth.expand_as(predicted)))
+    def __init__(self, boxes: Tensor) -> None:
         self._boxes = boxes.unflatten(-1, (2, 2))  # (2, ..., centre or size, x or y)
         centre, size = self._boxes[..., :1, :], self._boxes[..., 1:, :]
         self._corners = torch.addcmul(centre, size, constant(((-0.5,), (0.5,)), boxes))
@@ -68,10 +66,15 @@ class BoxPairs:
 
     @classmethod
     def of_training(cls, predicted: Tensor, truth: Tensor) -> "BoxPairs":
-        """Return pairs (2, ...): for `gradient`, where sizes of 0 are 1, and for `overlap`."""
-        is_zero = predicted[..., 2:] == 0
-        sized = torch.cat((predicted[..., :2], predicted[..., 2:].masked_fill(is_zero, 1.0)), -1)
-        return cls(torch.stack((sized, predicted)), truth)
+        """Return pairs (2, ...): for `gradient`, where sizes of 0 are 1, and for `overlap`.
+
+        Args:
+            predicted: cxcywh boxes (..., 4).
+            truth: cxcywh boxes (..., 4).
+        """
+        is_zero, of_size = predicted == 0, constant((0.0, 0.0, 1.0, 1.0), predicted)
+        sized = torch.addcmul(predicted, is_zero, of_size)
+        return cls(torch.stack((sized, predicted, truth, truth)).unflatten(0, (2, 2)))
 
     @cached_property
     def _outer(self) -> Tensor:

@@ -16,6 +16,7 @@ from darknet_torch.heads.targets import (
     Overlap,
     all_boxes,
     best_overlap,
+    best_shape,
     cell_of,
     class_only,
     last_row,
@@ -138,13 +139,10 @@ def _by_shape(head: RegionDecoder, objects: ObjectRows, predicted: Tensor) -> Te
     x, y = cell_of(objects.boxes[:, :2], (height, width))
     if head.bias_match:
         pairs = constant(anchor_pairs(head.anchors, head.num), objects.boxes)
-        sides = (pairs / constant((width, height), pairs)).expand(len(x), -1, -1)
+        sides = pairs / constant((width, height), pairs)
     else:
         sides = predicted[objects.image, :, y, x, 2:]  # (N, A, 2)
-    wanted = objects.boxes[:, None, 2:].to(sides.dtype).expand_as(sides)
-    origin = torch.zeros_like(sides)
-    best = overlap("iou", torch.cat((origin, sides), -1), torch.cat((origin, wanted), -1))
-    anchor = best.argmax(dim=1)
+    anchor = best_shape(sides, objects.boxes[:, 2:].to(sides.dtype))[:, 0]
     return ((objects.image * anchors + anchor) * height + y) * width + x
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "Overlap",
     "all_boxes",
     "best_overlap",
+    "best_shape",
     "cell_of",
     "class_only",
     "first_row",
@@ -223,6 +224,20 @@ def _edges(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     centre, size = parts[:2], parts[2:]
     low, high = torch.sub(centre, size, alpha=0.5), torch.add(centre, size, alpha=0.5)
     return low, high, size[0] * size[1]
+
+
+def best_shape(sides: Tensor, wanted: Tensor) -> Tensor:
+    """Return which anchor has the largest IoU with each object if both have one centre, (N, 1).
+
+    Args:
+        sides: (A, 2) or (N, A, 2), of the anchors.
+        wanted: (N, 2), of the objects.
+    """
+    wanted = wanted[:, None]
+    intersection = torch.minimum(sides, wanted).prod(dim=-1)
+    union = (sides.prod(dim=-1) + wanted.prod(dim=-1)).sub_(intersection)
+    iou = intersection.div_(union.clamp_min_(torch.finfo(union.dtype).tiny))
+    return iou.argmax(dim=1, keepdim=True)
 
 
 def last_row(group: Tensor, count: int) -> Tensor:

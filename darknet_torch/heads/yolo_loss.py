@@ -105,7 +105,8 @@ class YoloLoss(AnchorHead):
         late = a.there[a.late()]
         error = (1 - pairs.overlap(kind)[1, a.late()]).mul_(late).sum()
         error = error.div_(late.sum().clamp_min_(1))
-        return (self.obj_normalizer * rest).add_(error, alpha=self.iou_normalizer)
+        rest = rest if self.obj_normalizer == 1 else self.obj_normalizer * rest
+        return torch.add(rest, error, alpha=self.iou_normalizer)
 
     def _box_loss(
         self,
@@ -124,7 +125,7 @@ class YoloLoss(AnchorHead):
             divisor: of the gradients, (K,); None: 1.
             image: height and width of the network's input in pixels.
         """
-        weight = a.there * self.iou_normalizer
+        weight = a.there * -self.iou_normalizer  # of the delta; the gradient is minus that
         if self.counters_per_class:
             weight = weight * self.multipliers(entries)[a.objects.class_id[a.number]]
         if not self.dialect.yolo_boxes_accumulate:
@@ -132,16 +133,16 @@ class YoloLoss(AnchorHead):
             weight = weight * (last == numbers(len(last), last))
         share = weight if divisor is None else weight / divisor
         if self.iou_loss == "mse":
-            return self._squared_error(entries, a, share, image)
+            return self._squared_error(entries, a, -share, image)
         gradient = pairs.gradient(self.iou_loss)[0]
         if not self.new_coords:
             gradient[:, 2:].mul_(entries[:, 2:].exp())
-        gradient = gradient.mul_(-weight[:, None]).nan_to_num_(0.0, 0.0, 0.0)
+        gradient = gradient.mul_(weight[:, None]).nan_to_num_(0.0, 0.0, 0.0)
         if self.max_delta < LARGEST:
             gradient = gradient.clamp_(-self.max_delta, self.max_delta)
         if divisor is not None:
             gradient = gradient.div_(divisor[:, None])
-        return (share * (1 - pairs.overlap(self.iou_loss)[1])).sum(), gradient
+        return (pairs.overlap(self.iou_loss)[1] - 1).mul_(share).sum(), gradient
 
     def _squared_error(
         self, entries: Tensor, a: AnchorAssignment, weight: Tensor, image: tuple[int, int]

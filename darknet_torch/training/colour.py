@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from darknet_torch.heads.base import constant
+
 __all__ = ["Colour", "distort"]
 
 BLOCK = 1 << 17
@@ -81,8 +83,8 @@ def _distorted(
 ) -> Tensor:
     """Change the colours of values from 0 to any maximum, which the result may exceed."""
     red, green, blue = image.unbind(-3)
-    value = torch.maximum(torch.maximum(red, green), blue)
-    span = value - torch.minimum(torch.minimum(red, green), blue)
+    value = image.amax(dim=-3)
+    span = value - image.amin(dim=-3)
     is_red, is_green = _where(torch.eq, red, value), _where(torch.eq, green, value)
     turn = torch.lerp(red - green, blue - red, is_green)
     torch.lerp(turn, green - blue, is_red, out=turn)
@@ -92,19 +94,17 @@ def _distorted(
     turn.add_(_where(torch.lt, turn, 0), alpha=6).div_(6).add_(hue)
     sixths = turn - _where(torch.gt, turn, 1)
     sixths.add_(_where(torch.lt, turn, 0)).mul_(6)
-    shares = (
-        2 - (sixths - 3).abs_(),
-        (sixths - 2).abs_().sub_(1),
-        # what Darknet takes for magenta
-        (sixths - 4).abs_().sub_(1).mul_(_where(torch.ne, turn, 1)),
+    middle, start, sign = (
+        constant(each, image).view(3, 1, 1) for each in ((3, 2, 4), (2, -1, -1), (-1, 1, 1))
     )
+    shares = (sixths.unsqueeze(-3) - middle).abs_()
+    shares = torch.addcmul(start, shares, sign)
+    shares.select(-3, 2).mul_(_where(torch.ne, turn, 1))  # what Darknet takes for magenta
     strength = span.div_(value.clamp(min=1e-12)).mul_(saturation)
     value = value * exposure
     strength *= value
-    out = torch.empty_like(image)
-    for channel, share in enumerate(shares):
-        torch.addcmul(value, strength, share.clamp_(0, 1), value=-1, out=out.select(-3, channel))
-    return out
+    value, strength = value.unsqueeze(-3), strength.unsqueeze(-3)
+    return torch.addcmul(value, strength, shares.clamp_(0, 1), value=-1)
 
 
 def _where(compare: Callable[..., Tensor], values: Tensor, other: Tensor | float) -> Tensor:
