@@ -76,9 +76,8 @@ class DetectionHead(Head):
 
     def maps(self, raw: Tensor) -> Tensor:
         """Return (B, num, 5 + C, side, side): x, y, w, h, confidence, classes of each box."""
-        x, cells, n = raw.flatten(1), self.side**2, self.num
+        x, cells, n, first = raw.flatten(1), self.side**2, self.num, self.side**2 * self.classes
         classes = self._class_scores(x)[:, :, None].expand(-1, -1, n, -1)
-        first = cells * self.classes
         confidences = torch.unflatten(x[:, first : first + cells * n], 1, (cells, n, 1))
         boxes = torch.unflatten(x[:, first + cells * n :], 1, (cells, n, 4))
         entries = torch.cat((boxes, confidences, classes), dim=-1)  # (B, cells, n, 5 + C)
@@ -167,15 +166,19 @@ class DetectionHead(Head):
     ) -> Tensor:
         """Return which of its boxes (K,) learns the object of each cell."""
         if self.random and context.seen < _RANDOM_IMAGES:
-            generator = context.generator
-            device = "cpu" if generator is None else generator.device
-            drawn = torch.randint(self.num, (len(true),), generator=generator, device=device)
-            return drawn.to(true.device, non_blocking=True)
+            return _drawn(self.num, true, context.generator)
         if self.forced:
             small = true[:, 2] * true[:, 3] < _SMALL_AREA
             return small.to(torch.int64).clamp_max(self.num - 1)
         meets = (overlap > 0).any(dim=1)
         return torch.where(meets, overlap.argmax(dim=1), error.argmin(dim=1))
+
+
+def _drawn(num: int, true: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Return a random box (K,) of each cell, for objects (K, ...)."""
+    device = "cpu" if generator is None else generator.device
+    drawn = torch.randint(num, (len(true),), generator=generator, device=device)
+    return drawn.to(true.device, non_blocking=True)
 
 
 def _fit(boxes: Tensor, true: Tensor, corner: Tensor, side: int) -> tuple[Tensor, Tensor]:

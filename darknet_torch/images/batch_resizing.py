@@ -6,7 +6,6 @@ four pixels of its own image that `resizing.Fit` names. The values are those of 
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from importlib import import_module, util
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from darknet_torch.images.bilinear import Taps
+from darknet_torch.images.kernels import working_kernels
 from darknet_torch.images.resizing import MARGIN, Fit
 from darknet_torch.images.upload import upload, upload_joined
 
@@ -53,29 +53,20 @@ def _uploaded(arrays: Sequence[Array], device: torch.device) -> list[Tensor]:
     return [part.view(each.shape) for part, each in zip(parts, arrays, strict=True)]
 
 
-@lru_cache(maxsize=64)
 def _mixer(device: torch.device) -> Callable[..., Tensor]:
-    """Return the function that mixes pixels: one kernel where Triton works, else some of torch's.
-
-    Triton compiles the kernel with a C compiler, and raises anything where it cannot.
-    """
-    if device.type != "cuda" or util.find_spec("triton") is None:
-        return _mix
-    try:
-        mix: Callable[..., Tensor] = import_module("darknet_torch.images.mixing_kernel").mix
-        return mix if _agrees(mix, device) else _mix
-    except Exception:  # the result is the same without it
-        return _mix
+    """Return the function that mixes pixels: one kernel where Triton works, else some of torch."""
+    kernels = working_kernels("darknet_torch.images.mixing_kernel", device, _agree)
+    return _mix if kernels is None else kernels.mix
 
 
-def _agrees(mix: Callable[..., Tensor], device: torch.device) -> bool:
-    """Return whether a function mixes a small image as `_mix` does."""
+def _agree(kernels: Any, device: torch.device) -> bool:
+    """Return whether a kernel mixes a small image as `_mix` does."""
     pixels = torch.arange(36, dtype=torch.uint8, device=device).view(12, 3)  # of 4 x 3 pixels
     taps = torch.tensor([[[0, 4], [4, 8]], [[0, 1], [2, 3]]], dtype=torch.int32, device=device)
     first, across = taps[:, None]
     shares = torch.tensor([[[0.25, 0.75], [0.5, 0.5]]], device=device)
     work = (pixels, first, across, shares, shares, MARGIN)
-    return torch.allclose(mix(*work), _mix(*work), rtol=0, atol=1e-6)
+    return torch.allclose(kernels.mix(*work), _mix(*work), rtol=0, atol=1e-6)
 
 
 def _mix(

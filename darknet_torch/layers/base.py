@@ -190,13 +190,7 @@ class Layer:
         return inputs[0]
 
     def training_phase(self, seen: int) -> int | None:
-        """Return a number, the same for training passes that launch the same kernels.
-
-        None: each pass may launch others.
-
-        Args:
-            seen: images that the network was trained with.
-        """
+        """Return a number, equal for passes that launch the same kernels; None: all may differ."""
         return 0
 
     def build(self, *shapes: Shape) -> nn.Module:
@@ -235,10 +229,7 @@ class Layer:
         return ()
 
     def shares(self, index: int) -> int | None:
-        """Return the index of the earlier layer whose parameters this one shares, if any.
-
-        Both must be of one type and have tensors of the same names and shapes.
-        """
+        """Return the index of the earlier layer, of the same kind, whose tensors this one shares."""
         return None
 
     def tie(self, module: nn.Module, source: nn.Module) -> None:

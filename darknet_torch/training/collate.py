@@ -9,7 +9,7 @@ from torch import Tensor
 
 from darknet_torch.errors import DarknetError
 from darknet_torch.layers.truth import Truth
-from darknet_torch.training.colour import Colour, distort
+from darknet_torch.training.colour import Colour, distort_batch
 from darknet_torch.training.examples import Example, rows_of
 from darknet_torch.training.parcels import packed, unpacked
 from darknet_torch.training.unplaced import UnplacedImages
@@ -56,8 +56,7 @@ class Batch:
         if self.unplaced is not None:
             images = self.unplaced.on(device, images)
         if self.colours is not None:
-            colours = self.colours.to(device, non_blocking=True)[:, :, None, None]
-            images = distort(images, *colours.unbind(1))
+            images = distort_batch(images, self.colours.to(device, non_blocking=True))
         return Batch(images, self.truth.to(device), self.paths)
 
 

@@ -4,15 +4,18 @@ Source: Darknet's image.c (distort_image, rgb_to_hsv, hsv_to_rgb).
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from darknet_torch.heads.base import constant
+from darknet_torch.images.kernels import working_kernels
 
-__all__ = ["Colour", "distort"]
+__all__ = ["Colour", "distort", "distort_batch"]
+
+KERNELS = "darknet_torch.training.image_kernel"
 
 BLOCK = 1 << 17
 """Pixels of a uint8 image that are changed at a time: what is in between stays in the cache."""
@@ -70,6 +73,32 @@ def distort(
     for part, into in zip(whole.split(rows, dim=-2), out.split(rows, dim=-2), strict=True):
         _distort_bytes(part, colour, into)
     return out
+
+
+def distort_batch(images: Tensor, colours: Tensor) -> Tensor:
+    """Change the colours of each image of a batch, as `distort` does.
+
+    Args:
+        images: (B, 3, H, W) uint8.
+        colours: (B, 3) float32, a `Colour` each, on the device of the images.
+
+    Returns:
+        (B, 3, H, W) uint8, by one kernel where there is Triton.
+    """
+    kernels = working_kernels(KERNELS, images.device, _agree)
+    if kernels is not None:
+        changed: Tensor = kernels.distort(images, colours)
+        return changed
+    return distort(images, *colours[:, :, None, None].unbind(1))
+
+
+def _agree(kernels: Any, device: torch.device) -> bool:
+    """Return whether a kernel changes some images as torch's operations do, to one level."""
+    levels = torch.arange(3 * 512, device=device).view(2, 3, 16, 16) * 37 % 256
+    images = levels.to(torch.uint8)
+    colours = torch.tensor([[0.1, 1.5, 1.5], [-0.07, 1 / 1.3, 1 / 1.4]], device=device)
+    wanted = distort(images, *colours[:, :, None, None].unbind(1))
+    return bool((kernels.distort(images, colours).int() - wanted.int()).abs().max() <= 1)
 
 
 def _is_moderate(colour: Colour) -> bool:

@@ -6,7 +6,7 @@ network's input is mixed of four pixels of its own image. The values differ by o
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from torch import Tensor
 from darknet_torch.heads.base import constant
 from darknet_torch.heads.targets import numbers
 from darknet_torch.images.bilinear import last_row
+from darknet_torch.images.kernels import working_kernels
 from darknet_torch.training.augment import GREY_LEVEL, Geometry, span
 
 __all__ = ["PlacingFacts", "place_batch"]
@@ -22,6 +23,7 @@ __all__ = ["PlacingFacts", "place_batch"]
 TOGETHER = 1 << 23
 """Pixels of the result that are computed at a time, in some 500 MB."""
 ANY = math.inf
+KERNELS = "darknet_torch.training.image_kernel"
 
 
 class Axis(NamedTuple):
@@ -137,6 +139,30 @@ def place_batch(pixels: Tensor, facts: PlacingFacts, size: tuple[int, int]) -> T
         facts: of the images, on the device of the pixels.
         size: (height, width) of the input.
     """
+    kernels = working_kernels(KERNELS, pixels.device, _agree)
+    if kernels is not None:
+        placed: Tensor = kernels.place(pixels, facts.table, size, GREY_LEVEL)
+        return placed
+    return _placed_by_torch(pixels, facts, size)
+
+
+def _agree(kernels: Any, device: torch.device) -> bool:
+    """Return whether a kernel places two images as torch's operations do, to one level."""
+    beside = Geometry((-2, 1, 9, 6), (1, 2, 6, 5), flip=True, aligned=True, mean=True)
+    within = Geometry((1, -1, 4, 5), (-1, 0, 9, 6), flip=False, aligned=False, mean=False)
+    colours, size = [[9.0, 99.0, 199.0], [0.0] * 3], (7, 8)
+    facts = PlacingFacts.of([beside, within], [(3, 5, 6)] * 2, [0, 24], colours, size)
+    facts = facts._replace(table=facts.table.to(device))
+    pixels = (torch.arange(150, device=device) * 7 % 256).to(torch.uint8).view(50, 3)
+    mine, wanted = (
+        kernels.place(pixels, facts.table, size, GREY_LEVEL),
+        _placed_by_torch(pixels, facts, size),
+    )
+    return bool((mine.int() - wanted.int()).abs().max() <= 1)
+
+
+def _placed_by_torch(pixels: Tensor, facts: PlacingFacts, size: tuple[int, int]) -> Tensor:
+    """Do what `place_batch` does, by torch's operations."""
     count, channels = len(facts.table), pixels.shape[1]
     out = pixels.new_empty(count, channels, *size)
     # four bytes are one number, which is picked as fast as one byte

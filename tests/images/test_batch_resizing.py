@@ -48,20 +48,13 @@ def test_as_one_by_one(fitting, channels, width, height, device):
 
 def test_a_kernel_is_compared() -> None:
     cpu, mix = torch.device("cpu"), batch_resizing._mix
-    assert batch_resizing._agrees(mix, cpu)
-    assert not batch_resizing._agrees(lambda *arguments: mix(*arguments) + 1e-3, cpu)
+    assert batch_resizing._agree(SimpleNamespace(mix=mix), cpu)
+    other = SimpleNamespace(mix=lambda *arguments: mix(*arguments) + 1e-3)
+    assert not batch_resizing._agree(other, cpu)
 
 
-@pytest.mark.parametrize("kernel", ["good", "wrong", "broken", "absent"])
-def test_a_kernel_is_used_where_it_works(kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def agrees(*_: object) -> bool:
-        if kernel == "broken":
-            raise RuntimeError("Failed to find C compiler")
-        return kernel == "good"
-
-    kernels, spec = SimpleNamespace(mix=agrees), None if kernel == "absent" else object()
-    monkeypatch.setattr(batch_resizing.util, "find_spec", lambda _: spec)
-    monkeypatch.setattr(batch_resizing, "import_module", lambda _: kernels)
-    monkeypatch.setattr(batch_resizing, "_agrees", agrees)
-    chosen = batch_resizing._mixer.__wrapped__(torch.device("cuda"))
-    assert chosen is (kernels.mix if kernel == "good" else batch_resizing._mix)
+def test_a_kernel_is_used_where_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kernels in (SimpleNamespace(mix=len), None):
+        monkeypatch.setattr(batch_resizing, "working_kernels", lambda *_, k=kernels: k)
+        chosen = batch_resizing._mixer(torch.device("cuda"))
+        assert chosen is (batch_resizing._mix if kernels is None else len)

@@ -1,6 +1,6 @@
 """Run Triton's kernels in its interpreter, on the CPU, or compile them for cards that are not here.
 
-    python tests/support/interpreted.py mixing|stem|compile
+    python tests/support/interpreted.py mixing|stem|placing|colours|compile
 
 It prints JSON. A process of its own, as TRITON_INTERPRET must be set before Triton is imported.
 """
@@ -69,6 +69,58 @@ def stem() -> list[float]:
     return found
 
 
+def placing() -> list[float]:
+    """Return the largest difference from images placed by torch's operations, of some batches."""
+    import numpy as np
+
+    from darknet_torch.training import image_kernel, placing
+    from darknet_torch.training.augment import Geometry
+
+    found, rng = [], np.random.default_rng(0)
+    for channels in (3, 1, 3, 3):
+        shapes = [(channels, *(int(side) for side in rng.integers(5, 40, 2))) for _ in range(4)]
+        geometries, starts, parts, colours = [], [], [], []
+        for _, height, width in shapes:
+            left, top = (int(each) for each in rng.integers(-9, 4, 2))
+            window = left, top, *(int(each) for each in rng.integers(12, 50, 2))
+            target = *(float(each) for each in rng.uniform(-5, 9, 2)), *rng.uniform(3, 30, 2)
+            aligned, flip, mean = (bool(each) for each in rng.integers(2, size=3))
+            geometries.append(Geometry(window, target, flip, aligned, mean and aligned))
+            rows, columns = (
+                placing.span(start, length, size)[0]
+                for start, length, size in ((top, window[3], height), (left, window[2], width))
+            )
+            starts.append(sum(map(len, parts)))
+            count = (rows.stop - rows.start) * (columns.stop - columns.start)
+            parts.append(rng.integers(0, 256, (count, channels), dtype=np.uint8))
+            colours.append(
+                [*rng.uniform(0, 255, channels)] if mean and aligned else [0.0] * channels
+            )
+        facts = placing.PlacingFacts.of(geometries, shapes, starts, colours, (21, 133))
+        pixels = torch.from_numpy(np.concatenate(parts))
+        mine = image_kernel.place(pixels, facts.table, (21, 133), placing.GREY_LEVEL)
+        wanted = placing._placed_by_torch(pixels, facts, (21, 133))
+        found.append(float((mine.int() - wanted.int()).abs().max()))
+    assert placing._agree(image_kernel, torch.device("cpu"))
+    return found
+
+
+def colours() -> list[float]:
+    """Return the largest difference from colours changed by torch's operations, of some images."""
+    from darknet_torch.training import colour, image_kernel
+
+    levels = torch.tensor((0, 1, 50, 51, 99, 100, 128, 200, 254, 255), dtype=torch.uint8)
+    image = torch.stack(torch.meshgrid(levels, levels, levels, indexing="ij")).flatten(2)
+    changes = torch.tensor(
+        [(0.1, 1.5, 1.5), (0.07, 1 / 1.3, 1 / 1.4), (-0.1, 7, 1 / 3), (0, 0, 1), (0, 1, 1)]
+    )
+    images = image.expand(len(changes), -1, -1, -1)
+    exact = colour.distort(images.float() / 255, *changes[:, :, None, None].unbind(1)) * 255
+    assert colour._agree(image_kernel, torch.device("cpu"))
+    changed = image_kernel.distort(images, changes)
+    return (changed - exact).abs().flatten(1).amax(1).tolist()
+
+
 def compiled() -> list[int]:
     """Return the sizes of the programs for some cards."""
     import triton
@@ -77,6 +129,7 @@ def compiled() -> list[int]:
 
     from darknet_torch.images import mixing_kernel
     from darknet_torch.speed import stem_kernel
+    from darknet_torch.training import image_kernel
 
     sizes = "count height width conv_height conv_width in_height in_width".split()
     types = {"x": "*fp16", "weight": "*fp16", "bias": "*fp32", "y": "*fp16"}
@@ -84,9 +137,14 @@ def compiled() -> list[int]:
     constants = {"filters": 32, "stride": 1, "pool": 2, "activation": "leaky", "block": 128}
     mixed = {"pixels": "*u8", "first": "*i32", "across": "*i32", "down": "*fp32"}
     mixed |= {"right": "*fp32", "out": "*fp32", "height": "i32", "width": "i32", "margin": "fp32"}
+    placed = {"pixels": "*u8", "table": "*fp64", "out": "*u8"}
+    placed |= dict.fromkeys(("height", "width", "grey", "entries"), "i32")
+    changed = {"images": "*u8", "colours": "*fp32", "out": "*u8", "count": "i32"}
     work = (
         (stem_kernel._compute, types, constants),
         (mixing_kernel._mix, mixed, {"channels": 3, "block": 128}),
+        (image_kernel._place, placed, {"channels": 3, "block": 128}),
+        (image_kernel._distort, changed, {"block": 128}),
     )
     found = []
     for capability in CARDS:
@@ -98,8 +156,14 @@ def compiled() -> list[int]:
     return found
 
 
+WORK = {
+    "mixing": mixing,
+    "stem": stem,
+    "placing": placing,
+    "colours": colours,
+    "compile": compiled,
+}
+
 if __name__ == "__main__":
     torch.manual_seed(0)
-    sys.stdout.write(
-        json.dumps({"mixing": mixing, "stem": stem, "compile": compiled}[sys.argv[1]]())
-    )
+    sys.stdout.write(json.dumps(WORK[sys.argv[1]]()))

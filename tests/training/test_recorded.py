@@ -169,7 +169,7 @@ def test_without_memory_for_both_nothing_is_recorded(
 
 
 def figures_of(value: Tensor) -> PassFigures:
-    return PassFigures(("box",), (1,), value.detach().expand(3))
+    return PassFigures(((1, "box"),), value.detach()[None])
 
 
 def test_recordings_make_room_for_other_passes(again: type[Again]) -> None:
