@@ -229,7 +229,7 @@ class Layer:
         return ()
 
     def shares(self, index: int) -> int | None:
-        """Return the index of the earlier layer, of the same kind, whose tensors this one shares."""
+        """Return the index of the earlier layer of its kind whose tensors this one shares."""
         return None
 
     def tie(self, module: nn.Module, source: nn.Module) -> None:
