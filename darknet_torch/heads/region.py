@@ -117,7 +117,8 @@ class Region(RegionDecoder):
         if context.seen >= _WARM_UP:
             return loss, cost
         warm = torch.full_like(a.overlap.iou, _WARM_UP_WEIGHT)
-        warm = warm.masked_fill(a.class_only[:, None, None, None], 0.0)
+        if a.class_only is not None:
+            warm = warm.masked_fill(a.class_only[:, None, None, None], 0.0)
         warm = written(warm, a.place, a.learned, 0.0)
         half, zero = warm.new_full((), 0.5), warm.new_zeros(())
         more, more_cost = self._squared(

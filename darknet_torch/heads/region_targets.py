@@ -20,6 +20,7 @@ from darknet_torch.heads.targets import (
     cell_of,
     class_only,
     last_row,
+    numbers,
     objects_of,
     same_place,
     written,
@@ -53,7 +54,7 @@ class RegionAssignment(NamedTuple):
         predicted: (B, A, H, W, 4), all boxes, cxcywh.
         objects: the ground truth.
         overlap: (B, A, H, W), what each prediction overlaps most.
-        class_only: (B,) bool, images that have a class but no box.
+        class_only: (B,) bool, images that have a class but no box; None: no word tree, and so none.
         chosen: (n,) int64, the flat index of the anchor that learns the class of each of those.
         place: (N,) int64, the flat index of the anchor of each object.
         learned: (N,) bool, the objects whose boxes are learned; others are padding, or a later one
@@ -65,7 +66,7 @@ class RegionAssignment(NamedTuple):
     predicted: Tensor
     objects: ObjectRows
     overlap: Overlap
-    class_only: Tensor
+    class_only: Tensor | None
     chosen: Tensor
     place: Tensor
     learned: Tensor
@@ -74,8 +75,7 @@ class RegionAssignment(NamedTuple):
 
     def last_labels(self) -> Tensor:
         """Return which labels are the last ones of their place, (R,) bool; no padding."""
-        rows = torch.arange(len(self.group), device=self.group.device)
-        return self.labels.there & (self.group == rows)
+        return self.labels.there & (self.group == numbers(len(self.group), self.group))
 
     def boxes(self) -> tuple[Tensor, Tensor]:
         """Return the predicted and the true box (N, 4) of each object."""
@@ -96,28 +96,30 @@ def assign(
         context: size of the images.
     """
     most = head.dialect.region_rows or head.max
-    only, class_id = class_only(truth, head.classes, most)
-    only = only & (head.word_tree is not None)
-    images = only.nonzero()[:, 0] if head.word_tree is not None else class_id.new_zeros(0)
-    boxed = replace(truth, valid=truth.valid & ~only[:, None])
-    objects = objects_of(boxed, head.classes, most, class_map=head.class_map)
+    only = None
+    if head.word_tree is not None:
+        only, class_id = class_only(truth, head.classes, most)
+        truth = replace(truth, valid=truth.valid & ~only[:, None])
+    objects = objects_of(truth, head.classes, most, class_map=head.class_map)
     predicted = all_boxes(head, maps, context.image_shape)
     best = best_overlap(predicted, objects)
     place = _by_shape(head, objects, predicted)
-    chosen = _likeliest(head, maps[images], objectness[images], class_id[images])
-    chosen = chosen + images * objectness[0].numel()
-    fixed = _fixed_classes(head, objects, best, objectness)
-    rows = [
-        fixed,
-        _labels(head, objectness, place, objects.class_id.clamp_min(0), objects.there),
-        _labels(head, objectness, chosen, class_id[images]),
-    ]
-    labels = Labels(*(torch.cat(each) for each in zip(*rows, strict=True)))
+    rows = [_labels(head, objectness, place, objects.class_id.clamp_min(0), objects.there)]
+    chosen, first = place[:0], 0
+    if head.dialect.region_classfix and head.classfix > 0:
+        rows.insert(0, _fixed_classes(head, objects, best, objectness))
+        first = len(rows[0].place)
+    if only is not None:
+        images = only.nonzero()[:, 0]
+        chosen = _likeliest(head, maps[images], objectness[images], class_id[images])
+        chosen = chosen + images * objectness[0].numel()
+        rows.append(_labels(head, objectness, chosen, class_id[images]))
+    labels = Labels(*map(torch.cat, zip(*rows, strict=True))) if len(rows) > 1 else rows[0]
     group = same_place(labels.place, labels.there, best.iou.numel(), last=True)
     a = RegionAssignment(
         predicted, objects, best, only, chosen, place, objects.there, labels, group
     )
-    first = len(fixed.place)  # (no object has an anchor of those behind the objects)
+    # no object has an anchor of those behind the objects
     return a._replace(learned=a.last_labels()[first : first + len(place)])
 
 
@@ -168,9 +170,7 @@ def _fixed_classes(
     head: RegionDecoder, objects: ObjectRows, best: Overlap, objectness: Tensor
 ) -> Labels:
     """Return what `classfix` makes predictions learn that overlap an object (no class map)."""
-    place = best.number.new_zeros(0)
-    if head.dialect.region_classfix and head.classfix > 0:
-        place = (best.iou > head.thresh).flatten().nonzero()[:, 0]
+    place = (best.iou > head.thresh).flatten().nonzero()[:, 0]
     labels = _labels(head, objectness, place, objects.label[best.number.flatten()[place]])
     if head.classfix == 2:
         return labels._replace(scale=labels.scale * objectness.flatten()[place])
@@ -184,7 +184,7 @@ def objectness_targets(head: RegionDecoder, a: RegionAssignment) -> Targets:
     weight = head.noobject_scale * (iou <= head.thresh).to(iou.dtype)
     if head.dialect.region_classfix and head.classfix == -1:
         target, weight = iou.clone(), torch.full_like(iou, head.noobject_scale)
-    if len(a.chosen):
+    if a.class_only is not None and len(a.chosen):
         only = a.class_only[:, None, None, None]
         target = target.masked_fill(only, 0.0)
         share = float(head.dialect.region_class_only_objectness)
