@@ -60,9 +60,11 @@ class BoxPairs:
         self._boxes = boxes.unflatten(-1, (2, 2))  # (2, ..., centre or size, x or y)
         centre, size = self._boxes[..., :1, :], self._boxes[..., 1:, :]
         self._corners = torch.addcmul(centre, size, constant(((-0.5,), (0.5,)), boxes))
-        self._higher = torch.maximum(*self._corners)  # (..., low or high corner, x or y)
-        self._lower = torch.minimum(*self._corners)
-        self._inner = self._lower[..., 1, :] - self._higher[..., 0, :]  # of the intersection
+        predicted, truth = self._corners.unbind()
+        inner_low, outer_high = torch.maximum(predicted, truth).unbind(-2)
+        outer_low, inner_high = torch.minimum(predicted, truth).unbind(-2)
+        self._inner = inner_high - inner_low  # sides (..., 2) of the intersection
+        self._outer = outer_high - outer_low  # of the smallest box around both
 
     @classmethod
     def of_training(cls, predicted: Tensor, truth: Tensor) -> "BoxPairs":
@@ -77,39 +79,36 @@ class BoxPairs:
         return cls(torch.stack((sized, predicted, truth, truth)).unflatten(0, (2, 2)))
 
     @cached_property
-    def _outer(self) -> Tensor:
-        """Sides (..., 2) of the smallest box around both."""
-        return self._higher[..., 1, :] - self._lower[..., 0, :]
-
-    @cached_property
     def _sides(self) -> Tensor:
         """Sides (2, ..., 2) of both."""
-        return self._corners[..., 1, :] - self._corners[..., 0, :]
+        low, high = self._corners.unbind(-2)
+        return high - low
 
     @cached_property
     def _areas(self) -> Tensor:
         """Sum of both areas, (...)."""
-        predicted, truth = _product(self._sides).unbind()
-        return predicted + truth
+        return self._sides.prod(dim=-1).sum(dim=0)
 
     @cached_property
     def _diagonal(self) -> tuple[Tensor, Tensor]:
         """Squared diagonal (...) of the box around both, and squared distance of the centres."""
-        shift = self._boxes[1, ..., 0, :] - self._boxes[0, ..., 0, :]
+        predicted, truth = self._boxes.select(-2, 0).unbind()
+        shift = truth - predicted
         diagonal, distance = torch.stack((self._outer, shift)).square().sum(dim=-1)
         return diagonal, distance
 
     @cached_property
     def _aspect(self) -> tuple[Tensor, Tensor]:
         """CIoU's measure v (...) of the difference in shape, and the difference of the angles."""
-        predicted, truth = torch.atan(self._boxes[..., 1, 0] / self._boxes[..., 1, 1])
+        width, height = self._boxes.select(-2, 1).unbind(-1)
+        predicted, truth = torch.atan(width / height)
         difference = truth - predicted
         return difference.square().mul_(4 / math.pi**2), difference
 
     @cached_property
     def _plain(self) -> tuple[Tensor, Tensor]:
         """IoU (...), 0 where there is no area, and the union."""
-        intersection = _product(self._inner.clamp_min(0))
+        intersection = self._inner.clamp_min(0).prod(dim=-1)
         union = self._areas - intersection
         return intersection / union.clamp_min(torch.finfo(union.dtype).tiny), union
 
@@ -119,7 +118,7 @@ class BoxPairs:
         if kind in ("mse", "iou"):
             return plain
         if kind == "giou":
-            enclosing = _product(self._outer)
+            enclosing = self._outer.prod(dim=-1)
             penalty = (enclosing - union) / enclosing
             return torch.where(enclosing == 0, plain, plain - penalty)
         diagonal, distance = self._diagonal
@@ -132,7 +131,7 @@ class BoxPairs:
 
     def gradient(self, kind: IouKind) -> Tensor:
         """Return what Darknet adds to x, y, w, h of the predictions, (..., 4); not of "mse"."""
-        intersection = _product(self._inner)
+        intersection = self._inner.prod(dim=-1)
         union = self._areas - intersection
         # derivatives by the low and high x, y of: the predicted area, I, the enclosing C
         sides = torch.stack((self._sides[0], self._inner, self._outer)).flip(-1)[..., None, :]
@@ -146,7 +145,7 @@ class BoxPairs:
         q = torch.where(u > 0, q, constant((0.0,), q))
         apart = (self._inner <= 0).any(dim=-1)[..., None, None]
         if kind == "giou":
-            c = _product(self._outer)[..., None, None]
+            c = self._outer.prod(dim=-1)[..., None, None]
             enclosing = (c * union_change).addcmul_(u, outer.mul_(outside), value=-1).div_(c * c)
             q = torch.where(c > 0, torch.where(apart, enclosing, q + enclosing), q)
         d = _centre_and_size(q)
@@ -181,11 +180,6 @@ class BoxPairs:
         height_and_width = self._boxes[0, ..., 1, :].flip(-1)
         signed = height_and_width.mul_(constant((scale, -scale), v))
         terms[..., 1, :].addcmul_(factor[..., None], signed)
-
-
-def _product(sides: Tensor) -> Tensor:
-    """Return the area (...) of sides (..., 2)."""
-    return sides[..., 0] * sides[..., 1]
 
 
 def _centre_and_size(edges: Tensor) -> Tensor:

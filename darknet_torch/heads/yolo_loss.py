@@ -73,7 +73,7 @@ class YoloLoss(AnchorHead):
         divisor = None
         if self.iou_thresh < 1:
             divisor = box_divisor(a, -class_change, change.flatten()[a.place] != 0)
-        pairs = BoxPairs.of_training(*a.boxes())
+        pairs = None if self.iou_loss == "mse" else BoxPairs.of_training(*a.boxes())
         box, box_change = self._box_loss(entries[:, :4], a, pairs, divisor, context.image_shape)
         term = half_squared if self.new_coords else binary_cross_entropy
         parts = {
@@ -90,16 +90,18 @@ class YoloLoss(AnchorHead):
         """Return the object that each anchor learns a box from, for [contrastive]."""
         return objects_of_anchors(self, truth, image_shape, grid)
 
-    def _cost(self, rest: Tensor, boxes: Tensor, a: AnchorAssignment, pairs: BoxPairs) -> Tensor:
+    def _cost(
+        self, rest: Tensor, boxes: Tensor, a: AnchorAssignment, pairs: BoxPairs | None
+    ) -> Tensor:
         """Return what Darknet prints.
 
         Args:
             rest: () the squared gradients of objectness and classes.
             boxes: the gradients (K, 4) of boxes.
             a: the assignment.
-            pairs: of its boxes.
+            pairs: of its boxes; None with `iou_loss=mse`.
         """
-        if self.iou_loss == "mse" or not self.show_details:
+        if pairs is None or not self.show_details:
             return rest + _squares(torch.zeros_like(boxes).index_add_(0, a.group, boxes))
         kind: IouKind = "giou" if self.iou_loss == "giou" else "iou"
         late = a.there[a.late()]
@@ -112,7 +114,7 @@ class YoloLoss(AnchorHead):
         self,
         entries: Tensor,
         a: AnchorAssignment,
-        pairs: BoxPairs,
+        pairs: BoxPairs | None,
         divisor: Tensor | None,
         image: tuple[int, int],
     ) -> tuple[Tensor, Tensor]:
@@ -121,7 +123,7 @@ class YoloLoss(AnchorHead):
         Args:
             entries: the raw entries.
             a: the assignment.
-            pairs: of its boxes.
+            pairs: of its boxes; None with `iou_loss=mse`.
             divisor: of the gradients, (K,); None: 1.
             image: height and width of the network's input in pixels.
         """
@@ -132,7 +134,7 @@ class YoloLoss(AnchorHead):
             last = last_row(a.group, len(a.group))[a.group]
             weight = weight * (last == numbers(len(last), last))
         share = weight if divisor is None else weight / divisor
-        if self.iou_loss == "mse":
+        if pairs is None:
             return self._squared_error(entries, a, -share, image)
         gradient = pairs.gradient(self.iou_loss)[0]
         if not self.new_coords:
