@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_torch.heads.base import constant
-from darknet_torch.heads.targets import numbers
 from darknet_torch.images.bilinear import last_row
 from darknet_torch.images.kernels import working_kernels
 from darknet_torch.training.augment import GREY_LEVEL, Geometry, span
@@ -216,7 +215,7 @@ def _grid(pixels: int, facts: PlacingFacts, size: tuple[int, int]) -> _Grid:
     first = torch.addcmul(start, position[:, 1, :, :height], axes[VISIBLE, 0])
     factors = None
     if facts.darker:
-        is_last = numbers(height, first) == last
+        is_last = torch.arange(height, device=first.device) == last
         factors = torch.where(is_last, factor, constant((1.0,), factor)).float()
     kind = torch.int32 if pixels < 2**31 else torch.int64
     return _Grid(
@@ -244,7 +243,7 @@ def _taps(axes: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
         without a value; and what the target covers, (2, B, size) bool.
     """
     first, step, length, scale, before, visible, lowest, end = axes
-    place = torch.addcmul(first, numbers(size, axes), step)
+    place = torch.addcmul(first, torch.arange(size, device=axes.device), step)
     covered = (place >= 0).logical_and_(place < length)
     position = place.mul_(scale)
     lower = position.floor()
