@@ -65,7 +65,7 @@ def test_the_faster_one_is_taken(
     mine: float, cudnn: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = iter((mine, cudnn))
-    monkeypatch.setattr(stem, "_ms", lambda *_: next(times))
+    monkeypatch.setattr(stem, "milliseconds", lambda *_: next(times))
     conv = block()
 
     def compute(self: Stem, x: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ def test_the_faster_one_is_taken(
 
 @pytest.mark.usefixtures("on_a_card")
 def test_a_wrong_one_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stem, "_ms", lambda *_: 1.0)
+    monkeypatch.setattr(stem, "milliseconds", lambda *_: 1.0)
     monkeypatch.setattr(Stem, "forward", lambda self, x: torch.zeros(8, 32, 16, 16))
     assert stem_for(block(), torch.bfloat16, SHAPE, pooled=True) is None
 
