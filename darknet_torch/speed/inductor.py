@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from darknet_torch.errors import warn
 from darknet_torch.safety.subprocesses import without_current_folder
+from darknet_torch.speed.card_graph import for_a_card
 from darknet_torch.speed.onednn import PackedConv, register_lowering, tracing
 
 __all__ = ["Outputs", "can_compile", "compiled_for", "trace"]
@@ -50,7 +51,9 @@ def compiled_for(network: nn.Module, x: Tensor) -> Callable[[Tensor], tuple[Tens
     register_lowering()
     settings = SETTINGS | {"cpp_wrapper": x.device.type == "cpu"}
     with torch.no_grad(), config.patch(settings), without_current_folder():
-        run = inductor.compile(trace(network, convs, inputs), list(inputs))
+        graph = trace(network, convs, inputs)
+        graph = for_a_card(graph) if x.is_cuda else graph
+        run = inductor.compile(graph, list(inputs))
     weights: dict[int, list[Tensor]] = {}  # by the number of threads
 
     def call(x: Tensor) -> tuple[Tensor, ...]:
