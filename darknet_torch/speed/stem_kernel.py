@@ -5,7 +5,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-__all__ = ["launch"]
+__all__ = ["activated", "launch"]
 
 BLOCK = 128
 """Pixels of the output that a program computes."""
@@ -36,7 +36,8 @@ def launch(
 
 
 @triton.jit
-def _activate(v, activation: tl.constexpr):
+def activated(v, activation: tl.constexpr):
+    """Return the activation of any block of values."""
     if activation == "leaky":
         v = tl.where(v > 0, v, 0.1 * v)
     elif activation == "relu":
@@ -80,6 +81,6 @@ def _compute(
         values = tl.load(x + place, mask=inside, other=0.0)
         sums = tl.dot(values, weights, out_dtype=tl.float32) + biases
         counts = (y_conv < conv_height) & (x_conv < conv_width)
-        best = tl.where(counts[:, None], tl.maximum(best, _activate(sums, activation)), best)
+        best = tl.where(counts[:, None], tl.maximum(best, activated(sums, activation)), best)
     place = pixel[:, None].to(tl.int64) * filters + output[None, :]
     tl.store(y + place, best.to(y.dtype.element_ty), mask=(pixel < count)[:, None])

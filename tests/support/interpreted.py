@@ -1,6 +1,6 @@
 """Run Triton's kernels in its interpreter, on the CPU, or compile them for cards that are not here.
 
-    python tests/support/interpreted.py mixing|stem|placing|colours|compile
+    python tests/support/interpreted.py mixing|stem|split|placing|colours|compile
 
 It prints JSON. A process of its own, as TRITON_INTERPRET must be set before Triton is imported.
 """
@@ -29,6 +29,15 @@ STEMS = (
     (1, 1, 64, "logistic", 5, 6),
 )
 """Stride, side of the pooling, filters, activation, height, width."""
+SPLITS = (
+    (3, 128, 48, 2, 7, 5, "leaky", 4),
+    (3, 128, 80, 1, 13, 13, "mish", 1),
+    (1, 256, 16, 3, 4, 6, "linear", 3),
+    (3, 256, 32, 1, 1, 9, "swish", 7),
+    (1, 128, 64, 1, 5, 5, "relu", 2),
+    (3, 128, 32, 1, 3, 3, "logistic", 18),
+)
+"""Side of the kernel, channels, filters, images, height, width, activation, parts."""
 
 
 def mixing() -> list[float]:
@@ -121,6 +130,30 @@ def colours() -> list[float]:
     return (changed - exact).abs().flatten(1).amax(1).tolist()
 
 
+def split() -> list[float]:
+    """Return the largest difference from torch, relative to the largest value, of some layers."""
+    from darknet_torch.layers.activation import activate
+    from darknet_torch.speed.split_conv import CardTiles, Split, split_conv
+
+    found = []
+    for number, (size, channels, filters, batch, height, width, name, parts) in enumerate(SPLITS):
+        x, weight = (
+            torch.randn(batch, channels, height, width),
+            torch.randn(filters, channels, size, size),
+        )
+        x, weight = (
+            each.half().contiguous(memory_format=torch.channels_last) for each in (x, weight)
+        )
+        bias = 10 * torch.randn(filters).half()
+        tiles = CardTiles(*((64, 32, 64, 4, 3), (32, 64, 128, 4, 3))[number % 2])
+        y = split_conv(x, weight, bias, Split(tiles, parts), name)
+        want = F.conv2d(x.double(), weight.double(), bias.double(), padding=size // 2)
+        want = activate(name, want)
+        assert y.shape == want.shape and y.is_contiguous(memory_format=torch.channels_last)
+        found.append(float((y.double() - want).abs().max() / want.abs().max()))
+    return found
+
+
 def compiled() -> list[int]:
     """Return the sizes of the programs for some cards."""
     import triton
@@ -128,7 +161,7 @@ def compiled() -> list[int]:
     from triton.compiler import ASTSource
 
     from darknet_torch.images import mixing_kernel
-    from darknet_torch.speed import stem_kernel
+    from darknet_torch.speed import split_kernel, stem_kernel
     from darknet_torch.training import image_kernel
 
     sizes = "count height width conv_height conv_width in_height in_width".split()
@@ -140,7 +173,13 @@ def compiled() -> list[int]:
     placed = {"pixels": "*u8", "table": "*fp64", "out": "*u8"}
     placed |= dict.fromkeys(("height", "width", "grey", "entries"), "i32")
     changed = {"images": "*u8", "colours": "*fp32", "out": "*u8", "count": "i32"}
+    summed = {"x": "*fp16", "weight": "*fp16", "sums": "*fp32"} | dict.fromkeys(
+        "count height width channels filters size blocks".split(), "i32"
+    )
+    added = {"sums": "*fp32", "bias": "*fp16", "y": "*fp16", "count": "i32", "filters": "i32"}
     work = (
+        (split_kernel._multiply, summed, {"m": 64, "n": 128, "k": 64}),
+        (split_kernel._add, added, {"parts": 9, "activation": "mish", "block": 512}),
         (stem_kernel._compute, types, constants),
         (mixing_kernel._mix, mixed, {"channels": 3, "block": 128}),
         (image_kernel._place, placed, {"channels": 3, "block": 128}),
@@ -159,6 +198,7 @@ def compiled() -> list[int]:
 WORK = {
     "mixing": mixing,
     "stem": stem,
+    "split": split,
     "placing": placing,
     "colours": colours,
     "compile": compiled,
