@@ -43,6 +43,9 @@ LEFT = {
             PICKLED,
         )
     },
+    "speed/card_graph.py": {
+        "torch._inductor.": "lowering of concatenations; without, its own, which takes longer",
+    },
     "speed/inductor.py": {
         "torch._inductor": "a program without the guards of torch.compile; without, not compiled",
         "torch._inductor.config": "its settings, for as long as it compiles; as above",

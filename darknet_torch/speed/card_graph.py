@@ -29,9 +29,9 @@ def for_a_card(graph: GraphModule) -> GraphModule:
     Args:
         graph: a traced network; it is changed.
     """
-    _register_lowering()
+    joins = _register_lowering()
     for node in graph.graph.nodes:
-        if node.target == aten.cat.default and _is_costly(node):
+        if joins and node.target == aten.cat.default and _is_costly(node):
             node.target, node.args = torch.ops.darknet_torch.joined.default, node.args[:1]
     for node in graph.graph.nodes:
         if node.target in MISH and (node.target == MISH[0] or len(node.args[0].users) == 1):
@@ -68,13 +68,19 @@ torch.library.register_fake("darknet_torch::joined", _joined, lib=_LIBRARY)
 
 
 @cache
-def _register_lowering() -> None:
-    """Let each map be computed into its place in the concatenation.
+def _register_lowering() -> bool:
+    """Let each map be computed into its place in the concatenation; False if Inductor lacks that.
 
     Inductor's table of lowerings gets one entry, for this operator only. It has no public names.
     """
-    lowering, ir = (import_module(f"torch._inductor.{name}") for name in ("lowering", "ir"))
+    try:
+        lowering, ir = (import_module(f"torch._inductor.{name}") for name in ("lowering", "ir"))
+        register, create = lowering.register_lowering, ir.ConcatKernel.create
+    except (ImportError, AttributeError):
+        return False
 
-    @lowering.register_lowering(torch.ops.darknet_torch.joined, type_promotion_kind=None)  # type: ignore[untyped-decorator]
+    @register(torch.ops.darknet_torch.joined, type_promotion_kind=None)  # type: ignore[untyped-decorator]
     def lower(maps: list[Any]) -> Any:
-        return ir.TensorBox(ir.ConcatKernel.create(maps, 1))
+        return ir.TensorBox(create(maps, 1))
+
+    return True

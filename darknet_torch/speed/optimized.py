@@ -25,6 +25,7 @@ from darknet_torch.network.cuda_graph import CudaGraph
 from darknet_torch.network.float32 import Products, float32_products
 from darknet_torch.network.folding import fold
 from darknet_torch.network.network import RawNetwork
+from darknet_torch.speed.card_conv import choose_splits
 from darknet_torch.speed.dtypes import (
     DTYPES,
     Dtype,
@@ -257,6 +258,8 @@ class Optimized(RawNetwork):
 
     def _make_runner(self, x: Tensor) -> Callable[[Tensor], Outputs]:
         run: Callable[[Tensor], Outputs] = self.network
+        if x.is_cuda:
+            choose_splits(self.network, x.to(self.read_dtype))
         if self._graph_of is not None:
             try:
                 run = self._graph_of(x)

@@ -12,6 +12,7 @@ from darknet_torch.layers.base import Shape
 from darknet_torch.layers.blocks import ConvBlock
 from darknet_torch.layers.geometry import MaxWindow, max_window_of
 from darknet_torch.network import Network
+from darknet_torch.speed.card_conv import CardConv, can_be_card_conv
 from darknet_torch.speed.int8_conv import INT8_FUSED, Int8Conv, Quantization
 from darknet_torch.speed.onednn import FUSED, PackedConv, activate_output, is_supported
 from darknet_torch.speed.stem import stem_for
@@ -160,6 +161,8 @@ def _packed_layer(
         return PackedConvBlock(layer, (1, *shape), dtype, layout)
     if next(layer.parameters(), None) is None:
         return layer
+    if can_be_card_conv(layer, dtype):
+        return CardConv(layer, dtype)
     return Cast(layer, dtype)
 
 
