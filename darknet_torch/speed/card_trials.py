@@ -37,13 +37,14 @@ def milliseconds(run: Callable[..., Tensor], inputs: Sequence[Sequence[Tensor]])
 
     graph = CudaGraph(calls, inputs[0][:1])
     times = list[float]()
-    for _ in range(TRIALS):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        graph.graph.replay()  # the card is busy while the CPU launches the rest
-        start.record()
-        for _ in range(REPLAYS):
-            graph.graph.replay()
-        end.record()
-        end.synchronize()
-        times.append(start.elapsed_time(end))
+    with torch.cuda.device_of(inputs[0][0]):
+        for _ in range(TRIALS):
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            graph.graph.replay()  # the card is busy while the CPU launches the rest
+            start.record()
+            for _ in range(REPLAYS):
+                graph.graph.replay()
+            end.record()
+            end.synchronize()
+            times.append(start.elapsed_time(end))
     return min(times) / (REPLAYS * CALLS)

@@ -164,9 +164,14 @@ def _tried(
     activation: str,
 ) -> Split | None:
     """Try cuDNN and all tiles with random values; return what is clearly faster than cuDNN."""
-    x, weight = (_random(each, device, dtype) for each in (shape, weight_shape))
+    values = torch.Generator(device).manual_seed(0)  # the user's stays as it is
+    last = torch.channels_last
+    x, weight = (
+        torch.randn(size, generator=values, device=device).to(dtype).contiguous(memory_format=last)
+        for size in (shape, weight_shape)
+    )
     weight *= weight[0].numel() ** -0.5
-    bias = torch.randn(len(weight), device=device).to(dtype)
+    bias = torch.randn(len(weight), generator=values, device=device).to(dtype)
     copies = min(MOST_COPIES, -(-CACHE // (weight.numel() * weight.itemsize)))
     inputs = [(x, weight.clone(), bias) for _ in range(copies)]
     want = activate(activation, F.conv2d(x, weight, bias, padding=weight_shape[2] // 2))
@@ -187,11 +192,6 @@ def _tried(
 
 def _pixels(shape: Sequence[int]) -> int:
     return shape[0] * shape[2] * shape[3]
-
-
-def _random(shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> Tensor:
-    values = torch.randn(tuple(shape), device=device).to(dtype)
-    return values.contiguous(memory_format=torch.channels_last)
 
 
 def _candidates(device: torch.device, shape: Sequence[int], weight: Tensor) -> list[Split]:

@@ -179,3 +179,19 @@ def test_they_are_among_the_packed_layers(monkeypatch: pytest.MonkeyPatch) -> No
     kinds = [type(each) for each in made.layers]
     assert kinds == [packed_layers.Cast, packed_layers.Cast, CardConv]
     assert isinstance(made.layers[2], nn.Module) and made.layers[2].filters == 21
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no graphics card here")
+@pytest.mark.parametrize("compiles", [False, True])
+def test_a_network_on_a_card(compiles: bool) -> None:
+    torch.manual_seed(0)
+    network = dt.build(CFG).cuda().eval()
+    fast = dt.optimize(network, dtype="float16", compile=compiles)
+    convs = [each for each in fast.network.layers if isinstance(each, CardConv)]
+    x = torch.rand(2, 3, 32, 64, device="cuda")
+    with torch.no_grad():
+        y, want = fast(x), network(x)
+    assert isinstance(y, Tensor) and isinstance(want, Tensor)
+    assert y.shape == want.shape
+    assert float((y - want).abs().max() / want.abs().max()) < 1e-2
+    assert [list(each.splits) for each in convs] == [[(2, 128, 8, 16)], []]

@@ -169,3 +169,23 @@ def test_it_stays_one_call_in_a_traced_network() -> None:
     assert node.args[3] == [*SMALL, 3]
     made = node.meta["val"]
     assert made.shape == (2, 64, 6, 5) and made.stride() == (1920, 1, 320, 64)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no graphics card here")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("size", "activation"), [(3, "mish"), (1, "linear")])
+def test_all_tiles_on_a_card(dtype: torch.dtype, size: int, activation: str) -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 256, 13, 11), torch.randn(48, 256, size, size) / (16 * size)
+    x, weight = (
+        each.to(dtype).cuda().contiguous(memory_format=torch.channels_last) for each in (x, weight)
+    )
+    bias = torch.randn(48, device="cuda").to(dtype)
+    y = F.conv2d(x.double(), weight.double(), bias.double(), padding=size // 2)
+    want = activate(activation, y)
+    for tiles, _ in TILES:
+        for parts in (1, 4):
+            y = split_conv.split_conv(x, weight, bias, Split(tiles, parts), activation)
+            assert float((y - want).abs().max() / want.abs().max()) < 1e-2
+            again = split_conv.split_conv(x, weight, bias, Split(tiles, parts), activation)
+            assert torch.equal(again, y)
