@@ -107,8 +107,10 @@ def choose_splits(network: Network, x: Tensor) -> None:
         x: (B, channels, H, W).
     """
     convs = [each for each in network.modules() if isinstance(each, CardConv)]
+    if not convs:
+        return
     rows, columns = network.plan.stride
-    if not convs or x[:, :1].numel() > MOST_PIXELS * rows * columns:
+    if x[:, :1].numel() > MOST_PIXELS * rows * columns:
         return
     shapes: dict[CardConv, tuple[int, ...]] = {}
     try:
