@@ -16,4 +16,4 @@ def test_it_mixes_as_one_image_after_the_other() -> None:
 def test_it_is_compiled_for_cards_that_are_not_here() -> None:
     sizes = run_interpreted("compile")
     assert min(sizes) > 1000
-    assert len(sizes) == 12
+    assert len(sizes) == 18
