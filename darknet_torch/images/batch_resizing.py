@@ -34,16 +34,40 @@ def resize_batch(images: Sequence[Tensor], fits: Sequence[Fit], device: torch.de
     Returns:
         (B, C, height, width) float32 in 0..1, on the device.
     """
-    pixels = [image.permute(1, 2, 0).reshape(-1, len(image)) for image in images]
     tables = map(_table, fits)
-    counts = np.array([len(each) for each in pixels])
-    widths = np.array([image.shape[2] for image in images])
+    heights, widths = (np.array([image.shape[side] for image in images]) for side in (1, 2))
+    counts = heights * widths
     rows, columns, down, right = (np.stack(each) for each in zip(*tables, strict=True))
     rows = rows * widths[:, None, None] + (counts.cumsum() - counts)[:, None, None]
     index_type = np.int32 if counts.sum() < 2**31 else np.int64
     index = _uploaded((rows.astype(index_type), columns.astype(index_type)), device)
     weight = _uploaded((down, right), device)
-    return _mixer(device)(upload_joined(pixels, device), *index, *weight, MARGIN)
+    return _mixer(device)(upload_joined(_runs(images), device), *index, *weight, MARGIN)
+
+
+def _runs(images: Sequence[Tensor]) -> list[Tensor]:
+    """Return the pixels of images, (P, C) each, of those together that lie one behind the other.
+
+    Each copy to a card is a wait for the other threads of Python.
+    """
+    runs, end = list[Tensor](), 0
+    for image in images:
+        channels, height, width = image.shape
+        start, count = image.data_ptr(), height * width
+        is_interleaved = image.stride() == (1, width * channels, channels)
+        before = runs[-1] if runs else image
+        follows = start == end and before.shape[1] == channels and _share(before, image)
+        if is_interleaved and follows:
+            runs[-1] = before.as_strided((len(before) + count, channels), (channels, 1))
+        else:
+            runs.append(image.permute(1, 2, 0).reshape(count, channels))
+        end = start + image.nbytes if is_interleaved else 0
+    return runs
+
+
+def _share(a: Tensor, b: Tensor) -> bool:
+    """Return whether two tensors lie in the same memory."""
+    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
 
 
 def _uploaded(arrays: Sequence[Array], device: torch.device) -> list[Tensor]:

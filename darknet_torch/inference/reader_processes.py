@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from os import PathLike, fspath
 from queue import SimpleQueue
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,8 @@ MOST = 16
 """Images in a group."""
 AHEAD = 2
 """Groups for each process that are read ahead."""
+SPARE = 2
+"""Threads at least besides one a process: some look at answers while all processes read."""
 
 
 class ReaderProcesses:
@@ -77,7 +79,7 @@ class ReaderProcesses:
         """
         waiting: deque[tuple[Sequence[Any], Future[list[Prepared | DarknetError]]]] = deque()
         groups = self._groups(sources)
-        with Pool(self.count) as pool:
+        with Pool(self.count + max(SPARE, self.count // 2)) as pool:
             while True:
                 while len(waiting) < AHEAD * self.count and (group := next(groups, None)):
                     waiting.append((group, pool.submit(self.read, group)))
@@ -123,17 +125,19 @@ class ReaderProcesses:
             return [self._here(group[0])]
         paths = [fspath(each) for each in group]
         process = self._idle.get()
+        answer = None
         try:
-            done, share = process.read(paths, self.reading)
+            answer = process.read(paths)
         except (OSError, ValueError, EOFError) as error:
             process.end()
             process = _Process(self.reading)
             ended = error
-        else:
-            self._size = max(1, min(MOST, int(len(done) / max(share, 1e-6))))
-            return done
-        finally:
+        finally:  # it reads for another thread while this one looks at the answer
             self._idle.put(process)
+        if answer is not None:
+            count, share = len(answer.header["images"]), answer.header["share"]
+            self._size = max(1, min(MOST, int(count / max(share, 1e-6))))
+            return answer.images(paths, self.reading)
         if len(paths) > 1:  # one of them ends a process: the others are read all the same
             return [result for path in paths for result in self.read([path])]
         message = ImageError(f"{group[0]}: the process that read it ended")
@@ -147,6 +151,31 @@ class ReaderProcesses:
             return error
 
 
+class _Answer(NamedTuple):
+    """What a process answers, see `reader_process.serve`, and the values of all images."""
+
+    header: dict[str, Any]
+    values: npt.NDArray[np.uint8]
+
+    def images(self, paths: Sequence[str], reading: Reading) -> list[Prepared | DarknetError]:
+        """Return the images or their errors; pixels for a card where it can copy them."""
+        for text in self.header["warnings"]:
+            warn(text)
+        entries = self.header["images"]
+        has_pixels = any("uint8" in entry for entry in entries if isinstance(entry, list))
+        device = reading.device if has_pixels else torch.device("cpu")
+        values = pinned_copy(self.values[: self.header["size"]], device)
+        done, position = list[Prepared | DarknetError](), 0
+        for path, entry in zip(paths, entries, strict=False):
+            if isinstance(entry, str):
+                done.append(ImageError(entry))
+            else:
+                end = position + entry[0]
+                done.append(_prepared(entry, values[position:end], path, reading))
+                position = end
+        return done
+
+
 class _Process:
     """One process."""
 
@@ -155,13 +184,8 @@ class _Process:
         files = () if self.memory is None else (self.memory.number,)
         self.process = start_module(MODULE, settings, *map(str, files), pass_fds=files)
 
-    def read(
-        self, paths: Sequence[str], reading: Reading
-    ) -> tuple[list[Prepared | DarknetError], float]:
+    def read(self, paths: Sequence[str]) -> _Answer:
         """Read the first images of a group.
-
-        Returns:
-            The images or their errors; and how much of what a group should be they are.
 
         Raises:
             OSError, ValueError, EOFError: the process ended.
@@ -171,24 +195,10 @@ class _Process:
         start, values = (None, None) if self.memory is None else self.memory.take()
         requests.write(json.dumps({"paths": paths, "start": start}).encode() + b"\n")
         requests.flush()
-        answer = json.loads(answers.readline())
-        if values is None or not answer["shared"]:
-            values = _next_bytes(answers, answer["size"])
-        for text in answer["warnings"]:
-            warn(text)
-        # the part of the memory is free again, and the card finds the pixels where it can copy them
-        has_pixels = any("uint8" in entry for entry in answer["images"] if isinstance(entry, list))
-        device = reading.device if has_pixels else torch.device("cpu")
-        content = pinned_copy(values[: answer["size"]], device)
-        done, position = list[Prepared | DarknetError](), 0
-        for path, entry in zip(paths, answer["images"], strict=False):
-            if isinstance(entry, str):
-                done.append(ImageError(entry))
-            else:
-                end = position + entry[0]
-                done.append(_prepared(entry, content[position:end], path, reading))
-                position = end
-        return done, answer["share"]
+        header = json.loads(answers.readline())
+        if values is None or not header["shared"]:
+            values = _next_bytes(answers, header["size"])
+        return _Answer(header, values)
 
     def end(self) -> None:
         """End the process."""

@@ -46,6 +46,24 @@ def test_as_one_by_one(fitting, channels, width, height, device):
     torch.testing.assert_close(batch.cpu(), expected, atol=2e-7, rtol=0)
 
 
+def test_images_that_lie_one_behind_the_other_are_copied_together() -> None:
+    group = torch.arange(3 * 30, dtype=torch.uint8)
+    shapes = [(2, 3), (1, 4), (2, 2)]
+    images, start = [], 0
+    for height, width in shapes:
+        size = 3 * height * width
+        images.append(group[start : start + size].view(height, width, 3).permute(2, 0, 1))
+        start += size
+    planar = torch.zeros(3, 2, 2, dtype=torch.uint8)
+    alone = torch.ones(2, 2, 3, dtype=torch.uint8).permute(2, 0, 1)
+    given = [*images, planar, alone, images[1], images[0]]
+    runs = batch_resizing._runs(given)
+    assert [len(each) for each in runs] == [14, 4, 4, 4, 6]
+    assert runs[0].data_ptr() == group.data_ptr()
+    pixels = [image.permute(1, 2, 0).reshape(-1, 3) for image in given]
+    assert torch.equal(torch.cat(runs), torch.cat(pixels))
+
+
 def test_a_kernel_is_compared() -> None:
     cpu, mix = torch.device("cpu"), batch_resizing._mix
     assert batch_resizing._agree(SimpleNamespace(mix=mix), cpu)

@@ -214,10 +214,10 @@ def test_a_group_whose_process_ends(files, monkeypatch):
     start = reader_processes._Process
 
     class Mortal(start):
-        def read(self, paths, reading):
+        def read(self, paths):
             if killer in paths:
                 os.kill(self.process.pid, signal.SIGKILL)
-            return super().read(paths, reading)
+            return super().read(paths)
 
     monkeypatch.setattr(reader_processes, "_Process", Mortal)
     with ReaderProcesses(READING, 1) as processes:
