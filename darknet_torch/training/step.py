@@ -24,10 +24,6 @@ __all__ = ["BatchLoss", "Stepper", "Steps", "Upcoming", "as_input", "gradient_no
 COST = ""
 """Name of a layer's cost, beside those of the parts of its loss."""
 
-ROWS = 16
-"""Of ground truth: their number is a multiple of it where passes are recorded, which have a shape
-for each number."""
-
 
 @dataclass(frozen=True)
 class BatchLoss:
@@ -192,7 +188,6 @@ class Stepper:
 
         if self.recorded is None:
             return run(images, *truth.tensors())
-        truth = truth.padded(-(-truth.valid.shape[1] // ROWS) * ROWS)
         phases = [node.layer.training_phase(seen) for node in self.plan]
         kind = None if None in phases else tuple(phases)
         return self.recorded(kind, (images, *truth.tensors()), run)

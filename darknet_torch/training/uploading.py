@@ -1,6 +1,7 @@
 """Batches on the device that computes; a graphics card gets the next one while it computes."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 
@@ -9,6 +10,10 @@ from darknet_torch.images.upload import hand_over
 from darknet_torch.training.collate import Batch
 
 __all__ = ["Uploaded"]
+
+ROWS = 16
+"""On a card the rows of ground truth are a multiple of it: what is recorded of passes has a shape
+for each number of rows."""
 
 
 class Uploaded(Iterator[Batch]):
@@ -58,4 +63,7 @@ class Uploaded(Iterator[Batch]):
     def _copy(self, stream: "torch.cuda.Stream") -> "tuple[Batch, torch.cuda.Event]":
         batch = next(self._batches)
         with torch.cuda.stream(stream):
-            return batch.on(self._device), stream.record_event()
+            batch = batch.on(self._device)
+            rows = max(1, -(-batch.truth.valid.shape[1] // ROWS)) * ROWS
+            batch = replace(batch, truth=batch.truth.padded(rows))
+            return batch, stream.record_event()

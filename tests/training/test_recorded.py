@@ -105,7 +105,7 @@ def truth_with(objects: int, device: torch.device) -> Truth:
     truth = Truth.empty(4, objects)
     boxes, classes = torch.rand(4, objects, 4) / 3 + 0.2, torch.randint(2, (4, objects))
     here = torch.ones_like(truth.valid)
-    return Truth(boxes, classes, here, here).to(device)
+    return Truth(boxes, classes, here, here).padded(4).to(device)
 
 
 def weights_after(network: dt.Network, batches: int, *, records: bool) -> list[Tensor]:

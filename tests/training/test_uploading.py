@@ -41,6 +41,7 @@ def test_a_card_gets_the_next_one_while_it_computes_this_one(monkeypatch) -> Non
     monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, stream: kept.append(stream))
     made = Uploaded(batches(), torch.device("cuda", 1))
     for batch in made:
+        assert batch.truth.valid.shape == (2, 16) and not batch.truth.valid.any()
         steps.append(f"compute {int(batch.images.max())}")
         made.prepare()
         made.prepare()  # it is there
