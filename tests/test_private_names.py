@@ -61,6 +61,12 @@ LEFT = {
         "torch._inductor.": "lowering of packed convolutions; without, not compiled",
         "torch.ops.mkldnn": "packed convolutions; without, torch's own",
     },
+    "training/recorded.py": {
+        "torch._foreach_zero_": "documented under this name; one kernel for all gradients",
+    },
+    "training/running_statistics.py": {
+        "torch._foreach_copy_": "one kernel for all statistics, as torch's own optimizers call it",
+    },
 }
 """File -> name -> reason and fallback. A name that ends in a point is the start of several."""
 
