@@ -6,7 +6,7 @@ anchor of every cell (dense), `select` only where a threshold is passed (sparse 
 """
 
 from abc import ABC
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from os import PathLike, fspath
@@ -33,6 +33,7 @@ __all__ = [
     "anchor_numbers",
     "anchor_pairs",
     "constant",
+    "kept",
 ]
 
 
@@ -201,10 +202,7 @@ def anchor_numbers(head: Any) -> int:
 
 
 def constant(values: Sequence[Any], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """Return numbers as a tensor of the device of another, which is not to be written to.
-
-    A graphics card has each of them once: a copy takes as long as some kernels, and would be
-    forbidden while a CUDA graph is recorded.
+    """Return numbers as a tensor on the device of another, see `kept`.
 
     Args:
         values: numbers, or sequences of them.
@@ -212,17 +210,36 @@ def constant(values: Sequence[Any], like: Tensor, dtype: torch.dtype | None = No
         dtype: the type.
     """
     dtype = like.dtype if dtype is None else dtype
+    return kept(_tensor, _as_tuple(values), dtype, like=like)
+
+
+def kept(make: Callable[..., Tensor], *arguments: Hashable, like: Tensor) -> Tensor:
+    """Return what a function makes on the CPU, on the device of a tensor; not to be written to.
+
+    A graphics card keeps it: a copy takes as long as some kernels, and would be forbidden while a
+    CUDA graph is recorded.
+
+    Args:
+        make: the function.
+        arguments: its arguments, of which there are few.
+        like: a tensor of the device.
+    """
     if like.is_cuda and type(like) is Tensor and not is_traced(like):
-        return _constant_on(_as_tuple(values), dtype, like.device)
-    made = torch.tensor(values, dtype=dtype)
-    return made if like.device.type == "cpu" else made.to(like.device, non_blocking=True)
+        return _kept(make, arguments, like.device)
+    return make(*arguments).to(like.device, non_blocking=True)
 
 
 @cache
-def _constant_on(values: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return a constant; none is ever freed, as a recorded graph may read it."""
-    with torch.inference_mode(False):  # else gradients could not be computed with it
-        return torch.tensor(values, dtype=dtype, device=device)
+def _kept(
+    make: Callable[..., Tensor], arguments: tuple[Hashable, ...], device: torch.device
+) -> Tensor:
+    """Return a tensor on a card; none is ever freed, as a recorded graph may read it."""
+    with torch.inference_mode(mode=False):  # else gradients could not be computed with it
+        return make(*arguments).to(device)
+
+
+def _tensor(values: tuple[Any, ...], dtype: torch.dtype) -> Tensor:
+    return torch.tensor(values, dtype=dtype)
 
 
 def _as_tuple(values: Sequence[Any]) -> tuple[Any, ...]:

@@ -8,15 +8,13 @@ No size depends on values, which a graphics card would have to be waited for: ro
 along, marked as not `there`. On the CPU they are left out where that saves time: see `packs`.
 """
 
-from collections.abc import Callable, Hashable
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_torch.heads.base import Cells, Head, constant
+from darknet_torch.heads.base import Cells, Head, constant, kept
 from darknet_torch.layers.truth import Truth
 
 __all__ = [
@@ -28,7 +26,6 @@ __all__ = [
     "cell_of",
     "class_only",
     "first_row",
-    "kept",
     "last_row",
     "numbers",
     "objects_of",
@@ -99,29 +96,6 @@ def objects_of(
 def packs(like: Tensor) -> bool:
     """Return whether sizes may depend on values: where a tensor lies on the CPU."""
     return like.device.type == "cpu"
-
-
-def kept(make: Callable[..., Tensor], *arguments: Hashable, like: Tensor) -> Tensor:
-    """Return what a function makes on the CPU, on the device of a tensor; not to be written to.
-
-    A graphics card keeps it: it is neither computed nor copied again.
-
-    Args:
-        make: the function.
-        arguments: its arguments, of which there are few.
-        like: a tensor of the device.
-    """
-    if like.is_cuda and type(like) is Tensor:
-        return _kept(make, arguments, like.device)
-    return make(*arguments).to(like.device, non_blocking=True)
-
-
-@lru_cache(maxsize=1024)
-def _kept(
-    make: Callable[..., Tensor], arguments: tuple[Hashable, ...], device: torch.device
-) -> Tensor:
-    with torch.inference_mode(mode=False):
-        return make(*arguments).to(device)
 
 
 def numbers(count: int, like: Tensor) -> Tensor:

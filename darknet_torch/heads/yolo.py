@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from darknet_torch.heads.base import Cells, constant
-from darknet_torch.heads.targets import kept
+from darknet_torch.heads.base import Cells, constant, kept
 from darknet_torch.heads.yolo_loss import YoloLoss
 from darknet_torch.layers.registry import layer
 from darknet_torch.parsing.dialect import ALEXEYAB
