@@ -102,7 +102,7 @@ def train_characters(
     arguments = TrainOptions(
         folder=folder, hours=hours, patience=patience, clear=clear, eval_every=eval_every,
         save_every=save_every, on_nan=on_nan, seed=seed, fresh=fresh, tensorboard=tensorboard,
-        callbacks=tuple(callbacks), dtype="float32",
+        callbacks=callbacks, dtype="float32",
     )  # fmt: skip
     cfg = overridden(options or {}, batch=batch, subdivisions=subdivisions)
     cfg = overridden(cfg, max_batches=max_batches, learning_rate=learning_rate, burn_in=burn_in)

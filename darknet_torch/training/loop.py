@@ -134,7 +134,7 @@ def train(
         freeze=freeze, clear=clear, subdivisions=subdivisions, dtype=dtype, batch_norm=batch_norm,
         compile=compile, augment=augment, cache=cache, workers=workers, weighted=weighted,
         joint_share=joint_share, eval_every=eval_every, save_every=save_every, points=points,
-        on_nan=on_nan, seed=seed, fresh=fresh, tensorboard=tensorboard, callbacks=tuple(callbacks),
+        on_nan=on_nan, seed=seed, fresh=fresh, tensorboard=tensorboard, callbacks=callbacks,
     )  # fmt: skip
     number = None if subdivisions == "auto" else subdivisions
     cfg = overridden(options or {}, batch=batch, subdivisions=number, max_batches=max_batches)

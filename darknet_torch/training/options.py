@@ -102,6 +102,8 @@ def _check_types(options: TrainOptions) -> None:
             continue
         if isinstance(value, bool) or not isinstance(value, kind):
             raise UsageError(f"{name}={value!r}: {what} expected")
+    if not isinstance(options.callbacks, list | tuple):
+        raise UsageError(f"callbacks={options.callbacks!r}: a list of Callbacks expected")
     for callback in options.callbacks:
         if not isinstance(callback, Callback):
             raise UsageError(f"callbacks: {callback!r}: a Callback expected")

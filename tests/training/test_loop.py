@@ -246,6 +246,7 @@ def dt_read(data: Path) -> Dataset:
         (None, None, {"batch_norm": "x"}, "batch_norm=x: torch or darknet expected"),
         (None, None, {"dtype": "int8"}, "dtype=int8: auto, float32, bfloat16 or float16"),
         (None, None, {"callbacks": [5]}, "callbacks: 5: a Callback expected"),
+        (None, None, {"callbacks": 5}, "callbacks=5: a list of Callbacks expected"),
         (("[yolo]", "[silence]\n#"), None, {}, "no layer has a loss"),
     ],
 )
