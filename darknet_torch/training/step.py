@@ -173,7 +173,7 @@ class Stepper:
         """Compute one mini-batch, forward and backward."""
         place = self.ranks.rank * self.mini_batches + number  # in the batch of all processes
         seen += (place + 1) * len(images)
-        torch.manual_seed(hash((seed, place)) % 2**63)
+        _seed(hash((seed, place)) % 2**63, self.device)
         images, truth = images.to(self.device, non_blocking=True), truth.to(self.device)
 
         def run(images: Tensor, *tensors: Tensor) -> PassFigures:
@@ -231,6 +231,19 @@ class Stepper:
                     broken[index] = None
         cost = sum(costs) / len(costs) / images
         return BatchLoss(cost, parts, images, tuple(broken), finite)
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    """Seed the random numbers of the CPU and of a device.
+
+    `torch.manual_seed` looks for devices of all kinds, which takes as long as thirty launches.
+    """
+    if device.type != "cuda":
+        torch.manual_seed(seed)
+        return
+    torch.default_generator.manual_seed(seed)
+    with torch.cuda.device(device):
+        torch.cuda.manual_seed(seed)
 
 
 def _figures(losses: Mapping[int, Loss]) -> PassFigures:
