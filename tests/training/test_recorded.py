@@ -11,6 +11,7 @@ from torch import Tensor, nn
 import darknet_torch as dt
 from darknet_torch.distributed import Ranks
 from darknet_torch.errors import DarknetWarning
+from darknet_torch.layers.dropout import Dropout
 from darknet_torch.layers.truth import Truth
 from darknet_torch.training import recorded
 from darknet_torch.training.losses import LossInputs
@@ -47,6 +48,7 @@ num=2
 anchors=8,8,30,30
 mask=0,1
 """
+CONVOLUTION = "[convolutional]\nfilters={}\nsize=1\nactivation=linear\n"
 needs_card = pytest.mark.skipif(not torch.cuda.is_available(), reason="no graphics card here")
 
 
@@ -233,3 +235,27 @@ def test_a_batch_begins_without_gradients(again: type[Again]) -> None:
         assert module.weight.grad is not None
         assert module.weight.grad.tolist() == [[2.0 * number] * 2]
     assert again.made == 1
+
+
+def test_phases_of_layers() -> None:
+    """What one pass launches is what another does, unless a layer decides, or is not ours."""
+
+    def phases(seen: int, text: str) -> list[int | None]:
+        return [node.layer.training_phase(seen) for node in dt.plan("[net]\n" + text)]
+
+    size = "width=8\nheight=8\nchannels=3\n"
+    region = "[region]\nclasses=1\nnum=1\nanchors=1,1\n"
+    assert phases(12_799, size + CONVOLUTION.format(6) + region) == [0, 0]
+    assert phases(12_800, size + CONVOLUTION.format(6) + region) == [0, 1]
+    detection = (
+        "[connected]\noutput=6\n[detection]\nside=1\nnum=1\nclasses=1\ncoords=4\nrandom={}\n"
+    )
+    assert phases(9, size + detection.format(1)) == [0, None]
+    assert phases(9, size + detection.format(0)) == [0, 0]
+    assert phases(9, size + "[crop]\ncrop_width=4\ncrop_height=4\n") == [None]
+
+    class Elsewhere(Dropout):
+        pass
+
+    assert Elsewhere.training_phase(object.__new__(Elsewhere), 9) is None
+    assert Dropout.training_phase(object.__new__(Dropout), 9) == 0
