@@ -39,7 +39,8 @@ def pinned_copy(values: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
 
 
 def _is_card(device: torch.device) -> bool:
-    return device.type == "cuda" and torch.cuda.is_available()
+    """Return whether this process has to do with the card; one that only reads images has not."""
+    return device.type == "cuda" and torch.cuda.is_initialized()
 
 
 def upload(tensor: Tensor, device: torch.device) -> Tensor:

@@ -7,6 +7,8 @@ import torch
 from darknet_torch.images.upload import pinned, pinned_copy, upload, upload_joined
 
 needs_card = pytest.mark.skipif(not torch.cuda.is_available(), reason="no graphics card here")
+if torch.cuda.is_available():
+    torch.cuda.init()
 
 
 def test_nothing_is_copied_to_where_it_is():
@@ -58,3 +60,12 @@ def test_pinned_memory_is_not_given_away_while_it_is_copied() -> None:
         del group
     for number, each in enumerate(joined):
         assert bool((each == number).all())
+
+
+def test_a_process_without_the_card_pins_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would take some hundred MB of the card's memory for itself; one that forks may not."""
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    values = np.arange(3, dtype=np.uint8)
+    assert not pinned_copy(values, torch.device("cuda")).is_pinned()
+    tensor = torch.from_numpy(values)
+    assert pinned(tensor, torch.device("cuda")) is tensor
