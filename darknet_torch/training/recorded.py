@@ -81,15 +81,14 @@ class RecordedPasses:
         if kind in self._graphs:
             graph, figures = self._graphs[kind]
             return figures._replace(values=graph(*inputs)[0].clone())
-        if self._is_due(kind):
-            return self._recorded(kind, inputs, run)
-        try:
-            return run(*inputs)
-        except torch.OutOfMemoryError:
-            if not self._graphs:
-                raise
-        self._give_up("they take memory that others need")
-        return run(*inputs)
+        return self._recorded(kind, inputs, run) if self._is_due(kind) else run(*inputs)
+
+    def make_room(self) -> bool:
+        """Forget what is recorded, so that others have its memory; return whether there was any."""
+        had_some = bool(self._graphs)
+        if had_some:
+            self._give_up("they take memory that others need")
+        return had_some
 
     def _is_due(self, kind: object) -> bool:
         """Count a pass, and return whether it is to be recorded."""

@@ -150,13 +150,13 @@ class Stepper:
             seen: images of all batches before.
             seed: of the random numbers in layers, such as [dropout]; another for each batch.
         """
-        size = len(images) // self.mini_batches
-        passes = list[PassFigures]()
-        if self.recorded is not None:
-            self.recorded.begin()
-        for number in range(self.mini_batches):
-            part = slice(number * size, (number + 1) * size)
-            passes.append(self._one(images[part], truth[part], seen, seed, number))
+        try:
+            passes = self._all(images, truth, seen, seed)
+        except torch.OutOfMemoryError:
+            if self.recorded is None or not self.recorded.make_room():
+                raise
+            self.module.zero_grad(set_to_none=True)
+            passes = self._all(images, truth, seen, seed)
         return self._joined(len(images) * self.ranks.size, passes)
 
     def undo(self) -> None:
@@ -168,6 +168,17 @@ class Stepper:
 
     def restore(self, kept: Mapping[str, Tensor]) -> None:
         """Take over nothing."""
+
+    def _all(self, images: Tensor, truth: Truth, seen: int, seed: int) -> list[PassFigures]:
+        """Compute all mini-batches of this process."""
+        if self.recorded is not None:
+            self.recorded.begin()
+        size = len(images) // self.mini_batches
+        parts = [slice(n * size, (n + 1) * size) for n in range(self.mini_batches)]
+        return [
+            self._one(images[part], truth[part], seen, seed, number)
+            for number, part in enumerate(parts)
+        ]
 
     def _one(self, images: Tensor, truth: Truth, seen: int, seed: int, number: int) -> PassFigures:
         """Compute one mini-batch, forward and backward."""
