@@ -6,8 +6,9 @@ A stage's time is that of an image on one core (reading, resizing, postprocessin
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from bench_figures import keep
@@ -17,6 +18,8 @@ from bench_turns import in_turns
 __all__ = ["bench_pipeline", "bench_resize"]
 
 BATCH = 32
+FILES, CARD_BATCH = 8000, 64
+"""Of a folder that a graphics card works on, and images of a batch there."""
 SIZES = (((640, 480), (416, 416)), ((4000, 3000), (416, 416)), ((320, 240), (608, 608)))
 """Images and inputs, (width, height) in pixels."""
 
@@ -83,7 +86,9 @@ def bench_pipeline(options: argparse.Namespace) -> None:
         print("pipeline: the photos (../shared) are not here")
         return
     device = as_device(options.device)
-    network = dt.optimize(dt.load("yolov4-tiny", device=device))
+    on_card = device.type == "cuda"
+    plain = dt.load("yolov4-tiny", device=device)
+    network = dt.optimize(plain, dtype="float16" if on_card else "float32")
     detector = Detector(network, batch_size=BATCH, workers=os.cpu_count() or 1)
     images = [read(photo) for photo in photos]
     prepared = [detector.prepare(photo) for photo in photos]
@@ -91,7 +96,7 @@ def bench_pipeline(options: argparse.Namespace) -> None:
     raw = detector.forward(prepared)
 
     def wait(result: object) -> object:
-        if device.type == "cuda":
+        if on_card:
             torch.cuda.synchronize(device)
         return result
 
@@ -127,6 +132,38 @@ def bench_pipeline(options: argparse.Namespace) -> None:
         "ms an image",
         options,
     )
+    if on_card:
+        paths = photos_at_hand()
+        bench_long_folder(network, (paths * FILES)[:FILES], options)
+
+
+def bench_long_folder(network: Any, paths: list[str], options: argparse.Namespace) -> None:
+    """Images a second of a long folder, by each decoder, beside its reading processes alone."""
+    import darknet_torch as dt
+    from darknet_torch.inference.detector import Detector
+    from darknet_torch.inference.reader_processes import ReaderProcesses, core_count
+
+    for decoder in ("pillow", "nvjpeg"):
+        try:
+            detector = Detector(
+                network, batch_size=CARD_BATCH, workers=core_count(), decoder=decoder
+            )
+        except dt.DarknetError as error:
+            print(f"folder, {decoder}: {error}")
+            continue
+        with ReaderProcesses(detector.reading, core_count()) as processes:
+            work: dict[str, Callable[[], object]] = {
+                "reading alone": partial(_to_the_end, processes.ahead, paths),
+                "folder": partial(_to_the_end, detector.stream, paths),
+            }
+            rates = {k: len(paths) / each for k, each in in_turns(work, rounds=3, warm=1).items()}
+        rates["folder / reading alone"] = rates["folder"] / rates["reading alone"]
+        _report("long_folder", f"yolov4-tiny 416, {decoder}", rates, "images/s", options)
+
+
+def _to_the_end(run: Callable[[list[str]], Iterable[object]], paths: list[str]) -> None:
+    for _ in run(paths):
+        pass
 
 
 def _report(

@@ -15,7 +15,6 @@ __all__ = [
     "Candidates",
     "Predictions",
     "cxcywh_to_xyxy",
-    "enclosing_diagonal",
     "iou",
     "join",
     "xyxy_to_cxcywh",
@@ -103,9 +102,3 @@ def iou(a: Tensor, b: Tensor) -> Tensor:
     area_a, area_b = ((box[..., 2:] - box[..., :2]).prod(dim=-1) for box in (a, b))
     union = area_a + area_b - intersection
     return torch.where(union == 0, torch.zeros_like(union), intersection / union)
-
-
-def enclosing_diagonal(a: Tensor, b: Tensor) -> Tensor:
-    """Return the squared diagonal (...) of the smallest box around both xyxy boxes (..., 4)."""
-    low, high = torch.minimum(a[..., :2], b[..., :2]), torch.maximum(a[..., 2:], b[..., 2:])
-    return (high - low).square().sum(dim=-1)

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from darknet_torch.heads.base import Cells, Head
 from darknet_torch.heads.boxes import cxcywh_to_xyxy, iou
-from darknet_torch.heads.loss_terms import half_squared, working_dtype
+from darknet_torch.heads.loss_terms import half_squared
 from darknet_torch.heads.targets import cell_of, objects_of, same_place, written
 from darknet_torch.layers.base import Shape
 from darknet_torch.layers.registry import layer
-from darknet_torch.layers.truth import Loss, LossContext, Truth
+from darknet_torch.layers.truth import Loss, LossContext, Truth, as_float32
 from darknet_torch.parsing.options import option
 
 _RANDOM_IMAGES = 64_000
@@ -108,7 +108,7 @@ class DetectionHead(Head):
         A cell learns the first of the objects whose centre it contains, with one of its boxes. All
         is half the squared error, but the classes of `softmax` have the cross-entropy.
         """
-        x = working_dtype(raw).flatten(1)
+        x = as_float32(raw).flatten(1)
         side, n, cells = self.side, self.num, self.side**2
         scores = torch.unflatten(x[:, : cells * self.classes], 1, (cells, self.classes))
         rest = x[:, cells * self.classes :]

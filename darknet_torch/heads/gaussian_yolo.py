@@ -16,10 +16,9 @@ from darknet_torch.heads.loss_terms import (
     binary_cross_entropy,
     rows_at,
     scaled_gradient,
-    working_dtype,
 )
 from darknet_torch.layers.registry import layer
-from darknet_torch.layers.truth import Loss, LossContext, Truth, given_gradient
+from darknet_torch.layers.truth import Loss, LossContext, Truth, as_float32, given_gradient
 from darknet_torch.parsing.dialect import ALEXEYAB
 from darknet_torch.parsing.options import option
 
@@ -83,7 +82,7 @@ class GaussianYolo(AnchorHead):
         Boxes and uncertainties have Darknet's gradient, that of the negative log-likelihood with
         respect to the values behind the sigmoid, which it does not go back through.
         """
-        maps = self.maps(scaled_gradient(working_dtype(raw), self.delta_normalizer))
+        maps = self.maps(scaled_gradient(as_float32(raw), self.delta_normalizer))
         with torch.no_grad():
             a = assign(
                 self,

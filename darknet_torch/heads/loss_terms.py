@@ -23,7 +23,6 @@ __all__ = [
     "half_squared",
     "rows_at",
     "scaled_gradient",
-    "working_dtype",
 ]
 
 
@@ -54,11 +53,6 @@ class Given(NamedTuple):
     value: Tensor
     gradient: Tensor
     where: int | Tensor
-
-
-def working_dtype(raw: Tensor) -> Tensor:
-    """Return the raw output in float32 at least: half precision is too coarse for a loss."""
-    return raw if raw.dtype == torch.float64 else raw.float()
 
 
 def scaled_gradient(values: Tensor, factor: float) -> Tensor:

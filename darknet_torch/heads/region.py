@@ -13,7 +13,6 @@ from darknet_torch.heads.loss_terms import (
     binary_cross_entropy,
     half_squared,
     rows_at,
-    working_dtype,
 )
 from darknet_torch.heads.region_decoder import RegionDecoder
 from darknet_torch.heads.region_targets import (
@@ -24,7 +23,7 @@ from darknet_torch.heads.region_targets import (
 )
 from darknet_torch.heads.targets import written
 from darknet_torch.layers.registry import layer
-from darknet_torch.layers.truth import Loss, LossContext, Masks, Truth, given_gradient
+from darknet_torch.layers.truth import Loss, LossContext, Masks, Truth, as_float32, given_gradient
 
 _WARM_UP = 12_800
 """Images during which all boxes learn the shapes of their anchors, too."""
@@ -61,7 +60,7 @@ class Region(RegionDecoder):
         Boxes and objectness have half the squared error, classes the cross-entropy of their kind:
         softmax, word tree, or independent.
         """
-        maps = self.maps(working_dtype(raw))
+        maps = self.maps(as_float32(raw))
         raw_objectness = maps[:, :, self.objectness_entry()]
         with torch.no_grad():
             value = self._objectness_value(maps)

@@ -17,10 +17,9 @@ from darknet_torch.heads.loss_terms import (
     given_gradients,
     half_squared,
     scaled_gradient,
-    working_dtype,
 )
 from darknet_torch.heads.targets import last_row, numbers
-from darknet_torch.layers.truth import AnchorObjects, Loss, LossContext, Truth
+from darknet_torch.layers.truth import AnchorObjects, Loss, LossContext, Truth, as_float32
 from darknet_torch.parsing.dialect import ALEXEYAB
 from darknet_torch.parsing.options import option
 
@@ -51,7 +50,7 @@ class YoloLoss(AnchorHead):
         Objectness and classes have a binary cross-entropy; boxes too (x, y) or half the squared
         error (w, h), or with `iou_loss` Darknet's gradient of the overlap, see `box_gradient`.
         """
-        maps = self.maps(scaled_gradient(working_dtype(raw), self.delta_normalizer))
+        maps = self.maps(scaled_gradient(as_float32(raw), self.delta_normalizer))
         with torch.no_grad():
             parts, cost = self._parts(maps, truth, context)
         return Loss(given_gradients(maps, parts), cost)

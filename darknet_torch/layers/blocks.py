@@ -1,7 +1,7 @@
 """Modules that several layer types share: each fork's batch norm, blur, convolution, linear."""
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ __all__ = [
     "batch_norm",
     "conv_segments",
     "fold_norm",
+    "has_plain_conv",
     "linear_segments",
     "norm_segments",
     "straight_through",
@@ -165,6 +166,11 @@ class ConvBlock(nn.Module):
         pad_y, pad_x = cast(tuple[int, int], conv.padding)
         signs = F.pad(signs, (pad_x, pad_x, pad_y, pad_y), value=self.xnor_padding)
         return F.conv2d(signs, weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups)
+
+
+def has_plain_conv(layer: nn.Module) -> TypeGuard[ConvBlock]:
+    """Return whether a layer is a ConvBlock without batch norm, whose weights are as they stand."""
+    return isinstance(layer, ConvBlock) and layer.bn is None and not layer.xnor
 
 
 def straight_through(value: Tensor, source: Tensor, passes: Tensor | None = None) -> Tensor:

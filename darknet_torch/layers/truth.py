@@ -17,6 +17,7 @@ __all__ = [
     "LossContext",
     "Masks",
     "Truth",
+    "as_float32",
     "compared",
     "given_gradient",
 ]
@@ -207,6 +208,15 @@ class Loss(NamedTuple):
         return torch.stack(tuple(self.parts.values())).sum()
 
 
+def as_float32(raw: Tensor) -> Tensor:
+    """Return an output (B, ...) in float32 at least, and contiguous, copied once.
+
+    Half precision is too coarse for a loss.
+    """
+    dtype = torch.promote_types(raw.dtype, torch.float32)
+    return raw.to(dtype, memory_format=torch.contiguous_format).contiguous()
+
+
 def compared(raw: Tensor, truth: Truth) -> tuple[Tensor, Tensor]:
     """Return the values that a layer compares with ground truth, and that, both (B, n).
 
@@ -219,8 +229,7 @@ def compared(raw: Tensor, truth: Truth) -> tuple[Tensor, Tensor]:
     Raises:
         UsageError: it has no values, or not n for each image.
     """
-    rows = raw.flatten(1)
-    rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
+    rows = as_float32(raw).flatten(1)
     if truth.values is None:
         raise UsageError(
             f"ground truth: the network's loss compares {rows.shape[1]} values for each image (as"

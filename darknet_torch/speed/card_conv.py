@@ -13,9 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from darknet_torch.errors import warn
-from darknet_torch.layers.blocks import ConvBlock
+from darknet_torch.layers.blocks import ConvBlock, has_plain_conv
 from darknet_torch.network import Network
-from darknet_torch.speed.split_conv import MOST_PIXELS, Split, best_split, can_split, split_conv
+from darknet_torch.speed.split_conv import (
+    MOST_PIXELS,
+    ConvProblem,
+    Split,
+    best_split,
+    can_split,
+    split_conv,
+)
 
 __all__ = ["CardConv", "can_be_card_conv", "choose_splits"]
 
@@ -36,7 +43,7 @@ def can_be_card_conv(layer: nn.Module, dtype: torch.dtype) -> TypeGuard[ConvBloc
 
 
 def _can_be_padded(layer: nn.Module, dtype: torch.dtype) -> TypeGuard[ConvBlock]:
-    if not isinstance(layer, ConvBlock) or layer.bn is not None or layer.xnor:
+    if not has_plain_conv(layer):
         return False
     return (
         dtype in (torch.float16, torch.bfloat16)
@@ -94,7 +101,8 @@ class CardConv(nn.Module):
         if shape not in self.splits and can_split(self.block, self.dtype):
             weight = self.block.conv.weight
             size, activation = tuple(weight.shape), self.block.activation
-            self.splits[shape] = best_split(weight.device, self.dtype, shape, size, activation)
+            problem = ConvProblem(weight.device, self.dtype, shape, size, activation)
+            self.splits[shape] = best_split(problem)
 
 
 def choose_splits(network: Network, x: Tensor) -> None:

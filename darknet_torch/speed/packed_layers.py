@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darknet_torch.layers.base import Shape
-from darknet_torch.layers.blocks import ConvBlock
+from darknet_torch.layers.blocks import ConvBlock, has_plain_conv
 from darknet_torch.layers.geometry import MaxWindow, max_window_of
 from darknet_torch.network import Network
 from darknet_torch.speed.card_conv import CardConv, can_be_card_conv
@@ -168,6 +168,6 @@ def _packed_layer(
 
 def can_pack(layer: nn.Module, dtype: torch.dtype) -> TypeGuard[ConvBlock]:
     """Return whether a layer is a convolution that oneDNN computes in this type."""
-    if not isinstance(layer, ConvBlock) or layer.bn is not None or layer.xnor:
+    if not has_plain_conv(layer):
         return False
     return is_supported(layer.conv.weight.device, dtype)

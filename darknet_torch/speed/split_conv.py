@@ -16,11 +16,20 @@ from torch import Tensor, nn
 
 from darknet_torch.errors import warn
 from darknet_torch.layers.activation import activate
-from darknet_torch.layers.blocks import ConvBlock
+from darknet_torch.layers.blocks import ConvBlock, has_plain_conv
 from darknet_torch.speed.card_trials import milliseconds
 from darknet_torch.speed.stem import ACTIVATIONS, TOLERANCE
 
-__all__ = ["TILES", "CardTiles", "Split", "best_split", "can_split", "split_conv", "split_for"]
+__all__ = [
+    "TILES",
+    "CardTiles",
+    "ConvProblem",
+    "Split",
+    "best_split",
+    "can_split",
+    "split_conv",
+    "split_for",
+]
 
 MOST_PIXELS, FEWEST_PRODUCTS = 1024, 1024
 """Pixels of a batch, and products in a sum, of convolutions that are tried."""
@@ -93,7 +102,7 @@ def can_split(layer: nn.Module, dtype: torch.dtype) -> TypeGuard[ConvBlock]:
         layer: of a network without batch norm.
         dtype: that it computes in.
     """
-    if not isinstance(layer, ConvBlock) or layer.bn is not None or layer.xnor:
+    if not has_plain_conv(layer):
         return False
     conv = layer.conv
     weight = conv.weight
@@ -130,40 +139,39 @@ def split_conv(x: Tensor, weight: Tensor, bias: Tensor, split: Split, activation
     return cast(Tensor, y)
 
 
-@cache
-def best_split(
-    device: torch.device,
-    dtype: torch.dtype,
-    shape: tuple[int, ...],
-    weight_shape: tuple[int, ...],
-    activation: str,
-) -> Split | None:
-    """Return how a convolution that `can_split` accepts is computed fastest; None: by cuDNN.
+class ConvProblem(NamedTuple):
+    """What the fastest way to compute a convolution depends on.
 
-    Args:
+    Attributes:
         device: the card.
         dtype: that it computes in.
         shape: (B, c, H, W) of its input.
         weight_shape: (filters, c, size, size).
         activation: its name.
     """
-    if _pixels(shape) > MOST_PIXELS:
+
+    device: torch.device
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    weight_shape: tuple[int, ...]
+    activation: str
+
+
+@cache
+def best_split(problem: ConvProblem) -> Split | None:
+    """Return how a convolution that `can_split` accepts is computed fastest; None: by cuDNN."""
+    if _pixels(problem.shape) > MOST_PIXELS:
         return None
     try:
-        return _tried(device, dtype, shape, weight_shape, activation)
+        return _tried(problem)
     except Exception as error:
         warn(f"a convolution is left to cuDNN: {type(error).__name__}: {error}")
         return None
 
 
-def _tried(
-    device: torch.device,
-    dtype: torch.dtype,
-    shape: tuple[int, ...],
-    weight_shape: tuple[int, ...],
-    activation: str,
-) -> Split | None:
+def _tried(problem: ConvProblem) -> Split | None:
     """Try cuDNN and all tiles with random values; return what is clearly faster than cuDNN."""
+    device, dtype, shape, weight_shape, activation = problem
     values = torch.Generator(device).manual_seed(0)  # the user's stays as it is
     last = torch.channels_last
     x, weight = (

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from darknet_torch.errors import warn
 from darknet_torch.layers.activation import activate
 from darknet_torch.layers.base import Shape
-from darknet_torch.layers.blocks import ConvBlock
+from darknet_torch.layers.blocks import ConvBlock, has_plain_conv
 from darknet_torch.speed.card_trials import milliseconds
 
 __all__ = ["Stem", "can_be_stem", "stem_for"]
@@ -39,7 +39,7 @@ def can_be_stem(layer: nn.Module, dtype: torch.dtype) -> TypeGuard[ConvBlock]:
         layer: of a network without batch norm.
         dtype: that it computes in.
     """
-    if not isinstance(layer, ConvBlock) or layer.bn is not None or layer.xnor:
+    if not has_plain_conv(layer):
         return False
     if util.find_spec("triton") is None:
         return False

@@ -9,7 +9,6 @@ __all__ = ["distort", "place"]
 
 BLOCK = 128
 """Pixels that a program computes."""
-CHANNELS = 3
 
 
 def place(pixels: Tensor, table: Tensor, size: tuple[int, int], grey: int) -> Tensor:

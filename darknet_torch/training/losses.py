@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from darknet_torch.errors import UsageError
 from darknet_torch.layers.base import Layer
 from darknet_torch.layers.blocks import straight_through
-from darknet_torch.layers.truth import Loss, LossContext, Truth
+from darknet_torch.layers.truth import Loss, LossContext, Truth, as_float32
 from darknet_torch.network.network import Network
 from darknet_torch.network.node import Node
 from darknet_torch.network.plan import Plan
@@ -91,7 +91,7 @@ def losses_of(
     layers = [node.layer for node in plan]
     context = context._replace(label_smoothing=plan.net.label_smooth_eps, shared={})
     for node in _with_loss(plan):
-        raw = _as_float32(_raw(plan, node, outputs))
+        raw = as_float32(_raw(plan, node, outputs))
         own, before = _truth_of(plan, node, outputs, truth), layers[: node.index]
         loss = node.layer.loss(raw, own, context._replace(layers=before))
         if loss is not None:
@@ -174,12 +174,6 @@ def _source(plan: Plan, index: int) -> int:
     while index >= 0 and plan[index].layer.passes_gradient:
         index = plan[index].inputs[0]
     return index
-
-
-def _as_float32(raw: Tensor) -> Tensor:
-    """Return an output in float32 at least, which losses may view as they like."""
-    dtype = torch.promote_types(raw.dtype, torch.float32)
-    return raw.to(dtype, memory_format=torch.contiguous_format).contiguous()  # copied once
 
 
 def _raw(plan: Plan, node: Node, outputs: Mapping[int, Tensor]) -> Tensor:

@@ -15,7 +15,7 @@ from darknet_torch.network.folding import fold
 from darknet_torch.parsing.dialect import ALEXEYAB
 from darknet_torch.speed import card_conv, packed_layers
 from darknet_torch.speed.card_conv import CardConv, can_be_card_conv, choose_splits
-from darknet_torch.speed.split_conv import CardTiles, Split
+from darknet_torch.speed.split_conv import CardTiles, ConvProblem, Split
 
 CFG = """[net]
 width=64
@@ -115,8 +115,8 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Split every convolution that can be, computed by torch."""
     asked = list[Any]()
 
-    def best_split(*arguments: Any) -> Split:
-        asked.append(arguments[2:])
+    def best_split(problem: ConvProblem) -> Split:
+        asked.append(tuple(problem[2:]))
         return SPLIT
 
     def split_conv(x: Tensor, weight: Tensor, bias: Tensor, split: Split, name: str) -> Tensor:

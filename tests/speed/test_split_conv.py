@@ -14,12 +14,20 @@ from darknet_torch.layers.activation import activate
 from darknet_torch.layers.blocks import ConvBlock
 from darknet_torch.parsing.dialect import ALEXEYAB
 from darknet_torch.speed import split_conv
-from darknet_torch.speed.split_conv import TILES, CardTiles, Split, best_split, can_split, split_for
+from darknet_torch.speed.split_conv import (
+    TILES,
+    CardTiles,
+    ConvProblem,
+    Split,
+    best_split,
+    can_split,
+    split_for,
+)
 
 Module = TypeVar("Module", bound=nn.Module)
 SMALL = CardTiles(64, 128, 64, 4, 4)
 CPU = torch.device("cpu")
-CASE: tuple[Any, ...] = (CPU, torch.bfloat16, (1, 128, 5, 6), (32, 128, 3, 3), "leaky")
+CASE = ConvProblem(CPU, torch.bfloat16, (1, 128, 5, 6), (32, 128, 3, 3), "leaky")
 
 
 def last(module: Module) -> Module:
@@ -130,25 +138,25 @@ def test_what_is_clearly_faster_than_cudnn_is_chosen(
 ) -> None:
     trials.update({None: 1.0} | dict.fromkeys(candidates(), 3.0))
     trials[candidates()[fastest]] = time
-    assert best_split(*CASE) == (candidates()[fastest] if time < 0.97 else None)
+    assert best_split(CASE) == (candidates()[fastest] if time < 0.97 else None)
 
 
 def test_what_is_wrong_or_does_not_fit_is_left_out(trials: dict[Any, float]) -> None:
     trials.update({None: 1.0} | dict.fromkeys(candidates(), -1.0))
     trials |= {candidates()[0]: math.nan, candidates()[1]: 0.9}
-    assert best_split(*CASE) == candidates()[1]
+    assert best_split(CASE) == candidates()[1]
 
 
 def test_where_nothing_runs_there_is_a_warning(trials: dict[Any, float]) -> None:
     trials.update({None: 1.0} | dict.fromkeys(candidates(), math.nan))
     with pytest.warns(match="left to cuDNN: RuntimeError: out of resource") as caught:
-        assert best_split(*CASE) is None
-        assert best_split(*CASE) is None
+        assert best_split(CASE) is None
+        assert best_split(CASE) is None
     assert len(caught) == 1
 
 
 def test_many_pixels_are_not_tried(trials: dict[Any, float]) -> None:
-    assert best_split(CPU, torch.float16, (2, 128, 26, 26), (32, 128, 3, 3), "leaky") is None
+    assert best_split(CASE._replace(shape=(2, 128, 26, 26))) is None
     assert not trials
 
 
