@@ -23,6 +23,9 @@ LEFT = {
         "torch._inductor.exc": "its errors; as above",
         "torch._inductor.aoti_compile_and_package": "as above",
     },
+    "images/bilinear.py": {
+        "torch.ops.quantized": "embedding bags of bytes; without, F.embedding_bag, which is slower",
+    },
     "inference/engines.py": {
         "torch._inductor": "aoti_load_package is documented under this name; for .aoti.pt2 only",
     },
@@ -70,7 +73,7 @@ LEFT = {
 }
 """File -> name -> reason and fallback. A name that ends in a point is the start of several."""
 
-PRIVATE = re.compile(r"torch(?:\.\w+)*\.(?:_(?!_)\w+|ops\.(?:mkldnn|onednn))(?:\.\w*)*")
+PRIVATE = re.compile(r"torch(?:\.\w+)*\.(?:_(?!_)\w+|ops\.(?:mkldnn|onednn|quantized))(?:\.\w*)*")
 
 
 def private_names(path: Path) -> set[str]:

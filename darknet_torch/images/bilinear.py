@@ -14,14 +14,17 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = ["Taps", "column_taps", "last_row", "row_taps", "sample"]
 
 STRIP = 1 << 19
 """Values that are mixed at a time."""
-ROUNDING = 1e-6
-"""Difference from 1 of the weights of a row that is not darkened."""
+BAG_OF_BYTES = getattr(torch.ops.quantized, "embedding_bag_byte_rowwise_offsets", None)
+"""`F.embedding_bag` of bytes without a copy of them in float32, if torch has it."""
+SCALE = torch.tensor([1.0, 0.0]).view(torch.uint8)
+"""With which each row of its table ends: the factor and the summand of the bytes, as float32."""
 
 
 class Taps(NamedTuple):
@@ -75,6 +78,9 @@ def last_row(old: int, new: int) -> tuple[int, float]:
 def sample(image: Tensor, rows: Taps, columns: Taps, out: Tensor | None = None) -> Tensor:
     """Mix rows, then columns.
 
+    Two rows that are mixed are a bag of two embeddings in torch's terms, and that is its fastest
+    function for it: one pass, from bytes to float32.
+
     Args:
         image: (C, H, W) uint8, or float in 0..1.
         rows: taps of the rows of the result, in those of the image.
@@ -87,66 +93,68 @@ def sample(image: Tensor, rows: Taps, columns: Taps, out: Tensor | None = None) 
     channels, _, width = image.shape
     if out is None:
         out = torch.empty(channels, len(rows.position), len(columns.position), device=image.device)
-    mix = _mix_interleaved if image.permute(1, 2, 0).is_contiguous() else _mix_planar
-    pairs, shares = (each.to(image.device) for each in (rows.position, rows.weight))
+    pixels = image.permute(1, 2, 0)
+    interleaved = pixels.is_contiguous() or pixels.stride(2) == 1
+    image = pixels.contiguous().permute(2, 0, 1) if interleaved else image.contiguous()
+    mix = _mix_interleaved if interleaved else _mix_planar
     columns = _on(columns, image.device)
     across = columns.weight[:, 1].contiguous()
     strip = max(1, STRIP // (channels * max(width, len(across))))
-    strips = (each.split(strip) for each in (pairs, shares[:, 1:], out.movedim(1, 0)))
-    for pair, second, part in zip(*strips, strict=True):
-        left, right = mix(image, pair, second.contiguous(), columns)
+    strips = (each.split(strip) for each in (*rows, out.movedim(1, 0)))
+    for pairs, share, part in zip(*strips, strict=True):
+        left, right = mix(image, Taps(pairs, share), columns)
         torch.lerp(left, right, across, out=part)
-    if not image.is_floating_point():
-        out.div_(255)
-    return _darken(out, rows)
-
-
-def _darken(out: Tensor, rows: Taps) -> Tensor:
-    """Multiply the rows of which a part is left out."""
-    factor = rows.weight.sum(1)
-    for row in ((factor - 1).abs() > ROUNDING).nonzero()[:, 0].tolist():
-        out[:, row].mul_(float(factor[row]))
     return out
 
 
-def _mix_interleaved(
-    image: Tensor, pairs: Tensor, second: Tensor, columns: Taps
-) -> tuple[Tensor, Tensor]:
+def _mix_interleaved(image: Tensor, rows: Taps, columns: Taps) -> tuple[Tensor, Tensor]:
     """Return mixed rows at both columns, (n, C, width) each; the channels of a pixel lie together.
 
-    pairs: (n, 2) int64, the two rows of each.
-    second: (n, 1) float32, the share of the second one.
+    rows: taps of n rows.
     """
     channels, height, width = image.shape
     lines = image.permute(1, 2, 0).view(height, width * channels)
-    size = len(pairs), channels, len(columns.position)
-    return _at(_mix_rows(lines, pairs, second), _interleaved(columns, channels), size)
+    size = len(rows.position), channels, len(columns.position)
+    return _at(_mix_rows(lines, rows), _interleaved(columns, channels), size)
 
 
-def _mix_planar(
-    image: Tensor, pairs: Tensor, second: Tensor, columns: Taps
-) -> tuple[Tensor, Tensor]:
+def _mix_planar(image: Tensor, rows: Taps, columns: Taps) -> tuple[Tensor, Tensor]:
     """Return the same of an image whose channels lie one behind the other."""
     channels, height, width = image.shape
-    if not image.is_contiguous():  # a part of a larger image
-        image, height = image.index_select(1, pairs.flatten()), pairs.numel()
-        pairs = torch.arange(height, device=image.device).view(pairs.shape)
-    start = torch.arange(channels, device=image.device)[:, None, None] * height
-    lines = image.reshape(channels * height, width)
-    size = channels, len(pairs), len(columns.position)
-    mixed = _mix_rows(lines, (start + pairs).flatten(0, 1), second.repeat(channels, 1))
-    left, right = _at(mixed, columns.position.T.contiguous(), size)
+    start = torch.arange(channels)[:, None, None] * height
+    lines = image.view(channels * height, width)
+    size = channels, len(rows.position), len(columns.position)
+    of_all = Taps((start + rows.position).flatten(0, 1), rows.weight.repeat(channels, 1))
+    left, right = _at(_mix_rows(lines, of_all), columns.position.T.contiguous(), size)
     return left.movedim(0, 1), right.movedim(0, 1)
 
 
-def _mix_rows(lines: Tensor, pairs: Tensor, second: Tensor) -> Tensor:
-    """Return (n, W) float32: two rows of `lines` (H, W) mixed each, in scratch memory."""
-    size = len(pairs), lines.shape[1]
-    picked = _scratch.take("picked", size, lines)
-    upper, lower = (_scratch.take(name, size, lines, torch.float32) for name in ("upper", "lower"))
-    for mixed, index in zip((upper, lower), pairs.T.contiguous(), strict=True):
-        mixed.copy_(torch.index_select(lines, 0, index, out=picked))
-    return torch.lerp(upper, lower, second, out=upper)
+def _mix_rows(lines: Tensor, rows: Taps) -> Tensor:
+    """Return (n, W) float32 in 0..1: two rows of `lines` (H, W) mixed each."""
+    pairs, shares = rows.position, rows.weight
+    first, last = (int(each) for each in pairs.aminmax())
+    if last - first < pairs.numel():
+        lines, pairs = lines[first : last + 1], pairs - first
+    else:  # most rows between are read by none
+        picked = _scratch.take("picked", (pairs.numel(), lines.shape[1]), lines)
+        lines = torch.index_select(lines, 0, pairs.flatten().to(lines.device), out=picked)
+        pairs = torch.arange(len(lines)).view(pairs.shape)
+    shares = shares if lines.is_floating_point() else shares / 255
+    pairs, shares = pairs.to(lines.device), shares.to(lines.device)
+    if lines.dtype == torch.uint8 and lines.device.type == "cpu" and BAG_OF_BYTES is not None:
+        starts = torch.arange(0, pairs.numel(), 2)
+        table, index = _with_scale(lines), pairs.flatten()
+        mixed: Tensor = BAG_OF_BYTES(table, index, starts, per_sample_weights=shares.flatten())
+        return mixed
+    return F.embedding_bag(pairs, lines.float(), mode="sum", per_sample_weights=shares)
+
+
+def _with_scale(lines: Tensor) -> Tensor:
+    """Return bytes (H, W) as a table for BAG_OF_BYTES, in scratch memory."""
+    height, width = lines.shape
+    table = _scratch.take("table", (height, width + len(SCALE)), lines)
+    table[:, :width], table[:, width:] = lines, SCALE
+    return table
 
 
 def _at(

@@ -38,9 +38,31 @@ def test_strips_and_layouts_change_nothing(size, channels, monkeypatch):
     whole = sample(image, *taps)
     by_pixel = image.permute(1, 2, 0).contiguous().permute(2, 0, 1)
     wider = torch.cat((image, image), dim=2)[:, :, : size[1]]
+    tile = by_pixel.permute(1, 2, 0).repeat(1, 2, 1)[:, : size[1]].permute(2, 0, 1)
     monkeypatch.setattr(bilinear, "STRIP", 7 * channels * size[1])
-    for same in (image, by_pixel, wider, image.float() / 255):
+    for same in (image, by_pixel, wider, tile, image.float() / 255):
         torch.testing.assert_close(sample(same, *taps), whole, atol=2e-7, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(64, 48), (300, 40), (9, 200)])
+@pytest.mark.parametrize("by_pixel", [False, True])
+def test_bytes_are_mixed_as_floats_are(size, by_pixel, monkeypatch):
+    """With torch's function for bytes and without, and as float64 has it."""
+    image = image_of(*size)
+    image = image.permute(1, 2, 0).contiguous().permute(2, 0, 1) if by_pixel else image
+    rows, columns = row_taps(size[0], 30), column_taps(size[1], 20)
+    assert bilinear.BAG_OF_BYTES is not None
+    got = sample(image, rows, columns)
+    monkeypatch.setattr(bilinear, "BAG_OF_BYTES", None)
+    without = sample(image, rows, columns)
+    exact = image.double() / 255
+    for dim, taps in ((1, rows), (2, columns)):
+        first, second = (exact.index_select(dim, each) for each in taps.position.T)
+        shape = (-1, 1) if dim == 1 else (-1,)
+        one, other = (each.double().view(shape) for each in taps.weight.T)
+        exact = first * one + second * other
+    for each in (got, without):
+        torch.testing.assert_close(each.double(), exact, atol=1.5e-7, rtol=0)
 
 
 def test_writes_to_a_part():
