@@ -271,14 +271,16 @@ def main() -> None:
         help="of speed",
     )
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8], help="of speed, folder")
-    parser.add_argument("--rounds", type=int, default=9, help="of speed, folder --before")
+    parser.add_argument("--rounds", type=int, default=9, help="of speed; with --before")
     parser.add_argument("--device", default="cpu", help="of speed, pipeline, decoders, train (cpu)")
     parser.add_argument(
         "--json", type=Path, help="a file to append the figures to, see tools/bench_figures.py"
     )
     parser.add_argument("--threads", type=int, help="of speed (all cores)")
     parser.add_argument(
-        "--before", type=Path, help="of speed, folder, import: a checkout to run beside this one"
+        "--before",
+        type=Path,
+        help="of speed, folder, resize, import: a checkout to run beside this one",
     )
     parser.add_argument("--opencv4", help="of speed: a Python that has opencv-python-headless<5")
     parser.add_argument("--libreyolo", help="of speed: a Python that has libreyolo")

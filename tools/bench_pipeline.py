@@ -6,6 +6,7 @@ A stage's time is that of an image on one core (reading, resizing, postprocessin
 
 import argparse
 import os
+import statistics
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -14,6 +15,7 @@ from typing import Any
 from bench_figures import keep
 from bench_folder import photos_at_hand
 from bench_turns import in_turns
+from bench_workers import quartiles_of_ratios, start_worker, take_turn
 
 __all__ = ["bench_pipeline", "bench_resize"]
 
@@ -56,7 +58,26 @@ def bench_resize(options: argparse.Namespace) -> None:
             "ms",
             options,
         )
+        if options.before is not None:
+            _resize_before((width, height), new_w, options)
     torch.set_num_threads(threads)
+
+
+def _resize_before(image: tuple[int, int], side: int, options: argparse.Namespace) -> None:
+    """Resize to side x side by this checkout and by an older one, in turns."""
+    job = {"engine": "resize", "batch": 1, "threads": 1, "image": image, "side": side}
+    workers = [start_worker(job, package=package) for package in (None, options.before)]
+    turns = [[take_turn(worker) for worker in workers] for _ in range(options.rounds + 1)][1:]
+    for worker in workers:
+        worker.communicate("")
+    now, before = ([each.ms for each in times if each] for times in zip(*turns, strict=True))
+    figures = {
+        "now, ms": statistics.median(now),
+        "before, ms": statistics.median(before),
+        "now / before": quartiles_of_ratios(now, before)[1],
+    }
+    what = f"{image[0]} x {image[1]} to {side} x {side}"
+    _report("resize_before", what, figures, "", options)
 
 
 def _opencv(pixels: Any, size: tuple[int, int]) -> Callable[[], object] | None:

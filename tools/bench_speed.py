@@ -26,6 +26,7 @@ NETWORKS = {
     "yolov4-tiny": ("yolov4-tiny", 416),
     "yolo-fastest-1.1": ("models/yolo-fastest-1.1", 320),
     "mobilenetv2-nano-coco": ("models/mobilenetv2-nano-coco", 320),
+    "efficientnet-lite3": ("oracle/official_cfg/alexeyab/efficientnet-lite3.cfg", 288),
     "yolov3-tiny": ("yolov3-tiny", 416),
     "yolov2-tiny": ("yolov2-tiny", 416),
     "darknet19": ("darknet19", 256),
@@ -33,7 +34,9 @@ NETWORKS = {
     "yolov3": ("yolov3", 416),
     "yolov4": ("yolov4", 416),
 }
-"""Name -> the cfg (of the package, or a folder of ../shared) and the side of its input."""
+"""Name -> the cfg (of the package, or a file or folder of ../shared) and the side of its input."""
+TINY = ("yolo-fastest-1.1", "mobilenetv2-nano-coco", "efficientnet-lite3")
+"""Networks of many tiny layers."""
 DOWNLOADED = ("yolov4-tiny",)
 """Of the package's those with trained weights; the others have random values."""
 ENGINES = {
@@ -60,14 +63,16 @@ OTHERS = ("onnxruntime", "openvino", "opencv5", "ncnn", "mnn", "opencv4")
 TARGETS = (
     *(("yolov4-tiny", "compiled", "openvino", 0.95), ("yolov4-tiny", "compiled", "opencv4", 0.8)),
     ("yolov4-tiny", "packed", "opencv4", 0.95),
-    ("yolov4-tiny", "compiled bf16", "openvino bf16", 0.95),
+    *((each, "compiled bf16", "openvino bf16", 0.95) for each in ("yolov4-tiny", "yolov3-tiny")),
+    ("yolov4", "compiled bf16", "openvino bf16", 0.95),
     ("yolov4-tiny", "eager", "opencv4", 1.3),
     *((name, "compiled int8", "compiled", 0.6) for name in ("yolov4-tiny", "yolov3-tiny")),
     *((name, "compiled", "ncnn", 0.75) for name in ("yolov4-tiny", "yolov3-tiny")),
     *((name, "compiled", "ncnn", 0.75) for name in ("yolov2-tiny", "darknet19")),
     *(("yolov2", "compiled", FASTEST, 1.15), ("yolov2", "packed", "opencv4", 1.2)),
     ("yolov2", "compiled bf16", "openvino bf16", 1.05),
-    *((name, "compiled", FASTEST, 0.95) for name in ("yolo-fastest-1.1", "mobilenetv2-nano-coco")),
+    *((name, "compiled", FASTEST, 0.95) for name in TINY),
+    *((name, "eager", FASTEST, 2.0) for name in TINY),
 )
 """Network, one of ours, another engine, and the largest share of its time, for a batch of 1."""
 COMPILING = ("packed", "compiled")
@@ -178,17 +183,18 @@ def network_files(name: str, folder: Path) -> tuple[Files, int]:
     shared = Path(__file__).resolve().parents[2] / "shared"
     cfg, side = NETWORKS[name]
     torch.manual_seed(0)
-    if "/" in cfg:
-        real = shared / cfg
-        if not real.is_dir():
-            raise FileNotFoundError("../shared is not here")
+    ours = "/" not in cfg
+    real = shared / cfg
+    if not ours and not real.exists():
+        raise FileNotFoundError("../shared is not here")
+    if not ours and real.is_dir():
         (source,), (weights,) = (list(real.glob(f"*.{end}")) for end in ("cfg", "weights"))
         network = dt.load(source, weights, width=side, height=side)
+    elif cfg in DOWNLOADED:
+        network = dt.load(cfg, width=side, height=side)
     else:
-        make = dt.load if cfg in DOWNLOADED else dt.build
-        network = make(cfg, width=side, height=side)
-        if cfg not in DOWNLOADED:
-            _settle(as_network(network))
+        network = dt.build(cfg if ours else real, width=side, height=side)
+        _settle(as_network(network))
     dt.export(network, folder / "net.weights")
     dt.export(network, folder / "net.onnx", dynamic_size=False)
     files = [str(folder / f"net.{ending}") for ending in ("cfg", "weights", "onnx")]

@@ -464,7 +464,7 @@ def test_fx_says_what_it_cannot_follow() -> None:
 
 def test_jit_traces_are_checked() -> None:
     """The second trace, without gradients, is the same."""
-    network, x = small(), image()
+    network, x = small(), image().contiguous(memory_format=torch.channels_last)
     traced = torch.jit.trace(network, x)  # type: ignore[no-untyped-call]
     with torch.no_grad():
         for one, other in zip(traced(x), network(x), strict=True):
@@ -508,7 +508,7 @@ def test_compile(name: str) -> None:
     network = dt.build(name, width=64, height=64)
     compiled = torch.compile(network, fullgraph=True, backend="eager")
     for size in ((64, 64), (96, 32)):
-        x = torch.rand(2, 3, *size)
+        x = torch.rand(2, 3, *size).contiguous(memory_format=torch.channels_last)
         for one, other in zip(compiled(x), network(x), strict=True):
             assert torch.equal(one, other)
 
@@ -530,7 +530,7 @@ def test_export(name: str) -> None:
     program = torch.export.export(network, (torch.rand(2, 3, 96, 128),), dynamic_shapes=dynamic)
     module = program.module()
     for shape in ((1, 3, 64, 160), (3, 3, 224, 96)):
-        x = torch.rand(shape)
+        x = torch.rand(shape).contiguous(memory_format=torch.channels_last)
         for one, other in zip(module(x), network(x), strict=True):
             close(one, other)
 
@@ -559,17 +559,43 @@ def test_unroll_is_step_after_step() -> None:
     assert not torch.allclose(again[0], results[0])
 
 
+@torch.no_grad()
+def test_outputs_have_the_layout_of_the_input() -> None:
+    """On the CPU a network computes channels last, but returns maps of which `view` works."""
+    network, x, last = small(), image(), torch.channels_last
+    seen: list[torch.Tensor] = []
+    network.layers[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    assert all(each.is_contiguous() for each in network(x))
+    assert all(each.is_contiguous() for each in network.activations(x))
+    turned = network(x.contiguous(memory_format=last))
+    assert all(each.is_contiguous(memory_format=last) for each in turned)
+    network.train()(x)
+    assert [each.is_contiguous(memory_format=last) for each in seen] == [True, True, True, False]
+
+
+@torch.no_grad()
+def test_few_values_for_many_weights_stay_as_they_are() -> None:
+    """A single image of a network of large layers, a batch of it not."""
+    network = dt.build("[net]\nwidth=8\nheight=8\nchannels=64\n[convolutional]\nfilters=64\n")
+    turned: list[bool] = []
+    network.layers[0].register_forward_pre_hook(
+        lambda _, inputs: turned.append(inputs[0].is_contiguous(memory_format=torch.channels_last))
+    )
+    for count in (1, 2, 3, 8):
+        network(torch.rand(count, 64, 8, 8))
+    assert turned == [False, False, True, True]
+
+
 @pytest.mark.parametrize("side", [2, 5])
 @torch.no_grad()
 def test_maxpool_keeps_the_layout(side: int) -> None:
     """A map of one cell has the strides of either layout; convolutions behind it go by them."""
     net = f"[net]\nwidth={side}\nheight={side}\nchannels=4\n"
-    network = dt.build(f"{net}[maxpool]\nsize=2\nstride=2")
+    pool = dt.build(f"{net}[maxpool]\nsize=2\nstride=2").layers[0]
     x = torch.rand(2, 4, side, side)
     for each in (x, x.contiguous(memory_format=torch.channels_last)):
         want = F.max_pool2d(each, 2, 2, ceil_mode=True)
-        got = network(each)
-        assert isinstance(got, torch.Tensor)
+        got = pool(each)
         assert torch.equal(got, want)
         assert got.stride() == want.stride()
 
