@@ -24,6 +24,9 @@ FILES, CARD_BATCH = 8000, 64
 """Of a folder that a graphics card works on, and images of a batch there."""
 SIZES = (((640, 480), (416, 416)), ((4000, 3000), (416, 416)), ((320, 240), (608, 608)))
 """Images and inputs, (width, height) in pixels."""
+KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 31)}
+"""Lets older versions, too, keep memory that they free, as the command does: else it depends on
+chance whether each result is fetched from Linux page by page, which takes as long as resizing."""
 
 
 def bench_resize(options: argparse.Namespace) -> None:
@@ -33,7 +36,9 @@ def bench_resize(options: argparse.Namespace) -> None:
     import torch.nn.functional as F
 
     from darknet_torch.images.resizing import resize
+    from darknet_torch.speed.freed_memory import keep_freed_memory
 
+    keep_freed_memory()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     for (width, height), (new_w, new_h) in SIZES:
@@ -66,11 +71,15 @@ def bench_resize(options: argparse.Namespace) -> None:
 def _resize_before(image: tuple[int, int], side: int, options: argparse.Namespace) -> None:
     """Resize to side x side by this checkout and by an older one, in turns."""
     job = {"engine": "resize", "batch": 1, "threads": 1, "image": image, "side": side}
-    workers = [start_worker(job, package=package) for package in (None, options.before)]
+    checkouts = (None, options.before)
+    workers = [start_worker(job, package=each, settings=KEPT_MEMORY) for each in checkouts]
     turns = [[take_turn(worker) for worker in workers] for _ in range(options.rounds + 1)][1:]
     for worker in workers:
         worker.communicate("")
     now, before = ([each.ms for each in times if each] for times in zip(*turns, strict=True))
+    if not before:
+        print(f"resize: {options.before} cannot run here")
+        return
     figures = {
         "now, ms": statistics.median(now),
         "before, ms": statistics.median(before),

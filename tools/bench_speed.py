@@ -63,8 +63,7 @@ OTHERS = ("onnxruntime", "openvino", "opencv5", "ncnn", "mnn", "opencv4")
 TARGETS = (
     *(("yolov4-tiny", "compiled", "openvino", 0.95), ("yolov4-tiny", "compiled", "opencv4", 0.8)),
     ("yolov4-tiny", "packed", "opencv4", 0.95),
-    *((each, "compiled bf16", "openvino bf16", 0.95) for each in ("yolov4-tiny", "yolov3-tiny")),
-    ("yolov4", "compiled bf16", "openvino bf16", 0.95),
+    *((f"yolov{v}", "compiled bf16", "openvino bf16", 0.95) for v in ("3-tiny", "4-tiny", "4")),
     ("yolov4-tiny", "eager", "opencv4", 1.3),
     *((name, "compiled int8", "compiled", 0.6) for name in ("yolov4-tiny", "yolov3-tiny")),
     *((name, "compiled", "ncnn", 0.75) for name in ("yolov4-tiny", "yolov3-tiny")),
@@ -183,17 +182,16 @@ def network_files(name: str, folder: Path) -> tuple[Files, int]:
     shared = Path(__file__).resolve().parents[2] / "shared"
     cfg, side = NETWORKS[name]
     torch.manual_seed(0)
-    ours = "/" not in cfg
-    real = shared / cfg
-    if not ours and not real.exists():
+    path = shared / cfg if "/" in cfg else None
+    if path is not None and not path.exists():
         raise FileNotFoundError("../shared is not here")
-    if not ours and real.is_dir():
-        (source,), (weights,) = (list(real.glob(f"*.{end}")) for end in ("cfg", "weights"))
+    if path is not None and path.is_dir():
+        (source,), (weights,) = (list(path.glob(f"*.{end}")) for end in ("cfg", "weights"))
         network = dt.load(source, weights, width=side, height=side)
     elif cfg in DOWNLOADED:
         network = dt.load(cfg, width=side, height=side)
     else:
-        network = dt.build(cfg if ours else real, width=side, height=side)
+        network = dt.build(path or cfg, width=side, height=side)
         _settle(as_network(network))
     dt.export(network, folder / "net.weights")
     dt.export(network, folder / "net.onnx", dynamic_size=False)

@@ -5,7 +5,9 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 __all__ = ["Turn", "quartiles_of_ratios", "start_worker", "take_turn"]
@@ -21,7 +23,10 @@ class Turn(NamedTuple):
 
 
 def start_worker(
-    job: dict[str, Any], python: str = sys.executable, package: Path | None = None
+    job: dict[str, Any],
+    python: str = sys.executable,
+    package: Path | None = None,
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> "subprocess.Popen[str]":
     """Start a process that does a job of bench_engine, once it has its turn.
 
@@ -29,8 +34,9 @@ def start_worker(
         job: for `bench_engine.work`.
         python: the interpreter.
         package: the checkout whose package it runs; None is this one's.
+        settings: variables of its environment.
     """
-    environment = {**os.environ, "OMP_NUM_THREADS": str(job["threads"])}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(job["threads"]), **settings}
     if package is not None:
         environment["PYTHONPATH"] = str(package.resolve())
         job = {**job, "package": environment["PYTHONPATH"]}

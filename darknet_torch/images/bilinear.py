@@ -90,48 +90,49 @@ def sample(image: Tensor, rows: Taps, columns: Taps, out: Tensor | None = None) 
     Returns:
         (C, height, width) float32 in 0..1.
     """
-    channels, _, width = image.shape
+    channels, height, width = image.shape
     if out is None:
         out = torch.empty(channels, len(rows.position), len(columns.position), device=image.device)
     pixels = image.permute(1, 2, 0)
-    interleaved = pixels.is_contiguous() or pixels.stride(2) == 1
-    image = pixels.contiguous().permute(2, 0, 1) if interleaved else image.contiguous()
-    mix = _mix_interleaved if interleaved else _mix_planar
+    if pixels.is_contiguous() or pixels.stride(2) == 1:
+        mix, lines = _mix_interleaved, pixels.reshape(height, width * channels).contiguous()
+    else:
+        mix, lines = _mix_planar, image.reshape(channels * height, width).contiguous()
+    shares = rows.weight if image.is_floating_point() else rows.weight / 255
     columns = _on(columns, image.device)
     across = columns.weight[:, 1].contiguous()
     strip = max(1, STRIP // (channels * max(width, len(across))))
-    strips = (each.split(strip) for each in (*rows, out.movedim(1, 0)))
+    strips = (each.split(strip) for each in (rows.position, shares, out.movedim(1, 0)))
     for pairs, share, part in zip(*strips, strict=True):
-        left, right = mix(image, Taps(pairs, share), columns)
+        left, right = mix(lines, channels, Taps(pairs, share), columns)
         torch.lerp(left, right, across, out=part)
     return out
 
 
-def _mix_interleaved(image: Tensor, rows: Taps, columns: Taps) -> tuple[Tensor, Tensor]:
+def _mix_interleaved(
+    lines: Tensor, channels: int, rows: Taps, columns: Taps
+) -> tuple[Tensor, Tensor]:
     """Return mixed rows at both columns, (n, C, width) each; the channels of a pixel lie together.
 
-    rows: taps of n rows.
+    lines: (H, W * C), the rows of the image.
+    rows: taps of n rows of the result, whose weights bring values to 0..1.
     """
-    channels, height, width = image.shape
-    lines = image.permute(1, 2, 0).view(height, width * channels)
     size = len(rows.position), channels, len(columns.position)
     return _at(_mix_rows(lines, rows), _interleaved(columns, channels), size)
 
 
-def _mix_planar(image: Tensor, rows: Taps, columns: Taps) -> tuple[Tensor, Tensor]:
-    """Return the same of an image whose channels lie one behind the other."""
-    channels, height, width = image.shape
-    start = torch.arange(channels)[:, None, None] * height
-    lines = image.view(channels * height, width)
-    size = channels, len(rows.position), len(columns.position)
+def _mix_planar(lines: Tensor, channels: int, rows: Taps, columns: Taps) -> tuple[Tensor, Tensor]:
+    """Return the same of an image whose channels lie one behind the other: lines (C * H, W)."""
+    start = torch.arange(channels)[:, None, None] * (len(lines) // channels)
     of_all = Taps((start + rows.position).flatten(0, 1), rows.weight.repeat(channels, 1))
+    size = channels, len(rows.position), len(columns.position)
     left, right = _at(_mix_rows(lines, of_all), columns.position.T.contiguous(), size)
     return left.movedim(0, 1), right.movedim(0, 1)
 
 
 def _mix_rows(lines: Tensor, rows: Taps) -> Tensor:
-    """Return (n, W) float32 in 0..1: two rows of `lines` (H, W) mixed each."""
-    pairs, shares = rows.position, rows.weight
+    """Return (n, W) float32: two rows of `lines` (H, W) mixed each."""
+    pairs, shares = rows.position, rows.weight.to(lines.device)
     first, last = (int(each) for each in pairs.aminmax())
     if last - first < pairs.numel():
         lines, pairs = lines[first : last + 1], pairs - first
@@ -139,8 +140,7 @@ def _mix_rows(lines: Tensor, rows: Taps) -> Tensor:
         picked = _scratch.take("picked", (pairs.numel(), lines.shape[1]), lines)
         lines = torch.index_select(lines, 0, pairs.flatten().to(lines.device), out=picked)
         pairs = torch.arange(len(lines)).view(pairs.shape)
-    shares = shares if lines.is_floating_point() else shares / 255
-    pairs, shares = pairs.to(lines.device), shares.to(lines.device)
+    pairs = pairs.to(lines.device)
     if lines.dtype == torch.uint8 and lines.device.type == "cpu" and BAG_OF_BYTES is not None:
         starts = torch.arange(0, pairs.numel(), 2)
         table, index = _with_scale(lines), pairs.flatten()

@@ -20,7 +20,7 @@ from darknet_torch.network.summary import one_line, summarize
 __all__ = ["Header", "Network", "RawNetwork", "as_network", "tie_shared"]
 
 
-MAPS_PER_WEIGHT = 2.5
+VALUES_PER_WEIGHT = 2.5
 """Values of a batch's maps, for each weight, from which on oneDNN is faster with channels last:
 it brings weights into the layout that this needs more slowly, and maps faster."""
 
@@ -89,7 +89,7 @@ class Network(RawNetwork):
         self._state: State = {}
         self._steps = schedule(plan, plan.outputs)
         self._all_steps = schedule(plan, tuple(range(len(plan))))
-        self._maps_per_weight = sum(math.prod(each.shape) for each in plan) / max(plan.floats, 1)
+        self._values_per_weight = sum(math.prod(each.shape) for each in plan) / max(plan.floats, 1)
         self._state_shapes = {(plan.input.h, plan.input.w): state_shapes(plan)}
         self.eval()
 
@@ -193,9 +193,9 @@ class Network(RawNetwork):
             return run(self.layers, steps, x, shapes, state)
         x, size = self.check(x)
         with float32_products(x.device):
-            faster = x if self.training else _in_faster_layout(x, self.plan, self._maps_per_weight)
-            outputs = _run_steps(self.layers, steps, faster, self._state_shapes[size], state)
-            return outputs if faster is x else {i: y.contiguous() for i, y in outputs.items()}
+            fast = x if self.training else _in_fast_layout(x, self.plan, self._values_per_weight)
+            outputs = _run_steps(self.layers, steps, fast, self._state_shapes[size], state)
+            return outputs if fast is x else {i: y.contiguous() for i, y in outputs.items()}
 
     def check(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Return the input, and its height and width; UsageError if shape or type is wrong."""
@@ -236,15 +236,15 @@ def as_network(network: Runnable) -> Network:
     raise UsageError(f"{which}, not one of type {kind}")
 
 
-def _in_faster_layout(x: Tensor, plan: Plan, maps_per_weight: float) -> Tensor:
+def _in_fast_layout(x: Tensor, plan: Plan, values_per_weight: float) -> Tensor:
     """Return x channels last, where a CPU computes it faster so; else as it is.
 
-    maps_per_weight: values of all maps of an image of the plan's size, for each weight.
+    values_per_weight: of all maps of an image of the plan's size.
     """
     if x.device.type != "cpu" or x.dim() != 4 or x.is_contiguous(memory_format=torch.channels_last):
         return x
     images = len(x) * x.shape[2] * x.shape[3] / (plan.input.h * plan.input.w)
-    many = images * maps_per_weight >= MAPS_PER_WEIGHT
+    many = images * values_per_weight >= VALUES_PER_WEIGHT
     return x.contiguous(memory_format=torch.channels_last) if many else x
 
 

@@ -508,9 +508,12 @@ def test_compile(name: str) -> None:
     network = dt.build(name, width=64, height=64)
     compiled = torch.compile(network, fullgraph=True, backend="eager")
     for size in ((64, 64), (96, 32)):
-        x = torch.rand(2, 3, *size).contiguous(memory_format=torch.channels_last)
+        planar = torch.rand(2, 3, *size)
+        x = planar.contiguous(memory_format=torch.channels_last)
         for one, other in zip(compiled(x), network(x), strict=True):
             assert torch.equal(one, other)
+        for one, other in zip(compiled(planar), network(planar), strict=True):
+            close(one, other)
 
 
 @pytest.mark.filterwarnings("ignore::darknet_torch.errors.DarknetWarning")

@@ -201,7 +201,7 @@ def channels_last(subject: Subject) -> Outcome:
     x, outcome = subject.images(2), Outcome()
     network = copy.deepcopy(subject.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     actual = outputs(network, x.contiguous(memory_format=torch.channels_last))
-    with mock.patch.object(network_module, "_in_faster_layout", lambda x, *_: x):
+    with mock.patch.object(network_module, "_in_fast_layout", lambda x, *_: x):
         planar = outputs(subject.network, x)
     outcome.compare("channels_last", actual, planar, EQUAL)
     return outcome
