@@ -8,7 +8,6 @@ whole batch in the same way.
 """
 
 import threading
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -19,10 +18,12 @@ from torch import Tensor
 
 __all__ = ["Taps", "column_taps", "last_row", "row_taps", "sample"]
 
-STRIP = 1 << 19
+STRIP = 1 << 20
 """Values that are mixed at a time."""
 BAG_OF_BYTES = getattr(torch.ops.quantized, "embedding_bag_byte_rowwise_offsets", None)
 """`F.embedding_bag` of bytes without a copy of them in float32, if torch has it."""
+LINEAR = torch.ops.aten.upsample_linear1d.out
+"""`F.interpolate` of rows, into memory that is there."""
 SCALE = torch.tensor([1.0, 0.0]).view(torch.uint8)
 """With which each row of its table ends: the factor and the summand of the bytes, as float32."""
 
@@ -32,10 +33,12 @@ class Taps(NamedTuple):
 
     position: (n, 2) int64, of both.
     weight: (n, 2) float32, the share of each.
+    is_linear: torch's linear interpolation mixes the same, but for the last one.
     """
 
     position: Tensor
     weight: Tensor
+    is_linear: bool = False
 
     def at(self, index: Tensor) -> "Taps":
         """Return some of them.
@@ -51,7 +54,7 @@ def column_taps(old: int, new: int) -> Taps:
     """Return the taps of `new` columns from `old` ones; the last is the image's last."""
     taps = _taps(old, new)
     taps.position[-1], taps.weight[-1] = old - 1, torch.tensor((1.0, 0.0))
-    return taps
+    return taps._replace(is_linear=_is_linear(taps, old, new))
 
 
 @lru_cache(maxsize=256)
@@ -99,35 +102,42 @@ def sample(image: Tensor, rows: Taps, columns: Taps, out: Tensor | None = None) 
     else:
         mix, lines = _mix_planar, image.reshape(channels * height, width).contiguous()
     shares = rows.weight if image.is_floating_point() else rows.weight / 255
-    columns = _on(columns, image.device)
-    across = columns.weight[:, 1].contiguous()
-    strip = max(1, STRIP // (channels * max(width, len(across))))
+    strip = max(1, STRIP // (channels * max(width, len(columns.position))))
     strips = (each.split(strip) for each in (rows.position, shares, out.movedim(1, 0)))
     for pairs, share, part in zip(*strips, strict=True):
-        left, right = mix(lines, channels, Taps(pairs, share), columns)
-        torch.lerp(left, right, across, out=part)
+        _mix_columns(mix(lines, channels, Taps(pairs, share)), columns, part)
     return out
 
 
-def _mix_interleaved(
-    lines: Tensor, channels: int, rows: Taps, columns: Taps
-) -> tuple[Tensor, Tensor]:
-    """Return mixed rows at both columns, (n, C, width) each; the channels of a pixel lie together.
+def _mix_interleaved(lines: Tensor, channels: int, rows: Taps) -> Tensor:
+    """Return mixed rows, (n, C, W), of an image whose channels of a pixel lie together.
 
     lines: (H, W * C), the rows of the image.
     rows: taps of n rows of the result, whose weights bring values to 0..1.
     """
-    size = len(rows.position), channels, len(columns.position)
-    return _at(_mix_rows(lines, rows), _interleaved(columns, channels), size)
+    return _mix_rows(lines, rows).view(len(rows.position), -1, channels).transpose(1, 2)
 
 
-def _mix_planar(lines: Tensor, channels: int, rows: Taps, columns: Taps) -> tuple[Tensor, Tensor]:
+def _mix_planar(lines: Tensor, channels: int, rows: Taps) -> Tensor:
     """Return the same of an image whose channels lie one behind the other: lines (C * H, W)."""
     start = torch.arange(channels)[:, None, None] * (len(lines) // channels)
     of_all = Taps((start + rows.position).flatten(0, 1), rows.weight.repeat(channels, 1))
-    size = channels, len(rows.position), len(columns.position)
-    left, right = _at(_mix_rows(lines, of_all), columns.position.T.contiguous(), size)
-    return left.movedim(0, 1), right.movedim(0, 1)
+    return _mix_rows(lines, of_all).view(channels, len(rows.position), -1).transpose(0, 1)
+
+
+def _mix_columns(mixed: Tensor, columns: Taps, out: Tensor) -> None:
+    """Write mixed rows (n, C, W), with their columns mixed, to (n, C, width).
+
+    Torch's linear interpolation is faster than picking the columns. The last one it can miss, as
+    its positions are rounded to float32.
+    """
+    if columns.is_linear and mixed.device.type == "cpu":
+        LINEAR(mixed, [out.shape[2]], True, None, out=out)
+        out[..., -1] = mixed[..., -1]
+    else:
+        pixels, positions = mixed.transpose(1, 2), columns.position.to(mixed.device)
+        left, right = (pixels.index_select(1, each).transpose(1, 2) for each in positions.unbind(1))
+        torch.lerp(left, right, columns.weight[:, 1].to(mixed.device), out=out)
 
 
 def _mix_rows(lines: Tensor, rows: Taps) -> Tensor:
@@ -135,69 +145,55 @@ def _mix_rows(lines: Tensor, rows: Taps) -> Tensor:
     pairs, shares = rows.position, rows.weight.to(lines.device)
     first, last = (int(each) for each in pairs.aminmax())
     if last - first < pairs.numel():
-        lines, pairs = lines[first : last + 1], pairs - first
+        needed, pairs = torch.arange(first, last + 1), pairs - first
     else:  # most rows between are read by none
-        picked = _scratch.take("picked", (pairs.numel(), lines.shape[1]), lines)
-        lines = torch.index_select(lines, 0, pairs.flatten().to(lines.device), out=picked)
-        pairs = torch.arange(len(lines)).view(pairs.shape)
-    pairs = pairs.to(lines.device)
+        needed, pairs = pairs.flatten(), torch.arange(pairs.numel()).view(pairs.shape)
+    needed, pairs = needed.to(lines.device), pairs.to(lines.device)
     if lines.dtype == torch.uint8 and lines.device.type == "cpu" and BAG_OF_BYTES is not None:
-        starts = torch.arange(0, pairs.numel(), 2)
-        table, index = _with_scale(lines), pairs.flatten()
-        mixed: Tensor = BAG_OF_BYTES(table, index, starts, per_sample_weights=shares.flatten())
+        table, starts = _table(lines, needed), torch.arange(0, pairs.numel(), 2)
+        shares = shares.flatten()
+        mixed: Tensor = BAG_OF_BYTES(table, pairs.flatten(), starts, per_sample_weights=shares)
         return mixed
-    return F.embedding_bag(pairs, lines.float(), mode="sum", per_sample_weights=shares)
+    lines = lines.index_select(0, needed).float()
+    return F.embedding_bag(pairs, lines, mode="sum", per_sample_weights=shares)
 
 
-def _with_scale(lines: Tensor) -> Tensor:
-    """Return bytes (H, W) as a table for BAG_OF_BYTES, in scratch memory."""
-    height, width = lines.shape
-    table = _scratch.take("table", (height, width + len(SCALE)), lines)
-    table[:, :width], table[:, width:] = lines, SCALE
+def _table(lines: Tensor, needed: Tensor) -> Tensor:
+    """Return rows of bytes (H, W) as a table for BAG_OF_BYTES; the next one overwrites it."""
+    width = lines.shape[1]
+    table = _scratch.take(len(needed), width + len(SCALE))
+    torch.index_select(lines, 0, needed, out=table[:, :width])
+    table[:, width:] = SCALE
     return table
 
 
-def _at(
-    mixed: Tensor, places: Sequence[Tensor] | Tensor, size: tuple[int, int, int]
-) -> tuple[Tensor, Tensor]:
-    """Return the values of mixed rows at two lists of places, in scratch memory."""
-    names, shape = ("left", "right"), (len(mixed), len(places[0]))
-    left, right = (_scratch.take(name, shape, mixed) for name in names)
-    for out, place in zip((left, right), places, strict=True):
-        torch.index_select(mixed, 1, place, out=out)
-    return left.view(size), right.view(size)
-
-
 class _Scratch(threading.local):
-    """Memory of a thread that is used again: fetching it anew takes as long as the work."""
+    """Bytes of a thread that are used again: fetching memory anew takes as long as the work."""
 
     def __init__(self) -> None:
-        self.tensors: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
+        self.memory = torch.empty(0, dtype=torch.uint8)
 
-    def take(
-        self, name: str, size: tuple[int, int], like: Tensor, dtype: torch.dtype | None = None
-    ) -> Tensor:
-        """Return a tensor with any values; the next one of this name overwrites it."""
-        key, count = (name, dtype or like.dtype, like.device), size[0] * size[1]
-        if key not in self.tensors or self.tensors[key].numel() < count:
+    def take(self, height: int, width: int) -> Tensor:
+        """Return (height, width) uint8 with any values."""
+        if self.memory.numel() < height * width:
             with torch.inference_mode(False):  # else it could be used there alone
-                self.tensors[key] = torch.empty(count, dtype=key[1], device=key[2])
-        return self.tensors[key][:count].view(size)
+                self.memory = torch.empty(height * width, dtype=torch.uint8)
+        return self.memory[: height * width].view(height, width)
 
 
 _scratch = _Scratch()
 
 
-@lru_cache(maxsize=256)
-def _on(taps: Taps, device: torch.device) -> Taps:
-    return Taps(*(each.to(device) for each in taps))
+def _is_linear(taps: Taps, old: int, new: int) -> bool:
+    """Return whether torch's linear interpolation on a CPU mixes the same `new` columns of `old`.
 
-
-@lru_cache(maxsize=256)
-def _interleaved(columns: Taps, channels: int) -> list[Tensor]:
-    """Return the places of both columns where the channels of a pixel lie together."""
-    channel = torch.arange(channels, device=columns.position.device)[:, None]
-    return [(index * channels + channel).flatten() for index in columns.position.unbind(1)]
+    It does where it rounds the positions as Darknet does. The values 0, 1, 0, 1, ... show its
+    shares.
+    """
+    comb = torch.arange(old).remainder(2).float()
+    mixed = F.interpolate(comb[None, None], size=new, mode="linear", align_corners=True)[0, 0]
+    wanted = (comb[taps.position] * taps.weight).sum(1)
+    return torch.allclose(mixed[:-1], wanted[:-1], rtol=0, atol=1e-7)
 
 
 def _taps(old: int, new: int) -> Taps:

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from darknet_torch.images import bilinear
 from darknet_torch.images.bilinear import column_taps, last_row, row_taps, sample
@@ -46,23 +47,29 @@ def test_strips_and_layouts_change_nothing(size, channels, monkeypatch):
 
 @pytest.mark.parametrize("size", [(64, 48), (300, 40), (9, 200)])
 @pytest.mark.parametrize("by_pixel", [False, True])
-def test_bytes_are_mixed_as_floats_are(size, by_pixel, monkeypatch):
-    """With torch's function for bytes and without, and as float64 has it."""
+def test_mixed_as_float64_does(size, by_pixel, monkeypatch):
+    """With torch's functions for bytes and for lines, and without either."""
     image = image_of(*size)
     image = image.permute(1, 2, 0).contiguous().permute(2, 0, 1) if by_pixel else image
     rows, columns = row_taps(size[0], 30), column_taps(size[1], 20)
-    assert bilinear.BAG_OF_BYTES is not None
-    got = sample(image, rows, columns)
+    assert bilinear.BAG_OF_BYTES is not None and columns.is_linear
+    got = [sample(image, rows, columns), sample(image, rows, columns._replace(is_linear=False))]
     monkeypatch.setattr(bilinear, "BAG_OF_BYTES", None)
-    without = sample(image, rows, columns)
+    got.append(sample(image, rows, columns))
     exact = image.double() / 255
     for dim, taps in ((1, rows), (2, columns)):
         first, second = (exact.index_select(dim, each) for each in taps.position.T)
         shape = (-1, 1) if dim == 1 else (-1,)
         one, other = (each.double().view(shape) for each in taps.weight.T)
         exact = first * one + second * other
-    for each in (got, without):
+    for each in got:
         torch.testing.assert_close(each.double(), exact, atol=1.5e-7, rtol=0)
+
+
+def test_linear_only_where_torch_rounds_as_darknet_does(monkeypatch):
+    assert column_taps.__wrapped__(640, 416).is_linear
+    monkeypatch.setattr(F, "interpolate", lambda x, size, **_: torch.full((1, 1, size), 0.5))
+    assert not column_taps.__wrapped__(640, 416).is_linear
 
 
 def test_writes_to_a_part():
