@@ -5,6 +5,7 @@ they are looked for, the names of the classes, and the other options of the file
 """
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
@@ -26,7 +27,7 @@ from darknet_torch.files import cfg_folder, is_file
 from darknet_torch.parsing.parser import read_data
 from darknet_torch.safety.text import printable
 
-__all__ = ["LABEL_FORMATS", "Description", "describe", "split_names"]
+__all__ = ["LABEL_FORMATS", "Description", "describe", "split_folders"]
 
 LABEL_FORMATS = ("darknet", "voc", "coco", "folders", "paths", "classification")
 """Boxes in Darknet's text, VOC's XML or COCO's JSON; classes of whole images by folders, by names
@@ -34,6 +35,8 @@ in paths, or by whichever of these two it is."""
 
 SPLIT_KEYS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 """Split -> the keys of descriptions, and the names of folders, that mean it."""
+NO_SPLITS = ("annotations", "images", "labels")
+"""Folders beside those of splits."""
 YAML_KEYS = (
     *("root", "path", "train", "val", "valid", "test", "names", "nc", "format", "difficult"),
     *("labels", "annotations"),
@@ -91,13 +94,43 @@ def describe(source: str | PathLike[str], split: str = "val") -> Description:
         return _from_yaml(path, split)
     if path.suffix.lower() == ".data":
         return _from_data(path, split)
+    if is_folder(path):
+        split_folders(path, split)  # an error where it has others only
     search_folders = (Path(), *folder_and_parents(path.parent))
     return Description(printable(name), split, (str(path),), search_folders)
 
 
 def split_names(split: str) -> tuple[str, ...]:
     """Return the words that mean a split: "val" is also called "valid" and "validation"."""
+    if split == "all":
+        return tuple(name for names in SPLIT_KEYS.values() for name in names)
     return next((names for names in SPLIT_KEYS.values() if split in names), (split,))
+
+
+def split_folders(folder: Path, split: str) -> list[Path]:
+    """Of a folder without images those with the images of the split: images/val, val ...
+
+    A folder that has no folders of splits is all of every split.
+
+    Raises:
+        DataError: it has folders of other splits only.
+    """
+    if any(is_image(path) for path in folder.iterdir()):
+        return [folder]
+    around = [each for each in (folder / "images", folder) if each.is_dir()]
+    inside = [path for each in around for path in sorted(each.iterdir()) if path.is_dir()]
+    inside = [path for path in inside if path.name not in NO_SPLITS]
+    chosen = [path for name in split_names(split) for path in inside if _is_of_split(path, name)]
+    splits = [path for name in split_names("all") for path in inside if _is_of_split(path, name)]
+    if inside and not chosen and len(splits) == len(inside):
+        has = ", ".join(path.name for path in splits)
+        raise DataError(f"{printable(str(folder))}: no split {shown(split)}; it has {has}")
+    chosen = (chosen if split == "all" else chosen[:1]) or around[:1]
+    return [each / "images" if (each / "images").is_dir() else each for each in chosen]
+
+
+def _is_of_split(folder: Path, name: str) -> bool:
+    return re.fullmatch(rf"{re.escape(name)}\d*", folder.name) is not None  # val2017
 
 
 def _inside(folder: Path) -> Path | None:
@@ -175,7 +208,7 @@ def _root(content: Mapping[str, Any], path: Path, parts: Sequence[str]) -> Path:
 
 
 def _parts(content: Mapping[str, Any], split: str, where: str) -> tuple[str, ...]:
-    keys = [key for key in _keys(split) if content.get(key) is not None]
+    keys = [key for key in split_names(split) if content.get(key) is not None]
     if not keys:
         present = [key for keys in SPLIT_KEYS.values() for key in keys if key in content]
         raise DataError(f"{where}: no split {shown(split)}; it has {', '.join(present) or 'none'}")
@@ -184,12 +217,6 @@ def _parts(content: Mapping[str, Any], split: str, where: str) -> tuple[str, ...
     if not values:
         raise DataError(f"{where}: {keys[0]}: an empty list")
     return tuple(path_value(value, f"{where}: {keys[0]}") for value in values)
-
-
-def _keys(split: str) -> tuple[str, ...]:
-    if split == "all":
-        return tuple(key for keys in SPLIT_KEYS.values() for key in keys)
-    return split_names(split)
 
 
 def _format(value: Any, where: str) -> str | None:
@@ -205,7 +232,7 @@ def _format(value: Any, where: str) -> str | None:
 def _of_split(value: Any, split: str, where: str) -> str | None:
     """`labels: folder`, or `labels: {train: one, val: another}`."""
     if isinstance(value, dict):
-        value = next((value[key] for key in _keys(split) if key in value), None)
+        value = next((value[key] for key in split_names(split) if key in value), None)
     return None if value is None else path_value(value, where)
 
 

@@ -5,16 +5,16 @@ may be in VOC's layout, hold a folder `images`, or one folder for each class; fo
 files are looked for.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from darknet_torch.data import class_folders, coco, darknet, voc
 from darknet_torch.data.classes import Classes
 from darknet_torch.data.dataset import NOTES
-from darknet_torch.data.description import Description, split_names
+from darknet_torch.data.description import Description, split_folders
 from darknet_torch.data.moved_paths import MovedPaths
 from darknet_torch.data.paths import (
     ListedImage,
@@ -22,7 +22,6 @@ from darknet_torch.data.paths import (
     first_file,
     images_in_folder,
     is_folder,
-    is_image,
     list_images,
 )
 from darknet_torch.data.problems import AnnotatedBox, ProblemList
@@ -78,7 +77,12 @@ def unread_samples(part: str, state: ReadingState) -> Iterable[UnreadSample]:
     if folder is None:
         images = list_images(part, folders, source, description.near_list)
         return _from_images(images, state)
-    folder = _split_folder(folder, description.split)
+    inside = split_folders(folder, description.split)
+    return chain.from_iterable(_of_folder(each, state) for each in inside)
+
+
+def _of_folder(folder: Path, state: ReadingState) -> Iterable[UnreadSample]:
+    form = state.description.format
     annotations = _coco_json(folder) if form is None else None
     if annotations is not None:
         state.guesses[f"the labels are COCO's, in {printable(annotations.name)}"] = None
@@ -121,18 +125,6 @@ def _from_images(images: Sequence[ListedImage], state: ReadingState) -> Iterator
     if form == "darknet" and state.classes.names is None:
         _take_names_beside(images, state)
     return _with_label_files(images, form, state)
-
-
-def _split_folder(folder: Path, split: str) -> Path:
-    """Of a folder without images the one that holds those of the split: images/val, val ..."""
-    if any(is_image(path) for path in folder.iterdir()):
-        return folder
-    words = "|".join(map(re.escape, split_names(split)))
-    name = re.compile(rf"({words})\d*")  # val2017
-    around = [each for each in (folder / "images", folder) if each.is_dir()]
-    inside = [path for each in around for path in sorted(each.iterdir()) if path.is_dir()]
-    chosen = next((path for path in inside if name.fullmatch(path.name)), around[0])
-    return chosen / "images" if (chosen / "images").is_dir() else chosen
 
 
 def _has_class_folders(folder: Path, form: str | None) -> bool:

@@ -48,4 +48,5 @@ class TrainingResult:
     def __str__(self) -> str:
         score = "not measured" if self.score is None else f"{self.score:.4f}, best {self.best:.4f}"
         why = {"interrupt": "stopped; the same command goes on"}.get(self.stopped, self.stopped)
-        return f"{self.folder}: {self.batches} batches ({why}); score {score}"
+        batches = "1 batch" if self.batches == 1 else f"{self.batches} batches"
+        return f"{self.folder}: {batches} ({why}); score {score}"

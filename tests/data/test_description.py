@@ -179,9 +179,26 @@ def test_folders_of_splits(photos: Path) -> None:
     for split, stem in (("train", "a"), ("val", "b"), ("test", "c")):
         dataset = read(photos / "y", split)
         assert (stems(dataset), dataset.problems) == (stem, ())
+    assert stems(read(photos / "y", "all")) == "abc"
     assert stems(read(photos / "photos")) == "abc"
     lay(photos, {"all.yaml": "train: y/images/train\nval: y/images/val2017\ntest: photos/images\n"})
     assert stems(read(photos / "all.yaml", "all")) == "ababc"
+
+
+def test_a_split_that_a_folder_lacks(photos: Path) -> None:
+    """Images of other splits are not taken for its own."""
+    lay(
+        photos, {"y/train/images/a.png": "", "y/valid/images/b.png": "", "y/labels/train/a.txt": ""}
+    )
+    for split in ("test", "tset"):
+        with pytest.raises(DataError, match=f"y: no split {split}; it has train, valid"):
+            read(photos / "y", split)
+    assert stems(read(photos / "y", "all")) == "ab"
+
+
+def test_a_class_may_have_the_name_of_a_split(photos: Path) -> None:
+    lay(photos, {"y/lorry/a.png": "", "y/train/b.png": ""})
+    assert read(photos / "y", "test").names == ("lorry", "train")
 
 
 def test_sources_that_are_nothing(photos: Path) -> None:

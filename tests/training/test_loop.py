@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,8 @@ def test_ctrl_c_ends_behind_the_batch_and_keeps_the_state(
     watcher = Recorder(3, lambda: os.kill(os.getpid(), signal.SIGINT))
     result = quick(network, data, tmp_path / "run", save_every=100, callbacks=[watcher])
     assert (result.stopped, result.batches) == ("interrupt", 3)
-    assert "the same command goes on" in str(result)
+    assert "run: 3 batches (stopped; the same command goes on)" in str(result)
+    assert "run: 1 batch (" in str(replace(result, batches=1))
     later = Recorder()
     finished = quick(network, data, tmp_path / "run", save_every=100, callbacks=[later])
     assert [report.batch for report in later.batches] == [4, 5, 6]

@@ -49,11 +49,14 @@ def test_joint_classes_of_a_class_map_are_those_of_the_network() -> None:
 
 def test_a_validation_split_that_is_named_must_be_there(tmp_path: Path) -> None:
     path = shapes.draw_detection_set(tmp_path / "data", images=2)
-    with pytest.raises(DataError, match="no split vla; it has train, val"):
-        read_all(path, None, None, TrainOptions(val_split="vla"))
-    for source in (tmp_path / "data", tmp_path / "data" / "train"):  # whose split is all there is
-        with pytest.raises(DataError, match=r"split vla \(--val-split\): has all images"):
+    for source in (path, tmp_path / "data"):
+        with pytest.raises(DataError, match="no split vla; it has train, val"):
             read_all(source, None, None, TrainOptions(val_split="vla"))
+    with pytest.raises(DataError, match=r"split vla \(--val-split\): has all images"):
+        read_all(tmp_path / "data" / "train", None, None, TrainOptions(val_split="vla"))
+    (tmp_path / "data" / "val").rename(tmp_path / "data" / "test")
+    assert read_all(tmp_path / "data", None, None, TrainOptions())[1] is None
+    (tmp_path / "data" / "test").rename(tmp_path / "data" / "val")
     path.write_text(path.read_text().replace("val: val", "more: val"))
     _, validation, _ = read_all(path, None, None, TrainOptions(val_split="more"))
     assert validation is not None
