@@ -108,9 +108,10 @@ def split_names(split: str) -> tuple[str, ...]:
 
 
 def split_folders(folder: Path, split: str) -> list[Path]:
-    """Of a folder without images those with the images of the split: images/val, val ...
+    """Return the folders in which the images of a split are: images/val, val ...
 
-    A folder that has no folders of splits is all of every split.
+    There are several for "all". It is the folder itself if that has images, and it or its `images`
+    if it has no folders of splits: then it is all of every split.
 
     Raises:
         DataError: it has folders of other splits only.

@@ -33,12 +33,13 @@ class Taps(NamedTuple):
 
     position: (n, 2) int64, of both.
     weight: (n, 2) float32, the share of each.
-    is_linear: torch's linear interpolation mixes the same, but for the last one.
+    linear: (first, count): those from `first` on of `count` that torch's linear interpolation
+        mixes the same, but for the last one; None if it does not.
     """
 
     position: Tensor
     weight: Tensor
-    is_linear: bool = False
+    linear: tuple[int, int] | None = None
 
     def at(self, index: Tensor) -> "Taps":
         """Return some of them.
@@ -46,7 +47,11 @@ class Taps(NamedTuple):
         Args:
             index: of the rows (columns) of the result, (k,) int64.
         """
-        return Taps(self.position[index], self.weight[index])
+        linear = None
+        if self.linear is not None and bool((index.diff() == 1).all()):
+            first, count = self.linear
+            linear = first + int(index[0]), count
+        return Taps(self.position[index], self.weight[index], linear)
 
 
 @lru_cache(maxsize=256)
@@ -54,7 +59,7 @@ def column_taps(old: int, new: int) -> Taps:
     """Return the taps of `new` columns from `old` ones; the last is the image's last."""
     taps = _taps(old, new)
     taps.position[-1], taps.weight[-1] = old - 1, torch.tensor((1.0, 0.0))
-    return taps._replace(is_linear=_is_linear(taps, old, new))
+    return taps._replace(linear=(0, new) if _is_linear(taps, old, new) else None)
 
 
 @lru_cache(maxsize=256)
@@ -131,12 +136,15 @@ def _mix_columns(mixed: Tensor, columns: Taps, out: Tensor) -> None:
     Torch's linear interpolation is faster than picking the columns. The last one it can miss, as
     its positions are rounded to float32.
     """
-    if columns.is_linear and mixed.device.type == "cpu":
-        LINEAR(mixed, [out.shape[2]], True, None, out=out)
-        out[..., -1] = mixed[..., -1]
+    if columns.linear is not None and mixed.device.type == "cpu":
+        first, count = columns.linear
+        whole = out if out.shape[2] == count else out.new_empty(*out.shape[:2], count)
+        LINEAR(mixed, [count], True, None, out=whole)
+        whole[..., -1] = mixed[..., -1]
+        if whole is not out:
+            out.copy_(whole[..., first : first + out.shape[2]])
     else:
-        pixels, positions = mixed.transpose(1, 2), columns.position.to(mixed.device)
-        left, right = (pixels.index_select(1, each).transpose(1, 2) for each in positions.unbind(1))
+        left, right = (mixed[..., each] for each in columns.position.to(mixed.device).unbind(1))
         torch.lerp(left, right, columns.weight[:, 1].to(mixed.device), out=out)
 
 

@@ -52,8 +52,8 @@ def test_mixed_as_float64_does(size, by_pixel, monkeypatch):
     image = image_of(*size)
     image = image.permute(1, 2, 0).contiguous().permute(2, 0, 1) if by_pixel else image
     rows, columns = row_taps(size[0], 30), column_taps(size[1], 20)
-    assert bilinear.BAG_OF_BYTES is not None and columns.is_linear
-    got = [sample(image, rows, columns), sample(image, rows, columns._replace(is_linear=False))]
+    assert bilinear.BAG_OF_BYTES is not None and columns.linear == (0, 20)
+    got = [sample(image, rows, columns), sample(image, rows, columns._replace(linear=None))]
     monkeypatch.setattr(bilinear, "BAG_OF_BYTES", None)
     got.append(sample(image, rows, columns))
     exact = image.double() / 255
@@ -67,9 +67,18 @@ def test_mixed_as_float64_does(size, by_pixel, monkeypatch):
 
 
 def test_linear_only_where_torch_rounds_as_darknet_does(monkeypatch):
-    assert column_taps.__wrapped__(640, 416).is_linear
+    assert column_taps.__wrapped__(640, 416).linear == (0, 416)
     monkeypatch.setattr(F, "interpolate", lambda x, size, **_: torch.full((1, 1, size), 0.5))
-    assert not column_taps.__wrapped__(640, 416).is_linear
+    assert column_taps.__wrapped__(640, 416).linear is None
+
+
+@pytest.mark.parametrize("chosen", [range(20), range(3, 12), range(12, 20), (0, 0, 1, 5)])
+def test_some_columns(chosen):
+    image, rows, columns = image_of(64, 48), row_taps(64, 30), column_taps(48, 20)
+    some = columns.at(torch.tensor(chosen))
+    assert some.linear == (None if isinstance(chosen, tuple) else (chosen[0], 20))
+    wanted = sample(image, rows, columns)[..., list(chosen)]
+    torch.testing.assert_close(sample(image, rows, some), wanted, atol=2e-7, rtol=0)
 
 
 def test_writes_to_a_part():
