@@ -116,7 +116,7 @@ def split_folders(folder: Path, split: str) -> list[Path]:
     Raises:
         DataError: it has folders of other splits only.
     """
-    if any(is_image(path) for path in folder.iterdir()):
+    if _has_images(folder):
         return [folder]
     around = [each for each in (folder / "images", folder) if each.is_dir()]
     inside = [path for each in around for path in sorted(each.iterdir()) if path.is_dir()]
@@ -130,13 +130,17 @@ def split_folders(folder: Path, split: str) -> list[Path]:
     return [each / "images" if (each / "images").is_dir() else each for each in chosen]
 
 
+def _has_images(folder: Path) -> bool:
+    return any(is_image(path) for path in folder.iterdir())
+
+
 def _is_of_split(folder: Path, name: str) -> bool:
     return re.fullmatch(rf"{re.escape(name)}\d*", folder.name) is not None  # val2017
 
 
 def _inside(folder: Path) -> Path | None:
     """Return the description in a folder that has no images of its own."""
-    if not is_folder(folder) or any(is_image(path) for path in folder.iterdir()):
+    if not is_folder(folder) or _has_images(folder):
         return None
     named = next((folder / name for name in IN_FOLDERS if is_file(folder / name)), None)
     if named is None:

@@ -33,8 +33,8 @@ class Taps(NamedTuple):
 
     position: (n, 2) int64, of both.
     weight: (n, 2) float32, the share of each.
-    linear: (first, count): those from `first` on of `count` that torch's linear interpolation
-        mixes the same, but for the last one; None if it does not.
+    linear: (first, count) if they are the columns from `first` on of `count`, and torch's linear
+        interpolation mixes those in the same way, but for the last; else None.
     """
 
     position: Tensor
@@ -59,7 +59,7 @@ def column_taps(old: int, new: int) -> Taps:
     """Return the taps of `new` columns from `old` ones; the last is the image's last."""
     taps = _taps(old, new)
     taps.position[-1], taps.weight[-1] = old - 1, torch.tensor((1.0, 0.0))
-    return taps._replace(linear=(0, new) if _is_linear(taps, old, new) else None)
+    return taps._replace(linear=(0, new) if _is_linear(taps, old) else None)
 
 
 @lru_cache(maxsize=256)
@@ -192,14 +192,15 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
-def _is_linear(taps: Taps, old: int, new: int) -> bool:
-    """Return whether torch's linear interpolation on a CPU mixes the same `new` columns of `old`.
+def _is_linear(taps: Taps, old: int) -> bool:
+    """Return whether torch's linear interpolation on a CPU mixes the same columns, of `old` ones.
 
     It does where it rounds the positions as Darknet does. The values 0, 1, 0, 1, ... show its
     shares.
     """
     comb = torch.arange(old).remainder(2).float()
-    mixed = F.interpolate(comb[None, None], size=new, mode="linear", align_corners=True)[0, 0]
+    size = len(taps.position)
+    mixed = F.interpolate(comb[None, None], size=size, mode="linear", align_corners=True)[0, 0]
     wanted = (comb[taps.position] * taps.weight).sum(1)
     return torch.allclose(mixed[:-1], wanted[:-1], rtol=0, atol=1e-7)
 
