@@ -86,16 +86,21 @@ _IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+_GRADIENT_FROM_RESULT = {"logistic", "relu", "relu6", "leaky"}
+"""Those of `_IN_PLACE` whose gradient needs the result only: a training keeps one map, not two."""
+
+
 def activate(name: str, x: Tensor, *, in_place: bool = False) -> Tensor:
     """Apply an activation function.
 
     Args:
         name: Darknet's name of it.
         x: (B, C, H, W) or (B, N).
-        in_place: overwrite x where that is possible; without effect where gradients are enabled,
-            and in traces, which would otherwise depend on that.
+        in_place: overwrite x where that is possible, and where gradients are enabled, possible
+            with the same gradient; without effect in traces, which would otherwise depend on that.
     """
-    if in_place and not (torch.is_grad_enabled() or is_jit_traced()):
+    may = in_place and not is_jit_traced()
+    if may and (name in _GRADIENT_FROM_RESULT or not torch.is_grad_enabled()):
         return _IN_PLACE.get(name, _FUNCTIONS[name])(x)
     return _FUNCTIONS[name](x)
 
