@@ -458,7 +458,8 @@ STANDS_FOR = {
     "test_answer_keys": " ".join(
         f"layers.{path.stem}"
         for path in sorted((PACKAGE / "layers").glob("[!_]*.py"))
-        if path.stem not in ("contrastive", "dropout", "registry", "truth", "word_tree")
+        if path.stem
+        not in ("activation", "contrastive", "dropout", "registry", "truth", "word_tree")
     ),
     "training/test_loop": "training.callbacks training.finite training.first_batch"
     " training.metrics_log training.options"

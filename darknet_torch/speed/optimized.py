@@ -39,7 +39,7 @@ from darknet_torch.speed.freed_memory import keep_freed_memory
 from darknet_torch.speed.inductor import Outputs, can_compile, compiled_for
 from darknet_torch.speed.int8_conv import Quantization
 from darknet_torch.speed.onednn_graph import graph_of, has_tiny_layers
-from darknet_torch.speed.packed_layers import packed
+from darknet_torch.speed.packed_layers import between_float32, packed
 from darknet_torch.speed.winograd import WinogradConv
 
 __all__ = ["Dtype", "Optimized", "optimize"]
@@ -121,7 +121,7 @@ def optimize(
         from darknet_torch.speed.int8 import quantizations_for  # with data sets and scores
 
         int8 = quantizations_for(folded, calibration, layout)
-    tiny = kind == torch.float32 and not int8 and has_tiny_layers(folded)
+    tiny = kind != torch.float16 and not int8 and has_tiny_layers(folded)
     compiled = compile and not folded.stateful and (tiny or can_compile(folded.device))
     products: Products = "tf32" if dtype == "tf32" and folded.device.type == "cuda" else "ieee"
     how = {"compiled": compiled, "tiny": tiny}
@@ -161,7 +161,7 @@ class Optimized(RawNetwork):
         self.plan, self.names, self.layout, self.dtype = folded.plan, folded.names, layout, dtype
         self.device, self.products = folded.device, products
         self.compiles, self.int8_layers = compiled, tuple(int8 or {})
-        self._graph_of = partial(graph_of, folded) if tiny else None
+        self._graph_of = partial(graph_of, between_float32(folded, dtypes)) if tiny else None
         if folded.stateful:
             self.network = folded.to(dtype)
         else:

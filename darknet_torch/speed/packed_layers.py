@@ -1,6 +1,7 @@
 """The layers of a network in the layouts and types in which they are fastest."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from functools import partial
 from typing import TypeGuard, cast
 
@@ -18,7 +19,14 @@ from darknet_torch.speed.onednn import FUSED, PackedConv, activate_output, is_su
 from darknet_torch.speed.stem import stem_for
 from darknet_torch.speed.winograd import WinogradConv, best_transforms
 
-__all__ = ["Cast", "PackedConvBlock", "SeparableMaxPool", "can_pack", "packed"]
+__all__ = [
+    "Cast",
+    "PackedConvBlock",
+    "SeparableMaxPool",
+    "between_float32",
+    "can_pack",
+    "packed",
+]
 
 SEPARABLE = 5
 """Side of a window from which on a maximum is faster of rows, then of columns."""
@@ -54,6 +62,22 @@ def packed(
     if folded.device.type == "cuda":
         _separate(result)
         _use_stem(result, folded, dtypes)
+    return result
+
+
+def between_float32(folded: Network, dtypes: Sequence[torch.dtype]) -> Network:
+    """Return a network of which some layers compute in other types, between maps in float32.
+
+    It is for a graph of oneDNN: one that joins maps of several types cannot be made.
+
+    Args:
+        folded: a network in float32 without batch norm; layers that stay as they are, are shared.
+        dtypes: the type of each layer.
+    """
+    result = Network(folded.plan, folded.names)
+    for index, (layer, dtype) in enumerate(zip(folded.layers, dtypes, strict=True)):
+        is_other = dtype != torch.float32 and next(layer.parameters(), None) is not None
+        result.layers[index] = Cast(deepcopy(layer), dtype, torch.float32) if is_other else layer
     return result
 
 
@@ -98,15 +122,23 @@ class SeparableMaxPool(nn.Module):
 
 
 class Cast(nn.Module):
-    """A layer that computes in a type of its own, whatever the types of its inputs."""
+    """A layer that computes in a type of its own, whatever the types of its inputs.
 
-    def __init__(self, layer: nn.Module, dtype: torch.dtype) -> None:
+    Args:
+        layer: the layer, which gets that type.
+        dtype: the type.
+        result: the type of its output; None: its own.
+    """
+
+    def __init__(
+        self, layer: nn.Module, dtype: torch.dtype, result: torch.dtype | None = None
+    ) -> None:
         super().__init__()
-        self.layer, self.dtype = layer.to(dtype), dtype
+        self.layer, self.dtype, self.result = layer.to(dtype), dtype, result or dtype
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Cast and compute."""
-        return cast(Tensor, self.layer(*[x.to(self.dtype) for x in inputs]))
+        return cast(Tensor, self.layer(*[x.to(self.dtype) for x in inputs]).to(self.result))
 
 
 class PackedConvBlock(nn.Module):

@@ -12,8 +12,15 @@ import darknet_torch as dt
 from darknet_torch.network import Network, as_network
 from darknet_torch.network.folding import fold
 from darknet_torch.speed import onednn_graph
+from darknet_torch.speed.onednn import is_supported
 from darknet_torch.speed.onednn_graph import graph_of, has_tiny_layers
 from darknet_torch.speed.optimized import PATIENCE
+from darknet_torch.speed.packed_layers import between_float32
+
+needs_bfloat16 = pytest.mark.skipif(
+    not is_supported(torch.device("cpu"), torch.bfloat16),
+    reason="a processor without bfloat16 products",
+)
 
 NET = "[net]\nwidth=32\nheight=32\nchannels=3\n"
 CONV = "[convolutional]\nfilters={}\nsize=3\npad=1\nactivation=leaky\n"
@@ -96,6 +103,29 @@ def test_a_wrong_program_is_refused(wrong: str, monkeypatch: pytest.MonkeyPatch)
 
     network = fold(built(TINY))
     monkeypatch.setattr(torch.jit, "freeze", lambda *_, **__: program)
+    with pytest.raises(RuntimeError, match="something else"):
+        graph_of(network, images())
+
+
+@needs_bfloat16
+def test_long_sums_are_bfloat16_in_the_graph() -> None:
+    """Only the second of three convolutions has long sums; the maps between them are float32."""
+    joined = "[route]\nlayers=-1,-2\n[convolutional]\nfilters=16\nactivation=leaky\n"
+    network, x = built(NET + CONV.format(32) + CONV.format(4) + joined), images()
+    fast = dt.optimize(network, dtype="bfloat16", compile=False)
+    for _ in range(PATIENCE + 1):
+        low = fast(x)[0]
+    traced = fast._graph_of.args[0]
+    assert [type(each).__name__ for each in traced.layers].count("Cast") == 1
+    assert fast._runners and low.dtype == torch.float32
+    assert 1e-6 < (low - network(x)[0]).abs().max() / network(x)[0].abs().max() < 0.02
+
+
+@needs_bfloat16
+def test_a_wrong_program_in_bfloat16_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = [torch.float32, torch.bfloat16]
+    network = between_float32(fold(built(NET + CONV.format(32) + CONV.format(16))), layers)
+    monkeypatch.setattr(torch.jit, "freeze", lambda *_, **__: lambda x: network(x) * 1.05)
     with pytest.raises(RuntimeError, match="something else"):
         graph_of(network, images())
 
