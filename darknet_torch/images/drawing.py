@@ -220,6 +220,8 @@ class _Labelling:
 
     def add(self, box: Box, label: tuple[str, ImageFont.FreeTypeFont], color: Rgb) -> None:
         """Draw the label of a box where it hides least; leave it out where it hides too much."""
+        if sum(map(_area, self.taken)) > _MOST_COVERED * math.prod(self.image_size):
+            return  # before what takes time: of tens of thousands of boxes most come here
         text, font = label[0], _fitting(label[1], label[0], self.image_size[0])
         margin = max(1, round(font.size / 5))
         width = math.ceil(font.getlength(text)) + 2 * margin
@@ -227,8 +229,7 @@ class _Labelling:
         positions = list(_label_positions(box, size, self.image_size))
         hidden = self._hidden(positions)
         best = int(hidden.argmin())
-        covered = sum(map(_area, self.taken)) / math.prod(self.image_size)
-        if self.taken and (hidden[best] > _MOST_HIDDEN or covered > _MOST_COVERED):
+        if self.taken and hidden[best] > _MOST_HIDDEN:
             return
         position = positions[best]
         self.taken.append(position)

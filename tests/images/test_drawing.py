@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from darknet_torch.errors import UsageError
-from darknet_torch.images import fonts
+from darknet_torch.images import drawing, fonts
 from darknet_torch.images.drawing import class_color as color
 from darknet_torch.images.drawing import draw_boxes, draw_boxes_on
 from darknet_torch.inference.detections import Detections
@@ -172,3 +172,14 @@ def test_crowds_stay_visible():
     assert np.mean(insides) > 0.65
     alone = mask(detections(boxes[:1].tolist(), [0]).draw(grey()), GREY)
     assert (~alone).sum() * 200 > 400 * 300 / 2  # all of them would hide most of the image
+
+
+def test_thousands_of_boxes_are_drawn_in_linear_time(monkeypatch):
+    """As of `--threshold 0`: once there are no more labels, none is compared with all boxes."""
+    calls = []
+    overlaps = drawing._overlaps
+    monkeypatch.setattr(drawing, "_overlaps", lambda *each: calls.append(1) or overlaps(*each))
+    corner = np.random.default_rng(4).uniform(0, 1, (2000, 2)) * (300, 200)
+    boxes = np.concatenate((corner, corner + 90), axis=1)
+    detections(boxes.tolist(), [0] * 2000).draw(grey())
+    assert 5 < len(calls) < 500
