@@ -99,6 +99,7 @@ def check_cfg(cfg: str, weights: str | None, others: Sequence[str] = ()) -> None
     role = role_of(cfg)
     if role is None:
         if not _is_known(cfg):
+            refuse_backbone(cfg)
             raise UsageError(f"{cfg}: no such file, and no such model{_near_cfg(cfg)}")
     elif role == "weights" and not cfg.lower().endswith((*CONVERTED, *WEIGHTS[1:-1])):
         swapped = next((each for each in (weights, *others) if each and role_of(each) == "cfg"), "")
@@ -139,7 +140,8 @@ def refuse_backbone(weights: str | None) -> None:
     """Raise UsageError where the weights are the name of a backbone, which has no last layers."""
     if weights is not None and weights in zoo.list_backbones() and role_of(weights) is None:
         layers = zoo.find_backbone(weights).layers
-        raise UsageError(f"{weights}: only the first {layers} layers, for `train` to start from")
+        what = f"only the first {layers} layers, for `train CFG {weights} DATA` to start from"
+        raise UsageError(f"{weights}: {what}")
 
 
 def names_beside(cfg: str, classes: int) -> Path | None:
@@ -176,7 +178,9 @@ def _near_cfg(cfg: str) -> str:
     """Return a hint of the nearest name: of a model, or of a cfg in the same folder."""
     names = {path.stem for path in cfg_folder().glob("*.cfg")} | set(zoo.list_models())
     files = {each.name for each in _around(cfg) if each.suffix.lower() == ".cfg"}
-    near = _near(Path(cfg).name, names | files)
+    word = Path(cfg).name
+    bare = word.removesuffix(".weights").removesuffix(".cfg")
+    near = _near(bare if bare in names else word, names | files)
     return near or "; `darknet-torch models` lists those that are known"
 
 

@@ -54,6 +54,9 @@ class Opener:
                 timeout=TIMEOUT if networked else None,
                 **self._titles(),
             )
+        except self.av.error.InvalidDataError as error:
+            cause = "no answer" if networked else "damaged, cut off, or something else"
+            raise self.error(f"no video that FFmpeg can read: {cause}") from error
         except self.failures as error:
             raise self.error(error) from error
 
@@ -82,6 +85,8 @@ class Opener:
 
     def error(self, reason: object) -> ImageError:
         """Return the error with a reason, or another error in place of it."""
+        if isinstance(reason, self.av.error.ExitError):  # PyAV's for the end of its patience
+            reason = f"nothing arrived for {TIMEOUT:g} seconds"
         return ImageError(f"{self.place.name}: {getattr(reason, 'strerror', None) or reason}")
 
     def _titles(self) -> dict[str, str]:

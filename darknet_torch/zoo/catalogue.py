@@ -178,7 +178,7 @@ def _found(kind: str, name: str, entries: Mapping[str, Entry]) -> Entry:
     """Return an entry; UsageError if there is none of that name."""
     if name not in entries:
         near = get_close_matches(name, entries, n=1)
-        hint = f"did you mean {near[0]}?" if near else "see list_models()"
+        hint = f"did you mean {near[0]}?" if near else "`darknet-torch models` lists all"
         raise UsageError(f"{name}: no such {kind}; {hint}")
     return entries[name]
 

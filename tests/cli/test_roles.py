@@ -76,6 +76,9 @@ def test_weights_of_any_ending(name: str) -> None:
             "summary yolov4-tny",
             "yolov4-tny: no such file, and no such model; did you mean yolov4-t",
         ),
+        ("summary yolov3.weights", "and no such model; did you mean yolov3?"),
+        ("summary yolov3.cfg", "and no such model; did you mean yolov3?"),
+        ("detect darknet53.conv.74 a.jpg", "darknet53.conv.74: only the first 74 layers, for"),
         ("summary q", "q: no such file, and no such model; `darknet-torch models` lists"),
         ("detect a.jpg", "a.jpg: an image; the network comes first, a name or CFG WEIGHTS"),
         (

@@ -14,7 +14,7 @@ from small_videos import draw_frame, square, write_video
 from webserver import Server, serve
 
 from darknet_torch.errors import ImageError
-from darknet_torch.videos import reading
+from darknet_torch.videos import containers, reading
 from darknet_torch.videos.folders import FolderReader
 from darknet_torch.videos.places import Place, place_of
 from darknet_torch.videos.reading import RawFrame, Reader, Span
@@ -109,13 +109,13 @@ def test_a_file_that_ends_too_early(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"),
-    [(b"", "Invalid data"), (b"hello " * 1000, "Invalid data"), (b"\0" * 5000, "Invalid data")],
+    "content",
+    [b"", b"hello " * 1000, b"\0" * 5000],
 )
-def test_what_is_no_video(content: bytes, reason: str, tmp_path: Path) -> None:
+def test_what_is_no_video(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(content)
-    with pytest.raises(ImageError, match=f"a.mp4: {reason}"):
+    with pytest.raises(ImageError, match=r"a\.mp4: no video that FFmpeg can read"):
         frames_of(path)
 
 
@@ -225,6 +225,14 @@ def test_a_camera_has_no_end() -> None:
 def test_nobody_is_there(port: int) -> None:
     with pytest.raises(ImageError, match="Connection refused"):
         frames_of(f"tcp://127.0.0.1:{port}", reconnect=5)
+
+
+def test_somebody_is_there_and_says_nothing(monkeypatch) -> None:
+    monkeypatch.setattr(containers, "TIMEOUT", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(ImageError, match=r"nothing arrived for 0\.5 seconds"):
+            frames_of(address)
 
 
 def test_a_folder_of_frames(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_model() -> None:
     ("call", "message"),
     [
         (lambda: zoo.find_model("yolov4tiny"), "did you mean yolov4-tiny?"),
-        (lambda: zoo.find_model("?"), "no such model"),
+        (lambda: zoo.find_model("?"), "no such model; `darknet-torch models` lists all"),
         (lambda: zoo.find_file("9k.trees"), "did you mean 9k.tree?"),
         (lambda: zoo.cached("yolov5"), "no such file"),
         (lambda: zoo.find_backbone("yolov4.conv.13"), "did you mean yolov4.conv.137?"),
