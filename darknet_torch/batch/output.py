@@ -15,7 +15,9 @@ from darknet_torch.safety.text import first_line
 
 __all__ = ["Output"]
 
-SETTINGS = "settings.json"
+SETTINGS = "_settings.json"
+"""Readers of Parquet take all files of a folder, but for those that begin with _ or a dot."""
+FORMER_SETTINGS = "settings.json"
 EARLIER = {"decoder": "pillow"}
 """Settings that earlier versions did not write, and what they did."""
 
@@ -42,8 +44,9 @@ class Output:
         path = f"{self.path}/{SETTINGS}"
         try:
             self.system.makedirs(self.path, exist_ok=True)
-            if self.system.exists(path):
-                before = EARLIER | json.loads(self.system.cat_file(path))
+            names = (path, f"{self.path}/{FORMER_SETTINGS}")
+            if known := next(filter(self.system.exists, names), None):
+                before = EARLIER | json.loads(self.system.cat_file(known))
                 differ = [key for key in settings if before.get(key) != settings[key]]
                 if differ:
                     key = differ[0]

@@ -82,6 +82,7 @@ def test_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["2"]["class_ids"] == expected.class_id.tolist()
     assert (found["2"]["width"], found["2"]["height"]) == (64, 48)
     assert set(found["2"]) == {"path", *RESULT_COLUMNS}
+    assert parquet.read_table("found").num_rows == 5  # as other programs read a folder
 
 
 def test_a_restart_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,9 +92,10 @@ def test_a_restart_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
     assert "2 images, 0 of them" in capsys.readouterr().out
     assert batch("photos") == 0
     assert names(rows()) == Counter({f"{number}.png": 1 for number in range(4)})
-    settings = json.loads(Path("found/settings.json").read_text())
+    settings = json.loads(Path("found/_settings.json").read_text())
     del settings["decoder"]  # as an earlier version wrote it
     Path("found/settings.json").write_text(json.dumps(settings))
+    Path("found/_settings.json").unlink()
     assert batch("photos") == 0
     if installed("simplejpeg"):
         assert batch("photos", "--decoder", "turbojpeg") == 2
