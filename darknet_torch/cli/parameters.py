@@ -155,6 +155,7 @@ KINDS = {
     "int": "a whole number",
     "float": "a number",
     "Mapping[str, float]": "numbers by class (person=.5,*=.25)",
+    "Sequence[str | int]": "names or indices with commas between them",
 }
 METAVARS = {
     "Mapping[str, float]": "X|CLASS=X,...",
@@ -210,7 +211,11 @@ def _number_or_numbers(text: str) -> float | dict[str, float]:
 
 
 def _names_or_numbers(text: str) -> list[str | int]:
-    return [int(word) if word.isdigit() else word for word in text.split(",") if word]
+    """Return the words between commas; ValueError for none, which would select nothing."""
+    words = [word for word in text.split(",") if word]
+    if not words:
+        raise ValueError(text)
+    return [int(word) if word.isdigit() else word for word in words]
 
 
 def given(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:

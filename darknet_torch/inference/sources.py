@@ -53,6 +53,8 @@ def _expand_path(path: str) -> tuple[list[str], bool]:
     if path.lower().startswith(tuple(f"{scheme}://" for scheme in STREAMS)):
         what = "a stream, no image; `darknet-torch video` and dt.video read it"
         raise ImageError(f"{without_password(path)}: {what}")
+    if path == "":  # of an empty variable; pathlib takes it for the current folder
+        raise ImageError("an empty path is no image")
     if Path(path).is_dir():
         inside = sorted(
             str(each) for each in Path(path).iterdir() if each.suffix.lower() in IMAGE_SUFFIXES

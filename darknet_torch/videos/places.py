@@ -72,8 +72,8 @@ def place_of(source: str | PathLike[str] | int) -> Place:
         return _camera(int(camera[1] if camera else text))
     if match := _ADDRESS.match(text):
         return _stream(text, match[1].lower())
-    if "\0" in text or not Path(text).exists():
-        raise ImageError(f"{text}: no such file, folder or camera")
+    if "\0" in text or text == "" or not Path(text).exists():
+        raise ImageError(f"{text or repr(text)}: no such file, folder or camera")
     if Path(text).is_dir():
         return Place("folder", text, text)
     # With the protocol before it no letter of a path means anything else.

@@ -117,6 +117,7 @@ def test_a_broken_image_is_reported_at_the_end(files, capsys) -> None:
         ("detect net.cfg missing.weights photos", "missing.weights: cannot be read"),
         ("detect net.cfg net.weights nowhere.jpg --threshold 3", "threshold=3.0: must be"),
         ("detect net.cfg net.weights photos --classes wasp", "'wasp' is no class"),
+        ("detect net.cfg net.weights photos --classes ,", "--classes: ,: must be names or indices"),
         ("detect net.cfg net.weights photos --device gpu", "--device gpu"),
         (
             "detect net.cfg net.weights photos --device cpu --decoder nvjpeg",

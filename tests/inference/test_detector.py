@@ -416,6 +416,8 @@ def test_half_precision(network, path) -> None:
 
 
 def test_empty_folder_and_glob(network, tmp_path) -> None:
+    with pytest.raises(ImageError, match="an empty path is no image"):
+        dt.detect(network, "")
     with pytest.raises(ImageError, match="no images in this folder"):
         dt.detect(network, tmp_path)
     with pytest.raises(ImageError, match="no file matches"):

@@ -42,7 +42,7 @@ def test_files_and_folders(tmp_path, monkeypatch) -> None:
     assert place.kind == "file"
     assert place.address.startswith("file:/")
     assert place.options == {"protocol_whitelist": "file"}
-    for absent in ("no.mp4", "a\0b"):
+    for absent in ("no.mp4", "a\0b", ""):
         with pytest.raises(ImageError, match="no such file, folder or camera"):
             place_of(absent)
 
