@@ -79,6 +79,8 @@ def run(options: argparse.Namespace) -> int:
                 outputs.write(frame)
             if interrupt.requested:
                 outputs.cut_sound()
+            elif not outputs.count:
+                raise UsageError(f"{printable(frames.name)}: no frame is in the part to read")
     for line in _report(frames, outputs):
         inform(line) if options.json else print(line)
     return 130 if interrupt.requested else 0

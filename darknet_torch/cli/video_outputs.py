@@ -1,7 +1,7 @@
 """What the verb video writes of each frame: a video, JSON, CSV, and feeds over HTTP."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from functools import cache, partial
 from io import BytesIO
@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from darknet_torch.cli.output import inform, print_json
+from darknet_torch.errors import UsageError
 from darknet_torch.files import atomic
 from darknet_torch.safety.text import csv_line
 
@@ -70,7 +71,8 @@ class VideoOutputs:
         last: the last one of them.
 
     Raises:
-        UsageError: a file cannot be written, a port is in use, or the font is none.
+        UsageError: a file cannot be written, would overwrite the video or another of the files, a
+            port is in use, or the font is none.
     """
 
     def __init__(
@@ -86,14 +88,15 @@ class VideoOutputs:
 
         if options.font is not None:
             load_font(options.font)
+        out = options.out or _default_out(options, place)
+        _check_files([out, options.jsonl, options.csv], place)
         self._options, self._stack, self._writes = options, ExitStack(), list[Write]()
         self.written, self._video = list[Path](), None
         self.count = 0
         self.last: VideoFrame | None = None
-        if out := options.out or _default_out(options, place):
+        if out:
             sound = place if place.kind == "file" else None
             self._video = VideoWriter(out, sound=sound, start=start, end=end, rate=rate)
-            self.written.append(Path(out))
 
     def __enter__(self) -> "VideoOutputs":
         with ExitStack() as stack:
@@ -111,6 +114,8 @@ class VideoOutputs:
 
     def write(self, frame: "VideoFrame") -> None:
         """Write the next frame; it is drawn if somebody wants the picture."""
+        if self._video is not None and not self.count:  # without a frame there is no file
+            self.written.insert(0, self._video.path)
         self.count, self.last = self.count + 1, frame
         picture = cache(partial(frame.draw, font=self._options.font))
         for write in self._writes:
@@ -149,6 +154,17 @@ def _default_out(options: argparse.Namespace, place: "Place") -> Path | None:
     folder.mkdir(exist_ok=True)
     name = Path(place.name).stem if place.kind in ("file", "folder") else "video"
     return folder / f"{name}.mp4"
+
+
+def _check_files(paths: Sequence[str | Path | None], place: "Place") -> None:
+    """Raise UsageError where a file would overwrite the video that is read, or another one."""
+    others = set[Path]()
+    for path in (Path(each) for each in paths if each is not None):
+        if place.kind == "file" and path.exists() and path.samefile(place.name):
+            raise UsageError(f"{path}: would overwrite the video that is read")
+        if path.resolve() in others:
+            raise UsageError(f"{path}: --out, --jsonl and --csv must be different files")
+        others.add(path.resolve())
 
 
 def _video_writes(writer: "VideoWriter") -> Write:

@@ -80,6 +80,11 @@ def test_a_part_of_a_video() -> None:
         (["street.mp4", "b.mp4"], "video: b.mp4: one word too many"),
         (["street.mp4", "--out", "a.gif"], "a.gif: must end with .mp4"),
         (["street.mp4", "--out", "street.mp4"], "street.mp4: would overwrite the video"),
+        (["street.mp4", "--jsonl", "street.mp4"], "street.mp4: would overwrite the video"),
+        (["street.mp4", "--csv", "./street.mp4"], "street.mp4: would overwrite the video"),
+        (["street.mp4", "--jsonl", "a", "--csv", "./a"], "a: --out, --jsonl and --csv must be"),
+        (["street.mp4", "--out", "a.mp4", "--csv", "a.mp4"], "a.mp4: --out, --jsonl and --csv"),
+        (["street.mp4", "--from", "9:59"], "street.mp4: no frame is in the part to read"),
         (["street.mp4", "--to", "x"], "--to=x: must be seconds"),
         (["street.mp4", "--font", "net.cfg"], "net.cfg"),
         (["street.mp4", "--json-port", "99999999"], "port 99999999 of 127.0.0.1"),
@@ -90,6 +95,8 @@ def test_errors_are_one_line(words: list[str], message: str, capsys) -> None:
     assert main([*VIDEO, *words]) == 2
     error = capsys.readouterr().err.splitlines()
     assert message in error[-1]
+    assert len(packets("street.mp4", "video")) == 20
+    assert not Path("detections/street.mp4").exists()
     assert not [path for path in Path().iterdir() if path.name.startswith(".")]
 
 
