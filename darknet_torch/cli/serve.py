@@ -66,12 +66,20 @@ def run(options: argparse.Namespace) -> int:
     if options.api_key is None:
         options.api_key = os.environ.get(KEY)
 
+    has_started = False
+
     def started(address: str) -> None:
+        nonlocal has_started
+        has_started = True
         inform(f"serving {', '.join(models)} at {address} (Ctrl-C ends)")
+
+    def end() -> None:
+        if not has_started:  # from then on the server ends at a signal, and repeats it at its end
+            raise KeyboardInterrupt
 
     # Of damaged images the answer says what is wrong; Python would remember each warning for good.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    with stops_between_batches():  # which leaves the end to the server
+    with stops_between_batches(then=end):
         serve(models, started=started, **given(options, _options()))
     return 0
 

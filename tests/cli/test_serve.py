@@ -1,5 +1,7 @@
 """The verb serve: what its words stand for, its options and errors. The server is tested alone."""
 
+import os
+import signal
 from typing import Any
 
 import pytest
@@ -85,3 +87,17 @@ def test_a_missing_package(small_network, monkeypatch, capsys) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert main(["serve", "net.cfg", "net.weights"]) == 2
     assert "uvicorn is not installed: pip install" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_before_the_server_listens(number, small_network, monkeypatch) -> None:
+    """The server has not taken the signals over yet, so it would run on."""
+    listened = []
+
+    def make_app(*_: Any, **__: Any) -> None:
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(running, "make_app", make_app)
+    monkeypatch.setattr(running, "_run", lambda *_: listened.append(True))
+    assert main(["serve", "net.cfg", "net.weights", "--port", "0"]) == 130
+    assert not listened
