@@ -1,6 +1,6 @@
 """The classes of a data set: given with it, or collected while it is read."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
 
@@ -9,8 +9,6 @@ import numpy as np
 from darknet_torch.data.dataset import Array, Sample
 from darknet_torch.data.messages import shown
 from darknet_torch.errors import DataError
-from darknet_torch.files import cfg_folder
-from darknet_torch.parsing.parser import read_names
 from darknet_torch.safety.text import printable
 
 __all__ = ["MAX_CLASSES", "Classes", "numbered"]
@@ -39,6 +37,8 @@ class Classes:
             self._ids.setdefault(name, number)
         self._new = count()
         self._by_name = False
+        self.larger_set: tuple[str, ...] = ()
+        """Names that are the classes, if those that occur are among them and none are given."""
 
     def class_id(self, name: str) -> int | None:
         """Return the class of that name, None if there is none; called from several threads."""
@@ -57,23 +57,21 @@ class Classes:
             return self.names, tuple(samples)
         if not self._by_name:
             return numbered(1 + max(map(_largest, samples), default=-1)), tuple(samples)
-        names = _ordered(self._ids)
+        names = self._ordered()
         new_ids = np.zeros(1 + max(self._ids.values(), default=0), np.int64)
         for number, name in enumerate(names):
             if name in self._ids:
                 new_ids[self._ids[name]] = number
         return names, tuple(_renumbered(sample, new_ids) for sample in samples)
 
+    def _ordered(self) -> tuple[str, ...]:
+        whole = self.larger_set
+        return whole if set(self._ids) <= set(whole) else tuple(sorted(self._ids))
+
 
 def _largest(sample: Sample) -> int:
     label = -1 if sample.label is None else sample.label
     return max(label, int(sample.ground_truth.class_id.max(initial=-1)))
-
-
-def _ordered(names: Iterable[str]) -> tuple[str, ...]:
-    """VOC's 20 names if these are among them: a part of VOC need not have every class."""
-    voc = read_names(cfg_folder() / "voc.names")
-    return voc if set(names) <= set(voc) else tuple(sorted(names))
 
 
 def _renumbered(sample: Sample, new_ids: Array) -> Sample:

@@ -158,6 +158,8 @@ def _with_label_files(
 ) -> Iterator[UnreadSample]:
     folder = state.description.labels
     difficult = _difficult_images(images, state)
+    if form == "voc":
+        state.classes.larger_set = voc.class_names()
     for index, image in enumerate(images):
         if form == "voc":
             paths = voc.annotation_paths(image.path, folder)

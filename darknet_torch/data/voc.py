@@ -27,10 +27,13 @@ from darknet_torch.data.paths import (
 from darknet_torch.data.problems import AnnotatedBox, ProblemList
 from darknet_torch.data.safe_xml import Element, read_xml
 from darknet_torch.errors import DataError
+from darknet_torch.files import cfg_folder
+from darknet_torch.parsing.parser import read_names
 from darknet_torch.safety.text import printable
 
 __all__ = [
     "annotation_paths",
+    "class_names",
     "has_annotations",
     "is_voc_folder",
     "read_boxes",
@@ -39,6 +42,11 @@ __all__ = [
 ]
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+def class_names() -> tuple[str, ...]:
+    """Return VOC's 20 class names: a part of VOC need not have every class."""
+    return read_names(cfg_folder() / "voc.names")
 
 
 def is_voc_folder(folder: Path) -> bool:

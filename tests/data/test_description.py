@@ -272,6 +272,13 @@ def test_a_folder_a_class(tmp_path: Path) -> None:
         read(tmp_path / "val/ant", format="folders")
 
 
+def test_folders_with_names_of_voc_are_all_classes_there_are(tmp_path: Path) -> None:
+    lay(tmp_path, {"val/dog/1.jpg": "", "val/cat/1.jpg": "", "val/car/notes.txt": ""})
+    dataset = read(tmp_path)
+    assert dataset.names == ("car", "cat", "dog")
+    assert [each.label for each in dataset.samples] == [1, 2]
+
+
 def test_a_name_in_the_path(tmp_path: Path) -> None:
     lay(tmp_path, {f"{name}.jpg": "" for name in ("n01/1", "n02/2", "n03/3", "n02/n01")})
     lay(tmp_path, {"list.txt": "n02/2.jpg\nn01/1.jpg\nn03/3.jpg\nn02/n01.jpg\n"})
