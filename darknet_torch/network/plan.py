@@ -177,28 +177,23 @@ def make_plan(
     Raises:
         CfgError: with file and line; ShapeError where layers do not fit.
     """
-    doubts = Doubts()
+    doubts = context.doubts or Doubts()  # those of the plan that this one is made from
     try:
-        return _make_plan(sections, context, replace(context, doubts=doubts), width, height)
+        return _make_plan(sections, replace(context, doubts=doubts), width, height)
     finally:
         doubts.emit()
 
 
 def _make_plan(
-    sections: Sequence[Section],
-    context: Context,
-    reading: Context,
-    width: int | None,
-    height: int | None,
+    sections: Sequence[Section], context: Context, width: int | None, height: int | None
 ) -> Plan:
-    """Return the plan; `reading` is the context with a collection of doubts."""
     first = sections[0]
     if first.name not in NET_SECTIONS:
         raise first.error("the first section must be [net] or [network]")
     for each in sections[1:]:
         if each.name in NET_SECTIONS:
             raise each.error("only the first section may be [net] or [network]")
-    net = bind(Net, first, reading, section=first)
+    net = bind(Net, first, context, section=first)
     for name, value in (("width", width), ("height", height)):
         if value is not None and value < 1:
             raise UsageError(f"{name}={value}: must be at least 1")
@@ -206,7 +201,7 @@ def _make_plan(
     if len(sections) == 1:
         raise first.error("no layer behind it")
     layers = [
-        bind(find(each, context.dialect), each, reading, section=each, dialect=context.dialect)
+        bind(find(each, context.dialect), each, context, section=each, dialect=context.dialect)
         for each in sections[1:]
     ]
     return _connect(net, layers, context)

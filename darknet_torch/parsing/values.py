@@ -82,7 +82,7 @@ class Context:
         mode: "strict" (unknown options are errors), "normal" (they are warnings) or "darknet"
             (an unknown activation or word is what Darknet takes it for).
         folders: extra search folders for the files that options name.
-        doubts: collects what is doubtful; None warns at once.
+        doubts: collects what is doubtful, and knows what was told; None warns at once.
     """
 
     dialect: Dialect

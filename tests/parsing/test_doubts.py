@@ -6,7 +6,8 @@ import pytest
 
 import darknet_torch as dt
 from darknet_torch.cli import main
-from darknet_torch.errors import CfgError
+from darknet_torch.errors import CfgError, DarknetWarning
+from darknet_torch.network.editing import cut, with_classes, with_options
 
 NET = "[net]\nwidth=32\nheight=32\nchannels=3\n"
 CONV = "[convolutional]\nfilters=4\nsize=3\npad=1\nactivation=linear\n"
@@ -116,6 +117,17 @@ def test_the_unit_of_anchors(head: str, anchors: str, what: str | None) -> None:
     text = f"{NET}{HEAD}".replace("yolo", head)
     said = doubts(f"{text}num=2\nanchors={anchors}\n")
     assert [what in each for each in said] == [True] if what else not said
+
+
+def test_networks_made_from_a_network_do_not_repeat_its_doubts() -> None:
+    with pytest.warns(DarknetWarning, match="all of these are below two"):
+        network = dt.build(f"{NET}{HEAD}num=2\nanchors=.7,1.1, .9,1.4\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        other = with_options(with_classes(network, 3), {"max_batches": 10})
+        cut(other, 2)
+    with pytest.warns(DarknetWarning, match="all of these are below two"):
+        with_options(other, {"yolo.anchors": ".1,.1, .2,.2"})
 
 
 def test_steps_and_scales() -> None:
