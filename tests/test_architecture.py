@@ -464,7 +464,7 @@ STANDS_FOR = {
     "training/test_loop": "training.callbacks training.finite training.first_batch"
     " training.metrics_log training.options"
     " training.preparation training.result training.run training.run_files"
-    " training.running_statistics training.scoring training.step",
+    " training.running_statistics training.step",
     "cli/test_video": "cli.video_outputs",
     "server/test_guard": "server.metrics server.status",
     "server/test_routes": "server.application server.kept server.model",

@@ -9,10 +9,11 @@ import numpy.typing as npt
 
 from darknet_torch.data import Dataset
 from darknet_torch.data.dataset import Sample
-from darknet_torch.errors import UsageError, warn
+from darknet_torch.errors import DataError, UsageError, warn
 from darknet_torch.inference.detector import Detector
+from darknet_torch.network import Runnable
 
-__all__ = ["SHARED", "MatchedClasses", "asks_for_shared", "match_classes"]
+__all__ = ["SHARED", "MatchedClasses", "asks_for_shared", "match_classes", "match_labels"]
 
 SHARED = "shared"
 """Word for the classes that network and data set both have."""
@@ -49,42 +50,92 @@ def match_classes(detector: Detector, dataset: Dataset, *, shared: bool = False)
     Raises:
         UsageError: the network lacks an annotated class, or with `shared` all of them.
     """
-    dataset = _with_names(detector, dataset)
+    ours = _names(detector.names, detector.class_count)
+    dataset = _with_names(ours, dataset)
     if shared:
-        return _by_name(detector, _only_shared(detector, dataset))
-    ours, theirs = _names(detector), dataset.names
+        return _by_name(ours, _only_shared(ours, dataset))
+    theirs = dataset.names
     if len(ours) == len(theirs):
         if ours == theirs or not detector.names:
             return MatchedClasses(dataset, None)
         if set(ours) == set(theirs) and len(set(ours)) == len(ours):
-            return _by_name(detector, dataset)
-        _warn_of_names(ours, theirs, dataset.source)
+            return _by_name(ours, dataset)
+        _warn_of_names(ours, theirs, dataset.source, f" (--classes {SHARED}: names)")
         return MatchedClasses(dataset, None)
-    return _by_name(detector, _without_unknown(detector, dataset))
+    return _by_name(ours, _without_unknown(detector, ours, dataset))
 
 
-def _with_names(detector: Detector, dataset: Dataset) -> Dataset:
+def match_labels(network: Runnable, dataset: Dataset) -> MatchedClasses:
+    """Match the classes of a classifier with those of images that have a class each.
+
+    Classes of one number may have quite other names, such as WordNet's numbers beside words.
+
+    Args:
+        network: the classifier; without names numbers decide.
+        dataset: of whose images those without a class are left out.
+
+    Raises:
+        DataError: no image has a class.
+        UsageError: the network lacks a class that an image has.
+    """
+    dataset = _labelled(dataset)
+    if not network.names:
+        return MatchedClasses(dataset, None)
+    final = network.plan[network.plan.final]
+    ours = _names(network.names, final.layer.truth_size(final.shape))
+    dataset = _with_names(ours, dataset)
+    theirs, common = dataset.names, set(ours) & set(dataset.names)
+    if len(ours) != len(theirs):
+        _check_labels(ours, dataset)
+    elif len(common) < len(ours):
+        if common:
+            _warn_of_names(ours, theirs, dataset.source)
+        return MatchedClasses(dataset, None)
+    return _by_name(ours, dataset)
+
+
+def _labelled(dataset: Dataset) -> Dataset:
+    labelled = [n for n, sample in enumerate(dataset.samples) if sample.label is not None]
+    if not labelled:
+        raise DataError(
+            f"{dataset.source}: a classifier needs a class for each image: a folder for each"
+            " class, or names that stand in the paths (format: paths)"
+        )
+    return dataset.take(labelled)
+
+
+def _check_labels(ours: Sequence[str], dataset: Dataset) -> None:
+    labels = sorted({each.label for each in dataset.samples if each.label is not None})
+    unknown = [dataset.names[label] for label in labels if dataset.names[label] not in ours]
+    if unknown:
+        raise UsageError(
+            f"{dataset.source or 'the data set'}: {len(dataset.names)} classes, the network has"
+            f" {len(ours)}, and none is called {unknown[0]!r}; names= (--names) of the network"
+            " gives its classes other names"
+        )
+
+
+def _with_names(ours: Sequence[str], dataset: Dataset) -> Dataset:
     """Return the data set with the network's class names, if its own are only numbers."""
-    count, known = detector.class_count, len(dataset.names)
-    if dataset.names != tuple(map(str, range(known))):
+    if dataset.names != tuple(map(str, range(len(dataset.names)))):
         return dataset
-    return replace(dataset, names=(*_names(detector), *dataset.names[count:]))
+    return replace(dataset, names=(*ours, *dataset.names[len(ours) :]))
 
 
-def _by_name(detector: Detector, dataset: Dataset) -> MatchedClasses:
+def _by_name(ours: Sequence[str], dataset: Dataset) -> MatchedClasses:
     numbers = {name: number for number, name in reversed(list(enumerate(dataset.names)))}
-    return MatchedClasses(dataset, np.array([numbers.get(name, -1) for name in _names(detector)]))
+    return MatchedClasses(dataset, np.array([numbers.get(name, -1) for name in ours]))
 
 
-def _names(detector: Detector) -> tuple[str, ...]:
+def _names(names: Sequence[str], count: int) -> tuple[str, ...]:
     """Return a name for each class of the network; its number where there are fewer names."""
-    names, count = detector.names[: detector.class_count], detector.class_count
+    names = names[:count]
     return (*names, *map(str, range(len(names), count)))
 
 
-def _without_unknown(detector: Detector, dataset: Dataset) -> Dataset:
+def _without_unknown(detector: Detector, ours: Sequence[str], dataset: Dataset) -> Dataset:
     """Leave out classes that the network lacks and that have no ground truth; refuse others."""
-    ours, theirs = set(_names(detector)), dataset.names
+    theirs = dataset.names
     annotated = {int(n) for sample in dataset.samples for n in sample.ground_truth.class_id}
     unknown = [number for number, name in enumerate(theirs) if name not in ours]
     missing = [theirs[number] for number in unknown if number in annotated]
@@ -102,14 +153,13 @@ def _without_unknown(detector: Detector, dataset: Dataset) -> Dataset:
     return _with_classes(dataset, [n for n in range(len(theirs)) if n not in unknown])
 
 
-def _only_shared(detector: Detector, dataset: Dataset) -> Dataset:
-    ours = set(_names(detector))
+def _only_shared(ours: Sequence[str], dataset: Dataset) -> Dataset:
     kept = [number for number, name in enumerate(dataset.names) if name in ours]
     if not kept:
         raise UsageError(
             f"{dataset.source or 'the data set'}: none of its {len(dataset.names)} classes"
-            f" ({', '.join(dataset.names[:5])} ...) is among the {len(ours)} of the network"
-            f" ({', '.join(_names(detector)[:5])} ...)"
+            f" ({', '.join(dataset.names[:5])} ...) is among the {len(set(ours))} of the network"
+            f" ({', '.join(ours[:5])} ...)"
         )
     return _with_classes(dataset, kept)
 
@@ -135,7 +185,9 @@ def _with_classes(dataset: Dataset, kept: Sequence[int]) -> Dataset:
     )
 
 
-def _warn_of_names(ours: Sequence[str], theirs: Sequence[str], source: str) -> None:
+def _warn_of_names(
+    ours: Sequence[str], theirs: Sequence[str], source: str, remedy: str = ""
+) -> None:
     """Warn once: of the first class with two names, and how many others there are."""
     pairs = list(enumerate(zip(ours, theirs, strict=False)))
     differ = [(number, mine, other) for number, (mine, other) in pairs if mine != other]
@@ -143,5 +195,5 @@ def _warn_of_names(ours: Sequence[str], theirs: Sequence[str], source: str) -> N
         more = f", and so for {len(differ) - 1} others" if differ[1:] else ""
         warn(
             f"class {number} is {mine!r} in the network, {other!r} in {source or 'the data'}{more};"
-            f" numbers decide (--classes {SHARED}: names)"
+            f" numbers decide{remedy}"
         )

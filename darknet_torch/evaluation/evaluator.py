@@ -18,7 +18,7 @@ from darknet_torch.data import Dataset, Problem
 from darknet_torch.data.dataset import Array
 from darknet_torch.errors import DataError, UsageError
 from darknet_torch.evaluation.cache import RECORD_COLUMNS, Record
-from darknet_torch.evaluation.class_matching import asks_for_shared, match_classes
+from darknet_torch.evaluation.class_matching import asks_for_shared, match_classes, match_labels
 from darknet_torch.evaluation.collect import EvaluationTask, RunSettings, collect_records
 from darknet_torch.evaluation.results import ClassificationResult, DetectionResult
 from darknet_torch.inference.classifier import Classification, Classifier
@@ -131,7 +131,7 @@ def evaluate(
             tiles=tiles,
             overlap=overlap,
         )
-        labelled = _labelled(dataset)
+        labelled, numbers = match_labels(network, dataset)
         tops = [k for k in tops if k <= len(labelled.names)] or [1]
         classifier = Classifier(
             network,
@@ -145,7 +145,7 @@ def evaluate(
         )
         task = _classification_task(classifier)
         records, complete = _records(task, labelled, cache, progress, strict)
-        return _accuracy(records, complete, tops, network)
+        return _accuracy(_ranked(records, numbers), complete, tops, network)
     shared = asks_for_shared(classes, network.names)
     detector = Detector(
         network,
@@ -260,16 +260,6 @@ def _detection_rows(result: Detections) -> Array:
     return rows
 
 
-def _labelled(dataset: Dataset) -> Dataset:
-    labelled = [n for n, sample in enumerate(dataset.samples) if sample.label is not None]
-    if not labelled:
-        raise DataError(
-            f"{dataset.source}: a classifier needs a class for each image: a folder for each"
-            " class, or names that stand in the paths (format: paths)"
-        )
-    return dataset.take(labelled)
-
-
 def _classification_task(classifier: Classifier) -> EvaluationTask:
     return EvaluationTask(
         classifier.network,
@@ -287,10 +277,15 @@ def _classification_rows(result: Classification) -> Array:
     return rows
 
 
-def _accuracy(
-    records: Sequence[Record], dataset: Dataset, tops: Sequence[int], network: Runnable
-) -> ClassificationResult:
+def _ranked(records: Sequence[Record], numbers: Array | None) -> Array:
+    """Return (N, K): the data set's classes, -1 for those that it lacks; numbers as `_table`."""
     ranked = np.stack([record.rows[:, 0] for record in records]).astype(np.int64)
+    return ranked if numbers is None else numbers[ranked]
+
+
+def _accuracy(
+    ranked: Array, dataset: Dataset, tops: Sequence[int], network: Runnable
+) -> ClassificationResult:
     labels = np.array([sample.label for sample in dataset.samples])
     return ClassificationResult(
         dataset=dataset,

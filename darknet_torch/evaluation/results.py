@@ -207,7 +207,8 @@ class ClassificationResult(_Result):
 
     Attributes:
         dataset: the images that could be read, with all problems.
-        ranked: (N, K) int64, class indices of each image, the most probable first.
+        ranked: (N, K) int64, class indices of each image, the most probable first; those of the
+            data set, -1 for a class that it lacks.
         accuracy: top-k accuracies.
         network: name of the cfg file.
     """

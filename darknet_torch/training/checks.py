@@ -91,9 +91,6 @@ def check_dataset(dataset: Dataset, plan: Plan) -> None:
         UsageError: a class that the network does not have.
     """
     where = dataset.source
-    if not dataset.samples:
-        first = next((f": {each}" for each in dataset.problems if each.kind not in NOTES), "")
-        raise DataError(f"{where}: no image that can be read{first}")
     check_labels(dataset)
     node = node_with_masks(plan)
     if plan.heads:
@@ -113,13 +110,16 @@ def check_dataset(dataset: Dataset, plan: Plan) -> None:
 
 
 def check_labels(dataset: Dataset) -> None:
-    """Check that no row was left out, as its class has no name.
+    """Check that there are images, and that no row was left out, as its class has no name.
 
     The other rows may well be of other classes than they say, such as those that count from 1.
 
     Raises:
-        DataError: some were.
+        DataError: there are none, or rows were left out.
     """
+    if not dataset.samples:
+        first = next((f": {each}" for each in dataset.problems if each.kind not in NOTES), "")
+        raise DataError(f"{dataset.source}: no image that can be read{first}")
     beyond = [each for each in dataset.problems if each.kind == "class out of range"]
     if beyond:
         rows = f"{len(beyond)} row{'s' if len(beyond) > 1 else ''}"
@@ -147,8 +147,6 @@ def check_joint(dataset: Dataset, plan: Plan) -> None:
     where = dataset.source
     if all(head.word_tree is None for head in plan.head_layers):
         raise UsageError(f"{where}: only [region] with a word tree (tree=) learns classes alone")
-    if not dataset.samples:
-        raise DataError(f"{where}: no image that can be read")
     check_labels(dataset)
     without = next((s for s in dataset.samples if s.label is None), None)
     if without is not None:

@@ -41,7 +41,7 @@ from darknet_torch.training.precision import agreed_dtype
 from darknet_torch.training.recorded import RecordedPasses
 from darknet_torch.training.run import Course, Run
 from darknet_torch.training.running_statistics import RunningStatistics
-from darknet_torch.training.scoring import score_of
+from darknet_torch.training.scoring import matched, score_of
 from darknet_torch.training.solver import Solver
 from darknet_torch.training.sources import DataSource, read_all
 from darknet_torch.training.starting import expect_few_objects
@@ -89,6 +89,7 @@ def prepare(
     network.names = network.names or train.names
     learns_masks_only = masks and not network.plan.heads
     validation = None if learns_masks_only else validation
+    validation = None if validation is None else matched(network, validation)
     run = _assembled(network, options, ranks, train, others, validation)
     if run_files.resume(run):
         run.tell(run_files.how_it_goes_on(run))

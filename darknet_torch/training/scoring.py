@@ -1,15 +1,46 @@
 """The score of a network in training: mAP of a detector, top-1 accuracy of a classifier."""
 
 import time
+from dataclasses import replace
 
 from darknet_torch.data import Dataset
+from darknet_torch.errors import UsageError
+from darknet_torch.evaluation.class_matching import match_classes, match_labels
 from darknet_torch.evaluation.evaluator import evaluate
+from darknet_torch.inference.detector import Detector
 from darknet_torch.network import Network
 from darknet_torch.training.callbacks import ScoreReport
 from darknet_torch.training.run import Run
 from darknet_torch.training.run_files import write_weights
 
-__all__ = ["measure", "score_of"]
+__all__ = ["matched", "measure", "score_of"]
+
+
+def matched(network: Network, dataset: Dataset) -> Dataset:
+    """Return validation images with the classes that are measured, before the first batch.
+
+    Args:
+        network: with the names of the classes that it learns.
+        dataset: the images that it is to be measured on.
+
+    Raises:
+        DataError: no image has a class, and the network is a classifier.
+        UsageError: an image has a class that the network lacks.
+    """
+    try:
+        if network.plan.heads:
+            dataset, numbers = match_classes(Detector(network), dataset)
+        else:
+            dataset, numbers = match_labels(network, dataset)
+    except UsageError as error:
+        what = str(error).rpartition("; ")[0]
+        raise UsageError(
+            f"{what}; images to measure on have classes of those to train with"
+        ) from error
+    count = len(dataset.names)
+    if numbers is None and len(network.names) >= count:  # no warning at each measurement
+        dataset = replace(dataset, names=network.names[:count])
+    return dataset
 
 
 def measure(run: Run) -> None:

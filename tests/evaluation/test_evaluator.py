@@ -224,6 +224,34 @@ def test_classes_known_by_number_only_are_the_networks(folder: Path, network: dt
     assert result.mean_average_precision == named.mean_average_precision
 
 
+COLOURS = {"red": (250, 0, 0), "green": (0, 250, 0), "blue": (0, 0, 250)}
+
+
+def colours_of(folder: Path, names: str) -> Path:
+    """A folder for each class, with images of a colour that a mean over all pixels tells."""
+    for name in names.split():
+        (folder / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8), COLOURS[name]).save(folder / name / "1.png")
+    return folder
+
+
+@pytest.mark.parametrize("names", ["red green blue", "blue red", "green"])
+def test_class_folders_are_matched_by_name(names: str, tmp_path: Path) -> None:
+    network = dt.build("[net]\nwidth=8\nheight=8\nchannels=3\n[avgpool]\n[softmax]\n")
+    network.names = tuple(COLOURS)  # those of the folders are sorted
+    source = colours_of(tmp_path / "colours", names)
+    result = dt.evaluate(network, source, format="folders")
+    assert result.score == 1.0
+    assert result.dataset.names == tuple(sorted(names.split()))
+    network.names = ("red", "green", "yellow")
+    if names == "red green blue":
+        with pytest.warns(DarknetWarning, match="class 0 is 'red' in the network, 'blue' in .*de$"):
+            dt.evaluate(network, source, format="folders")
+    if "blue" in names and names != "red green blue":
+        with pytest.raises(UsageError, match=r"2 classes, the network has 3, and none is .*'blue'"):
+            dt.evaluate(network, source, format="folders")
+
+
 def test_a_word_trees_classes_can_be_mapped(folder: Path) -> None:
     """YOLO9000's way to be measured: other classes, each scored by one node of the tree."""
     (folder / "t.tree").write_text("a -1\nb -1\nc 0\nd 0\n")
