@@ -9,7 +9,7 @@ from pathlib import Path
 
 from darknet_torch.data.classes import Classes
 from darknet_torch.data.messages import shown
-from darknet_torch.data.paths import ListedImage, is_image
+from darknet_torch.data.paths import ListedImage, folders_in, is_image
 from darknet_torch.data.problems import ProblemList
 from darknet_torch.errors import DataError
 from darknet_torch.safety.text import printable
@@ -24,14 +24,10 @@ def has_class_folders(folder: Path) -> bool:
     """
     if folder.name == "images" and (folder.parent / "labels").is_dir():
         return False
-    inside = _folders(folder)
+    inside = folders_in(folder)
     return not any(is_image(path) for path in folder.iterdir()) and any(
         is_image(path) for each in inside for path in each.iterdir()
     )
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir())
 
 
 def images_in_class_folders(
@@ -41,7 +37,7 @@ def images_in_class_folders(
 
     A folder whose name is no class is appended to the problems.
     """
-    folders = _folders(folder)
+    folders = folders_in(folder)
     if not folders:
         raise DataError(f"{folder}: no folders in it; a folder for each class expected")
     images = []

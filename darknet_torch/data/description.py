@@ -18,6 +18,7 @@ from darknet_torch.data.paths import (
     exists,
     find_path,
     folder_and_parents,
+    folders_in,
     is_folder,
     is_image,
 )
@@ -119,7 +120,7 @@ def split_folders(folder: Path, split: str) -> list[Path]:
     if _has_images(folder):
         return [folder]
     around = [each for each in (folder / "images", folder) if each.is_dir()]
-    inside = [path for each in around for path in sorted(each.iterdir()) if path.is_dir()]
+    inside = [path for each in around for path in folders_in(each)]
     inside = [path for path in inside if path.name not in NO_SPLITS]
     chosen = [path for name in split_names(split) for path in inside if _is_of_split(path, name)]
     splits = [path for name in split_names("all") for path in inside if _is_of_split(path, name)]

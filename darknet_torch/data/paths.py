@@ -19,6 +19,7 @@ __all__ = [
     "find_path",
     "first_file",
     "folder_and_parents",
+    "folders_in",
     "images_in_folder",
     "is_folder",
     "is_image",
@@ -49,6 +50,12 @@ def exists(path: Path) -> bool:
 def is_folder(path: Path) -> bool:
     """Return whether there is such a folder."""
     return exists(path) and path.is_dir()
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """Return the folders in a folder, sorted; not hidden ones, such as `.ipynb_checkpoints`."""
+    inside = (path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(path for path in inside if path.is_dir())
 
 
 def first_file(paths: Sequence[Path]) -> Path | None:

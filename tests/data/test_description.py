@@ -279,6 +279,14 @@ def test_folders_with_names_of_voc_are_all_classes_there_are(tmp_path: Path) -> 
     assert [each.label for each in dataset.samples] == [1, 2]
 
 
+def test_hidden_folders_are_neither_classes_nor_splits(tmp_path: Path) -> None:
+    lay(tmp_path, {f"train/{name}/1.jpg": "" for name in ("ant", "bee", ".ipynb_checkpoints")})
+    lay(tmp_path, {".git/config": ""})
+    assert read(tmp_path, "train").names == ("ant", "bee")
+    with pytest.raises(DataError, match="no split val; it has train"):
+        read(tmp_path)
+
+
 def test_a_name_in_the_path(tmp_path: Path) -> None:
     lay(tmp_path, {f"{name}.jpg": "" for name in ("n01/1", "n02/2", "n03/3", "n02/n01")})
     lay(tmp_path, {"list.txt": "n02/2.jpg\nn01/1.jpg\nn03/3.jpg\nn02/n01.jpg\n"})
