@@ -88,8 +88,7 @@ def prepare(
         check_joint(others, network.plan)
     network.names = network.names or train.names
     learns_masks_only = masks and not network.plan.heads
-    validation = None if learns_masks_only else validation
-    validation = None if validation is None else matched(network, validation)
+    validation = None if learns_masks_only or validation is None else matched(network, validation)
     run = _assembled(network, options, ranks, train, others, validation)
     if run_files.resume(run):
         run.tell(run_files.how_it_goes_on(run))
@@ -214,6 +213,7 @@ def _fingerprint(
         "cfg": cfg_text(plan),
         "dialect": plan.context.dialect.name,
         "input": list(plan.input),
+        "names": "\n".join(sets[0].names),
         "data": data_digest(sets),
         "batch": stepper.images,
         "subdivisions": stepper.subdivisions,

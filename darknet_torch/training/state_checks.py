@@ -27,7 +27,7 @@ __all__ = [
 
 VALUES = 256
 """So many of each tensor are part of a digest, at least."""
-LATER = ("dialect", "input")
+LATER = ("dialect", "input", "names")
 """Keys that states of older versions lack."""
 
 

@@ -179,6 +179,9 @@ def test_the_state_of_another_training_is_refused(
     with pytest.raises(UsageError, match="another training: seed was 0, is 1; fresh=True"):
         quick(network, data, tmp_path / "run", seed=1)
     assert quick(network, data, tmp_path / "run", seed=1, fresh=True).batches == 6
+    data.write_text(data.read_text().replace("red, green", "green, red"))
+    with pytest.raises(UsageError, match="training: names, line 1, was 'red', is 'green'; fresh"):
+        quick(network, data, tmp_path / "run", seed=1)
 
 
 def test_a_loss_that_is_not_finite(network: Network, data: Path, tmp_path: Path) -> None:
