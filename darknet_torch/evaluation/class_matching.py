@@ -71,7 +71,7 @@ def match_labels(network: Runnable, dataset: Dataset) -> MatchedClasses:
     Classes of one number may have quite other names, such as WordNet's numbers beside words.
 
     Args:
-        network: the classifier; without names numbers decide.
+        network: the classifier.
         dataset: of whose images those without a class are left out.
 
     Raises:
@@ -79,16 +79,14 @@ def match_labels(network: Runnable, dataset: Dataset) -> MatchedClasses:
         UsageError: the network lacks a class that an image has.
     """
     dataset = _labelled(dataset)
-    if not network.names:
-        return MatchedClasses(dataset, None)
     final = network.plan[network.plan.final]
     ours = _names(network.names, final.layer.truth_size(final.shape))
     dataset = _with_names(ours, dataset)
     theirs, common = dataset.names, set(ours) & set(dataset.names)
     if len(ours) != len(theirs):
-        _check_labels(ours, dataset)
-    elif len(common) < len(ours):
-        if common:
+        _check_labels(network, ours, dataset)
+    elif not network.names or len(common) < len(ours):
+        if network.names and common:
             _warn_of_names(ours, theirs, dataset.source)
         return MatchedClasses(dataset, None)
     return _by_name(ours, dataset)
@@ -104,14 +102,14 @@ def _labelled(dataset: Dataset) -> Dataset:
     return dataset.take(labelled)
 
 
-def _check_labels(ours: Sequence[str], dataset: Dataset) -> None:
+def _check_labels(network: Runnable, ours: Sequence[str], dataset: Dataset) -> None:
     labels = sorted({each.label for each in dataset.samples if each.label is not None})
     unknown = [dataset.names[label] for label in labels if dataset.names[label] not in ours]
     if unknown:
+        known = f"and none is called {unknown[0]!r}" if network.names else "unnamed"
         raise UsageError(
             f"{dataset.source or 'the data set'}: {len(dataset.names)} classes, the network has"
-            f" {len(ours)}, and none is called {unknown[0]!r}; names= (--names) of the network"
-            " gives its classes other names"
+            f" {len(ours)}, {known}; names= (--names) of the network names its classes"
         )
 
 

@@ -252,6 +252,19 @@ def test_class_folders_are_matched_by_name(names: str, tmp_path: Path) -> None:
             dt.evaluate(network, source, format="folders")
 
 
+def test_class_folders_of_a_classifier_without_names(tmp_path: Path) -> None:
+    """Of another number of classes the names must be the network's numbers."""
+    network = dt.build("[net]\nwidth=8\nheight=8\nchannels=3\n[avgpool]\n[softmax]\n")
+    source = colours_of(tmp_path / "colours", "blue red")
+    with pytest.raises(UsageError, match="2 classes, the network has 3, unnamed; names="):
+        dt.evaluate(network, source, format="folders")
+    for name, number in (("red", "0"), ("blue", "2")):
+        (source / name).rename(source / number)
+    assert dt.evaluate(network, source, format="folders").score == 1.0
+    colours_of(source, "green")
+    assert dt.evaluate(network, source, format="folders").score < 1.0  # 0, 2, green: by number
+
+
 def test_a_word_trees_classes_can_be_mapped(folder: Path) -> None:
     """YOLO9000's way to be measured: other classes, each scored by one node of the tree."""
     (folder / "t.tree").write_text("a -1\nb -1\nc 0\nd 0\n")
