@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from functools import partial
 from io import BytesIO
 from typing import Annotated, Any, Literal
 
@@ -54,6 +56,23 @@ def _name_or_number(word: str) -> str | int:
 Settings = Annotated[dict[str, Any], Depends(detection_settings)]
 
 
+async def refuse_unknown(path: str, request: Request) -> None:
+    """Raise HTTPException where the query has a parameter that the address does not take.
+
+    Args:
+        path: the address, as it was added to the application.
+        request: to that address.
+    """
+    described = request.app.openapi()["paths"][path][request.method.lower()]
+    parameters = described.get("parameters", [])
+    known = [each["name"] for each in parameters if each["in"] == "query"]
+    for name in request.query_params:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise HTTPException(422, f"{name}: no such parameter{hint}")
+
+
 class Routes:
     """The addresses of models and images.
 
@@ -81,10 +100,16 @@ class Routes:
             "/images/{key}": self.again,
             "/images/{key}/layers/{index}": self.maps,
         }
-        for path, answer in gets.items():
-            app.add_api_route(path, answer, methods=["GET"], response_model=None)
-        app.add_api_route("/detect", self.detect, methods=["POST"], response_model=None)
-        app.add_api_route("/classify", self.classify, methods=["POST"], response_model=None)
+        posts: dict[str, Callable[..., Any]] = {"/detect": self.detect, "/classify": self.classify}
+        for method, routes in (("GET", gets), ("POST", posts)):
+            for path, answer in routes.items():
+                app.add_api_route(
+                    path,
+                    answer,
+                    methods=[method],
+                    response_model=None,
+                    dependencies=[Depends(partial(refuse_unknown, path))],
+                )
 
     async def list_models(self) -> list[dict[str, Any]]:
         """Describe the networks, the default first."""

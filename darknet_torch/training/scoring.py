@@ -33,7 +33,7 @@ def matched(network: Network, dataset: Dataset) -> Dataset:
         else:
             dataset, numbers = match_labels(network, dataset)
     except UsageError as error:
-        what = str(error).rpartition("; ")[0]
+        what = str(error).rpartition("; ")[0] or str(error)
         raise UsageError(
             f"{what}; images to measure on have classes of those to train with"
         ) from error

@@ -3,8 +3,9 @@
 The download is written to `NAME.part` in the same folder and renamed in one step after its size and
 digest are checked, so that a file of the name NAME is always complete, also after a crash. A lock
 (`NAME.lock`, freed by the system when its holder dies) lets one process download while others
-wait. Where nobody has published a digest, the first download writes the file's own to `NAME.sha256`
-(`sha256sum -c` reads it), and later ones must have the same.
+wait; in it stands which file was checked last, so that one that was put there by hand is checked,
+too, and once. Where nobody has published a digest, the first download writes the file's own to
+`NAME.sha256` (`sha256sum -c` reads it), and later ones must have the same.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -56,10 +57,10 @@ def download(
             written.
     """
     sizes = (size,) if isinstance(size, int) else tuple(sorted(size))
-    if is_complete(path, sizes):
+    if _is_right(path, sizes, digest):
         return path
     with _locked(path):
-        if not is_complete(path, sizes):  # another process may have fetched it meanwhile
+        if not _is_right(path, sizes, digest):  # another process may have fetched it meanwhile
             addresses = [source for source in sources if isinstance(source, str)]
             page = published or [*addresses, *sources, ""][0]
             by_hand = f"from {page} at {path} by hand{hint}"
@@ -68,8 +69,38 @@ def download(
 
 
 def is_complete(path: Path, sizes: Sequence[int]) -> bool:
-    """Return whether the file exists with a right size; its digest was checked after download."""
+    """Return whether the file exists with a right size; `download` checks its digest."""
     return path.is_file() and path.stat().st_size in sizes
+
+
+def _is_right(path: Path, sizes: Sequence[int], digest: str | None) -> bool:
+    """Return whether the file exists with a right size and the digest, if one is known."""
+    if not is_complete(path, sizes):
+        return False
+    digest = digest or _recorded_digest(path)
+    if digest is None or _is_noted(path):
+        return True
+    kind, _, expected = digest.partition(":")
+    if _digest(path, kind) != expected.lower():
+        return False
+    with suppress(OSError):  # where nothing can be written it is checked each time
+        _note(path)
+    return True
+
+
+def _is_noted(path: Path) -> bool:
+    lock = _sibling(path, "lock")
+    return lock.is_file() and lock.read_text(encoding="utf-8") == _state(path)
+
+
+def _note(path: Path) -> None:
+    """Note that the file as it is now was checked."""
+    _sibling(path, "lock").write_text(_state(path), encoding="utf-8")
+
+
+def _state(path: Path) -> str:
+    found = path.stat()
+    return f"checked: {found.st_size} bytes of {found.st_mtime_ns}\n"
 
 
 def _try_all(
@@ -81,7 +112,7 @@ def _try_all(
     by_hand: str,
 ) -> None:
     if path.exists():
-        _log.warning("%s: has a wrong size and is fetched again", path)
+        _log.warning("%s: has a wrong size or checksum and is fetched again", path)
     failures = []
     for source in sources:
         try:
@@ -115,6 +146,7 @@ def _fetch(
     else:
         _verify(part, digest)
     _publish(part, path)
+    _note(path)
 
 
 def _verify(part: Path, digest: str) -> None:

@@ -125,7 +125,7 @@ def test_a_classifier_beside_a_detector(small_network: Network, monkeypatch) -> 
         assert answer == {"model": "small1", "classes": wanted["classes"]}
         kinds = [each["kind"] for each in client.get("/models").json()]
         assert kinds == ["detector", "classifier"]
-        wrong = client.post("/detect", params=params, content=photo())
+        wrong = client.post("/detect", params={"model": "small1"}, content=photo())
         assert (wrong.status_code, wrong.json()) == (
             400,
             {"error": "small1 is a classifier: POST to /classify"},
@@ -220,6 +220,14 @@ def test_many_clients_at_once(client: TestClient, small_network: Network) -> Non
         ("POST", "/detect?classes=wasp", 400, "classes: 'wasp' is no class of this network"),
         ("POST", "/detect?classes=2", 400, "classes: 2 is no class"),
         ("POST", "/detect?format=exe", 422, "format: "),
+        (
+            "POST",
+            "/detect?treshold=.5",
+            422,
+            "treshold: no such parameter; did you mean threshold?",
+        ),
+        ("POST", "/classify?threshold=.5", 422, "threshold: no such parameter"),
+        ("GET", "/models?x=1", 422, "x: no such parameter"),
         ("GET", "/detect", 405, "Method Not Allowed"),
         ("GET", "/nothing", 404, "Not Found"),
         ("GET", "/page/..%2F..%2Fmodel.py", 404, "Not Found"),

@@ -36,6 +36,33 @@ def test_file_put_by_hand_needs_no_server(tmp_path: Path) -> None:
     assert download([], tmp_path / "x", size=[1, len(CONTENT)]).read_bytes() == CONTENT
 
 
+def test_file_put_by_hand_has_the_digest_or_is_fetched_again(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, digested = tmp_path / "x", []
+    counted = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *a: digested.append(a[1]) or counted(*a))
+    path.write_bytes(CONTENT)
+    for _ in range(3):
+        assert get(server, path) == path
+    assert (digested, server.requests) == (["sha256"], [])
+    path.write_bytes(CONTENT[::-1])
+    os.utime(path, ns=(0, 0))
+    with pytest.raises(DownloadError, match=f"put the file of {len(CONTENT)} bytes"):
+        download([], path, size=len(CONTENT), digest=DIGEST)
+    assert path.read_bytes() == CONTENT[::-1]  # it is the user's
+    assert get(server, path).read_bytes() == CONTENT
+    digested.clear()
+    assert get(server, path) == path
+    assert not digested
+
+
+def test_file_put_by_hand_where_nothing_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(CONTENT)
+    (tmp_path / "x.lock").mkdir()
+    assert download([], tmp_path / "x", size=len(CONTENT), digest=DIGEST) == tmp_path / "x"
+
+
 def test_file_of_wrong_size_is_fetched_again(server: Server, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"half")
     assert get(server, tmp_path / "x").read_bytes() == CONTENT
