@@ -58,11 +58,12 @@ def _command(arguments: Sequence[str]) -> str:
 
 
 def _processor() -> str:
-    """Return the name of the processor and the number of its cores."""
+    """Return the name of the processor, whether it multiplies bfloat16, and the number of cores."""
     info = Path("/proc/cpuinfo")
     text = info.read_text(encoding="utf-8") if info.is_file() else ""
     names = re.findall(r"model name\s*: (.*)", text) or [platform.processor() or "unknown"]
-    return f"{names[0].strip()}, {os.cpu_count()} cores"
+    more = " with AVX512-BF16" if "avx512_bf16" in text else ""  # names alone do not tell
+    return f"{names[0].strip()}{more}, {os.cpu_count()} cores"
 
 
 def read_lines(path: Path) -> list[Line]:
