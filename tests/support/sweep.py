@@ -4,9 +4,12 @@ A job is a name; its results are dataclasses with `name`, `state` (`ok`, `FAILED
 `error`, `seconds` and `failures`, one a job, or several that have a `variant` as well.
 """
 
+import ctypes
 import hashlib
 import json
 import os
+import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -29,6 +32,14 @@ FOLDER = ROOT / ".check"
 
 Results = list[dict[str, Any]]
 SHOWN = 5
+PARENT_DEATH_SIGNAL = 1
+"""PR_SET_PDEATHSIG of Linux."""
+
+
+def _end_with_the_parent() -> None:
+    """Let Linux end this process when its parent does, by whatever: it would wait for jobs else."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
 
 @dataclass(frozen=True)
@@ -67,7 +78,8 @@ class Sweep:
             yield from ((job, self.measure(job, 0)) for job in jobs)
             return
         threads = max(1, (os.cpu_count() or 1) // processes)
-        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        spawn = get_context("spawn")
+        with ProcessPoolExecutor(processes, spawn, initializer=_end_with_the_parent) as pool:
             futures = {pool.submit(self.measure, job, threads): job for job in jobs}
             for future in as_completed(futures):
                 yield futures[future], future.result()
