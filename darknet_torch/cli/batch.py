@@ -65,8 +65,8 @@ def run(options: argparse.Namespace) -> int:
     from darknet_torch.batch.running import run_here, run_on_ray
 
     take_weights(options, among="words")
-    if len(options.words) != 2:
-        raise UsageError("batch: after the network come INPUT and OUTPUT")
+    if len(options.words) != 2 or not all(options.words):
+        raise UsageError("batch: after the network come INPUT and OUTPUT, neither of them empty")
     source, output = options.words
     detector = RayDetector(
         options.cfg,

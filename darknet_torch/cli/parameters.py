@@ -154,7 +154,7 @@ def _add_value(parser: argparse.ArgumentParser, parameter: Parameter, flag: str)
 KINDS = {
     "int": "a whole number",
     "float": "a number",
-    "Mapping[str, float]": "numbers by class (person=.5,*=.25)",
+    "Mapping[str, float]": "numbers, one for each class (person=.5,*=.25)",
     "Sequence[str | int]": "names or indices with commas between them",
 }
 METAVARS = {
@@ -205,9 +205,10 @@ def _number_or_numbers(text: str) -> float | dict[str, float]:
     if "=" not in text:
         return float(text)
     pairs = [word.rpartition("=") for word in text.split(",") if word]
-    if not all(name for name, _, _ in pairs):
+    numbers = {name: float(value) for name, _, value in pairs}
+    if "" in numbers or len(numbers) < len(pairs):
         raise ValueError(text)
-    return {name: float(value) for name, _, value in pairs}
+    return numbers
 
 
 def _names_or_numbers(text: str) -> list[str | int]:

@@ -48,8 +48,12 @@ def match_classes(detector: Detector, dataset: Dataset, *, shared: bool = False)
         shared: measure only the classes whose names both have.
 
     Raises:
+        DataError: images of a classifier, without boxes.
         UsageError: the network lacks an annotated class, or with `shared` all of them.
     """
+    if dataset.samples and all(each.label is not None for each in dataset.samples):
+        what = "the images have a class each and no boxes, as a classifier needs them"
+        raise DataError(f"{dataset.source}: {what}; a detector is measured by boxes")
     ours = _names(detector.names, detector.class_count)
     dataset = _with_names(ours, dataset)
     if shared:

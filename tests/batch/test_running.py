@@ -212,6 +212,7 @@ def test_threads_that_read(
     ("words", "message"),
     [
         (["photos"], "come INPUT and OUTPUT"),
+        (["", "found"], "come INPUT and OUTPUT, neither of them empty"),
         (["nothing", "found"], "nothing: no images"),
         (["what://x/y", "found"], "cannot be listed"),
     ],

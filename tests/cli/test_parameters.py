@@ -152,8 +152,8 @@ def test_numbers_by_class(text: str, value: object) -> None:
     assert parser.parse_args(["--threshold", text]).threshold == value
 
 
-@pytest.mark.parametrize("text", ["person", "person=high", "=.5", "person=.5,.25"])
+@pytest.mark.parametrize("text", ["person", "person=high", "=.5", "person=.5,.25", "a=.5,a=.6"])
 def test_no_numbers_by_class(text: str, capsys) -> None:
     assert main(["detect", "yolov4-tiny", "--threshold", text]) == 2
-    what = "must be a number or numbers by class (person=.5,*=.25)"
+    what = "must be a number or numbers, one for each class (person=.5,*=.25)"
     assert f"detect: --threshold: {text}: {what}" in capsys.readouterr().err

@@ -252,6 +252,13 @@ def test_class_folders_are_matched_by_name(names: str, tmp_path: Path) -> None:
             dt.evaluate(network, source, format="folders")
 
 
+def test_a_detector_needs_boxes(tmp_path: Path) -> None:
+    region = "[convolutional]\nfilters=16\n[region]\nclasses=3\nnum=2\nanchors=1,1,2,2\n"
+    network = dt.build(f"[net]\nwidth=32\nheight=32\nchannels=3\n{region}")
+    with pytest.raises(DataError, match="a class each and no boxes"):
+        dt.evaluate(network, colours_of(tmp_path / "colours", "red green blue"))
+
+
 def test_class_folders_of_a_classifier_without_names(tmp_path: Path) -> None:
     """Of another number of classes the names must be the network's numbers."""
     network = dt.build("[net]\nwidth=8\nheight=8\nchannels=3\n[avgpool]\n[softmax]\n")
