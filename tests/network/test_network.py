@@ -449,10 +449,10 @@ def test_moves_between_types() -> None:
 
 def test_fx() -> None:
     """Tools that rewrite graphs (quantisation, fusing) begin with it."""
-    network = small()
+    network, x = small(), image(2).contiguous(memory_format=torch.channels_last)
     traced = torch.fx.symbolic_trace(network)
     with torch.no_grad():
-        for one, other in zip(traced(image(2)), network(image(2)), strict=True):
+        for one, other in zip(traced(x), network(x), strict=True):
             assert torch.equal(one, other)
 
 
