@@ -10,7 +10,7 @@ import pytest
 
 TESTS = Path(__file__).parent
 JOBS = """
-import os, pathlib, signal, sys, time
+import os, pathlib, time
 from sweep import Sweep
 def measure(job, threads):
     pathlib.Path(job).write_text(str(os.getpid()))

@@ -136,12 +136,12 @@ def check_weights(cfg: str, weights: str | None, *, backbone: bool = False) -> N
         raise UsageError(f"{weights}: {A[role]}; a weights file comes behind the cfg")
 
 
-def refuse_backbone(weights: str | None) -> None:
-    """Raise UsageError where the weights are the name of a backbone, which has no last layers."""
-    if weights is not None and weights in zoo.list_backbones() and role_of(weights) is None:
-        layers = zoo.find_backbone(weights).layers
-        what = f"only the first {layers} layers, for `train CFG {weights} DATA` to start from"
-        raise UsageError(f"{weights}: {what}")
+def refuse_backbone(word: str | None) -> None:
+    """Raise UsageError where a word is the name of a backbone, which has no last layers."""
+    if word is not None and word in zoo.list_backbones() and role_of(word) is None:
+        layers = zoo.find_backbone(word).layers
+        what = f"only the first {layers} layers, for `train CFG {word} DATA` to start from"
+        raise UsageError(f"{word}: {what}")
 
 
 def names_beside(cfg: str, classes: int) -> Path | None:

@@ -160,8 +160,7 @@ def _check_files(paths: Sequence[str | Path | None], place: "Place") -> None:
     """Raise UsageError where a file would overwrite the video that is read, or another one."""
     others = set[Path]()
     for path in (Path(each) for each in paths if each is not None):
-        if place.kind == "file" and path.exists() and path.samefile(place.name):
-            raise UsageError(f"{path}: would overwrite the video that is read")
+        place.refuse_output(path)
         if path.resolve() in others:
             raise UsageError(f"{path}: --out, --jsonl and --csv must be different files")
         others.add(path.resolve())

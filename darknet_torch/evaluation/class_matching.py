@@ -37,7 +37,9 @@ def asks_for_shared(classes: Sequence[str | int] | None, names: Sequence[str]) -
     return word in (SHARED, [SHARED]) and SHARED not in names
 
 
-def match_classes(detector: Detector, dataset: Dataset, *, shared: bool = False) -> MatchedClasses:
+def match_classes(
+    detector: Detector, dataset: Dataset, *, shared: bool = False, remedy: str = ""
+) -> MatchedClasses:
     """Match the classes of a network with those of a data set.
 
     Classes of one order and number are the same, whatever they are called; else names decide.
@@ -46,6 +48,7 @@ def match_classes(detector: Detector, dataset: Dataset, *, shared: bool = False)
         detector: the network, with the names of its classes.
         dataset: whose classes without names get the network's.
         shared: measure only the classes whose names both have.
+        remedy: the end of the error's message, in place of that for who evaluates.
 
     Raises:
         DataError: images of a classifier, without boxes.
@@ -64,12 +67,13 @@ def match_classes(detector: Detector, dataset: Dataset, *, shared: bool = False)
             return MatchedClasses(dataset, None)
         if set(ours) == set(theirs) and len(set(ours)) == len(ours):
             return _by_name(ours, dataset)
-        _warn_of_names(ours, theirs, dataset.source, f" (--classes {SHARED}: names)")
+        hint = "" if remedy else f" (--classes {SHARED}: names)"
+        _warn_of_names(ours, theirs, dataset.source, hint)
         return MatchedClasses(dataset, None)
-    return _by_name(ours, _without_unknown(detector, ours, dataset))
+    return _by_name(ours, _without_unknown(detector, ours, dataset, remedy))
 
 
-def match_labels(network: Runnable, dataset: Dataset) -> MatchedClasses:
+def match_labels(network: Runnable, dataset: Dataset, *, remedy: str = "") -> MatchedClasses:
     """Match the classes of a classifier with those of images that have a class each.
 
     Classes of one number may have quite other names, such as WordNet's numbers beside words.
@@ -77,6 +81,7 @@ def match_labels(network: Runnable, dataset: Dataset) -> MatchedClasses:
     Args:
         network: the classifier.
         dataset: of whose images those without a class are left out.
+        remedy: see `match_classes`.
 
     Raises:
         DataError: no image has a class.
@@ -88,7 +93,7 @@ def match_labels(network: Runnable, dataset: Dataset) -> MatchedClasses:
     dataset = _with_names(ours, dataset)
     theirs, common = dataset.names, set(ours) & set(dataset.names)
     if len(ours) != len(theirs):
-        _check_labels(network, ours, dataset)
+        _check_labels(network, ours, dataset, remedy)
     elif not network.names or len(common) < len(ours):
         if network.names and common:
             _warn_of_names(ours, theirs, dataset.source)
@@ -106,14 +111,15 @@ def _labelled(dataset: Dataset) -> Dataset:
     return dataset.take(labelled)
 
 
-def _check_labels(network: Runnable, ours: Sequence[str], dataset: Dataset) -> None:
+def _check_labels(network: Runnable, ours: Sequence[str], dataset: Dataset, remedy: str) -> None:
     labels = sorted({each.label for each in dataset.samples if each.label is not None})
     unknown = [dataset.names[label] for label in labels if dataset.names[label] not in ours]
     if unknown:
         known = f"and none is called {unknown[0]!r}" if network.names else "unnamed"
+        remedy = remedy or "names= (--names) of the network names its classes"
         raise UsageError(
             f"{dataset.source or 'the data set'}: {len(dataset.names)} classes, the network has"
-            f" {len(ours)}, {known}; names= (--names) of the network names its classes"
+            f" {len(ours)}, {known}; {remedy}"
         )
 
 
@@ -135,7 +141,9 @@ def _names(names: Sequence[str], count: int) -> tuple[str, ...]:
     return (*names, *map(str, range(len(names), count)))
 
 
-def _without_unknown(detector: Detector, ours: Sequence[str], dataset: Dataset) -> Dataset:
+def _without_unknown(
+    detector: Detector, ours: Sequence[str], dataset: Dataset, remedy: str
+) -> Dataset:
     """Leave out classes that the network lacks and that have no ground truth; refuse others."""
     theirs = dataset.names
     annotated = {int(n) for sample in dataset.samples for n in sample.ground_truth.class_id}
@@ -143,10 +151,11 @@ def _without_unknown(detector: Detector, ours: Sequence[str], dataset: Dataset) 
     missing = [theirs[number] for number in unknown if number in annotated]
     if missing or not theirs:
         both = len(theirs) - len(unknown)
+        remedy = remedy or f"--classes {SHARED} measures those of both ({both})"
         known = f"and none is called {missing[0]!r}" if detector.names and missing else "unnamed"
         raise UsageError(
             f"{dataset.source or 'the data set'}: {len(theirs)} classes, the network has"
-            f" {detector.class_count}, {known}; --classes {SHARED} measures those of both ({both})"
+            f" {detector.class_count}, {known}; {remedy}"
         )
     if unknown:
         some = ", ".join(theirs[number] for number in unknown[:5])
@@ -187,9 +196,7 @@ def _with_classes(dataset: Dataset, kept: Sequence[int]) -> Dataset:
     )
 
 
-def _warn_of_names(
-    ours: Sequence[str], theirs: Sequence[str], source: str, remedy: str = ""
-) -> None:
+def _warn_of_names(ours: Sequence[str], theirs: Sequence[str], source: str, hint: str = "") -> None:
     """Warn once: of the first class with two names, and how many others there are."""
     pairs = list(enumerate(zip(ours, theirs, strict=False)))
     differ = [(number, mine, other) for number, (mine, other) in pairs if mine != other]
@@ -197,5 +204,5 @@ def _warn_of_names(
         more = f", and so for {len(differ) - 1} others" if differ[1:] else ""
         warn(
             f"class {number} is {mine!r} in the network, {other!r} in {source or 'the data'}{more};"
-            f" numbers decide{remedy}"
+            f" numbers decide{hint}"
         )

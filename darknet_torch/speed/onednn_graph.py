@@ -32,7 +32,8 @@ SUMS = (torch.add, Tensor.add, Tensor.__add__, Tensor.__iadd__, Tensor.__radd__)
 """Functions that add two maps."""
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.03}
 """Type of the roughest values -> the largest difference from the network's outputs, relative to
-their largest absolute value. A sum that is written over a map is off by as much as that."""
+their largest absolute value, by rounding. A sum written over a map that is read again is off by
+more."""
 _COMPILING = Lock()
 
 

@@ -4,7 +4,6 @@ import time
 from dataclasses import replace
 
 from darknet_torch.data import Dataset
-from darknet_torch.errors import UsageError
 from darknet_torch.evaluation.class_matching import match_classes, match_labels
 from darknet_torch.evaluation.evaluator import evaluate
 from darknet_torch.inference.detector import Detector
@@ -14,6 +13,8 @@ from darknet_torch.training.run import Run
 from darknet_torch.training.run_files import write_weights
 
 __all__ = ["matched", "measure", "score_of"]
+
+REMEDY = "images to measure on have classes of those to train with"
 
 
 def matched(network: Network, dataset: Dataset) -> Dataset:
@@ -27,16 +28,10 @@ def matched(network: Network, dataset: Dataset) -> Dataset:
         DataError: no image has a class, and the network is a classifier.
         UsageError: an image has a class that the network lacks.
     """
-    try:
-        if network.plan.heads:
-            dataset, numbers = match_classes(Detector(network), dataset)
-        else:
-            dataset, numbers = match_labels(network, dataset)
-    except UsageError as error:
-        what = str(error).rpartition("; ")[0] or str(error)
-        raise UsageError(
-            f"{what}; images to measure on have classes of those to train with"
-        ) from error
+    if network.plan.heads:
+        dataset, numbers = match_classes(Detector(network), dataset, remedy=REMEDY)
+    else:
+        dataset, numbers = match_labels(network, dataset, remedy=REMEDY)
     count = len(dataset.names)
     if numbers is None and len(network.names) >= count:  # no warning at each measurement
         dataset = replace(dataset, names=network.names[:count])

@@ -54,6 +54,11 @@ class Place:
     format: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
 
+    def refuse_output(self, path: Path) -> None:
+        """Raise UsageError where a file that is to be written is the one that is read."""
+        if self.kind == "file" and path.exists() and path.samefile(self.name):
+            raise UsageError(f"{path}: would overwrite the video that is read")
+
 
 def place_of(source: str | PathLike[str] | int) -> Place:
     """Return what a source stands for.

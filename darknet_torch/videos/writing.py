@@ -73,8 +73,8 @@ class VideoWriter:
         self._stamp, self._ended = -1, 0.0
         if self.path.suffix.lower() not in FORMATS:
             raise UsageError(f"{path}: must end with {', '.join(FORMATS)}")
-        if sound is not None and self.path.exists() and self.path.samefile(sound.name):
-            raise UsageError(f"{path}: would overwrite the video that is read")
+        if sound is not None:
+            sound.refuse_output(self.path)
 
     def write(
         self, image: npt.NDArray[np.uint8], time: float, duration: float | None = None

@@ -80,27 +80,28 @@ def _is_right(path: Path, sizes: Sequence[int], digest: str | None) -> bool:
     digest = digest or _recorded_digest(path)
     if digest is None or _is_noted(path):
         return True
-    kind, _, expected = digest.partition(":")
-    if _digest(path, kind) != expected.lower():
+    if _wrong_digest(path, digest):
         return False
-    with suppress(OSError):  # where nothing can be written it is checked each time
-        _note(path)
+    _note(path)
     return True
 
 
 def _is_noted(path: Path) -> bool:
-    lock = _sibling(path, "lock")
-    return lock.is_file() and lock.read_text(encoding="utf-8") == _state(path)
+    try:
+        return _sibling(path, "lock").read_bytes() == _state(path)
+    except OSError:
+        return False
 
 
 def _note(path: Path) -> None:
-    """Note that the file as it is now was checked."""
-    _sibling(path, "lock").write_text(_state(path), encoding="utf-8")
+    """Note that the file as it is now was checked; where nothing is noted it is checked again."""
+    with suppress(OSError):
+        _sibling(path, "lock").write_bytes(_state(path))
 
 
-def _state(path: Path) -> str:
+def _state(path: Path) -> bytes:
     found = path.stat()
-    return f"checked: {found.st_size} bytes of {found.st_mtime_ns}\n"
+    return f"checked: {found.st_size} bytes of {found.st_mtime_ns}\n".encode()
 
 
 def _try_all(
@@ -150,11 +151,16 @@ def _fetch(
 
 
 def _verify(part: Path, digest: str) -> None:
-    kind, _, expected = digest.partition(":")
-    actual = _digest(part, kind)
-    if actual != expected.lower():
+    if wrong := _wrong_digest(part, digest):
         part.unlink()
-        raise DownloadError(f"its {kind} is {actual}, not {expected}")
+        raise DownloadError(wrong)
+
+
+def _wrong_digest(path: Path, digest: str) -> str:
+    """Return how the digest of a file differs; empty if it does not."""
+    kind, _, expected = digest.partition(":")
+    actual = _digest(path, kind)
+    return "" if actual == expected.lower() else f"its {kind} is {actual}, not {expected}"
 
 
 def _record_digest(part: Path, path: Path) -> None:
